@@ -1,0 +1,1 @@
+# make help tells what there is.

@@ -1,0 +1,17 @@
+package service
+
+// A Greeter says what a client is told. AppendGreeting appends the greeting for p
+// to dst and returns the extended slice, as append does. It does no I/O and keeps
+// neither dst nor the result. It is called from many goroutines at once. An error,
+// or a panic, ends the visit as [Failed], with nothing sent.
+type Greeter interface {
+	AppendGreeting(dst []byte, p Peer) ([]byte, error)
+}
+
+// Static greets everybody with the same text.
+type Static string
+
+// AppendGreeting implements [Greeter].
+func (s Static) AppendGreeting(dst []byte, _ Peer) ([]byte, error) {
+	return append(dst, s...), nil
+}
