@@ -1,0 +1,192 @@
+package openloop_test
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"greetd.example/internal/openloop"
+)
+
+func TestConstantDoesNotDrift(t *testing.T) {
+	thirds := slices.Collect(openloop.First(3_000_001, openloop.Constant(3)))
+	if got := thirds[1]; got != 333_333_333 {
+		t.Errorf("second time = %v, want 333.333333ms", got)
+	}
+	if got := thirds[3_000_000]; got != 1_000_000*time.Second {
+		t.Errorf("after three million at 3/s = %v, want a million seconds", got)
+	}
+}
+
+func TestPoisson(t *testing.T) {
+	const n = 100_000
+	times := slices.Collect(openloop.First(n, openloop.Poisson(50, 1)))
+	if !slices.IsSorted(times) {
+		t.Error("times do not ascend")
+	}
+	if got := float64(n) / times[n-1].Seconds(); got < 49 || got > 51 {
+		t.Errorf("rate = %.2f/s, want about 50/s", got)
+	}
+	// In a Poisson process a share of 1-1/e of the gaps is below the mean.
+	short := 0
+	for i := 1; i < n; i++ {
+		if times[i]-times[i-1] < 20*time.Millisecond {
+			short++
+		}
+	}
+	if got := float64(short) / n; got < 0.622 || got > 0.642 {
+		t.Errorf("share of gaps below their mean = %.3f, want about 0.632", got)
+	}
+	if again := slices.Collect(openloop.First(n, openloop.Poisson(50, 1))); !slices.Equal(again, times) {
+		t.Error("the same seed gives other times")
+	}
+	if other := slices.Collect(openloop.First(n, openloop.Poisson(50, 2))); slices.Equal(other, times) {
+		t.Error("another seed gives the same times")
+	}
+}
+
+func TestFirstAndBefore(t *testing.T) {
+	if got := slices.Collect(openloop.First(0, openloop.Constant(1))); len(got) != 0 {
+		t.Errorf("first 0 = %v", got)
+	}
+	want := []time.Duration{0, time.Second / 2}
+	if got := slices.Collect(openloop.First(2, openloop.Constant(2))); !slices.Equal(got, want) {
+		t.Errorf("first 2 = %v, want %v", got, want)
+	}
+	if got := slices.Collect(openloop.Before(time.Second, openloop.Constant(2))); !slices.Equal(got, want) {
+		t.Errorf("before 1s = %v, want %v", got, want)
+	}
+}
+
+// shots keeps what was fired, in the order of its start.
+type shots struct {
+	mu    sync.Mutex
+	fired []openloop.Shot
+}
+
+func (s *shots) add(shot openloop.Shot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fired = append(s.fired, shot)
+}
+
+// at takes the times in seconds.
+func at(times ...float64) iter.Seq[time.Duration] {
+	return func(yield func(time.Duration) bool) {
+		for _, s := range times {
+			if !yield(time.Duration(s * float64(time.Second))) {
+				return
+			}
+		}
+	}
+}
+
+func lateness(fired []openloop.Shot) (late []float64) {
+	for _, s := range fired {
+		late = append(late, s.Started.Sub(s.Due).Seconds())
+	}
+	return late
+}
+
+func TestSlowShotsDelayNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got shots
+		begin := time.Now()
+		r := openloop.Runner{
+			Due: openloop.First(5, openloop.Constant(1)),
+			Fire: func(_ context.Context, s openloop.Shot) {
+				got.add(s)
+				time.Sleep(10 * time.Second)
+			},
+		}
+		if due := r.Run(t.Context()); due != 5 {
+			t.Errorf("%d came due, want 5", due)
+		}
+		for i, s := range got.fired {
+			if s.Seq != i || s.Held || s.Started != begin.Add(time.Duration(i)*time.Second) || s.Due != s.Started {
+				t.Errorf("shot %d: %+v", i, s)
+			}
+		}
+		if took := time.Since(begin); took != 14*time.Second {
+			t.Errorf("run took %v, want 14s: until the last shot ended", took)
+		}
+	})
+}
+
+func TestLimitHoldsShotsBackAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got shots
+		r := openloop.Runner{
+			Due: at(0, 1, 2, 3, 30),
+			Fire: func(_ context.Context, s openloop.Shot) {
+				got.add(s)
+				time.Sleep(5 * time.Second)
+			},
+			MaxInflight: 2,
+		}
+		r.Run(t.Context())
+		if late, want := lateness(got.fired), []float64{0, 0, 3, 3, 0}; !slices.Equal(late, want) {
+			t.Errorf("started late by %v, want %v", late, want)
+		}
+		for i, want := range []bool{false, false, true, true, false} {
+			if got.fired[i].Held != want {
+				t.Errorf("shot %d: held = %v, want %v", i, got.fired[i].Held, want)
+			}
+		}
+	})
+}
+
+func TestNothingStartsAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got shots
+		begin := time.Now()
+		r := openloop.Runner{
+			Due: openloop.Before(10*time.Second, openloop.Constant(1)),
+			Fire: func(_ context.Context, s openloop.Shot) {
+				got.add(s)
+				time.Sleep(8 * time.Second)
+			},
+			MaxInflight: 1,
+			End:         10 * time.Second,
+		}
+		if due := r.Run(t.Context()); due != 10 {
+			t.Errorf("%d came due, want 10", due)
+		}
+		if len(got.fired) != 2 {
+			t.Errorf("%d started, want 2: at 0s and at 8s", len(got.fired))
+		}
+		if took := time.Since(begin); took != 16*time.Second {
+			t.Errorf("run took %v, want 16s: until the second shot ended", took)
+		}
+	})
+}
+
+func TestInterruptEndsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithTimeout(t.Context(), 4500*time.Millisecond)
+		defer interrupt()
+		var got shots
+		begin := time.Now()
+		r := openloop.Runner{
+			Due: openloop.Constant(1),
+			Fire: func(ctx context.Context, s openloop.Shot) {
+				got.add(s)
+				<-ctx.Done()
+			},
+			MaxInflight: 3,
+		}
+		if due := r.Run(ctx); due != 5 {
+			t.Errorf("%d came due, want 5: at 0s to 4s", due)
+		}
+		if len(got.fired) != 3 {
+			t.Errorf("%d started, want 3", len(got.fired))
+		}
+		if took := time.Since(begin); took != 4500*time.Millisecond {
+			t.Errorf("run took %v, want 4.5s", took)
+		}
+	})
+}
