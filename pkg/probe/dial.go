@@ -1,0 +1,442 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The delays of RFC 8305, sections 3 and 5.
+const (
+	resolutionDelay = 50 * time.Millisecond  // how long IPv4 addresses wait for IPv6 ones
+	attemptDelay    = 250 * time.Millisecond // between attempts, while none has ended
+)
+
+// errFaster is why an attempt was canceled: another one has won.
+var errFaster = errors.New("another address was faster")
+
+// connect resolves and connects. It returns nil after it has set the status.
+func (r *run) connect(ctx context.Context) net.Conn {
+	if r.Target.Path != "" {
+		return r.connectUnix(ctx)
+	}
+	if r.Target.Addr.IsValid() {
+		r.Timing.Resolve = new(time.Duration)
+		answers := make(chan answer, 1)
+		answers <- answer{addrs: []netip.Addr{r.Target.Addr}}
+		return r.race(ctx, answers, 1)
+	}
+	name, err := r.Target.name()
+	if err != nil {
+		r.fail(PhaseResolve, ResolveFailed, err)
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	networks := map[int][]string{0: {"ip6", "ip4"}, 4: {"ip4"}, 6: {"ip6"}}[r.p.family()]
+	answers := make(chan answer, len(networks))
+	var lookups sync.WaitGroup
+	for _, network := range networks {
+		lookups.Go(func() { answers <- r.p.lookup(ctx, network, name) })
+	}
+	conn := r.race(ctx, answers, len(networks))
+	cancel(errFaster)
+	lookups.Wait()
+	return conn
+}
+
+// family returns the only family that can be used, or 0 if both can.
+func (p *Probe) family() int {
+	switch {
+	case p.Family != 0 || !p.Source.IsValid():
+		return p.Family
+	case p.Source.Unmap().Is4():
+		return 4
+	default:
+		return 6
+	}
+}
+
+// An answer is what a resolver has for one family.
+type answer struct {
+	addrs []netip.Addr
+	err   error
+}
+
+func (p *Probe) lookup(ctx context.Context, network, name string) answer {
+	resolve := p.Resolve
+	if resolve == nil {
+		resolve = new(net.Resolver).LookupNetIP
+	}
+	addrs, err := resolve(ctx, network, name)
+	return answer{addrs, err}
+}
+
+// A race is the attempts to connect to one target, as RFC 8305 has them: a little
+// later one after the other, families in turn, until one wins.
+type race struct {
+	*run
+	ctx      context.Context //nolint:containedctx // the attempts of one race share it
+	cancel   context.CancelCauseFunc
+	queues   [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried
+	turn     int             // whose turn it is among queues
+	finished chan finished
+	running  int
+	lookups  int     // not answered yet
+	failures []error // of lookups
+	pace     *time.Timer
+	hold     bool        // wait for pace before the next attempt
+	patience *time.Timer // started with the first attempt
+}
+
+// finished is what came of an attempt.
+type finished struct {
+	index int // in Result.Attempts
+	end   time.Duration
+	conn  net.Conn // nil if err is not
+	tcp   *TCP
+	err   error
+}
+
+// race tries the addresses that come from answers, of which there will be lookups.
+func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.Conn {
+	a := race{run: r, finished: make(chan finished), lookups: lookups, pace: stopped(), patience: stopped()}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	defer a.cancel(nil)
+	defer a.pace.Stop()
+	defer a.patience.Stop()
+	for a.open() {
+		if !a.hold && len(a.queues[0])+len(a.queues[1]) > 0 {
+			a.start()
+			continue
+		}
+		select {
+		case answer := <-answers:
+			a.heard(answer)
+		case <-a.pace.C:
+			a.hold = false
+		case <-a.patience.C:
+			a.cancel(fmt.Errorf("within %s", a.limit()))
+		case <-a.ctx.Done():
+			a.cancel(nil)
+			a.queues = [2][]netip.Addr{}
+			if a.running == 0 {
+				return a.lost()
+			}
+			if f := <-a.finished; a.note(f) {
+				return a.won(f)
+			}
+		case f := <-a.finished:
+			if a.note(f) {
+				return a.won(f)
+			}
+			a.hold = false
+		}
+	}
+	return a.lost()
+}
+
+// open reports whether something can still come of the race.
+func (a *race) open() bool {
+	return a.running > 0 || a.lookups > 0 || len(a.queues[0])+len(a.queues[1]) > 0
+}
+
+func (a *race) limit() time.Duration { return cmp.Or(a.p.Connect, DefaultConnect) }
+
+// heard takes in what a lookup found.
+func (a *race) heard(found answer) {
+	a.lookups--
+	if found.err != nil {
+		a.failures = append(a.failures, found.err)
+	}
+	for _, addr := range found.addrs {
+		addr = addr.Unmap()
+		if addr.Is4() {
+			a.queues[1] = append(a.queues[1], addr)
+		} else {
+			a.queues[0] = append(a.queues[0], addr)
+		}
+	}
+	if len(a.Attempts) > 0 {
+		return
+	}
+	if a.hold = len(a.queues[0]) == 0 && len(a.queues[1]) > 0 && a.lookups > 0; a.hold {
+		a.pace.Reset(resolutionDelay)
+	}
+}
+
+// start makes the next attempt.
+func (a *race) start() {
+	now := time.Since(a.Time)
+	if len(a.Attempts) == 0 {
+		a.patience.Reset(a.limit())
+		if a.Timing.Resolve == nil {
+			a.Timing.Resolve = &now
+		}
+	}
+	if len(a.queues[a.turn]) == 0 {
+		a.turn = 1 - a.turn
+	}
+	addr := netip.AddrPortFrom(a.queues[a.turn][0], a.Target.Port)
+	a.queues[a.turn] = a.queues[a.turn][1:]
+	a.turn = 1 - a.turn
+	index := len(a.Attempts)
+	a.Attempts = append(a.Attempts, Attempt{Addr: addr, Start: now})
+	a.hold = true
+	a.pace.Reset(attemptDelay)
+	a.running++
+	go func() { a.finished <- a.attempt(index, addr) }() // note waits, or won
+}
+
+// attempt connects to addr.
+func (a *race) attempt(index int, addr netip.AddrPort) finished {
+	f := finished{index: index}
+	network := "tcp6"
+	if addr.Addr().Is4() {
+		network = "tcp4"
+	}
+	if a.p.Dial != nil {
+		f.conn, f.err = a.p.Dial(a.ctx, network, addr.String())
+	} else {
+		f.conn, f.tcp, f.err = dialTCP(a.ctx, network, addr, a.p.Source)
+	}
+	f.end = time.Since(a.Time)
+	return f
+}
+
+// note writes down what came of an attempt, and reports whether somebody answered.
+func (a *race) note(f finished) bool {
+	a.running--
+	attempt := &a.Attempts[f.index]
+	attempt.End, attempt.Err = f.end, f.err
+	attempt.Result = attemptResult(f.err, context.Cause(a.ctx))
+	if f.tcp != nil {
+		a.TCP = f.tcp
+	}
+	return attempt.Result == AttemptConnected || attempt.Result == AttemptReset
+}
+
+// won ends the race: f is its connection.
+func (a *race) won(f finished) net.Conn {
+	a.cancel(errFaster)
+	for a.running > 0 {
+		late := <-a.finished
+		late.tcp = nil
+		if late.conn != nil {
+			_ = late.conn.Close()
+			late.conn, late.err = nil, errFaster
+		}
+		a.note(late)
+	}
+	attempt := a.Attempts[f.index]
+	took := attempt.End - a.Attempts[0].Start
+	a.Timing.Connect = &took
+	a.Family = 6
+	if attempt.Addr.Addr().Is4() {
+		a.Family = 4
+	}
+	a.Remote = attempt.Addr.String()
+	if f.conn == nil {
+		a.fail(PhaseGreeting, Reset, brokenOff(0, f.err))
+		return nil
+	}
+	a.Local = f.conn.LocalAddr().String()
+	return f.conn
+}
+
+// lost ends the race without a connection, and sets the status.
+func (a *race) lost() net.Conn {
+	cause := context.Cause(a.ctx)
+	phase := PhaseConnect
+	if len(a.Attempts) == 0 {
+		phase = PhaseResolve
+	}
+	switch {
+	case cause == context.Canceled: //nolint:errorlint // a cause that wraps it is a deadline of ours
+		a.fail(phase, Canceled, context.Canceled)
+	case len(a.Attempts) == 0:
+		a.unresolved()
+	default:
+		a.unconnected()
+	}
+	return nil
+}
+
+// unresolved sets the status when there was no address to try.
+func (r *race) unresolved() {
+	name := r.Target.Host
+	if ascii, err := r.Target.name(); err == nil && ascii != name {
+		name += " (" + ascii + ")"
+	}
+	if r.ctx.Err() != nil {
+		r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: no answer %s", name, spent(r.ctx)))
+		return
+	}
+	worst := errors.New("it has no address")
+	for _, err := range r.failures {
+		if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || len(r.failures) > 0 {
+			worst = err
+		}
+	}
+	r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: %w", name, reason(worst)))
+}
+
+// unconnected sets the status when no address answered.
+func (r *race) unconnected() {
+	status := LocalError
+	var words []string
+	for _, attempt := range r.Attempts {
+		status = worse(status, attempt)
+		why := reason(attempt.Err).Error()
+		if attempt.Result == AttemptTimeout {
+			why = "no answer " + spent(r.ctx)
+		}
+		if len(r.Attempts) > 1 {
+			why = attempt.Addr.String() + ": " + why
+		}
+		words = append(words, why)
+	}
+	r.fail(PhaseConnect, status, &connectError{strings.Join(words, "; "), r.Attempts})
+}
+
+// connectError is why no address answered. It unwraps to the errors of the attempts.
+type connectError struct {
+	text     string
+	attempts []Attempt
+}
+
+func (e *connectError) Error() string { return e.text }
+
+func (e *connectError) Unwrap() []error {
+	var all []error
+	for _, attempt := range e.attempts {
+		all = append(all, attempt.Err)
+	}
+	return all
+}
+
+// worse returns the status that the attempts before and this one make together. What
+// is wrong here comes first if it is short of descriptors, because then the others
+// tell nothing, and last if not.
+func worse(status Status, attempt Attempt) Status {
+	ranks := []Status{LocalError, Unreachable, Refused, ConnectTimeout}
+	statuses := map[AttemptResult]Status{
+		AttemptTimeout:     ConnectTimeout,
+		AttemptRefused:     Refused,
+		AttemptUnreachable: Unreachable,
+	}
+	now := cmp.Or(statuses[attempt.Result], LocalError)
+	return ranks[max(slices.Index(ranks, status), slices.Index(ranks, now))]
+}
+
+// attemptResult classifies what came of an attempt; cause is why its context ended.
+func attemptResult(err, cause error) AttemptResult {
+	errno, _ := errors.AsType[syscall.Errno](err)
+	switch {
+	case err == nil:
+		return AttemptConnected
+	case errors.Is(cause, errFaster), errors.Is(err, errFaster):
+		return AttemptCanceled
+	case errno == 0 && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		if cause == context.Canceled { //nolint:errorlint // a cause that wraps it is a deadline of ours
+			return AttemptCanceled
+		}
+		return AttemptTimeout
+	}
+	if result, ok := attemptErrnos[errno]; ok {
+		return result
+	}
+	return AttemptLocalError
+}
+
+// attemptErrnos tells what an error of connect(2) says about the other side. Whatever
+// is missing is trouble of our own.
+var attemptErrnos = map[syscall.Errno]AttemptResult{
+	syscall.ECONNREFUSED: AttemptRefused,
+	syscall.ECONNRESET:   AttemptReset,
+	syscall.EPIPE:        AttemptReset,
+	syscall.ETIMEDOUT:    AttemptTimeout,
+	syscall.ENETUNREACH:  AttemptUnreachable,
+	syscall.EHOSTUNREACH: AttemptUnreachable,
+	syscall.ENETDOWN:     AttemptUnreachable,
+	syscall.EHOSTDOWN:    AttemptUnreachable,
+	syscall.EAFNOSUPPORT: AttemptUnreachable, // no IPv6 here
+	syscall.EACCES:       AttemptUnreachable, // a route that prohibits, or no permission for a socket's path
+	syscall.EPERM:        AttemptUnreachable, // a firewall of our own
+	syscall.EINVAL:       AttemptUnreachable, // a route that is a blackhole, or a link-local address without zone
+	syscall.ENOENT:       AttemptUnreachable, // no such path
+	syscall.ENOTDIR:      AttemptUnreachable,
+}
+
+// reason strips from an error what the target says already.
+func reason(err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dnsReason(dns)
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+func dnsReason(err *net.DNSError) error {
+	if err.Server == "" {
+		return errors.New(err.Err)
+	}
+	return fmt.Errorf("%s (asked %s)", err.Err, err.Server)
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// connectUnix connects to a unix socket. While its backlog is full, connect(2) does
+// not wait but says EAGAIN.
+func (r *run) connectUnix(ctx context.Context) net.Conn {
+	dial := r.p.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	r.Timing.Resolve = new(time.Duration)
+	limit := cmp.Or(r.p.Connect, DefaultConnect)
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("within %s", limit))
+	defer cancel()
+	conn, err := dial(ctx, "unix", r.Target.Path)
+	for errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil {
+		pause(ctx, 10*time.Millisecond)
+		conn, err = dial(ctx, "unix", r.Target.Path)
+	}
+	switch result := attemptResult(err, context.Cause(ctx)); result {
+	case AttemptConnected:
+		r.Timing.Connect = since(began)
+		r.Local, r.Remote = conn.LocalAddr().String(), conn.RemoteAddr().String()
+		return conn
+	case AttemptCanceled:
+		r.fail(PhaseConnect, Canceled, context.Canceled)
+	case AttemptTimeout:
+		r.fail(PhaseConnect, ConnectTimeout, fmt.Errorf("no answer %s", spent(ctx)))
+	default:
+		r.fail(PhaseConnect, worse(LocalError, Attempt{Result: result}), reason(err))
+	}
+	return nil
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+}

@@ -1,0 +1,213 @@
+package probe
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// firstRead is how much room a greeting gets at first: most need no more.
+const firstRead = 512
+
+// greet reads the greeting and judges it, and reports whether all is well.
+func (r *run) greet(w *wire) bool {
+	began := time.Now()
+	r.Greeting = &Greeting{}
+	said, err := r.listen(w, began)
+	g := r.Greeting
+	if errors.Is(w.ctx.Err(), context.Canceled) {
+		g.End = ""
+		r.fail(PhaseGreeting, Canceled, context.Canceled)
+		return false
+	}
+	switch {
+	case g.End == EndEOF && len(g.Bytes) == 0:
+		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without a word"))
+	case g.End == EndReset:
+		r.fail(PhaseGreeting, Reset, brokenOff(len(g.Bytes), err))
+	case g.End == EndTimeout && len(g.Bytes) == 0:
+		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", spent(w.ctx)))
+	case g.End == EndTimeout && (said.end == 0 || !r.p.choosy()):
+		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", spent(w.ctx), plural(len(g.Bytes), "byte")))
+	default:
+		r.Timing.Greeting = since(began)
+		return r.judge()
+	}
+	return false
+}
+
+// listen reads until the greeting is complete or will not be. The error is what ended
+// it, nil if that was something that was said.
+func (r *run) listen(w *wire, began time.Time) (lines, error) {
+	g := r.Greeting
+	limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes)
+	buf := make([]byte, 0, min(limit, firstRead))
+	choosy := r.p.choosy() && r.p.StartTLS == "" // the dialogue goes on after a whole line
+	var said lines
+	for {
+		n, err := w.Read(buf[len(buf):cap(buf)])
+		if n > 0 && len(buf) == 0 {
+			r.Timing.FirstByte = since(began)
+		}
+		buf = buf[:len(buf)+n]
+		g.Bytes = buf
+		said.scan(buf)
+		switch {
+		case choosy && r.p.verdict(buf, false).decided:
+			g.End = EndMatch
+			return said, nil
+		case said.end > 0 && !choosy:
+			g.End, g.Bytes = EndLine, buf[:said.end]
+			return said, nil
+		case len(buf) == limit:
+			g.End, g.Truncated = EndMax, true
+			return said, nil
+		case err != nil:
+			g.End = w.endOf(err)
+			return said, err
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, min(3*len(buf), limit-len(buf)))
+			buf = buf[:len(buf):min(cap(buf), limit)]
+		}
+		if idle := cmp.Or(r.p.Idle, DefaultIdle); idle > 0 && len(buf) > 0 && !said.promised {
+			w.wait(idle)
+		} else {
+			w.wait(time.Until(w.until))
+		}
+	}
+}
+
+// endOf tells what an error of Read means for the greeting.
+func (w *wire) endOf(err error) End {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter: TLS without close_notify
+		return EndEOF
+	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(w.until):
+		return EndIdle
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return EndTimeout
+	default:
+		return EndReset
+	}
+}
+
+// choosy reports whether the greeting's text matters.
+func (p *Probe) choosy() bool { return len(p.Expect)+len(p.Reject) > 0 }
+
+// judge holds the complete greeting against what was expected, and reports whether
+// all is well.
+func (r *run) judge() bool {
+	if !r.p.choosy() {
+		return true
+	}
+	v := r.p.verdict(r.Greeting.Bytes, true)
+	r.Expect = &v.Expect
+	switch {
+	case v.Matched:
+		return true
+	case v.rejected:
+		r.fail(PhaseMatch, Rejected, fmt.Errorf("the greeting contains %q, and must not", v.Pattern))
+	default:
+		r.fail(PhaseMatch, Mismatch, fmt.Errorf("the greeting does not contain %q", v.Pattern))
+	}
+	return false
+}
+
+// A verdict is what the patterns make of a text.
+type verdict struct {
+	Expect
+	rejected bool
+	decided  bool // more text can't change it
+}
+
+// verdict looks for the patterns in text, which is all there will be if whole.
+func (p *Probe) verdict(text []byte, whole bool) verdict {
+	for _, pattern := range p.Reject {
+		if pattern.in(text, whole) {
+			return verdict{Expect: Expect{Pattern: pattern.String()}, rejected: true, decided: true}
+		}
+	}
+	var found, missing []string
+	for _, pattern := range p.Expect {
+		if pattern.in(text, whole) {
+			found = append(found, pattern.String())
+		} else {
+			missing = append(missing, pattern.String())
+		}
+	}
+	switch {
+	case len(found) > 0 && !p.ExpectAll:
+		return verdict{Expect: Expect{Matched: true, Pattern: found[0]}, decided: true}
+	case len(missing) == 0:
+		return verdict{Expect: Expect{Matched: true, Pattern: strings.Join(found, " | ")}, decided: len(found) > 0}
+	}
+	return verdict{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
+}
+
+// lines finds the end of a greeting while it is coming.
+type lines struct {
+	start, at int  // of the current line, and of what was not looked at
+	promised  bool // the last whole line was NNN-: another one follows
+	end       int  // what the greeting has in bytes; 0 while it is not complete
+}
+
+// scan looks at what came, which is all that came so far.
+func (l *lines) scan(said []byte) {
+	if size, ok := mysqlPacket(said); ok {
+		if len(said) >= size {
+			l.end = size
+		}
+		return
+	}
+	for l.end == 0 {
+		n := bytes.IndexByte(said[l.at:], '\n')
+		if n < 0 {
+			l.at = len(said)
+			return
+		}
+		l.at += n + 1
+		l.promised = continues(said[l.start:l.at])
+		if l.start = l.at; !l.promised {
+			l.end = l.at
+		}
+	}
+}
+
+// continues reports whether line is NNN-, which promises another one (RFC 5321,
+// section 4.2).
+func continues(line []byte) bool {
+	return len(line) > 3 && isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) && line[3] == '-'
+}
+
+// mysqlPacket returns the size of the packet with which a MySQL or MariaDB server
+// greets: three bytes of length, sequence number 0, then the protocol version, which
+// is 10 and no line's end, or 255 for an error.
+func mysqlPacket(said []byte) (size int, ok bool) {
+	if len(said) < 5 || said[0] == '\n' || said[1] == '\n' || said[2] != 0 || said[3] != 0 || said[4] != 10 && said[4] != 255 {
+		return 0, false
+	}
+	return 4 + int(said[0]) | int(said[1])<<8, true
+}
+
+func brokenOff(n int, err error) error {
+	said := "before it said anything"
+	if n > 0 {
+		said = "after " + plural(n, "byte")
+	}
+	return fmt.Errorf("the connection broke off %s: %w", said, reason(err))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

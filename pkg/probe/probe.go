@@ -1,0 +1,186 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Defaults of a zero [Probe].
+const (
+	DefaultConnect  = 5 * time.Second
+	DefaultRead     = 10 * time.Second
+	DefaultTotal    = 15 * time.Second
+	DefaultIdle     = 2 * time.Second
+	DefaultMaxBytes = 4096
+)
+
+// A Probe says what to ask and how long to wait. The zero value works. It is not
+// changed by its methods, which may be called by many goroutines at once, and it may
+// be copied.
+type Probe struct {
+	Connect  time.Duration // for all addresses together; 0 means 5 s
+	Read     time.Duration // from connected to greeting complete; 0 means 10 s
+	Total    time.Duration // everything, resolving included; 0 means 15 s
+	Idle     time.Duration // so much quiet ends a greeting without newline; 0 means 2 s, less: never
+	MaxBytes int           // of a greeting; 0 means 4096
+
+	Family int        // 4 or 6: that family only; 0: both (RFC 8305)
+	Source netip.Addr // local address; the zero value: the system's choice
+
+	Expect    []Pattern // any of them must be in the greeting; none: anything will do
+	ExpectAll bool      // all of Expect must be in it
+	Reject    []Pattern // none of them may be in it
+
+	Send string // sent as soon as the connection is ready; exactly that
+	Quit string // sent after a greeting was read, before hanging up; exactly that
+
+	TLS         *tls.Config // speak TLS; nil: don't, unless StartTLS does, with the zero Config
+	StartTLS    StartTLS    // ask for TLS in plain text first
+	Proxy       int         // 1 or 2: begin with a PROXY header of that version; 0: don't
+	ConnectOnly bool        // connected (and TLS done) is all that is asked for
+	HangUp      HangUp
+
+	// Dial makes a connection in place of the kernel, if not nil. network is "tcp4",
+	// "tcp6" or "unix", address an IP address and port, or a path. It must return
+	// soon after ctx is done.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Resolve finds addresses in place of net.Resolver, if not nil. network is "ip4"
+	// or "ip6". It must return soon after ctx is done.
+	Resolve func(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// StartTLS is the protocol in which to ask for TLS. The empty one doesn't ask.
+type StartTLS string
+
+const (
+	SMTP StartTLS = "smtp" // RFC 3207
+	IMAP StartTLS = "imap" // RFC 9051, section 6.2.1
+	POP3 StartTLS = "pop3" // RFC 2595, section 4
+)
+
+// HangUp is how the connection is closed.
+type HangUp int
+
+const (
+	Politely HangUp = iota // FIN
+	Abruptly               // RST, which leaves no socket in TIME_WAIT
+)
+
+// Do probes target, and returns when that has ended and the connection is closed. It
+// ends within Total, or soon after ctx is done: a canceled context makes the status
+// [Canceled], one whose deadline passes counts as Total does.
+func (p *Probe) Do(ctx context.Context, target Target) Result {
+	now := time.Now()
+	total := cmp.Or(p.Total, DefaultTotal)
+	ctx, cancel := context.WithDeadlineCause(ctx, now.Add(total), fmt.Errorf("within %s in all", total))
+	defer cancel()
+	r := run{p: p, Result: Result{Time: now, Target: target}}
+	r.probe(ctx)
+	r.Timing.Total = time.Since(now)
+	return r.Result
+}
+
+// A run is one probe under way.
+type run struct {
+	p *Probe
+	Result
+}
+
+func (r *run) probe(ctx context.Context) {
+	conn := r.connect(ctx)
+	if conn == nil {
+		return
+	}
+	defer r.hangUp(conn)
+	read := cmp.Or(r.p.Read, DefaultRead)
+	ctx, cancel := context.WithDeadlineCause(ctx, time.Now().Add(read), fmt.Errorf("within %s", read))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { interrupt(conn) })
+	defer stop()
+	r.converse(newWire(ctx, conn))
+	if sys, ok := conn.(syscall.Conn); ok && r.TCP != nil {
+		r.measure(sys)
+	}
+}
+
+// converse does all that is done on a connection.
+func (r *run) converse(w *wire) {
+	if !r.p.ConnectOnly && !r.greet(w) {
+		return
+	}
+	r.Phase, r.Status = PhaseDone, OK
+}
+
+// measure takes the round-trip time again, now that data came.
+func (r *run) measure(conn syscall.Conn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	if now := tcpInfo(raw); now != nil {
+		r.TCP.RTT = now.RTT
+	}
+}
+
+// fail ends the probe.
+func (r *run) fail(phase Phase, status Status, err error) {
+	r.Phase, r.Status, r.Err = phase, status, err
+}
+
+func (r *run) hangUp(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok && r.p.HangUp == Abruptly {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// A wire is a connection that is used until ctx is done.
+type wire struct {
+	net.Conn
+	ctx   context.Context //nolint:containedctx // the steps of one probe share it, as they share the connection
+	until time.Time       // the deadline of ctx
+}
+
+func newWire(ctx context.Context, conn net.Conn) *wire {
+	w := &wire{Conn: conn, ctx: ctx}
+	w.until, _ = ctx.Deadline()
+	w.wait(time.Until(w.until))
+	return w
+}
+
+// wait lets the next reads and writes take d, and no longer than ctx allows.
+func (w *wire) wait(d time.Duration) {
+	deadline := time.Now().Add(d)
+	if deadline.After(w.until) {
+		deadline = w.until
+	}
+	_ = w.SetDeadline(deadline)
+	if errors.Is(w.ctx.Err(), context.Canceled) {
+		interrupt(w.Conn) // it came while the deadline was being set
+	}
+}
+
+// interrupt wakes whatever blocks on conn.
+func interrupt(conn net.Conn) { _ = conn.SetDeadline(time.Unix(1, 0)) }
+
+// spent says in words which deadline of ctx has passed.
+func spent(ctx context.Context) string {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause.Error()
+	}
+	return "in the time that was given"
+}
+
+// since returns the time since t, for a Timing.
+func since(t time.Time) *time.Duration {
+	d := time.Since(t)
+	return &d
+}

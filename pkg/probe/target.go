@@ -1,0 +1,169 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// A Target is one place to probe: a host and a port, or the path of a unix socket.
+// Targets can be compared with ==.
+type Target struct {
+	Host string     // name as it was written, or address without brackets; "" for a unix socket
+	Addr netip.Addr // the only address to try; the zero value: whatever Host resolves to
+	Port uint16     // 0 for a unix socket
+	Path string     // of the unix socket, "@" first for an abstract one; "" for TCP
+}
+
+// maxUnixPath is what sun_path holds besides its final NUL (unix(7)).
+const maxUnixPath = 107
+
+// ParseTarget reads HOST:PORT, ADDRESS:PORT, [V6]:PORT, HOST[ADDRESS]:PORT (that
+// address under the name of HOST) or unix:PATH. PORT is a number from 1 to 65535 or
+// the name of a service. HOST may be internationalized. The error is one sentence
+// that names s.
+func ParseTarget(s string) (Target, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return unixTarget(path)
+	}
+	colon := strings.LastIndexByte(s, ':')
+	bracket := strings.LastIndexByte(s, ']')
+	switch {
+	case strings.Count(s, ":") > 1 && bracket < 0:
+		return Target{}, fmt.Errorf("%q: write an IPv6 address in brackets: [ADDRESS]:PORT", s)
+	case colon < bracket || colon < 0:
+		return Target{}, fmt.Errorf("%q has no port: write %s:PORT", s, strings.TrimSpace(s))
+	}
+	return JoinTarget(s[:colon], s[colon+1:])
+}
+
+// JoinTarget makes a target of a host, with or without brackets around an IPv6
+// address, and a port, which is a number or the name of a service.
+func JoinTarget(host, port string) (Target, error) {
+	number, err := parsePort(port)
+	if err != nil {
+		return Target{}, err
+	}
+	name, inner, bracketed := strings.Cut(host, "[")
+	if !bracketed {
+		return hostTarget(host, number)
+	}
+	addr, ok := strings.CutSuffix(inner, "]")
+	if !ok {
+		return Target{}, fmt.Errorf("%q: the bracket is not closed", host)
+	}
+	ip, err := netip.ParseAddr(addr)
+	if err != nil || name == "" && !ip.Is6() {
+		return Target{}, fmt.Errorf("%q: what is in the brackets is no address", host)
+	}
+	if name == "" {
+		return Target{Host: ip.String(), Addr: ip, Port: number}, nil
+	}
+	target, err := hostTarget(name, number)
+	if err == nil && target.Addr.IsValid() {
+		err = fmt.Errorf("%q: an address can't stand for another one", host)
+	}
+	target.Addr = ip
+	return target, err
+}
+
+func hostTarget(host string, port uint16) (Target, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return Target{Host: ip.String(), Addr: ip, Port: port}, nil
+	}
+	t := Target{Host: host, Port: port}
+	_, err := t.name()
+	return t, err
+}
+
+func unixTarget(path string) (Target, error) {
+	switch {
+	case path == "" || path == "@":
+		return Target{}, errors.New("unix: has no path: write unix:/PATH")
+	case len(path) > maxUnixPath:
+		return Target{}, fmt.Errorf("unix:%s: the path is longer than %d bytes", path, maxUnixPath)
+	case strings.IndexByte(path, 0) >= 0:
+		return Target{}, fmt.Errorf("unix:%q: a path can't contain NUL", path)
+	}
+	return Target{Path: path}, nil
+}
+
+func parsePort(s string) (uint16, error) {
+	digits := strings.Trim(s, "0123456789") == ""
+	if n, err := strconv.Atoi(s); s != "" && digits {
+		if err != nil || n < 1 || n > 65535 {
+			return 0, fmt.Errorf("port %s is not between 1 and 65535", s)
+		}
+		return uint16(n), nil
+	}
+	n, err := new(net.Resolver).LookupPort(context.Background(), "tcp", s)
+	if err != nil || n < 1 || n > 65535 {
+		return 0, fmt.Errorf("%q is neither a port number nor a service in /etc/services", s)
+	}
+	return uint16(n), nil
+}
+
+// name returns the host as the domain name system knows it: in ASCII.
+func (t Target) name() (string, error) {
+	name := t.Host
+	if strings.IndexFunc(name, func(r rune) bool { return r >= 0x80 }) >= 0 {
+		ascii, err := idna.Lookup.ToASCII(name)
+		if err != nil {
+			return "", fmt.Errorf("%q is no host name: %w", t.Host, err)
+		}
+		name = ascii
+	}
+	if err := checkName(name); err != nil {
+		return "", fmt.Errorf("%q is no host name: %w", t.Host, err)
+	}
+	return name, nil
+}
+
+// checkName holds an ASCII name against RFC 1123, section 2.1, and lets underscores
+// pass, as resolvers do.
+func checkName(name string) error {
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	if len(name) > 254 {
+		return errors.New("it is longer than 253 characters")
+	}
+	for _, label := range labels {
+		switch {
+		case label == "":
+			return errors.New("a part of it is empty")
+		case len(label) > 63:
+			return errors.New("a part of it is longer than 63 characters")
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return errors.New("a part of it begins or ends with a hyphen")
+		}
+		for i := range len(label) {
+			if c := label[i]; !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
+				return fmt.Errorf("%q can't be part of it", c)
+			}
+		}
+	}
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return errors.New("it looks like an IPv4 address and is none")
+	}
+	return nil
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+
+// String returns the form that [ParseTarget] reads, with the port as a number.
+func (t Target) String() string {
+	port := strconv.Itoa(int(t.Port))
+	switch {
+	case t.Path != "":
+		return "unix:" + t.Path
+	case t.Addr.IsValid() && t.Host != t.Addr.String():
+		return t.Host + "[" + t.Addr.String() + "]:" + port
+	}
+	return net.JoinHostPort(t.Host, port)
+}
