@@ -15,3 +15,16 @@ type Static string
 func (s Static) AppendGreeting(dst []byte, _ Peer) ([]byte, error) {
 	return append(dst, s...), nil
 }
+
+// hello is the greeter of a Server that has none.
+type hello struct{}
+
+func (hello) AppendGreeting(dst []byte, p Peer) ([]byte, error) {
+	dst = append(dst, "Hello there, "...)
+	if p.Remote.IsValid() {
+		dst = p.Remote.Addr().AppendTo(dst)
+	} else {
+		dst = append(dst, "unix"...)
+	}
+	return append(dst, "!\n"...), nil
+}

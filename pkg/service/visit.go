@@ -1,18 +1,33 @@
 package service
 
-import "time"
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
 
 // An Outcome is the one way in which a visit ended. The set is closed, so it can
 // label a metric.
 type Outcome string
 
+// The outcomes.
 const (
 	Greeted  Outcome = "greeted"   // the whole greeting was handed to the kernel
-	Refused  Outcome = "refused"   // Admit said no; nothing was sent
+	Refused  Outcome = "refused"   // Admit, Unwrap or TLS would not have the client; nothing was said
 	HungUp   Outcome = "hung_up"   // the client left before the greeting was handed over
 	TimedOut Outcome = "timed_out" // a deadline ended it
 	Cut      Outcome = "cut"       // Shutdown or Close ended it
-	Failed   Outcome = "failed"    // our own fault: the Greeter's error or panic
+	Failed   Outcome = "failed"    // our own fault: the Greeter's error or panic, or a write that the system refused
 )
 
 // Outcomes lists every Outcome, in the order of the constants.
@@ -28,4 +43,283 @@ type Visit struct {
 	Written int64         // bytes of the greeting that the kernel took
 	Took    time.Duration // from Peer.Arrived to the end of the visit
 	Err     error         // why the Outcome is not Greeted; nil if it is
+}
+
+// A PanicError is the Err of a visit whose Greeter, Admit, Unwrap or Opened panicked.
+type PanicError struct {
+	Value any    // what panic was called with
+	Stack []byte // the goroutine's stack, as [runtime/debug.Stack] formats it
+}
+
+// Error implements error. It does not contain the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+var (
+	errCut  = errors.New("server shuts down")
+	errExit = errors.New("greeter ended its goroutine")
+
+	past = time.Unix(1, 0) // a deadline that interrupts
+
+	greetings = sync.Pool{New: func() any { return new([]byte) }}
+)
+
+// largestKept is the capacity up to which a greeting's buffer is used again.
+const largestKept = 64 << 10
+
+// visit is one connection from its registration until it is settled.
+type visit struct {
+	acceptor *acceptor
+	rules    *rules
+	conn     net.Conn // as it was accepted
+	peer     Peer
+	written  int64
+	leave    func()
+	isCut    atomic.Bool
+
+	prev, next *visit
+}
+
+func newVisit(a *acceptor, c net.Conn) *visit {
+	return &visit{
+		acceptor: a,
+		conn:     c,
+		peer: Peer{
+			ID:       a.server.lastID.Add(1),
+			Listener: a.Name,
+			Remote:   addrPort(c.RemoteAddr()),
+			Local:    addrPort(c.LocalAddr()),
+			Arrived:  time.Now(),
+		},
+	}
+}
+
+// addrPort is the zero value for what is no IP address, such as a unix socket.
+func addrPort(addr net.Addr) netip.AddrPort {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// cut makes all I/O of v fail from now on.
+func (v *visit) cut() {
+	v.isCut.Store(true)
+	_ = v.conn.SetDeadline(past)
+}
+
+// run serves v and settles it, whatever happens on the way.
+func (v *visit) run() {
+	outcome, err := Failed, errExit
+	defer func() { v.settle(outcome, err) }()
+	outcome, err = v.serve()
+}
+
+// serve takes v through the stages: PROXY header, admission, TLS, greeting.
+func (v *visit) serve() (outcome Outcome, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			outcome, err = Failed, &PanicError{value, debug.Stack()}
+		}
+	}()
+	if o := v.acceptor.server.Observer; o != nil {
+		o.Opened(v.peer)
+	}
+
+	manners := v.rules.manners[v.peer.Listener]
+	stream := v.conn
+	shakes := manners.unwrap != nil || manners.tls != nil
+	if shakes {
+		v.bound(v.conn.SetDeadline, v.peer.Arrived.Add(v.rules.shake))
+	}
+	if manners.unwrap != nil {
+		if stream, err = v.unwrap(manners.unwrap); err != nil {
+			return v.judge(err, Refused), err
+		}
+	}
+	if v.rules.admit != nil {
+		if v.leave, err = v.rules.admit(v.peer); err != nil {
+			return Refused, err
+		}
+	}
+	if manners.tls != nil {
+		encrypted := tls.Server(stream, manners.tls)
+		if err := encrypted.Handshake(); err != nil { //nolint:noctx // the deadline bounds it, and cut interrupts it
+			return v.judge(err, Refused), fmt.Errorf("TLS handshake: %w", err)
+		}
+		stream = encrypted
+	}
+	if shakes {
+		v.bound(v.conn.SetReadDeadline, time.Time{}) // reading on is the reaper's
+	}
+	return v.greet(stream)
+}
+
+// unwrap takes off what a proxy put ahead, and learns who the client really is.
+func (v *visit) unwrap(unwrap func(net.Conn) (net.Conn, error)) (net.Conn, error) {
+	c, err := unwrap(v.conn)
+	if err != nil {
+		return nil, err
+	}
+	if c != v.conn {
+		if remote := addrPort(c.RemoteAddr()); remote != v.peer.Remote {
+			v.peer.Proxy, v.peer.Remote, v.peer.Local = v.peer.Remote, remote, addrPort(c.LocalAddr())
+		}
+	}
+	return c, nil
+}
+
+// greet writes the greeting and half-closes.
+func (v *visit) greet(c net.Conn) (Outcome, error) {
+	buffer := greetings.Get().(*[]byte)
+	defer func() {
+		if cap(*buffer) <= largestKept {
+			greetings.Put(buffer)
+		}
+	}()
+	text, err := v.rules.greeter.AppendGreeting((*buffer)[:0], v.peer)
+	if err != nil {
+		return Failed, fmt.Errorf("greeting: %w", err)
+	}
+	*buffer = text
+
+	v.bound(v.conn.SetWriteDeadline, time.Now().Add(v.rules.write))
+	if len(text) > 0 {
+		n, err := c.Write(text) // goes on after partial writes by itself
+		v.written = int64(n)
+		if err != nil {
+			return v.judge(err, Failed), err
+		}
+	}
+	if encrypted, ok := c.(*tls.Conn); ok {
+		_ = encrypted.CloseWrite() // close_notify; a client that has gone got its greeting all the same
+	}
+	return Greeted, nil
+}
+
+// bound sets a deadline, unless v is cut.
+func (v *visit) bound(set func(time.Time) error, t time.Time) {
+	_ = set(t)
+	if v.isCut.Load() {
+		_ = v.conn.SetDeadline(past) // cut may have come between
+	}
+}
+
+// judge says what an I/O error means; it is other where it means nothing known.
+func (v *visit) judge(err error, other Outcome) Outcome {
+	if v.isCut.Load() {
+		return Cut
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return TimedOut
+	}
+	for _, gone := range []error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
+		syscall.ECONNRESET, syscall.EPIPE, syscall.ENOTCONN, syscall.ECONNABORTED,
+		syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
+	} {
+		if errors.Is(err, gone) {
+			return HungUp
+		}
+	}
+	return other
+}
+
+// settle ends the visit: it closes the connection or hands it to the reaper, counts
+// the outcome, and tells the observer.
+func (v *visit) settle(outcome Outcome, err error) {
+	if outcome == Cut {
+		err = errCut
+	}
+	s := v.acceptor.server
+	var l *lingerer
+	if outcome == Greeted && v.rules.linger > 0 && closeWrite(v.conn) {
+		l = &lingerer{conn: v.conn, counters: v.acceptor.counters, leave: v.leave, until: time.Now().Add(v.rules.linger)}
+	} else {
+		v.hangUp(outcome)
+	}
+	told := Visit{Peer: v.peer, Outcome: outcome, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
+
+	s.mu.Lock()
+	s.visits.remove(v)
+	c := v.acceptor.counters
+	c.active--
+	c.visits[outcome.index()]++
+	c.bytes += uint64(v.written)
+	if l != nil {
+		s.lingering++
+		c.lingering++
+		s.reaper.push(l)
+	}
+	s.wake()
+	s.mu.Unlock()
+
+	if l != nil {
+		s.reaper.watch(l)
+	} else if v.leave != nil {
+		v.leave()
+	}
+	if s.Observer != nil {
+		s.Observer.Closed(told)
+	}
+}
+
+// hangUp closes the connection. A greeting that was not handed over whole ends with
+// a reset: a clean end of file would make it look whole, and what the kernel still
+// holds of it would stay there.
+func (v *visit) hangUp(outcome Outcome) {
+	if c, ok := v.conn.(interface{ SetLinger(seconds int) error }); ok && outcome != Greeted && v.written > 0 {
+		_ = c.SetLinger(0)
+	}
+	_ = v.conn.Close()
+}
+
+// closeWrite half-closes c, and reports whether that was possible: not where c can't
+// be half-closed, nor where the client has gone.
+func closeWrite(c net.Conn) bool {
+	half, ok := c.(interface{ CloseWrite() error })
+	return ok && half.CloseWrite() == nil
+}
+
+// left is called when a lingering connection is closed.
+func (s *Server) left(l *lingerer) {
+	s.mu.Lock()
+	s.lingering--
+	l.counters.lingering--
+	s.wake()
+	s.mu.Unlock()
+	if l.leave != nil {
+		l.leave()
+	}
+}
+
+// visitList is a ring of visits, so that one leaves it at no cost.
+type visitList struct {
+	root visit
+	len  int
+}
+
+func (l *visitList) init() { l.root.prev, l.root.next = &l.root, &l.root }
+
+func (l *visitList) push(v *visit) {
+	v.prev, v.next = l.root.prev, &l.root
+	v.prev.next, v.next.prev = v, v
+	l.len++
+}
+
+func (l *visitList) remove(v *visit) {
+	v.prev.next, v.next.prev = v.next, v.prev
+	v.prev, v.next = nil, nil
+	l.len--
+}
+
+func (l *visitList) all() iter.Seq[*visit] {
+	return func(yield func(*visit) bool) {
+		for v := l.root.next; v != &l.root; v = v.next {
+			if !yield(v) {
+				return
+			}
+		}
+	}
 }

@@ -1,0 +1,83 @@
+package service
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// answers connects to a, and reports whether the accept loop took the connection
+// before ctx ended.
+func (a *acceptor) answers(ctx context.Context) bool {
+	network, to, from, ok := route(a.Addr())
+	if !ok {
+		return false
+	}
+	own := &ownDial{taken: make(chan struct{})}
+	defer a.own.CompareAndSwap(own, nil)
+
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		failed := c.Control(func(fd uintptr) {
+			if err = syscall.Bind(int(fd), from); err == nil { // the loop must know us before we connect
+				own.from, err = boundTo(int(fd))
+			}
+		})
+		a.own.Store(own)
+		if failed != nil {
+			return failed
+		}
+		return err
+	}}
+	c, err := dialer.DialContext(ctx, network, to)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	select {
+	case <-own.taken:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// route says how to connect to a listener at addr from this machine, with any port
+// of the same address as our own.
+func route(addr net.Addr) (network, to string, from syscall.Sockaddr, ok bool) {
+	switch addr := addr.(type) {
+	case *net.UnixAddr:
+		return "unix", addr.Name, &syscall.SockaddrUnix{}, true // Linux gives it a name, see unix(7), "Autobind feature"
+	case *net.TCPAddr:
+		ip := addr.AddrPort().Addr().Unmap()
+		if ip.IsUnspecified() && ip.Is4() {
+			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		} else if ip.IsUnspecified() {
+			ip = netip.IPv6Loopback()
+		}
+		to = net.JoinHostPort(ip.String(), strconv.Itoa(addr.Port))
+		if ip.Is4() {
+			return "tcp4", to, &syscall.SockaddrInet4{Addr: ip.As4()}, true
+		}
+		return "tcp6", to, &syscall.SockaddrInet6{Addr: ip.As16()}, ip.Zone() == ""
+	}
+	return "", "", nil, false
+}
+
+// boundTo is the local address of fd as net.Addr writes it.
+func boundTo(fd int) (string, error) {
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		return "", err
+	}
+	switch sa := sa.(type) {
+	case *syscall.SockaddrUnix:
+		return sa.Name, nil
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String(), nil
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)).String(), nil
+	}
+	return "", syscall.EAFNOSUPPORT
+}

@@ -1,0 +1,28 @@
+//go:build !linux
+
+package service
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+)
+
+// Away from Linux, each lingering connection has a goroutine of its own, and Alive
+// nudges the accept loops.
+
+// A poll is not there.
+type poll struct{}
+
+func newPoll() (*poll, error) { return nil, errors.ErrUnsupported }
+
+func (*poll) add(*lingerer, syscall.Conn) bool { return false }
+func (*poll) forget(*lingerer)                 {}
+func (*poll) wakeBy(time.Time)                 {}
+func (*poll) close()                           {}
+
+func (*reaper) reap(*poll) {}
+
+// answers can't be told apart from a client's connection here.
+func (*acceptor) answers(context.Context) bool { return false }

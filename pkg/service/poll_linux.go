@@ -1,0 +1,165 @@
+package service
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A poll is a set of lingering sockets: an epoll(7) set that waits inside the
+// runtime's own poller, so that neither a goroutine for each of them nor a thread is
+// spent. Its methods, except wait, need the reaper's lock.
+type poll struct {
+	file  *os.File
+	raw   syscall.RawConn
+	socks map[int32]*lingerer // by descriptor
+	wake  time.Time           // when wait ends at the latest; zero: it does not
+}
+
+func newPoll() (*poll, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil { // or os.NewFile would not poll it
+		_ = syscall.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	file := os.NewFile(uintptr(fd), "epoll")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &poll{file: file, raw: raw, socks: make(map[int32]*lingerer)}, nil
+}
+
+// add puts l into the set, and reports whether it could.
+func (p *poll) add(l *lingerer, socket syscall.Conn) bool {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		l.fd = int32(fd)
+		event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: l.fd}
+		p.socks[l.fd] = l
+		failed = p.control(syscall.EPOLL_CTL_ADD, int(fd), &event)
+	})
+	if err == nil && failed == nil {
+		return true
+	}
+	p.forget(l)
+	return false
+}
+
+func (p *poll) control(op, fd int, event *syscall.EpollEvent) (err error) {
+	failed := p.raw.Control(func(set uintptr) { err = syscall.EpollCtl(int(set), op, fd, event) })
+	return errors.Join(failed, err)
+}
+
+// forget takes l out. The kernel does its part when l is closed.
+func (p *poll) forget(l *lingerer) {
+	if p.socks[l.fd] == l {
+		delete(p.socks, l.fd)
+	}
+	l.fd = 0
+}
+
+// wakeBy makes wait end at t, if it would not end before.
+func (p *poll) wakeBy(t time.Time) {
+	if p.wake.IsZero() || t.Before(p.wake) {
+		p.setWake(t)
+	}
+}
+
+func (p *poll) setWake(t time.Time) {
+	p.wake = t
+	_ = p.file.SetReadDeadline(t)
+}
+
+// wait waits for events, and returns how many there are: 0 when it is time to wake.
+// An error says that the set is closed.
+func (p *poll) wait(events []syscall.EpollEvent) (n int, err error) {
+	var failed error
+	err = p.raw.Read(func(set uintptr) bool {
+		n, failed = syscall.EpollWait(int(set), events, 0)
+		if failed == syscall.EINTR {
+			n, failed = 0, nil
+		}
+		return n != 0 || failed != nil
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, nil
+	}
+	return max(n, 0), errors.Join(err, failed)
+}
+
+func (p *poll) close() { _ = p.file.Close() }
+
+// reap is the goroutine of the poll set.
+func (r *reaper) reap(p *poll) {
+	events := make([]syscall.EpollEvent, 128)
+	waste := make([]byte, 64<<10)
+	ready := make([]*lingerer, 0, len(events))
+	for {
+		n, err := p.wait(events)
+		if err != nil {
+			return
+		}
+		if n == 0 {
+			r.expire()
+			r.rearm(p)
+			continue
+		}
+		ready = ready[:0]
+		r.mu.Lock()
+		for _, event := range events[:n] {
+			if l := p.socks[event.Fd]; l != nil {
+				ready = append(ready, l)
+			}
+		}
+		r.mu.Unlock()
+		for _, l := range ready {
+			if hungUp(l.conn.(syscall.Conn), waste) {
+				r.remove(l)
+			}
+		}
+		clear(ready)
+	}
+}
+
+// rearm sets the time to wake for those who linger now.
+func (r *reaper) rearm(p *poll) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.root.next == &r.root {
+		p.setWake(time.Time{})
+	} else {
+		p.setWake(r.root.next.until)
+	}
+}
+
+// hungUp reads once into waste, so that a client which talks without end does not
+// hold up the others, and reports whether nothing more will come.
+func hungUp(socket syscall.Conn, waste []byte) bool {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var n int
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, failed = syscall.Read(int(fd), waste)
+		return true
+	})
+	switch {
+	case err != nil:
+		return true // closed by somebody else
+	case failed != nil:
+		return failed != syscall.EAGAIN && failed != syscall.EINTR
+	}
+	return n == 0
+}

@@ -1,0 +1,187 @@
+package service
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A lingerer is a connection whose greeting is handed over and which is half-closed.
+// It waits for the client to hang up: a socket closed with unread input sends RST,
+// and that can destroy a greeting which is still on its way.
+type lingerer struct {
+	conn     net.Conn
+	counters *counters
+	leave    func()
+	until    time.Time
+	fd       int32 // in the poll set; 0: not there
+	gone     bool
+
+	prev, next *lingerer
+}
+
+// A reaper throws away what lingering clients send, closes when they hang up, and
+// closes them itself when their time has come or somebody else needs the place.
+// Sockets of the kernel share one poll set and one goroutine; other connections have
+// a goroutine each.
+type reaper struct {
+	left    func(*lingerer) // called once for each that is closed, without locks held
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	root   lingerer // a ring in the order of until: root.next gives way first
+	poll   *poll    // nil until a kernel socket comes, and where there is none
+	closed bool
+}
+
+func newReaper(left func(*lingerer)) *reaper {
+	r := &reaper{left: left}
+	r.root.prev, r.root.next = &r.root, &r.root
+	return r
+}
+
+// push takes l into the ring. watch must follow.
+func (r *reaper) push(l *lingerer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	after := r.root.prev
+	for after != &r.root && after.until.After(l.until) {
+		after = after.prev // only when the linger timeout was changed on the way
+	}
+	l.prev, l.next = after, after.next
+	l.prev.next, l.next.prev = l, l
+}
+
+// watch begins to drain l, which was pushed. It may have been evicted since.
+func (r *reaper) watch(l *lingerer) {
+	r.mu.Lock()
+	switch {
+	case l.gone:
+		r.mu.Unlock()
+	case r.closed:
+		r.unlink(l)
+		r.mu.Unlock()
+		r.bury(l)
+	case r.watchSocket(l):
+		r.mu.Unlock()
+	default:
+		_ = l.conn.SetReadDeadline(l.until)
+		r.running.Go(func() { r.drain(l) }) // close waits
+		r.mu.Unlock()
+	}
+}
+
+// watchSocket puts l into the poll set, if it is a socket of the kernel. r.mu is held.
+func (r *reaper) watchSocket(l *lingerer) bool {
+	socket, ok := l.conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	if r.poll == nil {
+		p, err := newPoll()
+		if err != nil {
+			return false
+		}
+		r.poll = p
+		r.running.Go(func() { r.reap(p) }) // close waits
+	}
+	if !r.poll.add(l, socket) {
+		return false
+	}
+	r.poll.wakeBy(r.root.next.until)
+	return true
+}
+
+// drain is for what can't be polled.
+func (r *reaper) drain(l *lingerer) {
+	_, _ = io.Copy(io.Discard, l.conn)
+	r.remove(l)
+}
+
+// remove closes l, unless somebody else has.
+func (r *reaper) remove(l *lingerer) {
+	r.mu.Lock()
+	if l.gone {
+		r.mu.Unlock()
+		return
+	}
+	r.unlink(l)
+	r.mu.Unlock()
+	r.bury(l)
+}
+
+// unlink takes l out of the ring and the poll set. r.mu is held; bury must follow.
+func (r *reaper) unlink(l *lingerer) {
+	l.gone = true
+	l.prev.next, l.next.prev = l.next, l.prev
+	if l.fd != 0 {
+		r.poll.forget(l)
+	}
+}
+
+func (r *reaper) bury(l *lingerer) {
+	_ = l.conn.Close()
+	r.left(l)
+}
+
+// evict closes up to n of the oldest, and reports whether there was one.
+func (r *reaper) evict(n int) bool {
+	return r.buryAll(r.unlinkWhile(func(l *lingerer) bool {
+		n--
+		return n >= 0
+	}))
+}
+
+// expire closes those whose time has come.
+func (r *reaper) expire() {
+	now := time.Now()
+	r.buryAll(r.unlinkWhile(func(l *lingerer) bool { return !l.until.After(now) }))
+}
+
+func (r *reaper) unlinkWhile(these func(*lingerer) bool) []*lingerer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var gone []*lingerer
+	for l := r.root.next; l != &r.root && these(l); l = l.next {
+		r.unlink(l)
+		gone = append(gone, l)
+	}
+	return gone
+}
+
+func (r *reaper) buryAll(gone []*lingerer) bool {
+	for _, l := range gone {
+		r.bury(l)
+	}
+	return len(gone) > 0
+}
+
+// shorten makes nobody linger for more than d from now.
+func (r *reaper) shorten(d time.Duration) {
+	until := time.Now().Add(d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l := r.root.prev; l != &r.root && l.until.After(until); l = l.prev {
+		l.until = until
+		if l.fd == 0 {
+			_ = l.conn.SetReadDeadline(until)
+		}
+	}
+	if r.poll != nil && r.root.next != &r.root {
+		r.poll.wakeBy(r.root.next.until)
+	}
+}
+
+// close closes all that linger and waits until nothing of the reaper runs.
+func (r *reaper) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.buryAll(r.unlinkWhile(func(*lingerer) bool { return true }))
+	if r.poll != nil {
+		r.poll.close()
+	}
+	r.running.Wait()
+}

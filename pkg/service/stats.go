@@ -1,0 +1,68 @@
+package service
+
+import (
+	"cmp"
+	"slices"
+)
+
+// ListenerStats are the numbers of one listener name since the server began. They
+// were all taken in one moment: what has come is Active and the Visits, nothing else.
+type ListenerStats struct {
+	Name         string
+	Open         bool               // somebody accepts on it
+	Active       int                // visits under way
+	Lingering    int                // connections that have been greeted and not yet hung up
+	Visits       map[Outcome]uint64 // visits that have ended; every Outcome is a key
+	Bytes        uint64             // of greetings, as far as they were written
+	AcceptErrors uint64             // failed accepts that were tried again
+}
+
+// counters are guarded by Server.mu.
+type counters struct {
+	active, lingering int
+	visits            [6]uint64 // in the order of Outcomes
+	bytes             uint64
+	acceptErrors      uint64
+}
+
+func (o Outcome) index() int {
+	switch o {
+	case Greeted:
+		return 0
+	case Refused:
+		return 1
+	case HungUp:
+		return 2
+	case TimedOut:
+		return 3
+	case Cut:
+		return 4
+	default:
+		return 5
+	}
+}
+
+// Stats tells the numbers of all listeners, by name, those that are closed included.
+func (s *Server) Stats() []ListenerStats {
+	s.init()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]ListenerStats, 0, len(s.counters))
+	for name, c := range s.counters {
+		visits := make(map[Outcome]uint64, len(c.visits))
+		for _, o := range Outcomes() {
+			visits[o] = c.visits[o.index()]
+		}
+		all = append(all, ListenerStats{
+			Name: name, Active: c.active, Lingering: c.lingering,
+			Visits: visits, Bytes: c.bytes, AcceptErrors: c.acceptErrors,
+		})
+	}
+	for a := range s.acceptors {
+		for i := range all {
+			all[i].Open = all[i].Open || all[i].Name == a.Name
+		}
+	}
+	slices.SortFunc(all, func(a, b ListenerStats) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
