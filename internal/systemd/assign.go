@@ -1,0 +1,137 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// A Want is a listener of the configuration.
+type Want struct {
+	Name      string
+	Address   string // as for Bind
+	ReusePort bool
+}
+
+// An Assignment says which sockets serve which listener. Carry it out in this order,
+// and no client of a socket that stays is lost: Remove and Forget what is obsolete,
+// Bind what nothing serves, and Store what was bound or stored before.
+type Assignment struct {
+	Serving  [][]Socket // for each Want, in their order; where there is none, Bind
+	Obsolete []Socket   // no listener wants them any more
+}
+
+// Assign decides which of sockets serve wants. It changes nothing. At a start the
+// sockets are those of Inherit, at a reload those in use.
+//
+// If any is from a socket unit, systemd binds and greetd does not: each listener has
+// the sockets of its name, every listener has one, and every socket has a listener.
+// Sockets without a name go to the only listener, or to the one whose address is
+// theirs. Where that can't be, the error says all the reasons, with their remedies.
+// What greetd bound before that is obsolete.
+//
+// Else a listener keeps the socket that was bound for its address and ReusePort,
+// whatever its name was then.
+func Assign(wants []Want, sockets []Socket) (Assignment, error) {
+	var units, ours []Socket
+	for _, s := range sockets {
+		if s.Origin == SocketUnit {
+			units = append(units, s)
+		} else {
+			ours = append(ours, s)
+		}
+	}
+	if len(units) == 0 {
+		return assignOurs(wants, ours), nil
+	}
+	serving, err := assignUnits(wants, units)
+	if err != nil {
+		return Assignment{}, err
+	}
+	return Assignment{Serving: serving, Obsolete: ours}, nil
+}
+
+func assignOurs(wants []Want, ours []Socket) Assignment {
+	a := Assignment{Serving: make([][]Socket, len(wants))}
+next:
+	for _, s := range ours {
+		for i, want := range wants {
+			if len(a.Serving[i]) == 0 && s.boundFor(want) {
+				s.Address = want.Address
+				a.Serving[i] = []Socket{s}
+				continue next
+			}
+		}
+		a.Obsolete = append(a.Obsolete, s)
+	}
+	return a
+}
+
+func (s Socket) boundFor(want Want) bool {
+	if s.Listener == nil || s.lost || s.ReusePort != want.ReusePort {
+		return false
+	}
+	return s.Address == want.Address || s.Origin == FDStore && storedFor(s.Name, want.Address)
+}
+
+func assignUnits(wants []Want, units []Socket) ([][]Socket, error) {
+	serving := make([][]Socket, len(wants))
+	var problems []error
+	for _, s := range units {
+		if i, err := s.meantFor(wants); err == nil {
+			serving[i] = append(serving[i], s)
+		} else {
+			problems = append(problems, err)
+		}
+	}
+	for i, want := range wants {
+		if len(serving[i]) == 0 {
+			problems = append(problems, fmt.Errorf("systemd passed sockets, but none for listener %q: "+
+				"set FileDescriptorName=%s in its .socket unit, or remove the listener", want.Name, want.Name))
+		}
+	}
+	return serving, errors.Join(problems...)
+}
+
+// meantFor is the index of the listener that a unit's socket belongs to.
+func (s Socket) meantFor(wants []Want) (int, error) {
+	if len(wants) == 0 {
+		return 0, fmt.Errorf("systemd passed the socket %s, but the configuration has no listener: add one, or stop its .socket unit", s.Address)
+	}
+	if s.Name == "" && len(wants) == 1 {
+		return 0, nil
+	}
+	names := make([]string, len(wants))
+	for i, want := range wants {
+		if s.Name == want.Name || s.Name == "" && sameAddress(want.Address, s.Address) {
+			return i, nil
+		}
+		names[i] = fmt.Sprintf("%q", want.Name)
+	}
+	if s.Name == "" {
+		return 0, fmt.Errorf("systemd passed the socket %s without a name, and no listener has its address: "+
+			"set FileDescriptorName= in its .socket unit to one of %s", s.Address, strings.Join(names, ", "))
+	}
+	return 0, fmt.Errorf("systemd passed the socket %q (%s), but no listener has that name: "+
+		"set FileDescriptorName= in its .socket unit to one of %s, or add the listener", s.Name, s.Address, strings.Join(names, ", "))
+}
+
+// sameAddress reports whether a socket bound to bound is what Bind(wanted) would have
+// made, or one half of it.
+func sameAddress(wanted, bound string) bool {
+	if path, isUnix := strings.CutPrefix(wanted, unixPrefix); isUnix {
+		other, isUnix := strings.CutPrefix(bound, unixPrefix)
+		return isUnix && filepath.Clean(path) == filepath.Clean(other)
+	}
+	b, err := netip.ParseAddrPort(bound)
+	if err != nil {
+		return false
+	}
+	if port, anywhere := strings.CutPrefix(wanted, ":"); anywhere {
+		return b.Addr().IsUnspecified() && bound[strings.LastIndexByte(bound, ':')+1:] == port
+	}
+	w, err := netip.ParseAddrPort(wanted)
+	return err == nil && w == b
+}

@@ -1,0 +1,267 @@
+package systemd
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// quiet is a listener that is only compared.
+type quiet struct{ net.Listener }
+
+func unit(name, address string) Socket {
+	return Socket{Listener: quiet{}, Origin: SocketUnit, Name: name, Address: address}
+}
+
+func stored(address string) Socket {
+	return Socket{Listener: quiet{}, Origin: FDStore, Name: storeName(address, fileID{}), Address: address}
+}
+
+func bound(address string) Socket {
+	return Socket{Listener: quiet{}, Origin: OwnBind, Address: address}
+}
+
+func with(s Socket, change func(*Socket)) Socket {
+	change(&s)
+	return s
+}
+
+func TestAssign(t *testing.T) {
+	greet := Want{Name: "greet", Address: ":10000"}
+	mail := Want{Name: "mail", Address: "127.0.0.1:25"}
+	local := Want{Name: "local", Address: "unix:/run/greetd/g.sock"}
+	shared := Want{Name: "greet", Address: ":10000", ReusePort: true}
+	long := Want{Name: "long", Address: strings.Repeat("ö", 120) + ":10000"}
+
+	for name, tc := range map[string]struct {
+		wants    []Want
+		sockets  []Socket
+		serving  []string // for each want, the names or else addresses of its sockets
+		obsolete []string
+	}{
+		"nothing passed": {
+			wants:   []Want{greet, mail},
+			serving: []string{"", ""},
+		},
+		"by name": {
+			wants:   []Want{greet, mail},
+			sockets: []Socket{unit("mail", "[::]:25"), unit("greet", "[::]:7")},
+			serving: []string{"greet", "mail"},
+		},
+		"IPv4 and IPv6 under one name": {
+			wants:   []Want{greet},
+			sockets: []Socket{unit("greet", "0.0.0.0:7"), unit("greet", "[::]:7")},
+			serving: []string{"greet greet"},
+		},
+		"no name, one listener": {
+			wants:   []Want{greet},
+			sockets: []Socket{unit("", "0.0.0.0:7"), unit("", "unix:/x")},
+			serving: []string{"0.0.0.0:7 unix:/x"},
+		},
+		"no name, by address": {
+			wants:   []Want{greet, mail, local},
+			sockets: []Socket{unit("", "unix:/run/greetd/../greetd/g.sock"), unit("", "127.0.0.1:25"), unit("", "[::]:10000"), unit("", "0.0.0.0:10000")},
+			serving: []string{"[::]:10000 0.0.0.0:10000", "127.0.0.1:25", "unix:/run/greetd/../greetd/g.sock"},
+		},
+		"some with a name": {
+			wants:   []Want{greet, mail},
+			sockets: []Socket{unit("greet", "[::]:1"), unit("", "127.0.0.1:25")},
+			serving: []string{"greet", "127.0.0.1:25"},
+		},
+		"socket unit after own bind": {
+			wants:    []Want{greet},
+			sockets:  []Socket{unit("greet", "[::]:10000"), stored(":10000"), stored(":99")},
+			serving:  []string{"greet"},
+			obsolete: []string{"greetd-own/%3A10000", "greetd-own/%3A99"},
+		},
+		"stored, of a renamed listener": {
+			wants:   []Want{{Name: "hello", Address: ":10000"}},
+			sockets: []Socket{stored(":10000")},
+			serving: []string{"greetd-own/%3A10000"},
+		},
+		"stored, and one more": {
+			wants:   []Want{mail, greet},
+			sockets: []Socket{stored(":10000")},
+			serving: []string{"", "greetd-own/%3A10000"},
+		},
+		"stored for another address": {
+			wants:    []Want{greet},
+			sockets:  []Socket{stored(":10001")},
+			serving:  []string{""},
+			obsolete: []string{"greetd-own/%3A10001"},
+		},
+		"stored twice": {
+			wants:    []Want{shared},
+			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.ReusePort = true }), with(stored(":10000"), func(s *Socket) { s.ReusePort = true })},
+			serving:  []string{"greetd-own/%3A10000"},
+			obsolete: []string{"greetd-own/%3A10000"},
+		},
+		"stored without reuse_port": {
+			wants:    []Want{shared},
+			sockets:  []Socket{stored(":10000")},
+			serving:  []string{""},
+			obsolete: []string{"greetd-own/%3A10000"},
+		},
+		"stored, but not listening any more": {
+			wants:    []Want{greet},
+			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.Listener = nil })},
+			serving:  []string{""},
+			obsolete: []string{"greetd-own/%3A10000"},
+		},
+		"stored, but its file is gone": {
+			wants:    []Want{local},
+			sockets:  []Socket{with(stored(local.Address), func(s *Socket) { s.lost = true })},
+			serving:  []string{""},
+			obsolete: []string{"greetd-own/unix%3A%2Frun%2Fgreetd%2Fg.sock"},
+		},
+		"stored under a name that nobody knows": {
+			wants:    []Want{greet},
+			sockets:  []Socket{{Listener: quiet{}, Origin: FDStore, Name: "greetd-own/%zz"}},
+			serving:  []string{""},
+			obsolete: []string{"greetd-own/%zz"},
+		},
+		"stored under a hashed name": {
+			wants:   []Want{greet, long},
+			sockets: []Socket{{Listener: quiet{}, Origin: FDStore, Name: storeName(long.Address, fileID{})}},
+			serving: []string{"", storeName(long.Address, fileID{})},
+		},
+		"reload": {
+			wants:    []Want{mail, greet},
+			sockets:  []Socket{bound(":10000"), bound(":99")},
+			serving:  []string{"", ":10000"},
+			obsolete: []string{":99"},
+		},
+		"no listener left": {
+			sockets:  []Socket{bound(":10000")},
+			obsolete: []string{":10000"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Assign(tc.wants, tc.sockets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var serving []string
+			for i, sockets := range got.Serving {
+				serving = append(serving, strings.Join(labels(sockets), " "))
+				for _, s := range sockets {
+					if s.Origin != SocketUnit && s.Address != tc.wants[i].Address {
+						t.Errorf("the socket of %s has address %q", tc.wants[i].Name, s.Address)
+					}
+				}
+			}
+			if !slices.Equal(serving, tc.serving) {
+				t.Errorf("serving = %q, want %q", serving, tc.serving)
+			}
+			if got := labels(got.Obsolete); !slices.Equal(got, tc.obsolete) {
+				t.Errorf("obsolete = %q, want %q", got, tc.obsolete)
+			}
+		})
+	}
+}
+
+func labels(sockets []Socket) []string {
+	var all []string
+	for _, s := range sockets {
+		label := s.Name
+		if label == "" {
+			label = s.Address
+		}
+		all = append(all, label)
+	}
+	return all
+}
+
+func TestAssignRefuses(t *testing.T) {
+	greet := Want{Name: "greet", Address: ":10000"}
+	mail := Want{Name: "mail", Address: "127.0.0.1:25"}
+
+	for name, tc := range map[string]struct {
+		wants   []Want
+		sockets []Socket
+		reasons []string
+	}{
+		"an unknown name": {
+			wants:   []Want{greet},
+			sockets: []Socket{unit("greet", "[::]:7"), unit("web", "[::]:80")},
+			reasons: []string{`systemd passed the socket "web" ([::]:80), but no listener has that name: set FileDescriptorName= in its .socket unit to one of "greet", or add the listener`},
+		},
+		"a listener without a socket": {
+			wants:   []Want{greet, mail},
+			sockets: []Socket{unit("greet", "[::]:7"), stored("127.0.0.1:25")},
+			reasons: []string{`systemd passed sockets, but none for listener "mail": set FileDescriptorName=mail in its .socket unit, or remove the listener`},
+		},
+		"no name and no address": {
+			wants:   []Want{greet, mail},
+			sockets: []Socket{unit("greet", "[::]:7"), unit("mail", "[::]:8"), unit("", "127.0.0.2:25"), unit("", "unix:/x")},
+			reasons: []string{
+				`systemd passed the socket 127.0.0.2:25 without a name, and no listener has its address: set FileDescriptorName= in its .socket unit to one of "greet", "mail"`,
+				`systemd passed the socket unix:/x without a name`,
+			},
+		},
+		"all of it": {
+			wants:   []Want{greet, mail},
+			sockets: []Socket{unit("web", "[::]:80")},
+			reasons: []string{`"web"`, `"greet"`, `"mail"`},
+		},
+		"sockets without any listener": {
+			sockets: []Socket{unit("", "[::]:80")},
+			reasons: []string{"systemd passed the socket [::]:80, but the configuration has no listener"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Assign(tc.wants, tc.sockets)
+			if err == nil {
+				t.Fatalf("got %v, want an error", got)
+			}
+			for _, reason := range tc.reasons {
+				if !strings.Contains(err.Error(), reason) {
+					t.Errorf("error:\n%v\nlacks:\n%s", err, reason)
+				}
+			}
+			if got.Serving != nil || got.Obsolete != nil {
+				t.Errorf("got %v beside the error", got)
+			}
+		})
+	}
+}
+
+func FuzzStoreName(f *testing.F) {
+	f.Add(":10000", uint64(0), uint64(0))
+	f.Add("unix:/run/greetd/ö b.sock", uint64(26), uint64(1234))
+	f.Add(strings.Repeat("long.", 60)+":1", uint64(1)<<63, uint64(1)<<63)
+	f.Add("sha256=ab", uint64(0), uint64(1))
+	f.Fuzz(func(t *testing.T, address string, device, inode uint64) {
+		file := fileID{device, inode}
+		name := storeName(address, file)
+		if len(name) > maxStoreName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }) {
+			t.Fatalf("systemd would not take the name %q", name)
+		}
+		if !storedFor(name, address) {
+			t.Errorf("%q is not for %q", name, address)
+		}
+		if storedFor(name, address+"0") {
+			t.Errorf("%q is for another address", name)
+		}
+		back, backFile := parseStoreName(name)
+		if backFile != file {
+			t.Errorf("file %v came back as %v", file, backFile)
+		}
+		if hashed := strings.HasPrefix(name, storePrefix+hashedPrefix); back != address && !hashed {
+			t.Errorf("address %q came back as %q", address, back)
+		}
+	})
+}
+
+func FuzzParseStoreName(f *testing.F) {
+	f.Add("greetd-own/%3A10000")
+	f.Add("greetd-own/%zz/1.x")
+	f.Add("greetd-own/sha256=/")
+	f.Fuzz(func(t *testing.T, name string) {
+		address, file := parseStoreName(storePrefix + name)
+		if storedFor(storeName(address, file), address+"x") {
+			t.Error("two addresses share a name")
+		}
+	})
+}

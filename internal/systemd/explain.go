@@ -1,0 +1,81 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// explain says in place of the net package what the kernel said when address was to
+// be bound, and what to do about it.
+func explain(err error, address string) error {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		if addr := new(net.AddrError); errors.As(err, &addr) {
+			return fmt.Errorf("%s: %w", addr.Err, errNoAddress)
+		}
+		if op := new(net.OpError); errors.As(err, &op) {
+			return op.Err
+		}
+		return err
+	}
+	remedy := remedyTCP(errno, address)
+	if path, isUnix := strings.CutPrefix(address, unixPrefix); isUnix {
+		remedy = remedyUnix(errno, path)
+	}
+	if remedy == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errno, remedy)
+}
+
+func remedyTCP(errno syscall.Errno, address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	switch errno {
+	case unix.EADDRINUSE:
+		return fmt.Sprintf("stop who holds it (ss -ltnp 'sport = :%s' names it), or choose another port", port)
+	case unix.EADDRNOTAVAIL:
+		remedy := host + " is not an address of this machine: correct it, or let greetd.socket bind it with FreeBind=yes, "
+		if strings.Contains(host, ":") {
+			return remedy + "or set sysctl net.ipv6.ip_nonlocal_bind=1 (is IPv6 off, by net.ipv6.conf.all.disable_ipv6?)"
+		}
+		return remedy + "or set sysctl net.ipv4.ip_nonlocal_bind=1"
+	case unix.EACCES:
+		return fmt.Sprintf("port %s is privileged: let greetd.socket bind it, or choose a port from 1024 up", port)
+	case unix.EPERM:
+		return "a policy forbids it: see SocketBindDeny= of the unit, and the audit log"
+	case unix.EAFNOSUPPORT:
+		return "IPv6 is off in this kernel, or RestrictAddressFamilies= of the unit leaves the family out: choose an IPv4 address"
+	}
+	return remedyAny(errno)
+}
+
+func remedyUnix(errno syscall.Errno, path string) string {
+	dir := filepath.Dir(path)
+	switch errno {
+	case unix.EADDRINUSE:
+		return fmt.Sprintf("stop who listens there (ss -xlp 'src = %s' names it), or choose another path", path)
+	case unix.ENOENT, unix.ENOTDIR:
+		return dir + " is no directory: create it, or let RuntimeDirectory= of the unit create it"
+	case unix.EACCES, unix.EPERM:
+		return fmt.Sprintf("this user may not create sockets in %s: choose a path in $RUNTIME_DIRECTORY, or let greetd.socket bind it", dir)
+	case unix.EROFS:
+		return dir + " can't be written (ProtectSystem=strict of the unit): choose a path in $RUNTIME_DIRECTORY"
+	}
+	return remedyAny(errno)
+}
+
+func remedyAny(errno syscall.Errno) string {
+	switch errno {
+	case unix.EMFILE:
+		return "greetd is out of descriptors: raise LimitNOFILE= of the unit"
+	case unix.ENFILE:
+		return "the machine is out of descriptors: raise fs.file-max"
+	}
+	return ""
+}

@@ -1,0 +1,234 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	firstFD   = 3       // SD_LISTEN_FDS_START of sd_listen_fds(3)
+	maxPassed = 1 << 20 // fs.nr_open: no process has more descriptors
+)
+
+// Inherit takes over the descriptors that systemd passed (sd_listen_fds(3)), those
+// of socket units and those from the fd store, and clears the variables that tell
+// of them, so that no child believes they are meant for it. Without any, it returns
+// nothing. Call it first, before anything else opens descriptors.
+//
+// Every descriptor is accounted for: one that is not a listening stream socket,
+// TCP or unix, is an error, as are a count, a process or names that don't fit. The
+// error names all of them, each in a sentence with its remedy, and no socket is
+// returned with it. A stored socket that stopped listening is no error: it comes
+// with a nil Listener, for Assign to call obsolete.
+//
+// The sockets are nonblocking and close-on-exec.
+func Inherit() ([]Socket, error) {
+	defer func() {
+		for _, key := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+			_ = os.Unsetenv(key)
+		}
+	}()
+	count, err := passed()
+	if count == 0 || err != nil {
+		return nil, err
+	}
+	names, err := passedNames(count)
+	if err != nil {
+		return nil, err
+	}
+	if err := account(count, names); err != nil {
+		return nil, err
+	}
+	sockets := make([]Socket, 0, count)
+	for i, file := range activation.Files(true) {
+		if unfitSocket(firstFD+i) != "" { // and yet accounted for: the fd store had it
+			_ = file.Close()
+			sockets = append(sockets, Socket{Origin: FDStore, Name: names[i]})
+			continue
+		}
+		s, err := inherit(file, names[i])
+		_ = file.Close()
+		if err != nil {
+			return nil, fmt.Errorf("take over descriptor %d: %w", firstFD+i, err)
+		}
+		sockets = append(sockets, s)
+	}
+	return sockets, nil
+}
+
+// passed is how many descriptors were passed to this process.
+func passed() (int, error) {
+	fds, pid := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
+	if fds == "" || fds == "0" {
+		return 0, nil
+	}
+	count, err := strconv.Atoi(fds)
+	if err != nil || count < 0 || count > maxPassed {
+		return 0, fmt.Errorf("LISTEN_FDS=%q is not a number of descriptors: unset it, or let systemd set it", fds)
+	}
+	if pid == "" {
+		return 0, fmt.Errorf("LISTEN_FDS=%d, but LISTEN_PID is not set: unset both, or let systemd set them", count)
+	}
+	process, err := strconv.Atoi(pid)
+	if err != nil {
+		return 0, fmt.Errorf("LISTEN_PID=%q is not a process: unset it, or let systemd set it", pid)
+	}
+	if process != os.Getpid() {
+		return 0, fmt.Errorf("the sockets are for process %d (LISTEN_PID), and this is %d: "+
+			"start greetd directly in ExecStart= or by exec, not as a child of a script", process, os.Getpid())
+	}
+	return count, nil
+}
+
+// passedNames has a name for each of count descriptors, "" for those without.
+func passedNames(count int) ([]string, error) {
+	list, ok := os.LookupEnv("LISTEN_FDNAMES")
+	if !ok {
+		return make([]string, count), nil
+	}
+	names := strings.Split(list, ":")
+	if len(names) != count {
+		return nil, fmt.Errorf("LISTEN_FDS=%d, but LISTEN_FDNAMES has %d names: %q", count, len(names), list)
+	}
+	return names, nil
+}
+
+// account has something to say about every descriptor that greetd can't serve, and
+// about those that are missing or too many.
+func account(count int, names []string) error {
+	var problems []error
+	for i, name := range names {
+		fd := firstFD + i
+		reason := unfit(fd)
+		if reason == notPassed {
+			problems = append(problems, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d was not passed", count, fd))
+			break // so were none of the rest; what has their numbers may be the runtime's
+		}
+		if reason != "" && !strings.HasPrefix(name, storePrefix) {
+			problems = append(problems, fmt.Errorf("systemd passed descriptor %d (%s), %s", fd, quotedName(name), reason))
+		}
+	}
+	if len(problems) == 0 && unfit(firstFD+count) == "" {
+		problems = append(problems, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d is a listening socket too: "+
+			"whoever starts greetd must count it or close it", count, firstFD+count))
+	}
+	return errors.Join(problems...)
+}
+
+func quotedName(name string) string {
+	if name == "" {
+		return "without a name"
+	}
+	return strconv.Quote(name)
+}
+
+const notPassed = "not passed"
+
+// unfit says what fd is, and what to do about it, if it is no listening stream
+// socket; else "".
+func unfit(fd int) string {
+	// What is closed on exec didn't come by one: the runtime has opened it since.
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return notPassed
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return notPassed
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return unfitSocket(fd)
+	case unix.S_IFIFO:
+		return "a FIFO: use ListenStream= in its socket unit, not ListenFIFO="
+	}
+	return "a file: use ListenStream= in its socket unit"
+}
+
+func unfitSocket(fd int) string {
+	family, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	kind, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	listening, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+
+	switch family {
+	case unix.AF_INET, unix.AF_INET6, unix.AF_UNIX:
+	case unix.AF_VSOCK:
+		return "a vsock socket: greetd serves TCP and unix sockets only"
+	default:
+		return fmt.Sprintf("a socket of address family %d: greetd serves TCP and unix sockets only", family)
+	}
+	switch kind {
+	case unix.SOCK_STREAM:
+	case unix.SOCK_DGRAM:
+		return "a datagram socket: use ListenStream= in its socket unit, not ListenDatagram="
+	case unix.SOCK_SEQPACKET:
+		return "a socket of packets: use ListenStream= in its socket unit, not ListenSequentialPacket="
+	default:
+		return fmt.Sprintf("a socket of type %d: use ListenStream= in its socket unit", kind)
+	}
+	switch protocol {
+	case 0, unix.IPPROTO_TCP, unix.IPPROTO_MPTCP:
+	default:
+		return fmt.Sprintf("a socket of protocol %d: remove SocketProtocol= from its socket unit", protocol)
+	}
+	if listening != 0 {
+		return ""
+	}
+	if _, err := unix.Getpeername(fd); err == nil {
+		return "a connection: set Accept=no in its socket unit"
+	}
+	return "a socket that does not listen: whoever starts greetd must call listen(2) on it"
+}
+
+// inherit makes a Socket of file, which stays the caller's.
+func inherit(file *os.File, name string) (Socket, error) {
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return Socket{}, err
+	}
+	s := Socket{Listener: ln, Origin: SocketUnit, Name: ownName(name), Address: addressOf(ln)}
+	err = control(ln, func(fd int) error {
+		on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		s.ReusePort = on != 0
+		return err
+	})
+	if err != nil {
+		return Socket{}, err
+	}
+	if !strings.HasPrefix(name, storePrefix) {
+		return s, nil
+	}
+	s.Origin, s.Name = FDStore, name
+	address, id := parseStoreName(name)
+	s.Address = address
+	if path, isUnix := unixPath(ln); isUnix {
+		s.file = &socketFile{fileID: id}
+		s.file.stored.Store(true)
+		s.lost = !id.isAt(path)
+	}
+	return s, nil
+}
+
+// ownName is the name that an operator gave a socket. What systemd makes up where
+// nobody did is none: see LISTEN_FDNAMES in sd_listen_fds(3) and FileDescriptorName=
+// in systemd.socket(5).
+func ownName(name string) string {
+	if name == "unknown" || name == "stored" || strings.HasSuffix(name, ".socket") {
+		return ""
+	}
+	return name
+}
+
+func addressOf(ln net.Listener) string {
+	if path, isUnix := unixPath(ln); isUnix {
+		return unixPrefix + path
+	}
+	return ln.Addr().String()
+}
