@@ -1,0 +1,51 @@
+// Package admin lets operators and monitoring look at a running daemon, and root
+// and the service's user steer it: a [Server] that speaks HTTP over a unix socket
+// and, for reading only, over TCP, and the [Client] of greetd's own sub-commands.
+//
+//	GET  /status     how the daemon is: a [Status] as JSON
+//	GET  /metrics    the same for Prometheus
+//	GET  /healthz    200 while the daemon works, 503 and the reason when not
+//	GET  /readyz     200 while new clients are greeted, 503 and the reason when not
+//	POST /reload     reload the configuration and wait for the [Verdict], as JSON:
+//	                 200 applied, 422 bad and the old one serves on, 503 not tried
+//	POST /log-level  the body is the level, as plain text: 200, or 400 and the reason
+//
+// HEAD works where GET does. What goes wrong is told in one sentence of plain text.
+// Over TCP nothing can be changed: every POST is answered with 403.
+//
+// Who may connect is a matter of the socket's file mode, 0600, and of the firewall:
+// there are no passwords. Web pages are kept out all the same. A page on the Internet
+// can have its name point at 127.0.0.1 and then read from there with the visitor's
+// browser (DNS rebinding), so over loopback the Host must be an address or a name
+// without a dot, like localhost, which no such page has. Over other interfaces any
+// Host will do: scrapers go there by name, and whoever reaches it may read it.
+package admin
+
+import (
+	"context"
+	"net/http"
+)
+
+// A Daemon is what the [Server] shows and steers, as functions that are given once.
+// They are called from many goroutines at once, and must return: Shutdown waits for
+// them. A path whose function is nil does not exist.
+type Daemon struct {
+	Status   func() Status                 // never nil
+	Reload   func(context.Context) Verdict // serialises itself; the context ends only when Shutdown has lost patience
+	SetLevel func(level string) error      // the error is told to the client
+	Ready    func() error                  // why new clients are not greeted; nil means always ready
+	Healthy  func() error                  // why the daemon should be restarted; nil means always healthy
+	Metrics  http.Handler                  // answers GET /metrics
+	Failed   func(error)                   // hears of a panic in one of the others, with its stack; nil means nobody does
+}
+
+// A Verdict is the daemon's own word on a reload.
+type Verdict struct {
+	OK           bool     `json:"ok"`            // the new configuration is in force
+	Unavailable  bool     `json:"unavailable"`   // nothing was tried: the daemon is starting or draining
+	Generation   uint64   `json:"generation"`    // of the configuration now in force, counted from 1
+	Message      string   `json:"message"`       // one sentence for a person
+	Problems     []string `json:"problems"`      // what is wrong with the new one, each as "key: reason"; empty if OK
+	Changed      []string `json:"changed"`       // the keys that differ from before; empty unless OK
+	NeedsRestart []string `json:"needs_restart"` // those of Changed that wait for a restart
+}

@@ -1,0 +1,116 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+)
+
+// ErrNoDaemon says that nobody listens on the admin address.
+var ErrNoDaemon = errors.New("no daemon to talk to")
+
+// maxAnswer is more than any answer has.
+const maxAnswer = 16 << 20
+
+// A Client asks a daemon. Its methods may be called at once. They wait until their
+// context ends, and their errors are sentences for an operator: [ErrNoDaemon] where
+// nobody listens, [fs.ErrPermission] for those who may not ask.
+type Client struct {
+	address string
+	http    http.Client
+}
+
+// Dial returns a client for the daemon at address, "unix:/path" or "host:port" as
+// for [Listen]. It connects with each question, and needs no closing.
+func Dial(address string) *Client {
+	network, place := "tcp", address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, place = "unix", path
+	}
+	return &Client{address: address, http: http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, place)
+		},
+	}}}
+}
+
+// Status asks how the daemon is.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	return status, c.ask(ctx, http.MethodGet, "/status", "", &status)
+}
+
+// Reload makes the daemon load its configuration again, and waits for its verdict.
+// The error tells why there is none; a bad configuration is a verdict.
+func (c *Client) Reload(ctx context.Context) (Verdict, error) {
+	var verdict Verdict
+	return verdict, c.ask(ctx, http.MethodPost, "/reload", "", &verdict)
+}
+
+// SetLevel changes the level of the log, until the next reload.
+func (c *Client) SetLevel(ctx context.Context, level string) error {
+	return c.ask(ctx, http.MethodPost, "/log-level", level, nil)
+}
+
+// ask sends one request. An answer in JSON goes into value, whatever its code; one in
+// plain text is the reason why there is no JSON, unless none was wanted.
+func (c *Client) ask(ctx context.Context, method, path, body string, value any) error {
+	host := c.address
+	if strings.HasPrefix(host, "unix:") {
+		host = "localhost"
+	}
+	r, err := http.NewRequestWithContext(ctx, method, (&url.URL{Scheme: "http", Host: host, Path: path}).String(), strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask the daemon at %s: want unix:/path or host:port", c.address)
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return c.explain(err)
+	}
+	switch {
+	case answer.Header.Get("Content-Type") != "application/json":
+		if value != nil || answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("the daemon at %s says: %s", c.address, bytes.TrimSpace(text))
+		}
+	case value != nil:
+		if err := json.Unmarshal(text, value); err != nil {
+			return fmt.Errorf("the daemon at %s speaks another version's language: %w; run its own greetd", c.address, err)
+		}
+	}
+	return nil
+}
+
+// explain finds words for a failed conversation.
+func (c *Client) explain(err error) error {
+	if wrapper, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapper.Err
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w at %s: start greetd, or look at systemctl status greetd", ErrNoDaemon, c.address)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w at %s: use sudo, or become the service's user", fs.ErrPermission, c.address)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("the daemon at %s does not answer: it may be stopped or stuck; look at systemctl status greetd", c.address)
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("the daemon at %s hung up before it answered: it may have ended; look at systemctl status greetd", c.address)
+	}
+	return fmt.Errorf("ask the daemon at %s: %w", c.address, err)
+}

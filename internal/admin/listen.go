@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// maxSocketPath is what fits into sockaddr_un, with its closing zero (unix(7)).
+const maxSocketPath = 107
+
+// Listen opens address: "unix:/path" or "host:port".
+//
+// A socket file has mode 0600 from its first moment, whatever the umask. One that a
+// crash has left behind is replaced; one that somebody listens on is not, and neither
+// is any other file. Close removes the file, unless it is another's by then.
+func Listen(address string) (net.Listener, error) {
+	ln, err := listen(address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s for admin: %w", address, err)
+	}
+	return ln, nil
+}
+
+func listen(address string) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if isUnix {
+		return listenUnix(path)
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, errors.New("want unix:/path or host:port")
+	}
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, remedy(err, "another program listens there; choose another port in admin.address")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, remedy(err, "this machine does not have the address; see ip address")
+	case errors.Is(err, syscall.EACCES):
+		return nil, remedy(err, "ports below 1024 are privileged; choose a higher one in admin.address")
+	}
+	return ln, err
+}
+
+// remedy reduces a network error to what the kernel said, and adds advice.
+func remedy(err error, advice string) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
+	}
+	return fmt.Errorf("%w: %s", err, advice)
+}
+
+func listenUnix(path string) (net.Listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("the path must be absolute")
+	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("the path has %d bytes and the kernel takes %d: choose a shorter one", len(path), maxSocketPath)
+	}
+	if err := makeWay(path); err != nil {
+		return nil, err
+	}
+
+	// Linux gives the file the mode that the socket has when it is bound, less the
+	// umask: there is no moment in which others could connect.
+	config := net.ListenConfig{Control: func(_, _ string, socket syscall.RawConn) error {
+		var err error
+		if failed := socket.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); failed != nil {
+			return failed
+		}
+		return err
+	}}
+	ln, err := config.Listen(context.Background(), "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, remedy(err, "create the directory "+filepath.Dir(path)+" first, or have systemd do it with RuntimeDirectory=")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, remedy(err, "the service's user must own the directory "+filepath.Dir(path))
+	case err != nil:
+		return nil, remedy(err, "choose another path in admin.address")
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove whatever is there by then
+	own := &socketFile{Listener: ln, path: path}
+	if err := os.Chmod(path, 0o600); err != nil { // a umask of 0777 would shut us out
+		_ = ln.Close()
+		return nil, err
+	}
+	if own.info, err = os.Lstat(path); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return own, nil
+}
+
+// makeWay removes the socket file of a daemon that has crashed, if there is one.
+func makeWay(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return remedy(err, "the service's user must be able to enter "+filepath.Dir(path))
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is a file that is not a socket: remove it, or choose another path in admin.address")
+	}
+	c, err := new(net.Dialer).DialContext(context.Background(), "unix", path)
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return fmt.Errorf("%w: another daemon listens there; stop it, or choose another path in admin.address", syscall.EADDRINUSE)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // it went away just now
+	}
+	return remedy(err, "the socket there is another's; choose another path in admin.address")
+}
+
+// A socketFile is a unix listener that takes its file along, if it is still its own.
+type socketFile struct {
+	net.Listener
+
+	path string
+	info fs.FileInfo
+}
+
+// Close removes the file first, so that nobody finds it without a listener.
+func (s *socketFile) Close() error {
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(s.info, now) {
+		_ = os.Remove(s.path)
+	}
+	return s.Listener.Close()
+}

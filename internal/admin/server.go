@@ -1,0 +1,347 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// What a client is given. Everything but a reload takes milliseconds.
+const (
+	readTimeout  = 5 * time.Second // for a whole request
+	writeTimeout = 5 * time.Second // for a whole answer
+	idleTimeout  = 2 * time.Minute // between requests: longer than scrapes are apart
+	maxHeader    = 8 << 10
+	maxBody      = 1 << 10
+	maxReloads   = 8 // under way or waiting; more are turned away
+)
+
+// A Server answers over HTTP for one [Daemon]. Whatever its clients do, they hold at
+// most 32 connections for each listener, for seconds, and are answered 50 times a
+// second.
+type Server struct {
+	daemon  Daemon
+	routes  map[string]route
+	http    http.Server
+	reloads chan struct{} // holds one for each reload under way or waiting
+	stopped context.Context
+	stop    context.CancelFunc // ends stopped, when Shutdown has lost patience
+
+	mu      sync.Mutex
+	closing bool
+	gates   map[*gate]struct{} // those that Serve is at
+	running sync.WaitGroup     // one for each goroutine that serves a client
+}
+
+// A route answers one path. GET stands for HEAD, too.
+type route struct {
+	method string
+	answer http.HandlerFunc
+}
+
+type clientKey struct{}
+
+// New returns a server that answers for d, as soon as it is given a listener to
+// [Server.Serve]. Let it [Server.Shutdown] in the end.
+func New(d Daemon) *Server {
+	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), gates: make(map[*gate]struct{})}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	s.routes = map[string]route{
+		"/status":  {http.MethodGet, s.status},
+		"/healthz": {http.MethodGet, probe(d.Healthy)},
+		"/readyz":  {http.MethodGet, probe(d.Ready)},
+	}
+	if d.Metrics != nil {
+		s.routes["/metrics"] = route{http.MethodGet, d.Metrics.ServeHTTP}
+	}
+	if d.Reload != nil {
+		s.routes["/reload"] = route{http.MethodPost, s.reload}
+	}
+	if d.SetLevel != nil {
+		s.routes["/log-level"] = route{http.MethodPost, s.setLevel}
+	}
+	s.http = http.Server{
+		Handler:        s,
+		ReadTimeout:    readTimeout,
+		WriteTimeout:   writeTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       log.New(io.Discard, "", 0), // a client must not be able to fill the log
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, clientKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateIdle:
+				c.(*client).end()
+			case http.StateClosed:
+				c.(*client).leave()
+			}
+		},
+	}
+	return s
+}
+
+// Serve answers those who come to ln, which it closes in the end. It returns nil
+// after Shutdown or when somebody else closes ln, else the reason why ln is broken.
+// Requests that are being answered by then are not cut. It may be called for several
+// listeners at once.
+func (s *Server) Serve(ln net.Listener) error {
+	g := newGate(ln, &s.running)
+	defer func() { _ = g.Close() }()
+	if !s.open(g) {
+		return nil
+	}
+	defer s.close(g)
+	err := s.http.Serve(g)
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)
+}
+
+// open registers a gate, and reports false after Shutdown.
+func (s *Server) open(g *gate) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.gates[g] = struct{}{}
+	}
+	return !s.closing
+}
+
+// close forgets a gate and those of its clients that wait for nothing.
+func (s *Server) close(g *gate) {
+	g.shut()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.gates, g)
+}
+
+// Shutdown closes all listeners and lets the requests that are being answered end,
+// with a reload that is under way. When ctx ends it cuts them, says so to
+// [Daemon.Reload] through its context, and returns the reason. In any case, nothing
+// is running any more when it returns. Serve opens nothing after it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for g := range s.gates {
+		g.shut()
+	}
+	s.mu.Unlock()
+	err := s.http.Shutdown(ctx)
+	s.stop()
+	if err != nil {
+		_ = s.http.Close()
+		err = fmt.Errorf("shut down admin: %w", cmp.Or(context.Cause(ctx), err))
+	}
+	s.running.Wait()
+	return err
+}
+
+// ServeHTTP implements [http.Handler], for the connections that Serve has accepted.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(clientKey{}).(*client)
+	_, trusted := c.LocalAddr().(*net.UnixAddr)
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+
+	// All of the request comes before any of the work: who sends slowly holds nothing.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case tooLarge:
+		say(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body has at most %d bytes here", maxBody))
+		return
+	case err != nil:
+		say(w, http.StatusRequestTimeout, fmt.Sprintf("the whole request must arrive within %v", readTimeout))
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if c.gate.limit.Wait(r.Context()) != nil || !c.begin(trusted && r.Method == http.MethodPost) {
+		panic(http.ErrAbortHandler) // the client has gone
+	}
+	defer s.survive(w, r)
+	s.answer(w, r, c, trusted)
+}
+
+// answer lets the route of the path answer, if this client may ask that.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
+	if !trusted && rebound(c.LocalAddr(), r.Host) {
+		say(w, http.StatusMisdirectedRequest, "over loopback, ask by address or as localhost: names like "+quote(r.Host)+" can be a web page's trick")
+		return
+	}
+	route, ok := s.routes[r.URL.Path]
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	switch {
+	case !trusted && method == http.MethodPost:
+		say(w, http.StatusForbidden, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
+	case !ok:
+		say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+s.paths())
+	case method != route.method:
+		w.Header().Set("Allow", strings.Replace(route.method, http.MethodGet, "GET, HEAD", 1))
+		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+route.method+", not "+quote(r.Method))
+	default:
+		route.answer(w, r)
+	}
+}
+
+// rebound reports whether a web page may be behind a request: it came over loopback,
+// yet for a host whose name has a dot.
+func rebound(local net.Addr, host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	to, err := netip.ParseAddrPort(local.String())
+	if err != nil || !to.Addr().Unmap().IsLoopback() || !strings.Contains(host, ".") {
+		return false
+	}
+	_, err = netip.ParseAddr(strings.Trim(host, "[]"))
+	return err != nil
+}
+
+// survive turns a panic into an answer and a word to [Daemon.Failed].
+func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(cause)
+	}
+	if s.daemon.Failed != nil {
+		s.daemon.Failed(fmt.Errorf("answer %s %s for admin: panic: %v\n%s", r.Method, quote(r.URL.Path), cause, debug.Stack()))
+	}
+	say(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
+}
+
+func (s *Server) paths() string {
+	var paths []string
+	for path := range s.routes {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return strings.Join(paths, " ")
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	tell(w, http.StatusOK, s.daemon.Status())
+}
+
+// probe answers for a condition that holds while it returns nil.
+func probe(condition func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if condition == nil {
+			say(w, http.StatusOK, "ok")
+		} else if err := condition(); err != nil {
+			say(w, http.StatusServiceUnavailable, err.Error())
+		} else {
+			say(w, http.StatusOK, "ok")
+		}
+	}
+}
+
+// reload goes on when its client hangs up: half a reload would help nobody.
+func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
+	select {
+	case s.reloads <- struct{}{}:
+		defer func() { <-s.reloads }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		say(w, http.StatusServiceUnavailable, fmt.Sprintf("%d reloads are waiting already: try again when they are done", maxReloads))
+		return
+	}
+
+	// It takes as long as it takes.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
+	verdict := s.daemon.Reload(s.stopped) //nolint:contextcheck // not the request's: that ends when its client hangs up
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+
+	verdict.Problems = nonNil(verdict.Problems)
+	verdict.Changed = nonNil(verdict.Changed)
+	verdict.NeedsRestart = nonNil(verdict.NeedsRestart)
+	switch {
+	case verdict.OK:
+		tell(w, http.StatusOK, verdict)
+	case verdict.Unavailable:
+		tell(w, http.StatusServiceUnavailable, verdict)
+	default:
+		tell(w, http.StatusUnprocessableEntity, verdict)
+	}
+}
+
+func (s *Server) setLevel(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	level := strings.TrimSpace(string(body))
+	if err == nil && level == "" {
+		err = errors.New("the body must be the level, as in curl --data debug")
+	}
+	if err == nil {
+		err = s.daemon.SetLevel(level)
+	}
+	if err != nil {
+		say(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	say(w, http.StatusOK, "log level is "+level+" until the next reload")
+}
+
+// tell answers with a value, as JSON that people can read.
+func tell(w http.ResponseWriter, code int, value any) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		panic(err) // NaN or a year beyond 9999
+	}
+	answer(w, code, "application/json", text.Bytes())
+}
+
+// nonNil makes an empty list one in JSON, too.
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// say answers with a sentence.
+func say(w http.ResponseWriter, code int, sentence string) {
+	answer(w, code, "text/plain; charset=utf-8", []byte(sentence+"\n"))
+}
+
+func answer(w http.ResponseWriter, code int, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // who does not listen misses it
+}
+
+// quote makes a client's bytes harmless, and short.
+func quote(s string) string {
+	const enough = 80
+	if len(s) > enough {
+		s = s[:enough]
+	}
+	return fmt.Sprintf("%q", s)
+}

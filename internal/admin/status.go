@@ -1,0 +1,112 @@
+package admin
+
+import (
+	"time"
+
+	"greetd.example/pkg/service"
+)
+
+// A State is the phase of life that a daemon is in.
+type State string
+
+// In the order of a daemon's life.
+const (
+	Starting  State = "starting"  // not all listeners are open yet
+	Running   State = "running"   // clients are greeted
+	Reloading State = "reloading" // clients are greeted while a new configuration is looked at
+	Draining  State = "draining"  // no new clients; the last ones are being greeted
+)
+
+// A Status is a snapshot of a daemon. Counts are since its start, and they never
+// fall: the totals include listeners that a reload has removed.
+type Status struct {
+	Version       string        `json:"version"`
+	Commit        string        `json:"commit"` // "" if it was built outside a repository
+	GoVersion     string        `json:"go_version"`
+	PID           int           `json:"pid"`
+	State         State         `json:"state"`
+	Ready         bool          `json:"ready"` // as GET /readyz says
+	Started       time.Time     `json:"started"`
+	UptimeSeconds float64       `json:"uptime_seconds"`
+	Configuration Configuration `json:"configuration"`
+	Listeners     []Listener    `json:"listeners"` // in the order of the configuration, removed ones last
+	Outcomes      Outcomes      `json:"outcomes"`  // visits that have ended, of all listeners
+	GreetingBytes uint64        `json:"greeting_bytes"`
+	Connections   Connections   `json:"connections"`
+	Log           Log           `json:"log"`
+	Limits        Limits        `json:"limits"`
+}
+
+// A Configuration says which one is in force, and how the last reload went.
+type Configuration struct {
+	Path       string    `json:"path"`        // "" if the defaults serve without a file
+	Generation uint64    `json:"generation"`  // counts the configurations that were applied, from 1
+	Loaded     time.Time `json:"loaded"`      // when this one was
+	LastReload *Reload   `json:"last_reload"` // nil if there was none
+}
+
+// A Reload is how one ended.
+type Reload struct {
+	At    time.Time `json:"at"`
+	OK    bool      `json:"ok"`
+	Error string    `json:"error"` // why the old configuration serves on; "" if OK
+}
+
+// A Listener is one address that clients come to, and what came of them.
+type Listener struct {
+	Name          string        `json:"name"`
+	Address       string        `json:"address"` // the actual one: port 0 is resolved
+	Origin        Origin        `json:"origin"`
+	State         ListenerState `json:"state"`
+	Trouble       string        `json:"trouble"`   // why accepting fails; "" if it does not
+	Active        int           `json:"active"`    // visits under way
+	Lingering     int           `json:"lingering"` // greeted, and waiting for the client to hang up
+	Outcomes      Outcomes      `json:"outcomes"`
+	GreetingBytes uint64        `json:"greeting_bytes"`
+}
+
+// An Origin is where a listener's socket came from.
+type Origin string
+
+// As for systemd: see FileDescriptorStoreMax= in systemd.service(5).
+const (
+	SocketUnit Origin = "socket unit" // systemd passed it
+	FDStore    Origin = "fd store"    // our own, kept by systemd across a restart
+	OwnBind    Origin = "own bind"    // opened by this process
+)
+
+// A ListenerState says whether a listener takes clients.
+type ListenerState string
+
+// The last one is for good.
+const (
+	Listening ListenerState = "listening"
+	Full      ListenerState = "full"    // limits.connections is reached: clients wait in the backlog
+	Troubled  ListenerState = "trouble" // accepting fails, and is tried again
+	Removed   ListenerState = "removed" // by a reload, or the drain; its counts stay
+)
+
+// Outcomes counts the visits by how they ended, with all outcomes present.
+type Outcomes map[service.Outcome]uint64
+
+// Connections counts the open ones of all listeners.
+type Connections struct {
+	Active    int `json:"active"`    // visits under way
+	Lingering int `json:"lingering"` // greeted, and waiting for the client to hang up
+}
+
+// A Log says where the log goes and what did not get there.
+type Log struct {
+	Output     string `json:"output"` // journald, syslog or stderr
+	Level      string `json:"level"`
+	Dropped    uint64 `json:"dropped"`    // entries lost because the receiver was too slow
+	Suppressed uint64 `json:"suppressed"` // visits told in summaries instead of entries of their own
+}
+
+// Limits are those in force; 0 means none.
+type Limits struct {
+	Connections          int     `json:"connections"`
+	PerSourceConnections int     `json:"per_source_connections"`
+	PerSourceRate        float64 `json:"per_source_rate"` // a second
+	Descriptors          uint64  `json:"descriptors"`     // open files for the process (RLIMIT_NOFILE)
+}

@@ -1,0 +1,197 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"greetd.example/pkg/service"
+)
+
+// WriteText writes the status for a person with a terminal of 80 columns: plain text
+// without colours, and in the time zone of the reader. The error is that of w.
+func (s Status) WriteText(w io.Writer) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "greetd %s, process %d, %s\n\n", s.build(), s.PID, s.phase())
+	for _, line := range [][2]string{
+		{"started", stamp(s.Started) + ", " + age(s.UptimeSeconds) + " ago"},
+		{"configuration", s.Configuration.source()},
+		{"last reload", s.Configuration.LastReload.words()},
+		{"connections", s.connections()},
+		{"greetings", plural(s.GreetingBytes, "byte") + " sent"},
+		{"log", s.Log.words()},
+	} {
+		fmt.Fprintf(&b, "%-15s%s\n", line[0], indent(line[1], 15))
+	}
+	if len(s.Listeners) > 0 {
+		b.WriteByte('\n')
+		writeTable(&b, 4, s.places())
+		b.WriteByte('\n')
+		writeTable(&b, 1, s.counts())
+	}
+	for _, l := range s.Listeners {
+		if l.Trouble != "" {
+			fmt.Fprintf(&b, "\n%s: %s\n", printable(l.Name), indent(printable(l.Trouble), 2))
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func (s Status) build() string {
+	if s.Commit == "" {
+		return s.Version
+	}
+	return s.Version + " (" + s.Commit[:min(len(s.Commit), 12)] + ")"
+}
+
+func (s Status) phase() string {
+	if s.Ready {
+		return string(s.State) + " and ready"
+	}
+	return string(s.State) + ", not ready"
+}
+
+func (s Status) connections() string {
+	words := fmt.Sprintf("%d active, %d lingering", s.Connections.Active, s.Connections.Lingering)
+	if s.Limits.Connections > 0 {
+		words += fmt.Sprintf(", limit %d", s.Limits.Connections)
+	}
+	return words
+}
+
+// places is the table of the listeners.
+func (s Status) places() [][]string {
+	rows := [][]string{{"LISTENER", "ADDRESS", "ORIGIN", "STATE", "ACTIVE", "LINGERING"}}
+	for _, l := range s.Listeners {
+		rows = append(rows, []string{
+			printable(l.Name), printable(l.Address), string(l.Origin), string(l.State),
+			strconv.Itoa(l.Active), strconv.Itoa(l.Lingering),
+		})
+	}
+	return rows
+}
+
+// counts is the table of the visits, with a last row for all if there is more than one.
+func (s Status) counts() [][]string {
+	head := []string{"VISITS"}
+	for _, outcome := range service.Outcomes() {
+		head = append(head, strings.ToUpper(string(outcome)))
+	}
+	rows := [][]string{head}
+	for _, l := range s.Listeners {
+		rows = append(rows, l.Outcomes.row(printable(l.Name)))
+	}
+	if len(s.Listeners) > 1 {
+		rows = append(rows, s.Outcomes.row("all"))
+	}
+	return rows
+}
+
+func (o Outcomes) row(name string) []string {
+	row := []string{name}
+	for _, outcome := range service.Outcomes() {
+		row = append(row, strconv.FormatUint(o[outcome], 10))
+	}
+	return row
+}
+
+func (c Configuration) source() string {
+	if c.Generation == 0 {
+		return "none yet"
+	}
+	return fmt.Sprintf("%s\ngeneration %d, loaded %s", cmp.Or(printable(c.Path), "no file, the defaults"), c.Generation, stamp(c.Loaded))
+}
+
+func (r *Reload) words() string {
+	switch {
+	case r == nil:
+		return "none"
+	case r.OK:
+		return "applied " + stamp(r.At)
+	}
+	return "refused " + stamp(r.At) + ", the one before serves on\n" + printable(strings.TrimSpace(r.Error))
+}
+
+func (l Log) words() string {
+	words := l.Output + ", level " + l.Level
+	if l.Suppressed > 0 {
+		words += ", " + plural(l.Suppressed, "visit") + " only in summaries"
+	}
+	if l.Dropped > 0 {
+		words += ", " + plural(l.Dropped, "entry") + " lost"
+	}
+	return words
+}
+
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		return fmt.Sprintf("%d %sies", n, stem)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// stamp tells when, in the reader's time zone.
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
+
+// age tells seconds in its two greatest units.
+func age(seconds float64) string {
+	n := int64(seconds)
+	switch {
+	case n < 60:
+		return fmt.Sprintf("%ds", n)
+	case n < 60*60:
+		return fmt.Sprintf("%dm %ds", n/60, n%60)
+	case n < 24*60*60:
+		return fmt.Sprintf("%dh %dm", n/3600, n/60%60)
+	}
+	return fmt.Sprintf("%dd %dh", n/86400, n/3600%24)
+}
+
+// indent lets the lines after the first begin below it.
+func indent(s string, columns int) string {
+	return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", columns))
+}
+
+// printable keeps what comes from a file from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
+}
+
+// writeTable aligns the first columns left and the others, numbers, right.
+func writeTable(b *bytes.Buffer, left int, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i < left {
+				b.WriteString(cell + pad)
+			} else {
+				b.WriteString(pad + cell)
+			}
+		}
+		b.WriteByte('\n')
+	}
+}

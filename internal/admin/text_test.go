@@ -1,0 +1,81 @@
+package admin_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"greetd.example/internal/admin"
+)
+
+// inUTC lets the test's reader live in UTC.
+func inUTC(t *testing.T) {
+	t.Helper()
+	local := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = local })
+}
+
+func TestStatusForPeople(t *testing.T) {
+	inUTC(t)
+	calm := sample()
+	calm.Configuration.LastReload = nil
+	calm.Configuration.Path, calm.Configuration.Generation = "", 1
+	calm.Commit, calm.Log.Dropped, calm.Log.Suppressed = "", 0, 0
+	calm.Listeners = calm.Listeners[:1]
+	calm.Listeners[0].State = admin.Listening
+	for name, status := range map[string]admin.Status{
+		"calm":    calm,
+		"trouble": sample(),
+		"starting": {
+			Version: "v1.4.0", PID: 4711, State: admin.Starting, Started: sample().Started,
+			Log: admin.Log{Output: "stderr", Level: "info"},
+		},
+	} {
+		var got bytes.Buffer
+		if err := status.WriteText(&got); err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile("testdata/status-" + name + ".txt")
+		if err != nil || got.String() != string(want) {
+			t.Errorf("%s (%v):\n%s\nwant:\n%s", name, err, got.String(), want)
+		}
+		for line := range strings.Lines(got.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 80 {
+				t.Errorf("%s: a line has %d columns: %s", name, n, line)
+			}
+			if trimmed := strings.TrimRight(line, " \n"); trimmed+"\n" != line {
+				t.Errorf("%s: white space at the end of %q", name, line)
+			}
+		}
+	}
+}
+
+func TestStatusCannotSteerTheTerminal(t *testing.T) {
+	status := sample()
+	status.Listeners[0].Name = "\x1b[2Jgreet"
+	status.Configuration.LastReload.Error = "\x1b]0;owned\a"
+	var got bytes.Buffer
+	if err := status.WriteText(&got); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(got.String(), "\x1b\a") {
+		t.Errorf("an escape sequence came through: %q", got.String())
+	}
+}
+
+func TestStatusTellsAWriteError(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	w.Close()
+	if err := sample().WriteText(w); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v, want the writer's error", err)
+	}
+}
