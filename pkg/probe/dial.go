@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,16 +24,22 @@ const (
 // errFaster is why an attempt was canceled: another one has won.
 var errFaster = errors.New("another address was faster")
 
-// connect resolves and connects. It returns nil after it has set the status.
-func (r *run) connect(ctx context.Context) net.Conn {
+// connect resolves, unless that was done before, and connects. It returns nil after
+// it has set the status.
+func (r *run) connect(ctx context.Context, known *resolved) net.Conn {
 	if r.Target.Path != "" {
 		return r.connectUnix(ctx)
 	}
-	if r.Target.Addr.IsValid() {
-		r.Timing.Resolve = new(time.Duration)
-		answers := make(chan answer, 1)
-		answers <- answer{addrs: []netip.Addr{r.Target.Addr}}
-		return r.race(ctx, answers, 1)
+	if known == nil && r.Target.Addr.IsValid() {
+		known = &resolved{}
+	}
+	if known != nil {
+		r.Timing.Resolve = &known.took
+		answers := known.answers
+		if r.Target.Addr.IsValid() {
+			answers = []answer{{addrs: []netip.Addr{r.Target.Addr}}}
+		}
+		return r.race(ctx, filled(answers), len(answers))
 	}
 	name, err := r.Target.name()
 	if err != nil {
@@ -40,28 +47,51 @@ func (r *run) connect(ctx context.Context) net.Conn {
 		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	networks := map[int][]string{0: {"ip6", "ip4"}, 4: {"ip4"}, 6: {"ip6"}}[r.p.family()]
-	answers := make(chan answer, len(networks))
+	families := r.p.families()
+	answers := make(chan answer, len(families))
 	var lookups sync.WaitGroup
-	for _, network := range networks {
-		lookups.Go(func() { answers <- r.p.lookup(ctx, network, name) })
+	for _, family := range families {
+		lookups.Go(func() { answers <- r.p.lookup(ctx, networks[family], name) })
 	}
-	conn := r.race(ctx, answers, len(networks))
+	conn := r.race(ctx, answers, len(families))
 	cancel(errFaster)
 	lookups.Wait()
 	return conn
 }
 
-// family returns the only family that can be used, or 0 if both can.
-func (p *Probe) family() int {
-	switch {
-	case p.Family != 0 || !p.Source.IsValid():
-		return p.Family
-	case p.Source.Unmap().Is4():
-		return 4
-	default:
-		return 6
+func filled(answers []answer) <-chan answer {
+	c := make(chan answer, len(answers))
+	for _, a := range answers {
+		c <- a
 	}
+	return c
+}
+
+// families returns IPv6 and IPv4, or the one that was asked for, or the one that the
+// source address has.
+func (p *Probe) families() []string {
+	family := p.Family
+	if family == 0 && p.Source.IsValid() {
+		family = familyOf(p.Source)
+	}
+	switch family {
+	case 4:
+		return []string{"IPv4"}
+	case 6:
+		return []string{"IPv6"}
+	default:
+		return []string{"IPv6", "IPv4"}
+	}
+}
+
+// networks are the families in the words of net.Resolver.
+var networks = map[string]string{"IPv6": "ip6", "IPv4": "ip4"}
+
+func familyOf(addr netip.Addr) int {
+	if addr.Unmap().Is4() {
+		return 4
+	}
+	return 6
 }
 
 // An answer is what a resolver has for one family.
@@ -156,12 +186,14 @@ func (a *race) heard(found answer) {
 	if found.err != nil {
 		a.failures = append(a.failures, found.err)
 	}
+	families := a.p.families()
 	for _, addr := range found.addrs {
 		addr = addr.Unmap()
-		if addr.Is4() {
-			a.queues[1] = append(a.queues[1], addr)
-		} else {
+		switch family := familyOf(addr); {
+		case family == 6 && slices.Contains(families, "IPv6"):
 			a.queues[0] = append(a.queues[0], addr)
+		case family == 4 && slices.Contains(families, "IPv4"):
+			a.queues[1] = append(a.queues[1], addr)
 		}
 	}
 	if len(a.Attempts) > 0 {
@@ -238,10 +270,7 @@ func (a *race) won(f finished) net.Conn {
 	attempt := a.Attempts[f.index]
 	took := attempt.End - a.Attempts[0].Start
 	a.Timing.Connect = &took
-	a.Family = 6
-	if attempt.Addr.Addr().Is4() {
-		a.Family = 4
-	}
+	a.Family = familyOf(attempt.Addr.Addr())
 	a.Remote = attempt.Addr.String()
 	if f.conn == nil {
 		a.fail(PhaseGreeting, Reset, brokenOff(0, f.err))
@@ -270,40 +299,55 @@ func (a *race) lost() net.Conn {
 }
 
 // unresolved sets the status when there was no address to try.
-func (r *race) unresolved() {
-	name := r.Target.Host
-	if ascii, err := r.Target.name(); err == nil && ascii != name {
+func (a *race) unresolved() {
+	name := a.Target.Host
+	if ascii, err := a.Target.name(); err == nil && ascii != name {
 		name += " (" + ascii + ")"
 	}
-	if r.ctx.Err() != nil {
-		r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: no answer %s", name, spent(r.ctx)))
+	if a.ctx.Err() != nil {
+		a.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: no answer %s", name, spent(a.ctx)))
 		return
 	}
-	worst := errors.New("it has no address")
-	for _, err := range r.failures {
-		if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || len(r.failures) > 0 {
-			worst = err
+	if err := noDescriptor(); err != nil {
+		a.fail(PhaseResolve, LocalError, fmt.Errorf("resolve %s: %w", name, err))
+		return
+	}
+	why := error(nil)
+	for _, err := range a.failures {
+		if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || why == nil {
+			why = err // whatever says more than that there is none
 		}
 	}
-	r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: %w", name, reason(worst)))
+	why = cmp.Or(why, fmt.Errorf("it has no %s address", strings.Join(a.p.families(), " or ")))
+	a.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: %w", name, reason(why)))
+}
+
+// noDescriptor returns the error of opening a file, because a resolver that can't
+// open any takes a name for unknown.
+func noDescriptor() error {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // unconnected sets the status when no address answered.
-func (r *race) unconnected() {
+func (a *race) unconnected() {
 	status := LocalError
 	var words []string
-	for _, attempt := range r.Attempts {
+	for _, attempt := range a.Attempts {
 		status = worse(status, attempt)
 		why := reason(attempt.Err).Error()
 		if attempt.Result == AttemptTimeout {
-			why = "no answer " + spent(r.ctx)
+			why = "no answer " + spent(a.ctx)
 		}
-		if len(r.Attempts) > 1 {
+		if len(a.Attempts) > 1 {
 			why = attempt.Addr.String() + ": " + why
 		}
 		words = append(words, why)
 	}
-	r.fail(PhaseConnect, status, &connectError{strings.Join(words, "; "), r.Attempts})
+	a.fail(PhaseConnect, status, &connectError{strings.Join(words, "; "), a.Attempts})
 }
 
 // connectError is why no address answered. It unwraps to the errors of the attempts.

@@ -60,6 +60,7 @@ type Probe struct {
 // StartTLS is the protocol in which to ask for TLS. The empty one doesn't ask.
 type StartTLS string
 
+// The protocols with STARTTLS.
 const (
 	SMTP StartTLS = "smtp" // RFC 3207
 	IMAP StartTLS = "imap" // RFC 9051, section 6.2.1
@@ -69,6 +70,7 @@ const (
 // HangUp is how the connection is closed.
 type HangUp int
 
+// The ways to hang up.
 const (
 	Politely HangUp = iota // FIN
 	Abruptly               // RST, which leaves no socket in TIME_WAIT
@@ -78,14 +80,23 @@ const (
 // ends within Total, or soon after ctx is done: a canceled context makes the status
 // [Canceled], one whose deadline passes counts as Total does.
 func (p *Probe) Do(ctx context.Context, target Target) Result {
-	now := time.Now()
-	total := cmp.Or(p.Total, DefaultTotal)
-	ctx, cancel := context.WithDeadlineCause(ctx, now.Add(total), fmt.Errorf("within %s in all", total))
+	return p.do(ctx, time.Now(), target, nil)
+}
+
+// do probes target since now. If known is not nil, it is what the lookups found.
+func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *resolved) Result {
+	ctx, cancel := p.within(ctx, now)
 	defer cancel()
 	r := run{p: p, Result: Result{Time: now, Target: target}}
-	r.probe(ctx)
+	r.probe(ctx, known)
 	r.Timing.Total = time.Since(now)
 	return r.Result
+}
+
+// within returns ctx with the deadline for all of a probe that began at now.
+func (p *Probe) within(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
+	total := cmp.Or(p.Total, DefaultTotal)
+	return context.WithDeadlineCause(ctx, now.Add(total), fmt.Errorf("within %s in all", total))
 }
 
 // A run is one probe under way.
@@ -94,8 +105,8 @@ type run struct {
 	Result
 }
 
-func (r *run) probe(ctx context.Context) {
-	conn := r.connect(ctx)
+func (r *run) probe(ctx context.Context, known *resolved) {
+	conn := r.connect(ctx, known)
 	if conn == nil {
 		return
 	}

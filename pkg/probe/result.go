@@ -9,6 +9,7 @@ import (
 // a metric.
 type Status string
 
+// The statuses.
 const (
 	OK             Status = "ok"              // the greeting is complete, and as expected
 	ResolveFailed  Status = "resolve_failed"  // no address for the name
@@ -37,6 +38,7 @@ func Statuses() []Status {
 // A Phase is a step of a probe. The set is closed.
 type Phase string
 
+// The phases, in their order.
 const (
 	PhaseResolve  Phase = "resolve"
 	PhaseConnect  Phase = "connect"
@@ -50,6 +52,7 @@ const (
 // An End is what completed a greeting, or broke it off. The set is closed.
 type End string
 
+// The ends.
 const (
 	EndLine    End = "line"    // its final line, or a whole MySQL handshake packet
 	EndMatch   End = "match"   // an expected or rejected pattern was found
@@ -89,6 +92,7 @@ type Attempt struct {
 // An AttemptResult is how an attempt to connect ended. The set is closed.
 type AttemptResult string
 
+// The results of an attempt.
 const (
 	AttemptConnected   AttemptResult = "connected"
 	AttemptRefused     AttemptResult = "refused"

@@ -1,0 +1,11 @@
+// Command greetprobe asks servers that speak first what they have to say.
+package main
+
+import (
+	"context"
+	"os"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
+}

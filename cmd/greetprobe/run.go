@@ -1,0 +1,82 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"greetd.example/pkg/probe"
+)
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// say writes one diagnostic line.
+func (s streams) say(format string, args ...any) {
+	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
+}
+
+// exitCode ends a command with that code, when all has been said.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
+
+// pluginName is the name that makes greetprobe a monitoring plugin.
+const pluginName = "check_greet"
+
+// unknown is the exit code of a monitoring plugin that was called wrongly.
+const unknown = 3
+
+// run is greetprobe called as args[0]. It returns the exit code. An interrupt cancels
+// what is under way; a second one kills.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	std := streams{in, out, errs}
+	root := newRoot(ctx, std)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	words := args[1:]
+	if filepath.Base(args[0]) == pluginName {
+		words = append([]string{"check"}, words...)
+	}
+	root.SetArgs(words)
+	cmd, err := root.ExecuteContextC(ctx)
+	code, done := errors.AsType[exitCode](err)
+	switch {
+	case err == nil:
+		return probe.ExitOK
+	case done:
+		return int(code)
+	}
+	for line := range strings.Lines(err.Error()) {
+		std.say("%s", strings.TrimSuffix(line, "\n"))
+	}
+	std.say("try '%s --help'", cmd.CommandPath())
+	if cmd.Name() == "check" {
+		return unknown
+	}
+	return probe.ExitUsage
+}
+
+// version returns what -V prints after the name.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	return cmp.Or(info.Main.Version, "(unknown)")
+}

@@ -1,0 +1,39 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The pause between the tries of [Probe.Wait] doubles from the first to the last.
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// Wait probes target again and again until all is well, and at most for limit. It
+// returns the last result; if limit cut that one short, the one before. Each try has
+// the deadlines of p, and try is told its result, if not nil.
+func (p *Probe) Wait(ctx context.Context, target Target, limit time.Duration, try func(Result)) Result {
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var last *Result
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
+		r := p.Do(waiting, target)
+		switch {
+		case r.Status == OK, r.Status == Canceled:
+			return r
+		case last != nil && waiting.Err() != nil:
+			return *last
+		}
+		if try != nil {
+			try(r)
+		}
+		last = &r
+		pause(waiting, wait)
+		if errors.Is(waiting.Err(), context.DeadlineExceeded) {
+			return r
+		}
+	}
+}
