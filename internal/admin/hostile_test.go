@@ -20,19 +20,22 @@ import (
 	"greetd.example/internal/admin"
 )
 
-// pipes is a listener in memory, for fake time. Its clients count as on TCP.
+// pipes is a listener in memory, for fake time.
 type pipes struct {
+	addr     net.Addr // of all its connections, too
 	incoming chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 }
 
-func newPipes() *pipes { return &pipes{incoming: make(chan net.Conn), closed: make(chan struct{})} }
+func newPipes(addr net.Addr) *pipes {
+	return &pipes{addr: addr, incoming: make(chan net.Conn), closed: make(chan struct{})}
+}
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.incoming:
-		return c, nil
+		return pipe{c, p.addr}, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
 	}
@@ -43,13 +46,21 @@ func (p *pipes) Close() error {
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p *pipes) Addr() net.Addr { return p.addr }
 
 func (p *pipes) dial() net.Conn {
 	near, far := net.Pipe()
 	p.incoming <- far
 	return near
 }
+
+type pipe struct {
+	net.Conn
+
+	addr net.Addr
+}
+
+func (p pipe) LocalAddr() net.Addr { return p.addr }
 
 // hungUp waits until the server hangs up on c, and returns how long that took.
 func hungUp(c net.Conn) time.Duration {
@@ -67,7 +78,7 @@ func TestSlowClientsHaveSeconds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ln := newPipes()
+				ln := newPipes(&net.TCPAddr{})
 				serve(t, whole(), ln)
 				c := ln.dial()
 				defer c.Close()
@@ -91,7 +102,7 @@ func TestSlowClientsHaveSeconds(t *testing.T) {
 
 func TestAnswersThatNobodyReadsAreGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := newPipes()
+		ln := newPipes(&net.TCPAddr{})
 		serve(t, whole(), ln)
 		c := ln.dial() // a pipe has no buffer: whoever writes waits for the reader
 		defer c.Close()
@@ -105,7 +116,7 @@ func TestAnswersThatNobodyReadsAreGivenUp(t *testing.T) {
 
 func TestIdleClientsAreKeptForTwoMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := newPipes()
+		ln := newPipes(&net.TCPAddr{})
 		serve(t, whole(), ln)
 		c := ln.dial()
 		defer c.Close()
@@ -126,7 +137,7 @@ func TestFloodOfRequestsWaits(t *testing.T) {
 		var answered atomic.Int64
 		d := whole()
 		d.Status = func() admin.Status { answered.Add(1); return admin.Status{} }
-		ln := newPipes()
+		ln := newPipes(&net.TCPAddr{})
 		serve(t, d, ln)
 		for range 8 {
 			c := ln.dial()
@@ -268,6 +279,27 @@ func TestReloadOutlivesItsClient(t *testing.T) {
 }
 
 func TestReloadTakesAsLongAsItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := whole()
+		d.Reload = func(context.Context) admin.Verdict {
+			time.Sleep(time.Hour)
+			return admin.Verdict{OK: true, Generation: 7}
+		}
+		ln := newPipes(&net.UnixAddr{})
+		serve(t, d, ln)
+		c := ln.dial()
+		defer c.Close()
+		in := bufio.NewReader(c)
+		for range 2 {
+			fmt.Fprint(c, "POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			if got := read(t, in, "POST"); got.code != 200 || !strings.Contains(got.body, `"generation": 7`) {
+				t.Errorf("%d %q, want the verdict", got.code, got.body)
+			}
+		}
+	})
+}
+
+func TestReloadsDoNotGiveWay(t *testing.T) {
 	address := "unix:" + socketDir(t) + "/s"
 	ln := listen(t, address)
 	d := whole()
@@ -339,30 +371,38 @@ func TestShutdownLetsTheReloadAnswer(t *testing.T) {
 }
 
 func TestShutdownLosesPatience(t *testing.T) {
-	address := "unix:" + socketDir(t) + "/s"
-	begun := make(chan struct{})
-	var running atomic.Bool
-	d := whole()
-	d.Reload = func(ctx context.Context) admin.Verdict {
-		running.Store(true)
-		close(begun)
-		<-ctx.Done()
-		running.Store(false)
-		return admin.Verdict{}
-	}
-	server := serve(t, d, listen(t, address))
-	c := dial(t, address)
-	fmt.Fprint(c, "POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	<-begun
-	enough := errors.New("enough")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, enough)
-	defer cancel()
-	if err := server.Shutdown(ctx); !errors.Is(err, enough) {
-		t.Errorf("Shutdown: %v, want its context's cause", err)
-	}
-	if running.Load() {
-		t.Error("a reload outlived Shutdown")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		begun := make(chan struct{})
+		var running atomic.Bool
+		d := whole()
+		d.Reload = func(ctx context.Context) admin.Verdict {
+			running.Store(true)
+			close(begun)
+			<-ctx.Done()
+			time.Sleep(time.Second) // it cleans up
+			running.Store(false)
+			return admin.Verdict{}
+		}
+		ln := newPipes(&net.UnixAddr{})
+		server := serve(t, d, ln)
+		c := ln.dial()
+		defer c.Close()
+		fmt.Fprint(c, "POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		<-begun
+		enough := errors.New("enough")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, enough)
+		defer cancel()
+		began := time.Now()
+		if err := server.Shutdown(ctx); !errors.Is(err, enough) {
+			t.Errorf("Shutdown: %v, want its context's cause", err)
+		}
+		if took := time.Since(began); took != time.Minute+time.Second {
+			t.Errorf("Shutdown took %v, want the time of its context and of the reload's cleaning up", took)
+		}
+		if running.Load() {
+			t.Error("a reload outlived Shutdown")
+		}
+	})
 }
 
 func TestServeAfterShutdown(t *testing.T) {
@@ -397,7 +437,7 @@ func (b *breaking) Accept() (net.Conn, error) {
 
 func TestAcceptTriesAgainWhenTheKernelIsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := &breaking{pipes: newPipes()}
+		ln := &breaking{pipes: newPipes(&net.TCPAddr{})}
 		for _, errno := range []syscall.Errno{syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 			ln.errs = append(ln.errs, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)})
 		}
@@ -413,7 +453,7 @@ func TestAcceptTriesAgainWhenTheKernelIsShort(t *testing.T) {
 
 func TestShutdownInterruptsTheAcceptPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := &breaking{pipes: newPipes(), errs: []error{syscall.EMFILE}}
+		ln := &breaking{pipes: newPipes(&net.TCPAddr{}), errs: []error{syscall.EMFILE}}
 		server := serve(t, whole(), ln)
 		synctest.Wait()
 		began := time.Now()
@@ -427,7 +467,7 @@ func TestShutdownInterruptsTheAcceptPause(t *testing.T) {
 }
 
 func TestServeGivesUpOnABrokenListener(t *testing.T) {
-	ln := &breaking{pipes: newPipes(), errs: []error{syscall.EINVAL}}
+	ln := &breaking{pipes: newPipes(&net.TCPAddr{}), errs: []error{syscall.EINVAL}}
 	server := admin.New(whole())
 	if err := server.Serve(ln); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("Serve: %v, want EINVAL", err)

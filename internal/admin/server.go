@@ -269,12 +269,8 @@ func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 
-	// It takes as long as it takes.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Time{})
-	verdict := s.daemon.Reload(s.stopped) //nolint:contextcheck // not the request's: that ends when its client hangs up
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	verdict := s.daemon.Reload(s.stopped)                                            //nolint:contextcheck // not the request's: that ends when its client hangs up
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // it took as long as it took
 
 	verdict.Problems = nonNil(verdict.Problems)
 	verdict.Changed = nonNil(verdict.Changed)
