@@ -1,0 +1,155 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+)
+
+var listenAddress = text(`an address such as ":10000"`, func(s string) error {
+	_, err := parseAddress(s)
+	return err
+})
+
+var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := parseAddress(s)
+	return err
+})
+
+// An endpoint is what an address stands for, as far as that can be told without
+// asking the resolver.
+type endpoint struct {
+	path string     // of a unix socket, cleaned; "" for TCP
+	host string     // in lower case, without a dot at its end; "" for all addresses
+	ip   netip.Addr // what host is, unmapped, if it is one
+	port int        // 0: any free one
+}
+
+// parseAddress reads host:port, [v6]:port, :port or unix:/path. Its errors go on
+// after the address: "has no port".
+func parseAddress(s string) (endpoint, error) {
+	if s == "" {
+		return endpoint{}, errors.New(`must not be empty: give a port, such as ":10000"`)
+	}
+	if p, ok := strings.CutPrefix(s, "unix:"); ok {
+		return endpoint{path: path.Clean(p)}, checkSocketPath(p)
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return endpoint{}, splitError(s)
+	}
+	number, err := portNumber(port)
+	if err != nil {
+		return endpoint{}, err
+	}
+	e := endpoint{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: number}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		e.ip = ip.Unmap()
+		return e, nil
+	}
+	return e, checkHost(host, port)
+}
+
+// longestSocketPath is what sun_path takes, less the NUL at its end (unix(7)).
+const longestSocketPath = 107
+
+func checkSocketPath(p string) error {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return errors.New("must have an absolute path, such as unix:/run/greetd/greet.sock")
+	case len(p) > longestSocketPath:
+		return fmt.Errorf("must have a path of at most %d bytes, not %d: no socket can have a longer one", longestSocketPath, len(p))
+	case strings.HasSuffix(p, "/"):
+		return errors.New("must name a socket in that directory, such as unix:/run/greetd/greet.sock")
+	}
+	return noNUL(p)
+}
+
+// splitError says what to write instead of s, which net.SplitHostPort didn't like.
+func splitError(s string) error {
+	bare := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	_, notNumber := strconv.Atoi(s)
+	_, notIP := netip.ParseAddr(bare)
+	switch {
+	case notNumber == nil:
+		return fmt.Errorf("has no colon: write %q", ":"+s)
+	case strings.HasPrefix(s, "/"):
+		return fmt.Errorf("has no port: for a unix socket write %q", "unix:"+s)
+	case notIP == nil:
+		return fmt.Errorf("has no port: write %q", net.JoinHostPort(bare, "10000"))
+	case !strings.Contains(s, ":"):
+		return fmt.Errorf("has no port: write %q", s+":10000")
+	case strings.Count(s, ":") > 1:
+		return errors.New(`must have brackets around an IPv6 address, such as "[2001:db8::1]:10000"`)
+	}
+	return errors.New(`must be host:port, such as ":10000" or "192.0.2.1:10000"`)
+}
+
+func portNumber(port string) (int, error) {
+	if port == "" {
+		return 0, errors.New(`has no port after the colon: write one, such as ":10000"`)
+	}
+	if strings.Trim(port, "+-0123456789") == "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", port)
+		}
+		return int(n), nil
+	}
+	n, err := net.LookupPort("tcp", port) //nolint:noctx // asks no network, only /etc/services
+	if err != nil {
+		return 0, fmt.Errorf("has port %s, which is no number and no service in /etc/services", quote(port))
+	}
+	return n, nil
+}
+
+func checkHost(host, port string) error {
+	switch {
+	case host == "*":
+		return fmt.Errorf("must not have a star: for all addresses write %q", ":"+port)
+	case host != "" && !isHostName(host):
+		return fmt.Errorf("has host %s, which is neither an IP address nor a host name", quote(host))
+	}
+	return nil
+}
+
+// isHostName tells whether s can be the name of a host: RFC 1123, section 2.1, and
+// underscores, which are met. What ends in a number is a mistyped IPv4 address.
+func isHostName(s string) bool {
+	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
+	for _, label := range labels {
+		odd := strings.ContainsFunc(label, func(r rune) bool { return !isWord(r) })
+		if label == "" || len(label) > 63 || odd || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	return strings.Trim(last, "0123456789") != "" && len(s) <= 253
+}
+
+// overlaps tells whether not both can be listened on. All IPv4 and all IPv6 addresses,
+// 0.0.0.0 and [::], are apart from each other.
+func (e endpoint) overlaps(o endpoint) bool {
+	if e.path != "" || o.path != "" {
+		return e.path == o.path
+	}
+	if e.port != o.port || e.port == 0 {
+		return false
+	}
+	switch {
+	case e.host == "" || o.host == "":
+		return true
+	case e.ip.IsValid() && o.ip.IsValid():
+		return e.ip == o.ip || e.ip.Is4() == o.ip.Is4() && (e.ip.IsUnspecified() || o.ip.IsUnspecified())
+	case e.ip.IsValid() || o.ip.IsValid():
+		return e.ip.IsUnspecified() || o.ip.IsUnspecified() // the name may be one of the family's addresses
+	}
+	return e.host == o.host
+}

@@ -1,0 +1,105 @@
+// Package config reads greetd's configuration: from one YAML file, the environment
+// and the --listen flags, over defaults. It is strict: what it doesn't know or can't
+// use is a [Problem] that says where it stands and what to do about it, and all of
+// them are told at once. What is loaded is plain data that forgets where it came
+// from; [Loaded] remembers it, for those who want to tell.
+//
+// configs/greetd.yaml says what each key means, and why one would change it.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is everything that an operator can set. Every field has a valid value after
+// [Load]; lists without elements are nil.
+type Config struct {
+	Listeners []Listener `mapstructure:"listeners"` // at least one; names and addresses are unique
+	Greeting  string     `mapstructure:"greeting"`  // a text/template, not parsed here
+	Timeouts  Timeouts   `mapstructure:"timeouts"`
+	Limits    Limits     `mapstructure:"limits"`
+	Access    Access     `mapstructure:"access"`
+	Log       Log        `mapstructure:"log"`
+	Admin     Admin      `mapstructure:"admin"`
+}
+
+// A Listener is one address to greet on.
+type Listener struct {
+	Name         string         `mapstructure:"name"`          // letters, digits, "-", "_" and "."; at most 64
+	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, or unix:/path; the port may be a service name, 0 is any free one
+	ReusePort    bool           `mapstructure:"reuse_port"`    // SO_REUSEPORT, see socket(7); never on a unix address
+	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header
+	TLS          TLS            `mapstructure:"tls"`
+}
+
+// TLS names a certificate and its key, both PEM files, absolute or relative to
+// $CREDENTIALS_DIRECTORY. Both are set, or both are empty: no TLS.
+type TLS struct {
+	Certificate string `mapstructure:"certificate"`
+	Key         string `mapstructure:"key"`
+}
+
+// Timeouts are at most 24 hours each.
+type Timeouts struct {
+	Write     time.Duration `mapstructure:"write"`     // for the whole greeting; above 0
+	Handshake time.Duration `mapstructure:"handshake"` // for PROXY header and TLS together; above 0
+	Linger    time.Duration `mapstructure:"linger"`    // for the client to hang up first; 0: closed at once
+	Drain     time.Duration `mapstructure:"drain"`     // for visits under way when the daemon stops; 0: cut at once
+}
+
+// Limits bound what clients can use.
+type Limits struct {
+	Connections int       `mapstructure:"connections"` // at any one time; 0: no limit
+	PerSource   PerSource `mapstructure:"per_source"`
+}
+
+// PerSource are the limits of one source, which is all addresses with the same prefix.
+type PerSource struct {
+	Connections int     `mapstructure:"connections"` // at any one time; 0: no limit
+	Rate        float64 `mapstructure:"rate"`        // visits a second in the long run; 0: no limit
+	Burst       int     `mapstructure:"burst"`       // visits at once, after a pause; 0: Rate rounded up
+	IPv4Prefix  int     `mapstructure:"ipv4_prefix"` // 1 to 32 bits
+	IPv6Prefix  int     `mapstructure:"ipv6_prefix"` // 1 to 128 bits
+}
+
+// Access says who is greeted. Deny wins; an empty Allow allows all. No prefix has host
+// bits set, and none is an IPv4 one in IPv6 form.
+type Access struct {
+	Allow []netip.Prefix `mapstructure:"allow"`
+	Deny  []netip.Prefix `mapstructure:"deny"`
+}
+
+// Log says what is logged, where, and how much of it.
+type Log struct {
+	Output string `mapstructure:"output"` // auto, journald, syslog or stderr
+	Level  string `mapstructure:"level"`  // error, warning (or warn), info or debug
+	Format string `mapstructure:"format"` // text or json
+	Visits string `mapstructure:"visits"` // all, problems or none
+	Rate   int    `mapstructure:"rate"`   // visits logged a second; 0: no limit
+	Burst  int    `mapstructure:"burst"`  // visits logged at once, after a pause; above 0 if Rate is
+}
+
+// Admin is where the daemon can be asked and told.
+type Admin struct {
+	Address string `mapstructure:"address"` // as a Listener's; "": unix:$RUNTIME_DIRECTORY/admin.sock under systemd, else off
+}
+
+// Default is the configuration without a file, an environment and flags.
+func Default() Config {
+	return Config{
+		Listeners: []Listener{{Name: "greet", Address: ":10000"}},
+		Greeting:  "Hello there, {{.IP}}!\n",
+		Timeouts: Timeouts{
+			Write:     5 * time.Second,
+			Handshake: 3 * time.Second,
+			Linger:    1 * time.Second,
+			Drain:     10 * time.Second,
+		},
+		Limits: Limits{
+			Connections: 10000,
+			PerSource:   PerSource{IPv4Prefix: 32, IPv6Prefix: 64},
+		},
+		Log: Log{Output: "auto", Level: "info", Format: "text", Visits: "all", Rate: 300, Burst: 1000},
+	}
+}

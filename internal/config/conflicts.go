@@ -1,0 +1,69 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// conflicts reports what is valid by itself, but not together. It leaves out
+// listeners without a name or an address.
+func (c Config) conflicts(report func(key, reason string)) {
+	c.listenerConflicts(report)
+	if c.Log.Rate > 0 && c.Log.Burst == 0 {
+		report("log.burst", "must be above 0 where log.rate is: with 0 no visit could be logged")
+	}
+}
+
+func (c Config) listenerConflicts(report func(key, reason string)) {
+	names := make(map[string]int)
+	endpoints := make([]endpoint, len(c.Listeners))
+	for i, ln := range c.Listeners {
+		key := fmt.Sprintf("listeners[%d]", i)
+		if first, again := names[ln.Name]; again && ln.Name != "" {
+			report(key+".name", fmt.Sprintf("%s is the name of listeners[%d] too: give each its own", quote(ln.Name), first))
+		} else {
+			names[ln.Name] = i
+		}
+
+		endpoints[i], _ = parseAddress(ln.Address)
+		for j := range i {
+			if ln.Address != "" && c.Listeners[j].Address != "" && endpoints[i].overlaps(endpoints[j]) {
+				report(key+".address", fmt.Sprintf("%s overlaps %s of listeners[%d]: change one, or remove it", quote(ln.Address), quote(c.Listeners[j].Address), j))
+				break
+			}
+		}
+
+		if ln.ReusePort && strings.HasPrefix(ln.Address, "unix:") {
+			report(key+".reuse_port", "must be false for a unix address: there are no ports to reuse")
+		}
+		switch {
+		case ln.TLS.Certificate != "" && ln.TLS.Key == "":
+			report(key+".tls.key", "is missing: a certificate needs its key")
+		case ln.TLS.Key != "" && ln.TLS.Certificate == "":
+			report(key+".tls.certificate", "is missing: a key needs its certificate")
+		}
+	}
+
+	admin, err := parseAddress(c.Admin.Address)
+	for i, ln := range c.Listeners {
+		if err == nil && ln.Address != "" && admin.overlaps(endpoints[i]) {
+			report("admin.address", fmt.Sprintf("%s overlaps %s of listeners[%d]: give admin its own", quote(c.Admin.Address), quote(ln.Address), i))
+			break
+		}
+	}
+}
+
+// dropEmptyLists makes lists without elements nil, so that equal ones are equal.
+func dropEmptyLists(c *Config) {
+	drop(&c.Access.Allow)
+	drop(&c.Access.Deny)
+	for i := range c.Listeners {
+		drop(&c.Listeners[i].ProxyTrusted)
+	}
+}
+
+func drop[T any](list *[]T) {
+	if len(*list) == 0 {
+		*list = nil
+	}
+}

@@ -1,0 +1,158 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	envPrefix = "GREETD_"
+	envConfig = "GREETD_CONFIG" // the file to read
+	envListen = "GREETD_LISTEN" // the addresses to listen on
+)
+
+// envValues maps each variable that sets one key to its field and that key.
+var envValues = func() map[string]envValue {
+	all := make(map[string]envValue)
+	for key, f := range schema.values() {
+		if !strings.Contains(key, "[]") {
+			all[envPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = envValue{key, f}
+		}
+	}
+	return all
+}()
+
+type envValue struct {
+	key   string
+	field field
+}
+
+// foreign matches what Kubernetes and Docker put into every container beside a
+// service that is named greetd or greetd-something.
+var foreign = regexp.MustCompile(`^GREETD_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)`)
+
+// ours maps the names of greetd's variables in environ to their values. As for
+// getenv(3), the first of two counts.
+func ours(environ []string) map[string]string {
+	vars := make(map[string]string)
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if _, again := vars[name]; !again && strings.HasPrefix(name, envPrefix) && !foreign.MatchString(e) {
+			vars[name] = value
+		}
+	}
+	return vars
+}
+
+// readEnv calls set for each key that vars set, in the order of the variables' names.
+func readEnv(vars map[string]string, problems *problems, set func(key string, value any, from origin)) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if name == envConfig || name == envListen {
+			continue
+		}
+		known, ok := envValues[name]
+		if !ok {
+			problems.add(environment(keyName(name)), "", "%s", unknownVariable(name))
+			continue
+		}
+		value, err := parseEnv(vars[name], known.field)
+		if err != nil {
+			problems.add(environment(name), known.key, "%s", err)
+			continue
+		}
+		set(known.key, value, environment(name))
+	}
+}
+
+func unknownVariable(name string) string {
+	names := append(slices.Sorted(maps.Keys(envValues)), envConfig, envListen)
+	if near := nearest(strings.TrimPrefix(name, envPrefix), trimmed(names)); near != "" {
+		return "is not known: did you mean " + envPrefix + near + "? Else unset it"
+	}
+	return "is not known: unset it, or see `greetd config` for the keys"
+}
+
+func trimmed(names []string) []string {
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, envPrefix)
+	}
+	return names
+}
+
+func parseEnv(s string, f field) (any, error) {
+	if !f.many {
+		return parseText(s, f.rule)
+	}
+	list := []any{}
+	var errs []string
+	for _, element := range splitList(s) {
+		v, err := parseText(element, f.rule)
+		if err != nil {
+			errs = append(errs, err.Error())
+			continue
+		}
+		list = append(list, v)
+	}
+	if errs != nil {
+		return nil, errors.New(strings.Join(errs, "; "))
+	}
+	return list, nil
+}
+
+// splitList is what commas separate in s, without the blanks around; nil if s is blank.
+func splitList(s string) []string {
+	if strings.TrimSpace(s) == "" {
+		return nil
+	}
+	list := strings.Split(s, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
+// parseText is s as want says, for a value that was not written in YAML.
+func parseText(s string, want rule) (any, error) {
+	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+		return nil, fmt.Errorf("must be UTF-8 without NUL, not %s", quote(s))
+	}
+	v, err := want.parse(s)
+	switch {
+	case errors.Is(err, errWanted):
+		return nil, fmt.Errorf("must be %s, not %s", want.want, quote(s))
+	case err != nil:
+		return nil, fmt.Errorf("%s %w", quote(s), err)
+	}
+	return v, nil
+}
+
+// listenersAt are listeners on the addresses, to replace all others. The first is
+// named greet, the others greet-2 and so on.
+func listenersAt(addresses []string, from origin, origins origins, problems *problems) []any {
+	origins.set("listeners", from)
+	list := []any{}
+	for i, s := range addresses {
+		key := fmt.Sprintf("listeners[%d]", i)
+		listener := map[string]any{"name": "greet"}
+		if i > 0 {
+			listener["name"] = fmt.Sprintf("greet-%d", i+1)
+		}
+		if address, err := parseText(s, listenAddress); err != nil {
+			problems.add(from, key+".address", "%s", err)
+		} else {
+			listener["address"] = address
+		}
+		origins[key], origins[key+".name"], origins[key+".address"] = from, from, from
+		list = append(list, listener)
+	}
+	if len(list) == 0 || len(list) > mostSections {
+		problems.add(from, "listeners", "must have from 1 to %d addresses, not %d: give some, or unset it", mostSections, len(list))
+		return list[:0]
+	}
+	return list
+}

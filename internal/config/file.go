@@ -1,0 +1,350 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	mostBytes  = 4 << 20   // of a file
+	mostValues = 1_000_000 // in a file, with those that its aliases repeat
+
+	mostSections = 1000 // in a list of sections
+)
+
+// readFile is the content of the regular file at path, which is at most mostBytes.
+// It never waits for a FIFO or a device.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, errors.New("is a directory: name the file in it")
+	case !mode.IsRegular():
+		return nil, fmt.Errorf("is %s: must be a regular file", kindOf(mode))
+	case info.Size() > mostBytes:
+		return nil, fmt.Errorf("has %d bytes, which is no configuration: at most %d are read", info.Size(), mostBytes)
+	}
+	// O_NONBLOCK, since what is there may have been replaced by a FIFO.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(data) > mostBytes {
+		return nil, fmt.Errorf("is too long: at most %d bytes are read", mostBytes)
+	}
+	return data, nil
+}
+
+func unreadable(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err // the path is told by the Problem
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("does not exist: create it, or name another with --config or $GREETD_CONFIG")
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("can't be read: %w: make it readable for the user that greetd runs as", err)
+	}
+	return fmt.Errorf("can't be read: %w", err)
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no file"
+}
+
+// A fileReader turns a file into values, and notes problems and origins.
+type fileReader struct {
+	path     string
+	origins  origins
+	problems *problems
+	values   int // seen so far
+}
+
+func (r *fileReader) at(line int) origin { return origin{r.path, line} }
+
+// read is what the file sets: a map as deep as the schema, its values as the rules
+// made them. What has a problem is left out.
+func (r *fileReader) read() map[string]any {
+	data, err := readFile(r.path)
+	if err != nil {
+		r.problems.add(r.at(0), "", "%s", err)
+		return nil
+	}
+	if line, reason := notText(data); reason != "" {
+		r.problems.add(r.at(line), "", "%s", reason)
+		return nil
+	}
+	root := r.parse(data)
+	if root == nil {
+		return nil
+	}
+	return r.section(root, schema, "")
+}
+
+// notText tells in which line data is no text that YAML could be (YAML 1.2, section
+// 5.1), and why; "" if it is.
+func notText(data []byte) (line int, reason string) {
+	line = 1
+	for i := 0; i < len(data); {
+		c, size := utf8.DecodeRune(data[i:])
+		switch {
+		case c == '\n':
+			line++
+		case c == utf8.RuneError && size == 1:
+			return line, fmt.Sprintf("is not UTF-8, because of byte 0x%02x: save it as UTF-8", data[i])
+		case c == 0:
+			return line, "has a NUL byte, which no text has: was it written to the end?"
+		case unicode.IsControl(c) && !strings.ContainsRune("\t\n\r\u0085", c):
+			return line, fmt.Sprintf("has the control character %U: write it as an escape in double quotes", c)
+		}
+		i += size
+	}
+	return 0, ""
+}
+
+// parse is the one document in data, nil after a problem.
+func (r *fileReader) parse(data []byte) *yaml.Node {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document, second yaml.Node
+	switch err := decoder.Decode(&document); {
+	case errors.Is(err, io.EOF):
+		r.empty()
+		return nil
+	case err != nil:
+		r.malformed(data, err)
+		return nil
+	}
+	switch err := decoder.Decode(&second); {
+	case err == nil:
+		r.problems.add(r.at(second.Line), "", "begins a second document here: put all into the first, and remove the line ---")
+		return nil
+	case !errors.Is(err, io.EOF):
+		r.malformed(data, err)
+		return nil
+	}
+	root := document.Content[0]
+	switch {
+	case root.Tag == "!!null":
+		r.empty()
+		return nil
+	case root.Kind != yaml.MappingNode:
+		r.problems.add(r.at(root.Line), "", "must be made of keys and values, such as greeting: \"Hello!\", not %s", describe(root))
+		return nil
+	}
+	return root
+}
+
+func (r *fileReader) empty() {
+	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or remove the file to run with the defaults")
+}
+
+var yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+
+// malformed tells what the YAML parser says.
+func (r *fileReader) malformed(data []byte, err error) {
+	reason, line := err.Error(), 0
+	if m := yamlError.FindStringSubmatch(reason); m != nil {
+		reason = m[2]
+		line, _ = strconv.Atoi(m[1])
+	}
+	if _, rest, ok := strings.Cut(reason, "unknown anchor '"); ok {
+		name, _, _ := strings.Cut(rest, "'")
+		before, _, _ := bytes.Cut(data, []byte("*"+name))
+		line = 1 + bytes.Count(before, []byte("\n"))
+	}
+	// The parser tells no line where it means the first.
+	r.problems.add(r.at(max(line, 1)), "", "is not YAML: %s: correct the text at this line or before it", reason)
+}
+
+// section is what the mapping n sets of f, whose key is prefix.
+func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]any {
+	values := make(map[string]any)
+	lines := make(map[string]int)
+	for pair := range slices.Chunk(n.Content, 2) {
+		if r.problems.more {
+			break
+		}
+		name, value := pair[0], r.follow(pair[1])
+		key := join(prefix, keyName(name.Value))
+		child, known := f.child(name.Value)
+		switch {
+		case name.Kind != yaml.ScalarNode:
+			r.problems.add(r.at(name.Line), prefix, "must have words as keys, not %s", describe(name))
+			continue
+		case !known:
+			r.problems.add(r.at(name.Line), key, "%s", f.unknown(name.Value))
+			continue
+		case lines[name.Value] != 0:
+			r.problems.add(r.at(name.Line), key, "is set twice, before in line %d: remove one", lines[name.Value])
+			continue
+		}
+		lines[name.Value] = name.Line
+		if r.values > mostValues {
+			r.problems.add(r.at(name.Line), key, "has too many values, with those that aliases repeat: at most %d are read", mostValues)
+			break
+		}
+		r.origins[key] = r.at(name.Line)
+		if v := r.value(value, child, key); v != nil {
+			values[child.name] = v
+		}
+	}
+	for _, child := range f.fields {
+		if child.required && lines[child.name] == 0 {
+			r.problems.add(r.at(n.Line), join(prefix, child.name), "is missing: give %s", child.rule.want)
+		}
+	}
+	return values
+}
+
+// follow is n, or what n is an alias of.
+func (r *fileReader) follow(n *yaml.Node) *yaml.Node {
+	r.values++
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// value is what n sets f to, which has the key; nil after a problem.
+func (r *fileReader) value(n *yaml.Node, f field, key string) any {
+	switch {
+	case n.Tag == "!!null":
+		r.problems.add(r.at(n.Line), key, "has no value: give it one, or remove the key to get the default")
+		return nil
+	case f.many:
+		return r.list(n, f, key)
+	}
+	return r.one(n, f, key)
+}
+
+// one is value for what is not, or not any more, a list.
+func (r *fileReader) one(n *yaml.Node, f field, key string) any {
+	if f.fields == nil {
+		return r.scalar(n, f.rule, key)
+	}
+	if n.Kind != yaml.MappingNode || n.Tag != "!!map" {
+		names := make([]string, len(f.fields))
+		for i, child := range f.fields {
+			names[i] = child.name
+		}
+		r.problems.add(r.at(n.Line), key, "must be a section with the keys %s, not %s", strings.Join(names, ", "), describe(n))
+		return nil
+	}
+	return r.section(n, f, key)
+}
+
+func (r *fileReader) list(n *yaml.Node, f field, key string) any {
+	if n.Kind != yaml.SequenceNode || n.Tag != "!!seq" {
+		hint := ""
+		if n.Kind == yaml.ScalarNode && f.fields == nil {
+			hint = fmt.Sprintf(": write [%s]", quote(n.Value))
+		}
+		r.problems.add(r.at(n.Line), key, "must be a list, not %s%s", describe(n), hint)
+		return nil
+	}
+	if f.fields != nil && (len(n.Content) == 0 || len(n.Content) > mostSections) {
+		r.problems.add(r.at(n.Line), key, "must have from 1 to %d elements, not %d", mostSections, len(n.Content))
+		return nil
+	}
+	list := []any{}
+	for i, element := range n.Content {
+		element = r.follow(element)
+		if r.problems.more || r.values > mostValues {
+			break // the latter is told by section
+		}
+		key := fmt.Sprintf("%s[%d]", key, i)
+		r.origins[key] = r.at(element.Line)
+		if element.Tag == "!!null" {
+			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
+			continue
+		}
+		v := r.one(element, f, key)
+		if v == nil && f.fields != nil {
+			v = map[string]any{} // holds the place
+		}
+		if v != nil {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
+	where := r.at(n.Line)
+	if n.Kind != yaml.ScalarNode || !slices.Contains(want.tags, n.Tag) {
+		r.problems.add(where, key, "must be %s, not %s%s", want.want, describe(n), quoting(n, want))
+		return nil
+	}
+	v, err := want.parse(n.Value)
+	switch {
+	case errors.Is(err, errWanted):
+		r.problems.add(where, key, "must be %s, not %s", want.want, describe(n))
+		return nil
+	case err != nil:
+		r.problems.add(where, key, "%s %s", quote(n.Value), err)
+		return nil
+	}
+	return v
+}
+
+// quoting says whether n would be right with or without quotes, if it would.
+func quoting(n *yaml.Node, want rule) string {
+	if _, err := want.parse(n.Value); n.Kind != yaml.ScalarNode || err != nil {
+		return ""
+	}
+	if want.tags[0] == yamlString {
+		return ": put it in quotes"
+	}
+	if n.Tag == yamlString {
+		return ": remove the quotes"
+	}
+	return ""
+}
+
+// describe says what stands there, for "must be this, not ...".
+func describe(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a section"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Kind == yaml.AliasNode:
+		return "an alias"
+	case n.Tag == yamlString:
+		return "the text " + quote(n.Value)
+	case n.Tag == yamlInt || n.Tag == yamlFloat:
+		return "the number " + n.Value
+	case n.Tag == yamlBool:
+		return n.Value
+	}
+	return quote(n.Tag + " " + n.Value)
+}

@@ -1,0 +1,42 @@
+package config
+
+import "strings"
+
+// nearest is the word that name was most likely meant to be, "" if none is likely.
+// Case, "-" and "_" don't count.
+func nearest(name string, words []string) string {
+	plain := strings.NewReplacer("-", "", "_", "", ".", "")
+	simple := func(s string) string { return plain.Replace(strings.ToLower(s)) }
+	best, bestEdits := "", min(len(simple(name))/2, 3)+1
+	for _, word := range words {
+		if len(name) > 2*len(word)+8 {
+			continue // never near, and slow to tell
+		}
+		if n := edits(simple(name), simple(word)); n < bestEdits {
+			best, bestEdits = word, n
+		}
+	}
+	return best
+}
+
+// edits is the number of bytes to insert, delete or replace that make a into b
+// (Levenshtein's distance).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

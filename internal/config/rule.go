@@ -1,0 +1,167 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The types of YAML that the rules accept (YAML 1.2, section 10.3).
+const (
+	yamlString = "!!str"
+	yamlInt    = "!!int"
+	yamlFloat  = "!!float"
+	yamlBool   = "!!bool"
+)
+
+// A rule says what one value may be.
+type rule struct {
+	want  string   // what it must be: "a number from 1 to 32"
+	tags  []string // as which types it may be written in YAML
+	parse func(string) (any, error)
+}
+
+func text(want string, check func(string) error) rule {
+	return rule{want, []string{yamlString}, func(s string) (any, error) {
+		return s, check(s)
+	}}
+}
+
+var boolean = rule{"true or false", []string{yamlBool}, func(s string) (any, error) {
+	switch strings.ToLower(s) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return nil, errWanted
+}}
+
+// errWanted is the error of a rule whose want says all.
+var errWanted = errors.New("not what is wanted")
+
+func oneOf(words ...string) rule {
+	last := len(words) - 1
+	want := strings.Join(words[:last], ", ") + " or " + words[last]
+	return rule{want, []string{yamlString}, func(s string) (any, error) {
+		if slices.Contains(words, s) {
+			return s, nil
+		}
+		return nil, errWanted
+	}}
+}
+
+func integer(least, most int) rule {
+	want := fmt.Sprintf("a whole number from %d to %d", least, most)
+	return rule{want, []string{yamlInt}, func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		// YAML reads 010 as eight, most people as ten.
+		if err != nil || n < least || n > most || len(s) > 1 && s[0] == '0' {
+			return nil, errWanted
+		}
+		return n, nil
+	}}
+}
+
+func decimal(least, most float64) rule {
+	want := fmt.Sprintf("a number from %g to %.0f", least, most)
+	return rule{want, []string{yamlInt, yamlFloat}, func(s string) (any, error) {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(f) || f < least || f > most || strings.ContainsAny(s, "xX_") {
+			return nil, errWanted
+		}
+		return f + 0, nil // -0 becomes 0
+	}}
+}
+
+const longest = 24 * time.Hour
+
+func above0(d time.Duration) error {
+	if d == 0 {
+		return errors.New("must be above 0: nothing can be done in no time")
+	}
+	return nil
+}
+
+func from0(time.Duration) error { return nil }
+
+func duration(check func(time.Duration) error) rule {
+	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) (any, error) {
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			return nil, fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
+		}
+		d, err := time.ParseDuration(s)
+		switch {
+		case err != nil:
+			return nil, errWanted
+		case d < 0:
+			return nil, errors.New("must not be negative")
+		case d > longest:
+			return nil, errors.New("must be at most 24h")
+		}
+		return d, check(d)
+	}}
+}
+
+var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlString}, func(s string) (any, error) {
+	return parsePrefix(s)
+}}
+
+// parsePrefix reads a prefix, or an address as the prefix that holds nothing else.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		if a.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("must not have a zone: write %s", a.WithZone(""))
+		}
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, errWanted
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("has bits set beyond its length: write %s for the network, or %s for this address alone", p.Masked(), p.Addr())
+	}
+	return p, nil
+}
+
+var anyText = text("a text", func(string) error { return nil })
+
+var filePath = text("the path of a file", noNUL)
+
+func noNUL(path string) error {
+	if strings.ContainsRune(path, 0) {
+		return errors.New("must not have a NUL byte: no path has one")
+	}
+	return nil
+}
+
+const longestName = 64
+
+// listenerName accepts what is good as a metric's label, a journal field's value and
+// an FDNAME of systemd (sd_pid_notify_with_fds(3)), and is read without quotes.
+var listenerName = text("a name such as greet", func(s string) error {
+	switch {
+	case s == "":
+		return errors.New("must not be empty: give a name such as greet")
+	case strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) && r != '.' }):
+		return errors.New(`must be made of letters a to z, digits, "-", "_" and "."`)
+	case len(s) > longestName:
+		return fmt.Errorf("must have at most %d characters, not %d", longestName, len(s))
+	}
+	return nil
+})
+
+// isWord tells whether r is an ASCII letter or digit, "-" or "_".
+func isWord(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
+}

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// YAML is the whole configuration as a file that loads to the same [Config]. A
+// comment after each value says where it came from.
+func (l Loaded) YAML() []byte {
+	var w yamlWriter
+	w.origin = l.Origin
+	w.section(reflect.ValueOf(l.Config), "", "")
+	return w.buf.Bytes()
+}
+
+type yamlWriter struct {
+	buf    bytes.Buffer
+	origin func(key string) string
+}
+
+// section writes the fields of v, each on lines of its own after indent.
+func (w *yamlWriter) section(v reflect.Value, key, indent string) {
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("mapstructure")
+		w.value(v.Field(i), join(key, name), indent, name+":")
+	}
+}
+
+// value writes v, which has the key, after the indent and what introduces it.
+func (w *yamlWriter) value(v reflect.Value, key, indent, intro string) {
+	deeper := indent + "  "
+	switch v := v.Interface().(type) {
+	case []Listener:
+		w.line(key, indent+intro, "")
+		for i := range v {
+			w.listener(reflect.ValueOf(v[i]), fmt.Sprintf("%s[%d]", key, i), deeper)
+		}
+	case []netip.Prefix:
+		if len(v) == 0 {
+			w.line(key, indent+intro, "[]")
+			return
+		}
+		w.line("", indent+intro, "")
+		for i, p := range v {
+			w.line(fmt.Sprintf("%s[%d]", key, i), deeper+"-", p.String())
+		}
+	case string:
+		w.line(key, indent+intro, strconv.Quote(v)) // its escapes are those of YAML
+	case float64:
+		w.line(key, indent+intro, strconv.FormatFloat(v, 'f', -1, 64))
+	case bool, int, time.Duration:
+		w.line(key, indent+intro, fmt.Sprint(v))
+	default:
+		w.line("", indent+intro, "")
+		w.section(reflect.ValueOf(v), key, deeper)
+	}
+}
+
+// listener writes v as an element of a list.
+func (w *yamlWriter) listener(v reflect.Value, key, indent string) {
+	from := w.buf.Len()
+	w.section(v, key, indent+"  ")
+	w.buf.Bytes()[from+len(indent)] = '-'
+}
+
+// line writes one line. Where key isn't empty, it ends with its origin.
+func (w *yamlWriter) line(key, intro, value string) {
+	const column = 36 // of the comments, where values are short
+	line := intro
+	if value != "" {
+		line += " " + value
+	}
+	if key == "" {
+		fmt.Fprintln(&w.buf, line)
+		return
+	}
+	fmt.Fprintf(&w.buf, "%-*s # %s\n", column, line, w.origin(key))
+}
