@@ -16,31 +16,34 @@ import (
 // firstRead is how much room a greeting gets at first: most need no more.
 const firstRead = 512
 
-// greet reads the greeting and judges it, and reports whether all is well.
-func (r *run) greet(w *wire) bool {
+// greet reads the greeting, and reports whether it is complete. The rest is what came
+// after it.
+func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	began := time.Now()
-	r.Greeting = &Greeting{}
+	g := &Greeting{}
+	r.Greeting = g
 	said, err := r.listen(w, began)
-	g := r.Greeting
-	if errors.Is(w.ctx.Err(), context.Canceled) {
+	all := g.Bytes
+	if g.End == EndLine {
+		g.Bytes = all[:said.end]
+	}
+	switch n := len(g.Bytes); {
+	case errors.Is(w.ctx.Err(), context.Canceled):
 		g.End = ""
 		r.fail(PhaseGreeting, Canceled, context.Canceled)
-		return false
-	}
-	switch {
-	case g.End == EndEOF && len(g.Bytes) == 0:
+	case g.End == EndEOF && n == 0:
 		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without a word"))
 	case g.End == EndReset:
-		r.fail(PhaseGreeting, Reset, brokenOff(len(g.Bytes), err))
-	case g.End == EndTimeout && len(g.Bytes) == 0:
+		r.fail(PhaseGreeting, Reset, brokenOff(n, err))
+	case g.End == EndTimeout && n == 0:
 		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", spent(w.ctx)))
 	case g.End == EndTimeout && (said.end == 0 || !r.p.choosy()):
-		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", spent(w.ctx), plural(len(g.Bytes), "byte")))
+		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", spent(w.ctx), plural(n, "byte")))
 	default:
 		r.Timing.Greeting = since(began)
-		return r.judge()
+		return all[n:], true
 	}
-	return false
+	return nil, false
 }
 
 // listen reads until the greeting is complete or will not be. The error is what ended
@@ -64,7 +67,7 @@ func (r *run) listen(w *wire, began time.Time) (lines, error) {
 			g.End = EndMatch
 			return said, nil
 		case said.end > 0 && !choosy:
-			g.End, g.Bytes = EndLine, buf[:said.end]
+			g.End = EndLine
 			return said, nil
 		case len(buf) == limit:
 			g.End, g.Truncated = EndMax, true

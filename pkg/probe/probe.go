@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"syscall"
@@ -38,13 +39,13 @@ type Probe struct {
 	ExpectAll bool      // all of Expect must be in it
 	Reject    []Pattern // none of them may be in it
 
-	Send string // sent as soon as the connection is ready; exactly that
-	Quit string // sent after a greeting was read, before hanging up; exactly that
+	Send string // sent as soon as the connection is ready, and no byte more; with StartTLS in plain text
+	Quit string // sent after a complete greeting, and no byte more; the server may take 1 s to hang up then
 
 	TLS         *tls.Config // speak TLS; nil: don't, unless StartTLS does, with the zero Config
-	StartTLS    StartTLS    // ask for TLS in plain text first
+	StartTLS    StartTLS    // ask for TLS after the greeting, which ends with its final line even if Expect is set
 	Proxy       int         // 1 or 2: begin with a PROXY header of that version; 0: don't
-	ConnectOnly bool        // connected (and TLS done) is all that is asked for
+	ConnectOnly bool        // connected, and TLS done, is all that is asked for; no StartTLS
 	HangUp      HangUp
 
 	// Dial makes a connection in place of the kernel, if not nil. network is "tcp4",
@@ -89,7 +90,7 @@ func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *res
 	defer cancel()
 	r := run{p: p, Result: Result{Time: now, Target: target}}
 	r.probe(ctx, known)
-	r.Timing.Total = time.Since(now)
+	r.Timing.Total = cmp.Or(r.Timing.Total, time.Since(now))
 	return r.Result
 }
 
@@ -110,24 +111,59 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	if conn == nil {
 		return
 	}
-	defer r.hangUp(conn)
 	read := cmp.Or(r.p.Read, DefaultRead)
 	ctx, cancel := context.WithDeadlineCause(ctx, time.Now().Add(read), fmt.Errorf("within %s", read))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { interrupt(conn) })
 	defer stop()
-	r.converse(newWire(ctx, conn))
+	w := newWire(ctx, conn)
+	defer r.hangUp(conn, w)
+	complete := r.converse(w)
+	r.Timing.Total = time.Since(r.Time)
 	if sys, ok := conn.(syscall.Conn); ok && r.TCP != nil {
 		r.measure(sys)
 	}
+	if complete {
+		r.bye(w)
+	}
 }
 
-// converse does all that is done on a connection.
-func (r *run) converse(w *wire) {
-	if !r.p.ConnectOnly && !r.greet(w) {
-		return
+// converse does all that is done on a connection, sets the status, and reports whether
+// the connection is still good.
+func (r *run) converse(w *wire) bool {
+	if !r.announce(w) || r.p.TLS != nil && r.p.StartTLS == "" && !r.handshake(w, time.Now()) {
+		return false
+	}
+	if r.p.ConnectOnly {
+		r.Phase, r.Status = PhaseDone, OK
+		return true
+	}
+	if r.p.Send != "" {
+		_, _ = io.WriteString(w, r.p.Send) // if that fails, so does reading
+	}
+	rest, complete := r.greet(w)
+	if !complete || !r.judge() {
+		return complete
+	}
+	if r.p.StartTLS != "" && !r.upgrade(w, rest) {
+		return false
 	}
 	r.Phase, r.Status = PhaseDone, OK
+	return true
+}
+
+// lastWord is how long a server may take to answer Quit by hanging up.
+const lastWord = time.Second
+
+// bye sends Quit and lets the server hang up first.
+func (r *run) bye(w *wire) {
+	if r.p.Quit == "" {
+		return
+	}
+	w.wait(lastWord)
+	if _, err := io.WriteString(w, r.p.Quit); err == nil {
+		_, _ = io.CopyN(io.Discard, w, 64<<10)
+	}
 }
 
 // measure takes the round-trip time again, now that data came.
@@ -146,11 +182,20 @@ func (r *run) fail(phase Phase, status Status, err error) {
 	r.Phase, r.Status, r.Err = phase, status, err
 }
 
-func (r *run) hangUp(conn net.Conn) {
+// broken ends the probe because of err, or of an interrupt that made it.
+func (r *run) broken(w *wire, phase Phase, status Status, err error) {
+	if errors.Is(w.ctx.Err(), context.Canceled) {
+		status, err = Canceled, context.Canceled
+	}
+	r.fail(phase, status, err)
+}
+
+// hangUp closes w, which is conn, or TLS over it.
+func (r *run) hangUp(conn net.Conn, w *wire) {
 	if tcp, ok := conn.(*net.TCPConn); ok && r.p.HangUp == Abruptly {
 		_ = tcp.SetLinger(0)
 	}
-	_ = conn.Close()
+	_ = w.Close()
 }
 
 // A wire is a connection that is used until ctx is done.
