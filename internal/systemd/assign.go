@@ -15,9 +15,10 @@ type Want struct {
 	ReusePort bool
 }
 
-// An Assignment says which sockets serve which listener. Carry it out in this order,
-// and no client of a socket that stays is lost: Remove and Forget what is obsolete,
-// Bind what nothing serves, and Store what was bound or stored before.
+// An Assignment says which sockets serve which listener. To carry it out: Bind what
+// nothing serves, Remove and Forget what is obsolete, Store the rest. Forget comes
+// before Store, since the old and the new socket of an address share a name. Where
+// an obsolete socket overlaps a new address, it must go before Bind.
 type Assignment struct {
 	Serving  [][]Socket // for each Want, in their order; where there is none, Bind
 	Obsolete []Socket   // no listener wants them any more

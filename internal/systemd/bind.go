@@ -95,7 +95,6 @@ func bindUnix(ctx context.Context, path string, reusePort bool) (net.Listener, *
 	if err != nil {
 		return nil, nil, err
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // Socket does that
 	file, err := fileAt(path)
 	if err == nil {
 		err = os.Chmod(path, socketMode)
@@ -104,6 +103,7 @@ func bindUnix(ctx context.Context, path string, reusePort bool) (net.Listener, *
 		_ = ln.Close()
 		return nil, nil, err
 	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // from here on, Socket does that
 	return ln, &socketFile{fileID: file}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -14,14 +15,14 @@ import (
 // explain says in place of the net package what the kernel said when address was to
 // be bound, and what to do about it.
 func explain(err error, address string) error {
+	if op := new(net.OpError); errors.As(err, &op) {
+		err = op.Err
+	}
+	if wrong := new(net.AddrError); errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %w", wrong.Err, errNoAddress)
+	}
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
-		if addr := new(net.AddrError); errors.As(err, &addr) {
-			return fmt.Errorf("%s: %w", addr.Err, errNoAddress)
-		}
-		if op := new(net.OpError); errors.As(err, &op) {
-			return op.Err
-		}
 		return err
 	}
 	remedy := remedyTCP(errno, address)
@@ -33,6 +34,8 @@ func explain(err error, address string) error {
 	}
 	return fmt.Errorf("%w: %s", errno, remedy)
 }
+
+const forbidden = "a policy forbids it: see SocketBindDeny= of the unit, and the audit log"
 
 func remedyTCP(errno syscall.Errno, address string) string {
 	host, port, _ := net.SplitHostPort(address)
@@ -46,9 +49,12 @@ func remedyTCP(errno syscall.Errno, address string) string {
 		}
 		return remedy + "or set sysctl net.ipv4.ip_nonlocal_bind=1"
 	case unix.EACCES:
+		if n, err := strconv.Atoi(port); err == nil && n >= 1024 {
+			return forbidden
+		}
 		return fmt.Sprintf("port %s is privileged: let greetd.socket bind it, or choose a port from 1024 up", port)
 	case unix.EPERM:
-		return "a policy forbids it: see SocketBindDeny= of the unit, and the audit log"
+		return forbidden
 	case unix.EAFNOSUPPORT:
 		return "IPv6 is off in this kernel, or RestrictAddressFamilies= of the unit leaves the family out: choose an IPv4 address"
 	}
@@ -60,8 +66,10 @@ func remedyUnix(errno syscall.Errno, path string) string {
 	switch errno {
 	case unix.EADDRINUSE:
 		return fmt.Sprintf("stop who listens there (ss -xlp 'src = %s' names it), or choose another path", path)
-	case unix.ENOENT, unix.ENOTDIR:
-		return dir + " is no directory: create it, or let RuntimeDirectory= of the unit create it"
+	case unix.ENOENT:
+		return fmt.Sprintf("create the directory %s, or let RuntimeDirectory= of the unit create it", dir)
+	case unix.ENOTDIR:
+		return fmt.Sprintf("part of %s is a file: choose another path", dir)
 	case unix.EACCES, unix.EPERM:
 		return fmt.Sprintf("this user may not create sockets in %s: choose a path in $RUNTIME_DIRECTORY, or let greetd.socket bind it", dir)
 	case unix.EROFS:

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -450,11 +451,16 @@ func TestInheritFromSystemdSocketActivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for start := time.Now(); !exists(path) && time.Since(start) < time.Minute; {
-		time.Sleep(10 * time.Millisecond) // a foreign program has no other way to tell
+	words := bufio.NewReader(stderr)
+	if line, err := words.ReadString('\n'); err != nil || !strings.HasPrefix(line, "Listening on "+path) {
+		t.Fatalf("systemd-socket-activate says %q, %v", line, err)
 	}
 	if got := hear(t, "unix", path); got != "hello\n" {
 		t.Errorf("it says %q", got)
@@ -463,6 +469,7 @@ func TestInheritFromSystemdSocketActivate(t *testing.T) {
 	if err := json.NewDecoder(stdout).Decode(&found); err != nil {
 		t.Fatal(err)
 	}
+	_, _ = io.Copy(io.Discard, words)
 	want := []heirloom{{Name: "greet", Origin: SocketUnit, Address: "unix:" + path, Nonblock: true, CloseExec: true}}
 	if found.Error != "" || !slices.Equal(found.Sockets, want) {
 		t.Errorf("found %+v, want %+v", found, want)
