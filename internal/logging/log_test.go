@@ -1,0 +1,560 @@
+package logging
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"greetd.example/pkg/service"
+)
+
+var defaults = Options{Output: journald, Level: "info", Format: "text", Visits: "all", Rate: 300, Burst: 1000}
+
+// openTo opens a Log of o to j, with stderr in a file.
+func openTo(t *testing.T, j *fakeJournal, o Options) *Log {
+	t.Helper()
+	l, err := open(o, testEnvironment(t, j.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func testEnvironment(t *testing.T, socket string) *environment {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return &environment{stderr: file, journal: true, journalSocket: socket, syslogSocket: socket}
+}
+
+func visit(id uint64, outcome service.Outcome) service.Visit {
+	v := service.Visit{
+		Peer: service.Peer{
+			ID: id, Listener: "greet",
+			Remote: netip.MustParseAddrPort("192.0.2.7:51234"),
+			Local:  netip.MustParseAddrPort("192.0.2.1:10000"),
+		},
+		Outcome: outcome, Written: 25, Took: 1234 * time.Microsecond,
+	}
+	if outcome != service.Greeted {
+		v.Err = errors.New("because")
+	}
+	return v
+}
+
+func TestVisitInTheJournal(t *testing.T) {
+	j := startJournal(t).run()
+	l := openTo(t, j, defaults)
+	l.Opened(visit(7, service.Greeted).Peer)
+	l.Closed(visit(7, service.Greeted))
+	v := visit(8, service.Refused)
+	v.Proxy = netip.MustParseAddrPort("[::ffff:10.0.0.1]:4000")
+	l.Closed(v)
+	l.Closed(service.Visit{Peer: service.Peer{ID: 9, Listener: "local"}, Outcome: service.Cut})
+	got := j.wait(3)
+
+	want := []fields{{
+		"MESSAGE": "greeted 192.0.2.7:51234 on greet, 25 bytes in 1.2 ms", "PRIORITY": "6",
+		"SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitGreeted.ID(),
+		"GREETD_VISIT": "7", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
+		"GREETD_REMOTE_PORT": "51234", "GREETD_OUTCOME": "greeted", "GREETD_BYTES": "25", "GREETD_DURATION_USEC": "1234",
+	}, {
+		"MESSAGE":  "refused 192.0.2.7:51234 by way of 10.0.0.1:4000 on greet, 25 bytes in 1.2 ms: because",
+		"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitRefused.ID(),
+		"GREETD_VISIT": "8", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
+		"GREETD_REMOTE_PORT": "51234", "GREETD_PROXY_ADDR": "10.0.0.1", "GREETD_OUTCOME": "refused",
+		"GREETD_BYTES": "25", "GREETD_DURATION_USEC": "1234", "GREETD_ERROR": "because",
+	}, {
+		"MESSAGE":  "cut a local client on local, 0 bytes in 0 us",
+		"PRIORITY": "4", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitCut.ID(),
+		"GREETD_VISIT": "9", "GREETD_LISTENER": "local", "GREETD_OUTCOME": "cut",
+		"GREETD_BYTES": "0", "GREETD_DURATION_USEC": "0",
+	}}
+	for i := range want {
+		compare(t, got[i], want[i])
+	}
+}
+
+func compare(t *testing.T, got, want fields) {
+	t.Helper()
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s = %q, want none", name, got[name])
+		}
+	}
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s = %q, want %q", name, got[name], value)
+		}
+	}
+}
+
+// TestStall stops the reader, logs far more than the queue holds, and starts it
+// again: what is stored and what is reported as dropped make up what was logged.
+func TestStall(t *testing.T) {
+	j := startJournal(t)
+	o := defaults
+	o.Rate = 0
+	l := openTo(t, j, o)
+	const writers, each = 4, 5000
+	var running sync.WaitGroup
+	for range writers {
+		running.Go(func() {
+			for i := range each {
+				l.Closed(visit(uint64(i), service.Outcomes()[i%6]))
+			}
+		})
+	}
+	running.Wait() // not one of them waits for the journal
+	if err := alive(t, l); err != nil {
+		t.Errorf("while the journal is stopped: %v", err)
+	}
+	dropped := l.Dropped()
+	if dropped == 0 || dropped > writers*each-queueSize {
+		t.Errorf("%d entries dropped", dropped)
+	}
+	j.run()
+	got := j.wait(writers*each - int(dropped) + 1)
+
+	seen := map[string]uint64{}
+	for _, e := range got {
+		if e["MESSAGE_ID"] != EntriesDropped.ID() {
+			seen[e["GREETD_OUTCOME"]]++
+			continue
+		}
+		if n := e.number(t, "GREETD_DROPPED"); n != dropped {
+			t.Errorf("GREETD_DROPPED = %d, want %d", n, dropped)
+		}
+		for _, outcome := range service.Outcomes() {
+			seen[string(outcome)] += e.number(t, "GREETD_DROPPED_"+strings.ToUpper(string(outcome)))
+		}
+	}
+	for i, outcome := range service.Outcomes() {
+		want := uint64(0)
+		for n := range each {
+			if n%6 == i {
+				want += writers
+			}
+		}
+		if seen[string(outcome)] != want {
+			t.Errorf("%s: %d accounted for, want %d", outcome, seen[string(outcome)], want)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if rest := j.all(); len(rest) != 0 {
+		t.Errorf("one entry too many: %v", rest)
+	}
+}
+
+func alive(t *testing.T, l *Log) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return l.Alive(ctx)
+}
+
+// TestWarningsHaveRoom fills the queue with greetings; a failure still gets in.
+func TestWarningsHaveRoom(t *testing.T) {
+	j := startJournal(t)
+	o := defaults
+	o.Rate = 0
+	l := openTo(t, j, o)
+	for range 2 * queueSize {
+		l.Closed(visit(1, service.Greeted))
+	}
+	before := l.Dropped()
+	for range reserve {
+		l.Closed(visit(2, service.Failed))
+	}
+	if got := l.Dropped() - before; got != 0 {
+		t.Errorf("%d of %d warnings dropped", got, reserve)
+	}
+	l.Closed(visit(3, service.Failed))
+	if got := l.Dropped() - before; got != 1 {
+		t.Errorf("%d dropped beyond the reserve, want 1", got)
+	}
+}
+
+func TestCloseGivesUp(t *testing.T) {
+	j := startJournal(t)
+	o := defaults
+	o.Rate, o.Burst = 1, 2000
+	l := openTo(t, j, o)
+	const sent = 3000
+	for i := range sent {
+		l.Closed(visit(uint64(i), service.Greeted))
+	}
+	goroutines := runtime.NumGoroutine()
+	begun := time.Now()
+	err := l.Close()
+	if took := time.Since(begun); took < flushTime || took > 20*flushTime {
+		t.Errorf("Close took %s, want %s", took, flushTime)
+	}
+	if err == nil {
+		t.Fatal("Close succeeded with a journal that takes nothing")
+	}
+	if after := runtime.NumGoroutine(); after != goroutines-1 {
+		t.Errorf("%d goroutines after Close, %d before", after, goroutines)
+	}
+	// The rest is in the socket of the journal: the error tells what is not.
+	j.run()
+	inSocket := 0
+	for range sent {
+		select {
+		case <-j.arrived:
+			inSocket++
+		case <-time.After(100 * time.Millisecond):
+		}
+		if inSocket+lost(t, err) == sent {
+			return
+		}
+	}
+	t.Errorf("%d in the journal, %v: together not %d", inSocket, err, sent)
+}
+
+// lost returns the number of visits in an error of Close.
+func lost(t *testing.T, err error) int {
+	t.Helper()
+	_, after, _ := strings.Cut(err.Error(), "; ")
+	digits, _, ok := strings.Cut(after, " visits are not in the log")
+	if !ok {
+		t.Fatalf("no visits in %q", err)
+	}
+	n := 0
+	for _, c := range digits {
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+// TestJournalReplaced restarts the other end: the socket file is a new one.
+func TestJournalReplaced(t *testing.T) {
+	j := startJournal(t).run()
+	l := openTo(t, j, defaults)
+	l.Event(Started, "before")
+	j.wait(1)
+	j.stop()
+	<-j.done
+	l.Event(Reloading, "while nobody listens")
+	l.Event(Reloaded, "and one more")
+	j.listen()
+	j.run()
+	l.Event(Ready, "after")
+	for i, want := range []string{"while nobody listens", "and one more", "after"} {
+		if got := j.wait(1)[0]["MESSAGE"]; got != want {
+			t.Errorf("entry %d = %q, want %q", i, got, want)
+		}
+	}
+}
+
+// TestApplyMovesEntries changes the output while the old one is stuck: the entries
+// go to the new one, each once.
+func TestApplyMovesEntries(t *testing.T) {
+	stuck, lines := startJournal(t), startJournal(t)
+	o := defaults
+	o.Rate = 0
+	l := openTo(t, stuck, o)
+	const sent = 1000
+	for i := range sent {
+		l.Closed(visit(uint64(i), service.Greeted))
+	}
+	o.Output = syslog
+	l.environment.syslogSocket = lines.path
+	if err := l.Apply(o); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	buf := make([]byte, 1<<16)
+	stuck.conn.SetReadDeadline(time.Now().Add(time.Second))
+	inStuck := 0
+	for {
+		n, err := stuck.conn.Read(buf)
+		if err != nil {
+			break
+		}
+		e, _ := parseNative(buf[:n])
+		seen[e["GREETD_VISIT"]]++
+		inStuck++
+	}
+	lines.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for i := inStuck; i < sent; i++ {
+		if _, err := lines.conn.Read(buf); err != nil {
+			t.Fatalf("entry %d of %d: %v", i, sent, err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	lines.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := lines.conn.Read(buf); err == nil {
+		t.Errorf("one too many: %q", buf[:n])
+	}
+	if inStuck == 0 || inStuck == sent {
+		t.Errorf("%d entries at the old output: nothing was tried", inStuck)
+	}
+}
+
+func TestApplyAllOrNothing(t *testing.T) {
+	j := startJournal(t).run()
+	l := openTo(t, j, defaults)
+	bad := Options{Output: "printer", Level: "loud", Format: "xml", Visits: "some", Rate: -1, Burst: -1}
+	err := l.Apply(bad)
+	if err == nil {
+		t.Fatal("Apply took it")
+	}
+	for _, key := range []string{"log.output", "log.level", "log.format", "log.visits", "log.rate", "log.burst"} {
+		if !strings.Contains(err.Error(), key) {
+			t.Errorf("the error does not name %s: %v", key, err)
+		}
+	}
+	unreachable := defaults
+	unreachable.Output, unreachable.Level, unreachable.Visits = syslog, "error", "none"
+	l.environment.syslogSocket = "/nonexistent/log"
+	if err := l.Apply(unreachable); err == nil || !strings.Contains(err.Error(), "/nonexistent/log") {
+		t.Errorf("Apply = %v, want an error that names the socket", err)
+	}
+	l.Closed(visit(1, service.Greeted))
+	if got := j.wait(1)[0]["GREETD_VISIT"]; got != "1" {
+		t.Errorf("the old options don't apply any more: visit %q", got)
+	}
+	if got := l.Level(); got != "info" {
+		t.Errorf("level = %s", got)
+	}
+}
+
+func TestLevels(t *testing.T) {
+	j := startJournal(t).run()
+	l := openTo(t, j, defaults)
+	if err := l.SetLevel("error"); err != nil {
+		t.Fatal(err)
+	}
+	l.Closed(visit(1, service.Greeted))
+	l.Closed(visit(2, service.Failed))
+	l.Event(Detail, "nobody wants to know")
+	if err := l.SetLevel("chatty"); err == nil {
+		t.Error("SetLevel took a level that is none")
+	}
+	if err := l.Apply(defaults); err != nil {
+		t.Fatal(err)
+	}
+	l.Closed(visit(3, service.Greeted))
+	got := j.wait(3)
+	for i, want := range []Event{LevelChanged, VisitFailed, VisitGreeted} {
+		if got[i]["MESSAGE_ID"] != want.ID() {
+			t.Errorf("entry %d is %v, want %v", i, got[i], want)
+		}
+	}
+	if got[0]["MESSAGE"] != "log level is now error, it was info" {
+		t.Errorf("message %q", got[0]["MESSAGE"])
+	}
+}
+
+func TestProblemsOnly(t *testing.T) {
+	j := startJournal(t).run()
+	o := defaults
+	o.Visits = "problems"
+	l := openTo(t, j, o)
+	for _, outcome := range service.Outcomes() {
+		l.Closed(visit(1, outcome))
+	}
+	for _, e := range j.wait(5) {
+		if e["GREETD_OUTCOME"] == "greeted" {
+			t.Error("a greeting was logged")
+		}
+	}
+	o.Visits = "none"
+	if err := l.Apply(o); err != nil {
+		t.Fatal(err)
+	}
+	l.Closed(visit(1, service.Failed))
+	l.Event(Stopped, "the end")
+	if got := j.wait(1)[0]["MESSAGE"]; got != "the end" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAcceptTrouble(t *testing.T) {
+	j := startJournal(t).run()
+	l := openTo(t, j, defaults)
+	err := errors.New("too many open files")
+	for range 12 {
+		l.AcceptFailed("greet", err, 5*time.Millisecond)
+	}
+	l.AcceptFailed("other", nil, 0)
+	l.AcceptFailed("greet", nil, 0)
+	got := j.wait(2)
+	if got[0]["MESSAGE_ID"] != AcceptTroubled.ID() || got[1]["MESSAGE_ID"] != AcceptRecovered.ID() {
+		t.Errorf("got %v", got)
+	}
+	if want := "cannot accept on greet: too many open files; trying again, first in 5.0 ms"; got[0]["MESSAGE"] != want {
+		t.Errorf("message %q, want %q", got[0]["MESSAGE"], want)
+	}
+	if got[1]["GREETD_ATTEMPTS"] != "12" || got[1]["GREETD_LISTENER"] != "greet" {
+		t.Errorf("got %v", got[1])
+	}
+}
+
+// TestJSONOnStderr reads back what a program would.
+func TestJSONOnStderr(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	o := defaults
+	o.Output, o.Format = "auto", "json"
+	l, err := Open(o, writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	v := visit(7, service.Failed)
+	v.Err = errors.New("bad \xff\x1b[31m\nnews")
+	l.Closed(v)
+	line, err := bufio.NewReader(reader).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(line, &got); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	for key, want := range map[string]any{
+		"level": "error", "priority": 3.0, "message_id": VisitFailed.ID(), "visit": 7.0, "listener": "greet",
+		"remote_addr": "192.0.2.7", "remote_port": 51234.0, "outcome": "failed", "bytes": 25.0,
+		"duration_usec": 1234.0, "error": `bad \xff\x1b[31m\nnews`,
+		"msg": `failed 192.0.2.7:51234 on greet, 25 bytes in 1.2 ms: bad \xff\x1b[31m\nnews`,
+	} {
+		if got[key] != want {
+			t.Errorf("%s = %v, want %v", key, got[key], want)
+		}
+	}
+	at, err := time.Parse("2006-01-02T15:04:05.000000Z07:00", got["time"].(string))
+	if err != nil || time.Since(at) > time.Minute {
+		t.Errorf("time = %v", got["time"])
+	}
+}
+
+// TestStderrFull logs to a pipe that nobody reads, then reads it.
+func TestStderrFull(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	o := defaults
+	o.Output, o.Rate = "stderr", 0
+	l, err := Open(o, writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sent = 3 * queueSize
+	for i := range sent {
+		l.Closed(visit(uint64(i), service.Greeted))
+	}
+	if err := alive(t, l); err != nil {
+		t.Error(err)
+	}
+	dropped := int(l.Dropped())
+	lines := make(chan int)
+	go func() {
+		n := 0
+		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
+			if strings.Contains(scanner.Text(), "greeted 192.0.2.7:51234") {
+				n++
+			}
+		}
+		lines <- n
+	}()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	writer.Close()
+	if got := <-lines; got+dropped != sent {
+		t.Errorf("%d lines and %d dropped, together not %d", got, dropped, sent)
+	}
+}
+
+// TestStderrGone logs to a pipe whose reader went away: neither does the process
+// die of SIGPIPE, nor does Close wait for ever.
+func TestStderrGone(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	o := defaults
+	o.Output = "stderr"
+	l, err := Open(o, writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	l.Event(Started, "hello")
+	if err := l.Close(); err == nil {
+		t.Error("Close = nil, with an entry that nobody got")
+	}
+}
+
+func TestSyslog(t *testing.T) {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "log"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	environment := testEnvironment(t, conn.LocalAddr().String())
+	o := defaults
+	o.Output = "syslog"
+	l, err := open(o, environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	v := visit(1, service.HungUp)
+	v.Err = errors.New("read: \n<0>fake")
+	l.Closed(v)
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := bytes.Cut(buf[:n], []byte("]: "))
+	if !bytes.HasPrefix(head, []byte("<29>")) || !bytes.Contains(head, []byte(" greetd[")) {
+		t.Errorf("head %q", head)
+	}
+	if want := "hung up 192.0.2.7:51234 on greet, 25 bytes in 1.2 ms: read: \\n<0>fake\n"; string(body) != want {
+		t.Errorf("body %q, want %q", body, want)
+	}
+}
+
+// TestStartsWithoutOutput opens a log whose output comes later.
+func TestStartsWithoutOutput(t *testing.T) {
+	j := startJournal(t)
+	j.stop()
+	os.Remove(j.path)
+	l := openTo(t, j, defaults)
+	l.Event(Started, "hello")
+	j.listen()
+	j.run()
+	if got := j.wait(1)[0]["MESSAGE"]; got != "hello" {
+		t.Errorf("got %q", got)
+	}
+}

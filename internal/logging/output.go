@@ -1,0 +1,244 @@
+package logging
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+const (
+	journalSocket = "/run/systemd/journal/socket"
+	syslogSocket  = "/dev/log"
+
+	// A value is cut at this length. The journal takes more, but not in a datagram
+	// of the default size; rsyslog ends a line at 8 KiB.
+	journalLimit = 32 << 10
+	syslogLimit  = 7 << 10
+	streamLimit  = 32 << 10
+
+	// pipeBuf is what a pipe that polls writable takes without blocking (PIPE_BUF of
+	// pipe(7)).
+	pipeBuf = 4096
+)
+
+// An output is where entries go, and how.
+type output struct {
+	name  string // journald, syslog or stderr
+	form  form
+	limit int // see form
+	carrier
+}
+
+// A carrier takes bytes away.
+type carrier interface {
+	// send writes b and returns how many bytes were taken. It does not block:
+	// EAGAIN says that the descriptor will tell when there is room again.
+	send(b []byte) (int, error)
+
+	// descriptor is what to poll for writing; below zero there is nothing to wait for.
+	descriptor() int
+
+	close()
+}
+
+// open returns the output that o asks for. The carrier of now is kept if it is of
+// the same kind; now may be nil. An output that can't be reached is returned too,
+// with the reason: it may come back.
+func (e *environment) open(o Options, now *output) (*output, error) {
+	name := o.Output
+	if name == auto {
+		name = stderr
+		if e.journal && e.reachable() {
+			name = journald
+		}
+	}
+	out := &output{name: name}
+	switch name {
+	case journald:
+		out.form, out.limit = native, journalLimit
+	case syslog:
+		out.form, out.limit = datagram(plain), syslogLimit
+		if o.Format == jsonFormat {
+			out.form = datagram(object)
+		}
+	default:
+		out.form, out.limit = e.page(o.Format).line, streamLimit
+	}
+	if now != nil && now.name == name {
+		out.carrier = now.carrier
+		return out, nil
+	}
+	var err error
+	switch name {
+	case journald:
+		out.carrier, err = dial(e.journalSocket)
+	case syslog:
+		out.carrier, err = dial(e.syslogSocket)
+	default:
+		out.carrier, err = newStream(e.stderr)
+	}
+	if err != nil {
+		err = fmt.Errorf("log.output: %s: %w", name, err)
+	}
+	return out, err
+}
+
+// An environment is what the process was started with.
+type environment struct {
+	stderr        *os.File
+	journal       bool // stderr goes to journald
+	terminal      bool
+	color         bool
+	journalSocket string
+	syslogSocket  string
+}
+
+// environ looks around.
+func environ(stderr *os.File) (*environment, error) {
+	e := &environment{stderr: stderr, journalSocket: journalSocket, syslogSocket: syslogSocket}
+	fd, err := descriptor(stderr)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	if fd == unix.Stderr {
+		// An error is a JOURNAL_STREAM that makes no sense: then nothing is known.
+		e.journal, _ = journal.StderrIsJournalStream()
+	}
+	e.terminal = term.IsTerminal(fd)
+	e.color = e.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return e, nil
+}
+
+// reachable reports whether the journal's socket takes connections.
+func (e *environment) reachable() bool {
+	s, err := dial(e.journalSocket)
+	s.close()
+	return err == nil
+}
+
+func (e *environment) page(format string) page {
+	return page{journal: e.journal, terminal: e.terminal, color: e.color, object: format == jsonFormat}
+}
+
+// descriptor returns the number of f's descriptor, which stays f's.
+func descriptor(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	err = raw.Control(func(number uintptr) { fd = int(number) })
+	return fd, err
+}
+
+// A socket carries datagrams to a unix socket. It connects again when the other end
+// went away and came back. It implements carrier.
+type socket struct {
+	path string
+	fd   int // below zero: not connected
+}
+
+// dial returns a socket to path, and with it the reason why it is not connected, if
+// it is not.
+func dial(path string) (*socket, error) {
+	s := &socket{path: path, fd: -1}
+	return s, s.connect()
+}
+
+func (s *socket) connect() error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open socket: %w", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: s.path}); err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("connect %s: %w", s.path, err)
+	}
+	s.fd = fd
+	return nil
+}
+
+func (s *socket) send(b []byte) (int, error) {
+	if s.fd < 0 {
+		if err := s.connect(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := unix.SendmsgN(s.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	switch {
+	case err == nil, errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.EMSGSIZE):
+		return n, err
+	}
+	s.close() // the next send connects again
+	return 0, fmt.Errorf("write to %s: %w", s.path, err)
+}
+
+func (s *socket) descriptor() int { return s.fd }
+
+func (s *socket) close() {
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd)
+		s.fd = -1
+	}
+}
+
+// A stream carries bytes to stderr, whatever that is. It implements carrier.
+//
+// The descriptor may be shared with other processes, a shell for one, so O_NONBLOCK
+// must not be set on it: a pipe or a terminal is opened once more for ourselves, and
+// a socket has MSG_DONTWAIT. Where neither works, and for a file, poll decides.
+type stream struct {
+	file *os.File // keeps fd open
+	fd   int
+	kind uint32 // S_IFSOCK and so on
+	own  bool   // fd is ours and nonblocking
+}
+
+func newStream(file *os.File) (*stream, error) {
+	s := &stream{file: file}
+	var err error
+	if s.fd, err = descriptor(file); err != nil {
+		return s, err
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(s.fd, &stat); err != nil {
+		return s, fmt.Errorf("stat: %w", err)
+	}
+	s.kind = stat.Mode & unix.S_IFMT
+	if s.kind == unix.S_IFIFO || s.kind == unix.S_IFCHR {
+		again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd),
+			unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			s.fd, s.own = again, true
+		}
+	}
+	return s, nil
+}
+
+func (s *stream) send(b []byte) (n int, err error) {
+	switch {
+	case s.own:
+		n, err = unix.Write(s.fd, b)
+	case s.kind == unix.S_IFSOCK:
+		n, err = unix.SendmsgN(s.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	default:
+		ready := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(ready, 0); n == 0 || err != nil {
+			return 0, cmp.Or(err, error(unix.EAGAIN))
+		}
+		n, err = unix.Write(s.fd, b[:min(len(b), pipeBuf)])
+	}
+	return max(n, 0), err
+}
+
+func (s *stream) descriptor() int { return s.fd }
+
+func (s *stream) close() {
+	if s.own {
+		_ = unix.Close(s.fd)
+	}
+}

@@ -1,0 +1,184 @@
+package logging
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"greetd.example/pkg/service"
+)
+
+// errorLimit is how many bytes of a visit's error are told: a client may have had
+// its hand in it.
+const errorLimit = 512
+
+// Opened implements [service.Observer]. It tells nothing: a visit has one entry, at
+// its end.
+func (l *Log) Opened(service.Peer) {}
+
+// Closed implements [service.Observer]. It logs the visit, counts it for the next
+// summary, or leaves it out as the level and Options.Visits say. It does not block,
+// and allocates only when it logs.
+func (l *Log) Closed(v service.Visit) {
+	event := outcomeEvent(v.Outcome)
+	outcome, _ := event.outcomeIndex()
+	if !l.wants(event) {
+		return
+	}
+	if admitted, first := l.limit.admit(outcome, v.Err); !admitted {
+		if first {
+			l.worker.wake() // it sets the timer of the summary
+		}
+		return
+	}
+	fields := visitFields(v)
+	if stack := stackOf(v.Err); stack != nil {
+		event, fields["stack"] = GreeterPanicked, stack
+	}
+	l.log(event, visitMessage(v), fields)
+}
+
+// wants reports whether a visit that event tells of belongs into the log.
+func (l *Log) wants(event Event) bool {
+	visits := l.visits.Load()
+	if visits == nil || *visits == none || *visits == problems && event == VisitGreeted {
+		return false
+	}
+	return l.logger.IsLevelEnabled(eventKinds[event].level)
+}
+
+// visitFields returns the fields of a visit's entry. What is not known is left out.
+func visitFields(v service.Visit) logrus.Fields {
+	fields := make(logrus.Fields, len(fieldOrder)+2) // and the event, and a stack
+	fields["visit"] = v.ID
+	fields["listener"] = v.Listener
+	if v.Remote.IsValid() {
+		fields["remote_addr"] = v.Remote.Addr().Unmap()
+		fields["remote_port"] = v.Remote.Port()
+	}
+	if v.Proxy.IsValid() {
+		fields["proxy_addr"] = v.Proxy.Addr().Unmap()
+	}
+	fields["outcome"] = string(v.Outcome)
+	fields["bytes"] = v.Written
+	fields["duration_usec"] = v.Took.Microseconds()
+	if v.Err != nil {
+		fields["error"] = printable(v.Err)
+	}
+	return fields
+}
+
+// visitMessage tells a visit to a person, in one line.
+func visitMessage(v service.Visit) string {
+	text := make([]byte, 0, 128)
+	text = append(text, strings.ReplaceAll(string(v.Outcome), "_", " ")...)
+	text = append(text, ' ')
+	if v.Remote.IsValid() {
+		text = appendAddrPort(text, v.Remote)
+	} else {
+		text = append(text, "a local client"...)
+	}
+	if v.Proxy.IsValid() {
+		text = appendAddrPort(append(text, " by way of "...), v.Proxy)
+	}
+	if v.Listener != "" {
+		text = append(append(text, " on "...), v.Listener...)
+	}
+	text = append(text, ", "...)
+	text = strconv.AppendInt(text, v.Written, 10)
+	text = appendDuration(append(text, " bytes in "...), v.Took)
+	if v.Err != nil {
+		text = append(append(text, ": "...), printable(v.Err)...)
+	}
+	return string(text)
+}
+
+// appendAddrPort appends an address as a person writes it, without the IPv6 form
+// that an IPv4 client has on a socket for both.
+func appendAddrPort(dst []byte, a netip.AddrPort) []byte {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).AppendTo(dst)
+}
+
+// appendDuration appends d in a unit that suits it.
+func appendDuration(dst []byte, d time.Duration) []byte {
+	switch {
+	case d < time.Millisecond:
+		return append(strconv.AppendInt(dst, d.Microseconds(), 10), " us"...)
+	case d < time.Second:
+		return append(strconv.AppendFloat(dst, float64(d)/float64(time.Millisecond), 'f', 1, 64), " ms"...)
+	case d < time.Minute:
+		return append(strconv.AppendFloat(dst, d.Seconds(), 'f', 1, 64), " s"...)
+	default:
+		return append(dst, d.Round(time.Second).String()...)
+	}
+}
+
+// duration is appendDuration as a string.
+func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
+
+// printable returns the text of err, cut, without anything that could end a line or
+// steer a terminal.
+func printable(err error) string {
+	return string(cut(appendPrintable(nil, fmt.Append(nil, err)), errorLimit))
+}
+
+// stackOf returns the stack of the panic that err is, nil if it is none.
+func stackOf(err error) []byte {
+	if panicked, ok := errors.AsType[*service.PanicError](err); ok {
+		return bytes.TrimSpace(panicked.Stack)
+	}
+	return nil
+}
+
+// summary returns the entry that tells of the visits in t.
+func summary(t tally, now time.Time) *entry {
+	text := strconv.AppendUint(nil, t.total(), 10)
+	text = append(append(text, " more visits in "...), duration(now.Sub(t.since))...)
+	separator := ": "
+	for i, count := range t.counts {
+		if count > 0 {
+			text = strconv.AppendUint(append(text, separator...), count, 10)
+			text = append(append(text, ' '), outcomes[i]...)
+			separator = ", "
+		}
+	}
+	if t.err != nil {
+		text = append(append(text, "; last error: "...), printable(t.err)...)
+	}
+	e := newEntry(VisitsSuppressed, now, string(text))
+	e.visits = t.total()
+	e.add("suppressed", e.visits)
+	for i, count := range t.counts {
+		e.add(suppressedKeys[i], count)
+		if kind := eventKinds[VisitGreeted+Event(i)]; count > 0 && kind.priority < e.priority {
+			e.level, e.priority = kind.level, kind.priority
+		}
+	}
+	e.add("duration_usec", now.Sub(t.since).Microseconds())
+	if t.err != nil {
+		e.add("error", printable(t.err))
+	}
+	if stack := stackOf(t.err); stack != nil {
+		e.add("stack", stack)
+	}
+	return e
+}
+
+// suppressedKeys and droppedKeys are the fields of each outcome's count.
+var (
+	suppressedKeys = outcomeKeys("suppressed_")
+	droppedKeys    = outcomeKeys("dropped_")
+)
+
+func outcomeKeys(prefix string) (keys [visitKinds]string) {
+	for i, outcome := range outcomes {
+		keys[i] = prefix + string(outcome)
+	}
+	return keys
+}
