@@ -1,0 +1,54 @@
+// Package debtest finds the programs that tests talk to, and gets the missing ones
+// from Debian.
+package debtest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Program returns the path of a program. Where it is missing, root installs the Debian
+// package that has it; where that can't be done, the test is skipped and says why, and
+// fails with CI=true.
+func Program(tb testing.TB, name, pkg string) string {
+	tb.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	problem := "only root can install it"
+	if os.Getuid() == 0 {
+		if err := install(tb, pkg); err != nil {
+			problem = err.Error()
+		} else if path, err := exec.LookPath(name); err != nil {
+			problem = err.Error()
+		} else {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("needs %s of the Debian package %s: %s", name, pkg, problem)
+	}
+	tb.Skipf("needs %s of the Debian package %s: %s", name, pkg, problem)
+	return ""
+}
+
+// install waits for others who install something: packages are tested side by side.
+func install(tb testing.TB, pkg string) error {
+	tb.Helper()
+	apt := func(args ...string) error {
+		cmd := exec.CommandContext(tb.Context(), "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=600"}, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			tb.Logf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		return err
+	}
+	get := []string{"install", "-y", "--no-install-recommends", pkg}
+	if apt(get...) == nil {
+		return nil
+	}
+	_ = apt("update") // one of several sites may be away; the next line tells
+	return apt(get...)
+}
