@@ -1,0 +1,159 @@
+// Package metrics shows a daemon's numbers to Prometheus. Counts have one source of
+// truth, the server's own: they are read when they are asked for, so that metrics and
+// status agree. Only the durations of visits are counted here.
+//
+// The series of a listener that a reload has removed stay until the daemon ends: its
+// counts are part of the totals, and a total must never fall. There are only as many
+// as names that an operator has given.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"greetd.example/pkg/service"
+)
+
+// Sources are where the numbers come from. The functions are given once and called
+// at each scrape, from any goroutine; none may be nil.
+type Sources struct {
+	Version    string // of greetd
+	Commit     string // that it was built from; "" if nobody knows
+	Listeners  func() []service.ListenerStats
+	LogDropped func() uint64                    // log entries lost because the receiver was too slow
+	Reloads    func() (applied, refused uint64) // since the start
+	Generation func() uint64                    // of the configuration in force
+}
+
+// Metrics are those of one daemon. As a [service.Observer] they time the visits,
+// without a lock and without allocating.
+type Metrics struct {
+	registry  *prometheus.Registry
+	durations prometheus.Histogram
+}
+
+// buckets are the upper bounds of visit durations, in seconds: 50 us, where a visit
+// over loopback begins, to 10 s, twice what a visit has by default.
+var buckets = []float64{
+	50e-6, 100e-6, 250e-6, 500e-6,
+	1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
+	1, 2.5, 5, 10,
+}
+
+// New returns the metrics of the daemon that the sources tell of, of the Go runtime
+// and of the process.
+func New(s Sources) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "greetd_visit_duration_seconds",
+			Help:    "Time from accepting a client to the end of its visit, which is when it was greeted or given up; lingering is not part of it.",
+			Buckets: buckets,
+		}),
+	}
+	m.registry.MustRegister(
+		reader(s),
+		m.durations,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Opened implements [service.Observer].
+func (m *Metrics) Opened(service.Peer) {}
+
+// Closed implements [service.Observer].
+func (m *Metrics) Closed(v service.Visit) { m.durations.Observe(v.Took.Seconds()) }
+
+// AcceptFailed implements [service.Observer].
+func (m *Metrics) AcceptFailed(string, error, time.Duration) {}
+
+// A Bucket counts the visits that took at most Bound, those of smaller buckets included.
+type Bucket struct {
+	Bound time.Duration
+	Count uint64
+}
+
+// Durations tells how long visits took since the start, shortest first. The visits of
+// all lengths are total.
+func (m *Metrics) Durations() (shortest []Bucket, total uint64) {
+	var out dto.Metric
+	if m.durations.Write(&out) != nil {
+		return nil, 0
+	}
+	for _, b := range out.GetHistogram().GetBucket() {
+		shortest = append(shortest, Bucket{time.Duration(b.GetUpperBound() * float64(time.Second)), b.GetCumulativeCount()})
+	}
+	return shortest, out.GetHistogram().GetSampleCount()
+}
+
+// reader is the collector of what others count.
+type reader Sources
+
+var (
+	visits = prometheus.NewDesc("greetd_visits_total",
+		"Visits that have ended, by listener and by how they ended.", []string{"listener", "outcome"}, nil)
+	connections = prometheus.NewDesc("greetd_connections",
+		"Open connections: active ones are being greeted, lingering ones were greeted and have not hung up yet.", []string{"listener", "state"}, nil)
+	greetingBytes = prometheus.NewDesc("greetd_greeting_bytes_total",
+		"Bytes of greetings that were handed to the kernel.", nil, nil)
+	acceptErrors = prometheus.NewDesc("greetd_accept_errors_total",
+		"Times that accepting a client failed and was tried again.", nil, nil)
+	logDropped = prometheus.NewDesc("greetd_log_entries_dropped_total",
+		"Log entries lost because their receiver was too slow.", nil, nil)
+	reloads = prometheus.NewDesc("greetd_reloads_total",
+		"Reloads of the configuration: success means applied, failure that the one before serves on.", []string{"result"}, nil)
+	generation = prometheus.NewDesc("greetd_config_generation",
+		"Number of the configuration in force, counted from 1 at the start.", nil, nil)
+	buildInfo = prometheus.NewDesc("greetd_build_info",
+		"Always 1; the labels tell what was built.", []string{"version", "revision", "goversion"}, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (r reader) Describe(to chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{visits, connections, greetingBytes, acceptErrors, logDropped, reloads, generation, buildInfo} {
+		to <- desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (r reader) Collect(to chan<- prometheus.Metric) {
+	counter := func(desc *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(desc *prometheus.Desc, n float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n, labels...)
+	}
+
+	var bytes, errors uint64
+	for _, l := range r.Listeners() {
+		for outcome, n := range l.Visits {
+			counter(visits, n, l.Name, string(outcome))
+		}
+		gauge(connections, float64(l.Active), l.Name, "active")
+		gauge(connections, float64(l.Lingering), l.Name, "lingering")
+		bytes += l.Bytes
+		errors += l.AcceptErrors
+	}
+	counter(greetingBytes, bytes)
+	counter(acceptErrors, errors)
+
+	counter(logDropped, r.LogDropped())
+	applied, refused := r.Reloads()
+	counter(reloads, applied, "success")
+	counter(reloads, refused, "failure")
+	gauge(generation, float64(r.Generation()))
+	gauge(buildInfo, 1, r.Version, r.Commit, runtime.Version())
+}
