@@ -249,6 +249,9 @@ func (a *race) note(f finished) bool {
 	attempt := &a.Attempts[f.index]
 	attempt.End, attempt.Err = f.end, f.err
 	attempt.Result = attemptResult(f.err, context.Cause(a.ctx))
+	if errors.Is(f.err, syscall.EADDRNOTAVAIL) && attempt.Addr.Addr().Is6() && !a.p.Source.IsValid() {
+		attempt.Result = AttemptUnreachable // IPv6 is disabled; for IPv4 it would be that no port is left
+	}
 	if f.tcp != nil {
 		a.TCP = f.tcp
 	}
@@ -273,6 +276,7 @@ func (a *race) won(f finished) net.Conn {
 	a.Family = familyOf(attempt.Addr.Addr())
 	a.Remote = attempt.Addr.String()
 	if f.conn == nil {
+		a.Greeting = &Greeting{End: EndReset}
 		a.fail(PhaseGreeting, Reset, brokenOff(0, f.err))
 		return nil
 	}
@@ -347,7 +351,11 @@ func (a *race) unconnected() {
 		}
 		words = append(words, why)
 	}
-	a.fail(PhaseConnect, status, &connectError{strings.Join(words, "; "), a.Attempts})
+	err := &connectError{strings.Join(words, "; "), a.Attempts}
+	if shortOfDescriptors(err) {
+		status = LocalError // what the other addresses said is half of the truth
+	}
+	a.fail(PhaseConnect, status, err)
 }
 
 // connectError is why no address answered. It unwraps to the errors of the attempts.
@@ -366,9 +374,7 @@ func (e *connectError) Unwrap() []error {
 	return all
 }
 
-// worse returns the status that the attempts before and this one make together. What
-// is wrong here comes first if it is short of descriptors, because then the others
-// tell nothing, and last if not.
+// worse returns the status that the attempts before and this one make together.
 func worse(status Status, attempt Attempt) Status {
 	ranks := []Status{LocalError, Unreachable, Refused, ConnectTimeout}
 	statuses := map[AttemptResult]Status{

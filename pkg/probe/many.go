@@ -137,5 +137,9 @@ func freeDescriptors() int {
 
 // outOfDescriptors reports whether a probe failed for want of descriptors.
 func outOfDescriptors(r Result) bool {
-	return r.Status == LocalError && (errors.Is(r.Err, syscall.EMFILE) || errors.Is(r.Err, syscall.ENFILE))
+	return r.Status == LocalError && shortOfDescriptors(r.Err)
+}
+
+func shortOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 )
 
@@ -118,10 +117,10 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	defer stop()
 	w := newWire(ctx, conn)
 	defer r.hangUp(conn, w)
-	complete := r.converse(w)
+	complete := r.converse(w) //nolint:contextcheck // w has it
 	r.Timing.Total = time.Since(r.Time)
-	if sys, ok := conn.(syscall.Conn); ok && r.TCP != nil {
-		r.measure(sys)
+	if now := tcpInfo(conn); now != nil {
+		r.TCP.RTT = now.RTT // of data too, now that some came
 	}
 	if complete {
 		r.bye(w)
@@ -166,17 +165,6 @@ func (r *run) bye(w *wire) {
 	}
 }
 
-// measure takes the round-trip time again, now that data came.
-func (r *run) measure(conn syscall.Conn) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return
-	}
-	if now := tcpInfo(raw); now != nil {
-		r.TCP.RTT = now.RTT
-	}
-}
-
 // fail ends the probe.
 func (r *run) fail(phase Phase, status Status, err error) {
 	r.Phase, r.Status, r.Err = phase, status, err
@@ -192,7 +180,7 @@ func (r *run) broken(w *wire, phase Phase, status Status, err error) {
 
 // hangUp closes w, which is conn, or TLS over it.
 func (r *run) hangUp(conn net.Conn, w *wire) {
-	if tcp, ok := conn.(*net.TCPConn); ok && r.p.HangUp == Abruptly {
+	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok && r.p.HangUp == Abruptly {
 		_ = tcp.SetLinger(0)
 	}
 	_ = w.Close()

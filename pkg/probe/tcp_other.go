@@ -6,7 +6,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"syscall"
 )
 
 // dialTCP connects to addr, from source if that is valid. The TCP is always nil.
@@ -20,4 +19,4 @@ func dialTCP(ctx context.Context, network string, addr netip.AddrPort, source ne
 }
 
 // tcpInfo returns nil: only Linux is asked.
-func tcpInfo(syscall.RawConn) *TCP { return nil }
+func tcpInfo(net.Conn) *TCP { return nil }

@@ -1,0 +1,223 @@
+// Package speaker has servers for tests, each with a manner of its own: the good, the
+// slow, the silent, the endless and the rude.
+package speaker
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Manner is how a server treats one visitor. The connection is closed when it
+// returns, and it must return soon after the connection is closed.
+type Manner func(c net.Conn)
+
+// Greet says text and waits for the client to hang up.
+func Greet(text string) Manner {
+	return func(c net.Conn) {
+		io.WriteString(c, text)
+		Silent(c)
+	}
+}
+
+// GreetAndClose says text and closes.
+func GreetAndClose(text string) Manner {
+	return func(c net.Conn) { io.WriteString(c, text) }
+}
+
+// Silent waits for the client to hang up.
+func Silent(c net.Conn) { io.Copy(io.Discard, c) }
+
+// Close closes at once.
+func Close(net.Conn) {}
+
+// Reset resets at once.
+func Reset(c net.Conn) { cut(c) }
+
+// GreetAndReset says text, and resets 100 ms later.
+func GreetAndReset(text string) Manner {
+	return func(c net.Conn) {
+		io.WriteString(c, text)
+		time.Sleep(100 * time.Millisecond)
+		cut(c)
+	}
+}
+
+// cut makes closing c a reset.
+func cut(c net.Conn) {
+	if c, ok := c.(interface{ SetLinger(seconds int) error }); ok {
+		c.SetLinger(0)
+	}
+}
+
+// Repeat says text again and again, at once and then after each pause.
+func Repeat(text string, pause time.Duration) Manner {
+	return func(c net.Conn) {
+		for {
+			if _, err := io.WriteString(c, text); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	}
+}
+
+// GreetLate says text after a delay, and holds open.
+func GreetLate(text string, delay time.Duration) Manner {
+	return func(c net.Conn) {
+		time.Sleep(delay)
+		Greet(text)(c)
+	}
+}
+
+// GreetInPieces says the pieces with pauses in between, and holds open.
+func GreetInPieces(pause time.Duration, pieces ...string) Manner {
+	return func(c net.Conn) {
+		for _, piece := range pieces {
+			io.WriteString(c, piece)
+			time.Sleep(pause)
+		}
+		Silent(c)
+	}
+}
+
+// Big says n bytes without a newline, and holds open.
+func Big(n int) Manner {
+	return func(c net.Conn) {
+		if _, err := c.Write(bytes.Repeat([]byte("x"), n)); err == nil {
+			Silent(c)
+		}
+	}
+}
+
+// Strict greets with text who waits for it, and throws out who speaks within 200 ms.
+func Strict(text string) Manner {
+	return func(c net.Conn) {
+		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		if n, _ := c.Read(make([]byte, 1)); n > 0 {
+			io.WriteString(c, "554 you speak before your turn\r\n")
+			return
+		}
+		c.SetReadDeadline(time.Time{})
+		Greet(text)(c)
+	}
+}
+
+// A Server serves with one Manner until its test ends.
+type Server struct {
+	Addr     string       // to dial
+	Visits   atomic.Int64 // connections so far
+	Received atomic.Int64 // bytes that visitors sent
+
+	ln    net.Listener
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	open  sync.WaitGroup
+}
+
+// Listen starts a Server on a port of 127.0.0.1.
+func Listen(tb testing.TB, manner Manner) *Server {
+	tb.Helper()
+	return ListenOn(tb, "tcp", "127.0.0.1:0", manner)
+}
+
+// ListenOn starts a Server at an address.
+func ListenOn(tb testing.TB, network, addr string, manner Manner) *Server {
+	tb.Helper()
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &Server{Addr: ln.Addr().String(), ln: ln, conns: make(map[net.Conn]bool)}
+	s.open.Go(func() { s.accept(manner) })
+	tb.Cleanup(s.stop)
+	return s
+}
+
+func (s *Server) accept(manner Manner) {
+	for {
+		c, err := s.ln.Accept()
+		if err != nil {
+			return
+		}
+		s.Visits.Add(1)
+		s.mu.Lock()
+		s.conns[c] = true
+		s.mu.Unlock()
+		s.open.Go(func() { s.serve(c, manner) })
+	}
+}
+
+func (s *Server) serve(c net.Conn, manner Manner) {
+	manner(counted{c, &s.Received})
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	c.Close()
+}
+
+func (s *Server) stop() {
+	s.ln.Close()
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.open.Wait()
+}
+
+// counted counts what is read.
+type counted struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+// SetLinger is net.TCPConn's.
+func (c counted) SetLinger(seconds int) error {
+	return c.Conn.(*net.TCPConn).SetLinger(seconds)
+}
+
+// Blackhole returns an address on which nobody answers a SYN: the backlog of its
+// socket is full. With a manner, it begins to serve after delay.
+func Blackhole(tb testing.TB, network, addr string, manner Manner, delay time.Duration) string {
+	tb.Helper()
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	raw, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }) // the backlog can be changed
+	if err != nil {
+		tb.Fatal(err)
+	}
+	filler, err := net.Dial(network, ln.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &Server{Addr: ln.Addr().String(), ln: ln, conns: make(map[net.Conn]bool)}
+	tb.Cleanup(func() {
+		filler.Close()
+		s.stop()
+	})
+	if manner != nil {
+		s.open.Go(func() {
+			time.Sleep(delay)
+			s.accept(manner)
+		})
+	}
+	return s.Addr
+}

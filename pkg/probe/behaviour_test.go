@@ -1,0 +1,232 @@
+package probe_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"greetd.example/internal/speaker"
+	"greetd.example/pkg/probe"
+)
+
+// TestBehaviour holds the library against real sockets, one row for each kind of
+// server. The lower bounds are exact, the upper ones only far from the next deadline.
+func TestBehaviour(t *testing.T) {
+	t.Parallel()
+	const (
+		greeting  = "220 mail.example ESMTP\r\n"
+		multiline = "220-gr\xc3\xbc\xc3\x9f\r\n220-dich\r\n220 Gott\r\n"
+		hostile   = "\x1b[2J\x00 \xff\xe9 \u202e\x7f\u009b\n"
+	)
+	expect220 := probe.Probe{Expect: []probe.Pattern{probe.Text("220")}}
+	rows := []row{
+		{"greets, holds open", speaker.Greet(greeting), probe.Probe{}, "ok", "line", 0, greeting, 0, 2 * time.Second},
+		{"greets, holds open, expected", speaker.Greet(greeting), expect220, "ok", "match", 0, greeting, 0, 2 * time.Second},
+		{"greets without 220, closes", speaker.GreetAndClose("hello\n"), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 5 * time.Second},
+		{"greets without 220, closes, 220 expected", speaker.GreetAndClose("hello\n"), expect220, "mismatch", "eof", 4, "hello\n", 0, 2 * time.Second},
+		{"greets without newline, closes", speaker.GreetAndClose("hello"), probe.Probe{}, "ok", "eof", 0, "hello", 0, 2 * time.Second},
+		{"silent", speaker.Silent, probe.Probe{}, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
+		{"silent, 220 expected", speaker.Silent, expect220, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
+		{"resets at once", speaker.Reset, probe.Probe{}, "reset", "reset", 4, "", 0, 5 * time.Second},
+		{"closes at once", speaker.Close, probe.Probe{}, "closed", "eof", 4, "", 0, 5 * time.Second},
+		{"one byte a second", speaker.Repeat("x", time.Second), probe.Probe{}, "partial", "timeout", 2, "xxxxxxxxxx", 10 * time.Second, 14 * time.Second},
+		{"one byte a second, expected", speaker.GreetInPieces(time.Second, "2", "2", "0", " ", "h"), expect220, "ok", "match", 0, "220", 2 * time.Second, 10 * time.Second},
+		{"1 MiB without newline", speaker.Big(1 << 20), probe.Probe{}, "ok", "max", 0, strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"1 MiB without newline, 220 expected", speaker.Big(1 << 20), expect220, "mismatch", "max", 4, strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"ANSI, NUL, 8-bit", speaker.Greet(hostile), probe.Probe{}, "ok", "line", 0, hostile, 0, 2 * time.Second},
+		{"endless lines", speaker.Repeat("hello\n", 0), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 2 * time.Second},
+		{"a line a second for ever", speaker.Repeat("hello\n", time.Second), probe.Probe{}, "ok", "line", 0, "hello\n", 0, time.Second},
+		{"a line a second for ever, 220 expected", speaker.Repeat("hello\n", time.Second), expect220, "mismatch", "timeout", 4, strings.Repeat("hello\n", 10), 10 * time.Second, 14 * time.Second},
+		{"speaks after 3 s", speaker.GreetLate(greeting, 3*time.Second), probe.Probe{}, "ok", "line", 0, greeting, 3 * time.Second, 9 * time.Second},
+		{"splits lines and UTF-8", speaker.GreetInPieces(20*time.Millisecond, multiline[:2], multiline[2:7], multiline[7:20], multiline[20:]), probe.Probe{}, "ok", "line", 0, multiline, 0, 5 * time.Second},
+		{"part of a line, then reset", speaker.GreetAndReset("220 he"), probe.Probe{}, "reset", "reset", 4, "220 he", 100 * time.Millisecond, 2 * time.Second},
+		{"part of a line, then reset, matched early", speaker.GreetAndReset("220 he"), expect220, "ok", "match", 0, "220 he", 0, 2 * time.Second},
+		{"punishes early talkers", speaker.Strict(greeting), probe.Probe{}, "ok", "line", 0, greeting, 200 * time.Millisecond, 5 * time.Second},
+		{"login: and no newline", speaker.Greet("login: "), probe.Probe{}, "ok", "idle", 0, "login: ", 2 * time.Second, 9 * time.Second},
+		{"login: and no newline, 220 expected", speaker.Greet("login: "), expect220, "mismatch", "idle", 4, "login: ", 2 * time.Second, 9 * time.Second},
+		{"promises another line and stops", speaker.Greet("220-wait\r\n"), probe.Probe{Read: 3 * time.Second}, "partial", "timeout", 2, "220-wait\r\n", 3 * time.Second, 9 * time.Second},
+		{"MySQL", speaker.Greet("\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz" + "more"), probe.Probe{}, "ok", "line", 0, "\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz", 0, 2 * time.Second},
+	}
+	// Each row waits, but not for the others: more at once than t.Parallel allows.
+	var running sync.WaitGroup
+	var all []*asked
+	for _, row := range rows {
+		one := &asked{row: row, server: speaker.Listen(t, row.manner)}
+		all = append(all, one)
+		running.Go(func() { one.ask(t) })
+	}
+	running.Wait()
+	for _, one := range all {
+		t.Run(one.name, one.check)
+	}
+}
+
+type row struct {
+	name     string
+	manner   speaker.Manner
+	probe    probe.Probe
+	status   probe.Status
+	end      probe.End
+	exit     int
+	text     string
+	from, to time.Duration
+}
+
+// An asked row has its server and what came of it.
+type asked struct {
+	row
+	server *speaker.Server
+	result probe.Result
+	took   time.Duration
+}
+
+func (row *asked) ask(t *testing.T) {
+	began := time.Now()
+	row.result = row.probe.Do(t.Context(), parse(t, row.server.Addr))
+	row.took = time.Since(began)
+}
+
+func (row *asked) check(t *testing.T) {
+	r := row.result
+	if r.Status != row.status || r.Exit() != row.exit || r.Greeting == nil || r.Greeting.End != row.end {
+		t.Fatalf("%s, %+v, exit %d (%v), want %s/%s, exit %d", r.Status, r.Greeting, r.Exit(), r.Err, row.status, row.end, row.exit)
+	}
+	if got := string(r.Greeting.Bytes); got != row.text {
+		t.Errorf("greeting = %q, want %q", got, row.text)
+	}
+	if truncated := row.end == "max"; r.Greeting.Truncated != truncated {
+		t.Errorf("truncated = %v, want %v", r.Greeting.Truncated, truncated)
+	}
+	if row.took < row.from || row.took > row.to {
+		t.Errorf("took %s, want %s to %s", row.took, row.from, row.to)
+	}
+	if (r.Err == nil) != (row.status == probe.OK) {
+		t.Errorf("error = %v", r.Err)
+	}
+	if n := row.server.Received.Load(); n != 0 {
+		t.Errorf("%d bytes were sent, unasked", n)
+	}
+}
+
+func TestRefusedTellsTheErrno(t *testing.T) {
+	r := new(probe.Probe).Do(t.Context(), parse(t, closedPort(t)))
+	if r.Status != probe.Refused || r.Phase != probe.PhaseConnect || r.Exit() != 3 || r.Greeting != nil {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Attempts) != 1 || r.Attempts[0].Result != probe.AttemptRefused {
+		t.Errorf("attempts = %+v", r.Attempts)
+	}
+	if got := r.Err.Error(); got != "connection refused" {
+		t.Errorf("error = %q", got)
+	}
+}
+
+func TestBlackholeEndsAtTheConnectLimit(t *testing.T) {
+	t.Parallel()
+	target := parse(t, speaker.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
+	r := new(probe.Probe).Do(t.Context(), target)
+	if r.Status != probe.ConnectTimeout || r.Exit() != 3 || r.Timing.Connect != nil {
+		t.Errorf("%s %v, connect %v", r.Status, r.Err, r.Timing.Connect)
+	}
+	if r.Timing.Total < 5*time.Second || r.Timing.Total > 9*time.Second {
+		t.Errorf("took %s, want about 5s", r.Timing.Total)
+	}
+	if r.TCP == nil || r.TCP.SynRetrans < 1 {
+		t.Errorf("TCP = %+v, want SYNs sent again", r.TCP)
+	}
+}
+
+func TestLateAcceptShowsSYNsSentAgain(t *testing.T) {
+	t.Parallel()
+	target := parse(t, speaker.Blackhole(t, "tcp4", "127.0.0.1:0", speaker.Greet("220 hi\n"), 500*time.Millisecond))
+	r := new(probe.Probe).Do(t.Context(), target)
+	if r.Status != probe.OK || r.TCP == nil || r.TCP.SynRetrans < 1 {
+		t.Errorf("%s %v, TCP %+v; want ok, and a SYN sent again", r.Status, r.Err, r.TCP)
+	}
+	if r.Timing.Connect == nil || *r.Timing.Connect < time.Second {
+		t.Errorf("connect took %v, want at least the second until the second SYN", r.Timing.Connect)
+	}
+}
+
+func TestDirectConnectionNeedsOneSYN(t *testing.T) {
+	server := speaker.Listen(t, speaker.Greet("220 hi\n"))
+	r := new(probe.Probe).Do(t.Context(), parse(t, server.Addr))
+	if r.TCP == nil || r.TCP.SynRetrans != 0 || r.TCP.RTT <= 0 {
+		t.Errorf("TCP = %+v, want a round-trip time and no SYN sent again", r.TCP)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	speaker.ListenOn(t, "unix", path, speaker.Greet("hi\n"))
+	r := new(probe.Probe).Do(t.Context(), parse(t, "unix:"+path))
+	if r.Status != probe.OK || r.Remote != path || r.Family != 0 || r.TCP != nil {
+		t.Errorf("%+v", r)
+	}
+	r = new(probe.Probe).Do(t.Context(), parse(t, "unix:"+dir+"/none"))
+	if r.Status != probe.Unreachable || r.Err.Error() != "no such file or directory" {
+		t.Errorf("%s %v", r.Status, r.Err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r = new(probe.Probe).Do(t.Context(), parse(t, "unix:"+file)); r.Status != probe.Refused {
+		t.Errorf("%s %v", r.Status, r.Err)
+	}
+}
+
+func TestSourceAddress(t *testing.T) {
+	server := speaker.Listen(t, speaker.Greet("hi\n"))
+	target := parse(t, server.Addr)
+	p := probe.Probe{Source: addr("127.0.0.9")}
+	if r := p.Do(t.Context(), target); r.Status != probe.OK || !strings.HasPrefix(r.Local, "127.0.0.9:") {
+		t.Errorf("%s from %s, want ok from 127.0.0.9", r.Status, r.Local)
+	}
+	p.Source = addr("192.0.2.99")
+	if r := p.Do(t.Context(), target); r.Status != probe.LocalError || r.Exit() != 5 {
+		t.Errorf("%s, exit %d, %v; want local_error", r.Status, r.Exit(), r.Err)
+	}
+	p.Source = addr("::1")
+	if r := p.Do(t.Context(), target); r.Status == probe.OK {
+		t.Errorf("IPv4 was reached from ::1")
+	}
+}
+
+func TestConnectOnlyReadsNothing(t *testing.T) {
+	server := speaker.Listen(t, speaker.Silent)
+	p := probe.Probe{ConnectOnly: true}
+	r := p.Do(t.Context(), parse(t, server.Addr))
+	if r.Status != probe.OK || r.Phase != probe.PhaseDone || r.Greeting != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestSendAndQuitAreExact(t *testing.T) {
+	server := speaker.Listen(t, speaker.GreetLate("hi\n", 100*time.Millisecond))
+	p := probe.Probe{Send: "\x00a", Quit: "b\r\n"}
+	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.OK {
+		t.Errorf("%s %v", r.Status, r.Err)
+	}
+	if n := server.Received.Load(); n != 5 {
+		t.Errorf("%d bytes were sent, want 5", n)
+	}
+}
+
+func TestAbruptHangUp(t *testing.T) {
+	ended := make(chan error, 1)
+	server := speaker.Listen(t, func(c netConn) {
+		c.Write([]byte("hi\n"))
+		_, err := c.Read(make([]byte, 1))
+		ended <- err
+	})
+	p := probe.Probe{HangUp: probe.Abruptly}
+	p.Do(t.Context(), parse(t, server.Addr))
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "reset by peer") {
+		t.Errorf("the server saw %v, want a reset", err)
+	}
+}
