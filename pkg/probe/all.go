@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -32,14 +33,10 @@ func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*reso
 	defer cancel()
 	known := p.resolve(ctx, name)
 	var targets []Target
-	for _, answer := range known.answers {
-		for _, addr := range answer.addrs {
-			one := target
-			one.Addr = addr.Unmap()
-			if !slices.Contains(targets, one) {
-				targets = append(targets, one)
-			}
-		}
+	for _, addr := range known.addrs() {
+		one := target
+		one.Addr = addr
+		targets = append(targets, one)
 	}
 	if len(targets) < 2 {
 		return known, []Target{target}
@@ -51,6 +48,44 @@ func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*reso
 type resolved struct {
 	answers []answer
 	took    time.Duration
+}
+
+// addrs returns each address once, in the order of the answers.
+func (k *resolved) addrs() []netip.Addr {
+	var addrs []netip.Addr
+	for _, answer := range k.answers {
+		for _, addr := range answer.addrs {
+			if addr = addr.Unmap(); !slices.Contains(addrs, addr) {
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	return addrs
+}
+
+// Addresses resolves target's name as Do would, IPv6 first. A target that is an
+// address has that one, and a unix socket none. The error is that of a Result.
+func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, error) {
+	switch {
+	case target.Path != "":
+		return nil, nil
+	case target.Addr.IsValid():
+		return []netip.Addr{target.Addr}, nil
+	}
+	name, err := target.name()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	ctx, cancel := p.within(ctx, now)
+	defer cancel()
+	known := p.resolve(ctx, name)
+	if addrs := known.addrs(); len(addrs) > 0 {
+		return addrs, nil
+	}
+	r := run{p: p, Result: Result{Time: now, Target: target}}
+	r.race(ctx, filled(known.answers), len(known.answers))
+	return nil, r.Err
 }
 
 // resolve waits for all lookups of name.
