@@ -23,6 +23,15 @@ import (
 //go:embed help.txt
 var help string
 
+// helpTemplate is the help of the other commands: examples first, too.
+const helpTemplate = `{{with .Example}}{{.}}
+
+{{end}}{{with .Long}}{{.}}
+
+{{end}}Usage: {{.UseLine}}
+{{with .LocalFlags.FlagUsagesWrapped 80}}
+{{.}}{{end}}`
+
 // rootFlags are those of the default command alone.
 type rootFlags struct {
 	probeFlags
@@ -66,6 +75,8 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "output", "text", "json", "prom")
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
+	cmd.AddCommand(newPing(ctx, std))
+	cmd.SetHelpTemplate(helpTemplate)
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c != cmd {
@@ -146,22 +157,30 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 
 // targets returns all targets of the arguments and the file.
 func (f *rootFlags) targets(args []string, in io.Reader) ([]probe.Target, error) {
-	var targets []probe.Target
-	var errs []error
+	targets, errArgs := argTargets(args)
+	more, errFile := f.fromFile(in)
+	targets = append(targets, more...)
+	if err := errors.Join(errArgs, errFile); err != nil || len(targets) > 0 || f.file != "" {
+		return targets, err
+	}
+	return nil, errNoTarget
+}
+
+var errNoTarget = errors.New("no target: write HOST PORT or HOST:PORT")
+
+// argTargets reads HOST PORT, or any number of targets.
+func argTargets(args []string) ([]probe.Target, error) {
 	if len(args) == 2 && isPort(args[0], args[1]) {
 		target, err := probe.JoinTarget(args[0], args[1])
-		targets, errs, args = append(targets, target), append(errs, err), nil
+		return []probe.Target{target}, err
 	}
+	var targets []probe.Target
+	var errs []error
 	for _, arg := range args {
 		target, err := probe.ParseTarget(arg)
 		targets, errs = append(targets, target), append(errs, err)
 	}
-	more, err := f.fromFile(in)
-	targets, errs = append(targets, more...), append(errs, err)
-	if err := errors.Join(errs...); err != nil || len(targets) > 0 || f.file != "" {
-		return targets, err
-	}
-	return nil, errors.New("no target: write HOST PORT or HOST:PORT")
+	return targets, errors.Join(errs...)
 }
 
 // isPort reports whether two arguments are HOST PORT, not two targets.

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// usualColumns is the width of a terminal that doesn't tell its own.
+const usualColumns = 80
+
+// terminals reports whether both streams go to a terminal: only then somebody looks
+// at what moves.
+func (s streams) terminals() bool { return isTerminal(s.out) && isTerminal(s.err) }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns is the width of the terminal behind w.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return usualColumns
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return usualColumns
+	}
+	return width
+}
