@@ -75,7 +75,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "output", "text", "json", "prom")
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
-	cmd.AddCommand(newPing(ctx, std), newLoad(ctx, std))
+	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std))
 	cmd.SetHelpTemplate(helpTemplate)
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {

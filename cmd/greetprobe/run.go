@@ -12,6 +12,9 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/spf13/pflag"
+
+	"greetd.example/internal/plugin"
 	"greetd.example/pkg/probe"
 )
 
@@ -34,9 +37,6 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
 // pluginName is the name that makes greetprobe a monitoring plugin.
 const pluginName = "check_greet"
 
-// unknown is the exit code of a monitoring plugin that was called wrongly.
-const unknown = 3
-
 // run is greetprobe called as args[0]. It returns the exit code. An interrupt cancels
 // what is under way; a second one kills.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
@@ -57,6 +57,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	cmd, err := root.ExecuteContextC(ctx)
 	code, done := errors.AsType[exitCode](err)
 	switch {
+	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
+		return int(plugin.Unknown)
 	case err == nil:
 		return probe.ExitOK
 	case done:
@@ -66,10 +68,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		std.say("%s", strings.TrimSuffix(line, "\n"))
 	}
 	std.say("try '%s --help'", cmd.CommandPath())
-	if cmd.Name() == "check" {
-		return unknown
-	}
 	return probe.ExitUsage
+}
+
+// checked reports whether the plugin checked anything. Its guidelines want UNKNOWN
+// for help and version.
+func checked(flags *pflag.FlagSet) bool {
+	return !flags.Changed("help") && !flags.Changed("version")
 }
 
 // version returns what -V prints after the name.

@@ -164,12 +164,13 @@ func (s *Server) register(v *visit) {
 		if limit <= 0 || s.visits.len+s.lingering < limit {
 			break
 		}
-		s.mu.Unlock()
-		gaveWay := s.reaper.evict(1)
-		s.mu.Lock()
-		if !gaveWay && s.visits.len+s.lingering >= limit {
+		if s.lingering == 0 {
 			s.rest(v.acceptor)
+			continue
 		}
+		s.mu.Unlock()
+		s.reaper.evict(1)
+		s.mu.Lock()
 	}
 	v.rules = s.rules.Load()
 	s.visits.push(v)
@@ -185,10 +186,10 @@ func (s *Server) register(v *visit) {
 // while, so that a server at its limit does not tell of each descriptor that comes
 // free.
 type trouble struct {
-	why   atomic.Pointer[error] // nil when there is no trouble
-	mu    sync.Mutex            // orders what the Observer is told
-	delay time.Duration
-	timer *time.Timer // runs from the first success on
+	mu      sync.Mutex
+	lasting bool
+	delay   time.Duration
+	timer   *time.Timer // runs from the first success on
 }
 
 // next is how long to pause before accepting is tried again.
@@ -199,18 +200,10 @@ func (t *trouble) next() time.Duration {
 	return t.delay
 }
 
-// present is why accepting fails, or nil.
-func (t *trouble) present() error {
-	if why := t.why.Load(); why != nil {
-		return *why
-	}
-	return nil
-}
-
 func (t *trouble) begin(a *acceptor, err error, retryIn time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.why.Store(&err)
+	t.lasting = true
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
@@ -224,7 +217,7 @@ func (t *trouble) ease(a *acceptor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.delay = 0
-	if t.why.Load() != nil && t.timer == nil {
+	if t.lasting && t.timer == nil {
 		t.timer = time.AfterFunc(calm, func() { t.end(a) })
 	}
 }
@@ -232,9 +225,10 @@ func (t *trouble) ease(a *acceptor) {
 func (t *trouble) end(a *acceptor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.why.Swap(nil) == nil {
+	if !t.lasting {
 		return
 	}
+	t.lasting = false
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
