@@ -27,11 +27,12 @@ const (
 	Stopped                      // the last entry, with the totals
 	ConfigWarning                // the configuration applies, but probably not as meant
 	WatchdogRefused              // the watchdog was not pinged, and why
+	AdminTroubled                // who asks over the admin sockets may get no answer, and why
 )
 
 // What the Log tells by itself.
 const (
-	LevelChanged Event = WatchdogRefused + 1 + iota // by SetLevel; logged whatever the level
+	LevelChanged Event = AdminTroubled + 1 + iota // by SetLevel; logged whatever the level
 	VisitGreeted
 	VisitRefused
 	VisitHungUp
@@ -69,6 +70,7 @@ var eventKinds = [numEvents]struct {
 	Stopped:          {"7d3d4ecb303e43109e398e232aed7798", logrus.InfoLevel, journal.PriInfo},
 	ConfigWarning:    {"7e16702a0574417aa476e3e9e9193a75", logrus.WarnLevel, journal.PriWarning},
 	WatchdogRefused:  {"b1f9c554ac684083b7b5dae6d04e1f61", logrus.ErrorLevel, journal.PriErr},
+	AdminTroubled:    {"f0a1c2ce34f5467d8ea16ab4ce9a1b0f", logrus.WarnLevel, journal.PriWarning},
 	LevelChanged:     {"015aa8d2f7c3496ba757c1aba40ec297", logrus.InfoLevel, journal.PriNotice},
 	VisitGreeted:     {"ceebf95677764805af6f9d98b057aa1a", logrus.InfoLevel, journal.PriInfo},
 	VisitRefused:     {"50b4d4335a814c62ad7d55f323a24cba", logrus.InfoLevel, journal.PriNotice},

@@ -13,6 +13,7 @@ type limiter struct {
 	tokens      float64
 	filled      time.Time // when tokens was right
 	rest        tally
+	ever        uint64 // visits that were not admitted
 }
 
 // A tally counts visits by outcome.
@@ -64,10 +65,18 @@ func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
 		l.rest.since = now
 	}
 	l.rest.counts[outcome]++
+	l.ever++
 	if VisitGreeted+Event(outcome) == VisitFailed {
 		l.rest.err = err
 	}
 	return false, first
+}
+
+// suppressed returns how many visits were not admitted.
+func (l *limiter) suppressed() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ever
 }
 
 // take returns what was counted since the last take, if the first of it was counted

@@ -221,6 +221,17 @@ func (l *Log) Dropped() uint64 {
 	return ever
 }
 
+// Suppressed returns how many visits were told in summaries instead of entries of
+// their own since Open.
+func (l *Log) Suppressed() uint64 { return l.limit.suppressed() }
+
+// Output returns where the log goes: journald, syslog or stderr.
+func (l *Log) Output() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.name
+}
+
 // Alive returns nil if the worker that writes the log moves, even when it waits for
 // an output that does not. It returns an error when the worker has not moved until
 // ctx ends, or has ended.

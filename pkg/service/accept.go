@@ -164,13 +164,12 @@ func (s *Server) register(v *visit) {
 		if limit <= 0 || s.visits.len+s.lingering < limit {
 			break
 		}
-		if s.lingering == 0 {
-			s.rest(v.acceptor)
-			continue
-		}
 		s.mu.Unlock()
-		s.reaper.evict(1)
+		gaveWay := s.reaper.evict(1)
 		s.mu.Lock()
+		if !gaveWay && s.visits.len+s.lingering >= limit {
+			s.rest(v.acceptor)
+		}
 	}
 	v.rules = s.rules.Load()
 	s.visits.push(v)
@@ -186,10 +185,10 @@ func (s *Server) register(v *visit) {
 // while, so that a server at its limit does not tell of each descriptor that comes
 // free.
 type trouble struct {
-	mu      sync.Mutex
-	lasting bool
-	delay   time.Duration
-	timer   *time.Timer // runs from the first success on
+	why   atomic.Pointer[error] // nil when there is no trouble
+	mu    sync.Mutex            // orders what the Observer is told
+	delay time.Duration
+	timer *time.Timer // runs from the first success on
 }
 
 // next is how long to pause before accepting is tried again.
@@ -200,10 +199,18 @@ func (t *trouble) next() time.Duration {
 	return t.delay
 }
 
+// present is why accepting fails, or nil.
+func (t *trouble) present() error {
+	if why := t.why.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
 func (t *trouble) begin(a *acceptor, err error, retryIn time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lasting = true
+	t.why.Store(&err)
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
@@ -217,7 +224,7 @@ func (t *trouble) ease(a *acceptor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.delay = 0
-	if t.lasting && t.timer == nil {
+	if t.why.Load() != nil && t.timer == nil {
 		t.timer = time.AfterFunc(calm, func() { t.end(a) })
 	}
 }
@@ -225,10 +232,9 @@ func (t *trouble) ease(a *acceptor) {
 func (t *trouble) end(a *acceptor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.lasting {
+	if t.why.Swap(nil) == nil {
 		return
 	}
-	t.lasting = false
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil

@@ -15,6 +15,7 @@ type ListenerStats struct {
 	Visits       map[Outcome]uint64 // visits that have ended; every Outcome is a key
 	Bytes        uint64             // of greetings, as far as they were written
 	AcceptErrors uint64             // failed accepts that were tried again
+	Trouble      error              // why accepting fails at present; nil if it does not
 }
 
 // counters are guarded by Server.mu.
@@ -60,7 +61,10 @@ func (s *Server) Stats() []ListenerStats {
 	}
 	for a := range s.acceptors {
 		for i := range all {
-			all[i].Open = all[i].Open || all[i].Name == a.Name
+			if all[i].Name == a.Name {
+				all[i].Open = true
+				all[i].Trouble = cmp.Or(all[i].Trouble, a.trouble.present())
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b ListenerStats) int { return cmp.Compare(a.Name, b.Name) })

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"greetd.example/internal/admin"
+	"greetd.example/internal/config"
+	"greetd.example/internal/systemd"
+)
+
+// The commands in this file talk to the daemon that runs.
+
+// defaultRuntimeDirectory is RuntimeDirectory= of greetd.service, for those who call
+// a command outside the unit.
+const defaultRuntimeDirectory = "/run/greetd"
+
+// patience bounds a conversation with the daemon. A reload may have to look up names.
+const patience = 30 * time.Second
+
+// controlAddress is where a daemon with this runtime directory can be steered.
+func controlAddress(runtimeDirectory string) string {
+	return "unix:" + runtimeDirectory + "/admin.sock"
+}
+
+// ask asks the daemon at each address where it may be, until one answers.
+func (p *program) ask(ctx context.Context, question func(context.Context, *admin.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var err error
+	for _, address := range p.adminAddresses() {
+		if err = question(ctx, admin.Dial(address)); !errors.Is(err, admin.ErrNoDaemon) {
+			break
+		}
+	}
+	var c coded
+	switch {
+	case err == nil || errors.As(err, &c):
+		return err
+	case errors.Is(err, admin.ErrNoDaemon):
+		return coded{exitNoDaemon, err}
+	default:
+		return coded{exitFailed, err}
+	}
+}
+
+// adminAddresses begins with what can't have changed since the daemon started.
+func (p *program) adminAddresses() []string {
+	var addresses []string
+	if directory := systemd.RuntimeDirectory(); directory != "" {
+		addresses = append(addresses, controlAddress(directory))
+	}
+	if loaded, err := config.Load(p.source); err == nil && loaded.Admin.Address != "" {
+		addresses = append(addresses, loaded.Admin.Address)
+	}
+	return append(addresses, controlAddress(defaultRuntimeDirectory))
+}
+
+func (p *program) reloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Make the running daemon apply the configuration, and wait for its verdict",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
+				verdict, err := daemon.Reload(ctx)
+				if err != nil {
+					return err
+				}
+				return p.tell(verdict)
+			})
+		},
+	}
+}
+
+// tell prints a verdict; a bad one is an error.
+func (p *program) tell(v admin.Verdict) error {
+	if v.OK {
+		fmt.Fprintln(p.stdout, v.Message)
+		for _, key := range v.NeedsRestart {
+			fmt.Fprintf(p.stdout, "%s: applies after a restart\n", key)
+		}
+		return nil
+	}
+	problems := []error{errors.New(v.Message)}
+	for _, problem := range v.Problems {
+		problems = append(problems, errors.New(problem))
+	}
+	if v.Unavailable {
+		return coded{exitFailed, errors.Join(problems...)}
+	}
+	return coded{exitConfig, errors.Join(problems...)}
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show listeners, connections, outcomes and the configuration in force",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
+				status, err := daemon.Status(ctx)
+				if err != nil {
+					return err
+				}
+				if !asJSON {
+					return failedToWrite(status.WriteText(p.stdout))
+				}
+				out := json.NewEncoder(p.stdout)
+				out.SetIndent("", "  ")
+				return failedToWrite(out.Encode(status))
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for a program: JSON, as GET /status gives it")
+	return cmd
+}
+
+func (p *program) logLevelCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:       "log-level LEVEL",
+		Short:     "Change the level of the log until the next reload: error, warning, info or debug",
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []string{"error", "warning", "info", "debug"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
+				return daemon.SetLevel(ctx, args[0])
+			})
+		},
+	}
+}
