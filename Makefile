@@ -1,1 +1,65 @@
-# make help tells what there is.
+# greetd: make help tells what there is.
+
+GO ?= go
+PREFIX ?= /usr/local
+export DESTDIR PREFIX SYSTEMD_UNIT_DIR
+
+# The build info tells the version: of a clone its commit, of a module its tag. Without
+# git, or in somebody else's clone, there is none to tell.
+BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+
+# Tools are built once from the versions in tools/go.mod.
+TOOLS := .cache/bin
+GOTESTSUM := $(TOOLS)/gotestsum --format=pkgname --hide-summary=skipped --
+UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
+SCRIPTS := .ci/run deploy/install.sh test/packages.sh
+
+.PHONY: help run build test unit e2e lint fmt install uninstall clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :7' for more)
+	./bin/greetd --config configs/greetd.yaml $(ARGS)
+
+build: ## static binaries in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o bin/ ./cmd/...
+
+test: unit e2e ## every test that this machine allows
+
+unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the race detector
+	@sh test/packages.sh unit
+	CGO_ENABLED=1 $(GOTESTSUM) -race -timeout=20m $(UNIT_PACKAGES)
+
+e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257, as root
+	@sh test/packages.sh e2e
+	$(TOOLS)/gotestsum --format=testname -- -count=1 -timeout=45m ./test/e2e
+
+lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## formatting, vet, linters, modules, scripts
+	@unformatted=$$($(TOOLS)/gofumpt -l cmd internal pkg test); \
+	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(TOOLS)/golangci-lint run ./...
+	@sh test/packages.sh lint
+	shellcheck $(SCRIPTS)
+
+fmt: $(TOOLS)/golangci-lint ## format the Go code
+	$(TOOLS)/golangci-lint fmt ./...
+
+install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); never a changed configuration
+	@if command -v $(GO) >/dev/null; then $(MAKE) --no-print-directory build; \
+	elif ! [ -x bin/greetd ]; then echo "no Go here: make build as yourself, then install" >&2; exit 1; fi
+	sh deploy/install.sh
+
+uninstall: ## take away what install put there, but not /etc/greetd
+	sh deploy/install.sh uninstall
+
+clean: ## remove what was built
+	rm -rf bin .cache
+
+$(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/gotestsum: TOOL = gotest.tools/gotestsum
+$(TOOLS)/gofumpt: TOOL = mvdan.cc/gofumpt
+$(TOOLS)/%: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$@ $(TOOL)

@@ -1,0 +1,172 @@
+#!/bin/sh
+# install.sh [uninstall]: puts what `make build` made where the distribution has such
+# things, or takes it away again. `make install` and `make uninstall` call it.
+#
+#   DESTDIR           goes before every path; empty: this machine, and systemd is told
+#   PREFIX            /usr/local (the default) or /usr; with another one systemd's files
+#                     go to /usr/local/lib all the same, where systemd looks
+#   SYSTEMD_UNIT_DIR  for the units, instead of PREFIX/lib/systemd/system
+set -eu
+cd "$(dirname "$0")/.."
+
+die() {
+	echo "install: $*" >&2
+	exit 1
+}
+
+DESTDIR=${DESTDIR-}
+PREFIX=${PREFIX:-/usr/local}
+case $PREFIX in
+/usr | /usr/local) lib=$PREFIX/lib ;;
+*[!A-Za-z0-9._/+-]* | [!/]*) die "PREFIX must be an absolute path without spaces: '$PREFIX'" ;;
+*) lib=/usr/local/lib ;;
+esac
+units=${SYSTEMD_UNIT_DIR:-$lib/systemd/system}
+shared=$PREFIX/share/greetd-tcp
+config=/etc/greetd/greetd.yaml
+module=$(sed -n 's/^module //p' go.mod) # every program of ours carries it in its build info
+
+# login_manager prints each sign of Debian's greetd, the login manager, one a line.
+login_manager() {
+	if command -v dpkg-query >/dev/null; then
+		state=$(dpkg-query --admindir="$DESTDIR/var/lib/dpkg" -W -f '${db:Status-Status}' greetd 2>/dev/null || true)
+		case $state in
+		'' | not-installed) ;;
+		*) echo "the package greetd is there ($state)" ;;
+		esac
+	fi
+	for file in /usr/sbin/greetd /usr/bin/greetd /usr/local/sbin/greetd /usr/local/bin/greetd; do
+		if [ -e "$DESTDIR$file" ] && ! grep -aqF "$module" "$DESTDIR$file"; then
+			echo "$DESTDIR$file is another program"
+		fi
+	done
+	if [ -e "$DESTDIR/etc/pam.d/greetd" ]; then
+		echo "$DESTDIR/etc/pam.d/greetd exists"
+	fi
+	for folder in /etc /run /usr/local/lib /usr/lib /lib; do
+		link=$DESTDIR$folder/systemd/system/display-manager.service
+		case $(readlink "$link" || true) in
+		greetd.service | */greetd.service) echo "$link is a link to greetd.service" ;;
+		esac
+		unit=$DESTDIR$folder/systemd/system/greetd.service
+		if [ -f "$unit" ] && grep -q '^Alias=.*display-manager\.service' "$unit"; then
+			echo "$unit has the alias display-manager.service"
+		fi
+	done
+	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
+		case " $(systemctl show --property=Names --value greetd.service) " in
+		*' display-manager.service '*) echo "greetd.service is also display-manager.service" ;;
+		esac
+	fi
+}
+
+# put MODE FILE PATH installs one file.
+put() {
+	install -D -m "$1" "$2" "$DESTDIR$3"
+}
+
+# put_adapted FILE PATH installs a text in which our paths begin with PREFIX.
+put_adapted() {
+	mkdir -p "$DESTDIR$(dirname "$2")"
+	sed "s|/usr/local/|$PREFIX/|g" "$1" >"$DESTDIR$2.tmp"
+	chmod 644 "$DESTDIR$2.tmp"
+	mv "$DESTDIR$2.tmp" "$DESTDIR$2"
+}
+
+# put_config never overwrites what somebody has changed: the copy of what was installed
+# last tells.
+put_config() {
+	mine=configs/greetd.yaml
+	theirs=$DESTDIR$config
+	if [ ! -e "$theirs" ] || cmp -s "$theirs" "$DESTDIR$shared/greetd.yaml"; then
+		put 644 $mine $config
+		rm -f "$theirs.new"
+	elif cmp -s $mine "$theirs"; then
+		rm -f "$theirs.new"
+	else
+		put 644 $mine $config.new
+		echo "install: $theirs was changed and stays as it is; the new one is $theirs.new" >&2
+	fi
+	put 644 $mine "$shared/greetd.yaml"
+}
+
+# man_page FILE prints the path at which a manual page is installed.
+man_page() {
+	echo "$PREFIX/share/man/man${1##*.}/$(basename "$1")"
+}
+
+# refuse_beside_login_manager ends the script, before anything was changed.
+refuse_beside_login_manager() {
+	signs=$(login_manager)
+	if [ -n "$signs" ]; then
+		{
+			echo "install: there is a login manager of the same name here:"
+			echo "$signs" | sed 's/^/  /'
+			echo "With our greetd.service beside it the login screen would be gone. Nothing was changed."
+			echo "Purge it (apt-get purge greetd) if you do not log in by it, or choose another machine."
+		} >&2
+		exit 1
+	fi
+}
+
+do_install() {
+	put 755 bin/greetd "$PREFIX/sbin/greetd"
+	put 755 bin/greetprobe "$PREFIX/bin/greetprobe"
+	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
+		put_adapted "$file" "$units/$(basename "$file")"
+	done
+	for file in deploy/systemd/examples/*; do
+		put_adapted "$file" "$shared/examples/$(basename "$file")"
+	done
+	put 644 deploy/systemd/greetd-tcp.conf "$lib/sysusers.d/greetd-tcp.conf"
+	put 644 deploy/systemd/greetd-tcp.catalog "$lib/systemd/catalog/greetd-tcp.catalog"
+	for file in docs/*.[158]; do
+		put 644 "$file" "$(man_page "$file")"
+	done
+	put_config
+
+	if [ -n "$DESTDIR" ]; then
+		return
+	fi
+	if command -v systemd-sysusers >/dev/null; then
+		systemd-sysusers "$lib/sysusers.d/greetd-tcp.conf"
+	fi
+	if command -v journalctl >/dev/null; then
+		journalctl --update-catalog
+	fi
+	if [ -d /run/systemd/system ]; then
+		systemctl daemon-reload
+		if systemctl --quiet is-active greetd.service; then
+			echo "greetd still runs the old version: systemctl restart greetd"
+		else
+			echo "greetd is installed: systemctl enable --now greetd"
+		fi
+	fi
+}
+
+do_uninstall() {
+	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
+		systemctl --quiet disable --now greetd.socket greetd.service || true
+	fi
+	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
+		rm -f "$DESTDIR$units/$(basename "$file")"
+	done
+	for file in docs/*.[158]; do
+		rm -f "$DESTDIR$(man_page "$file")"
+	done
+	rm -f "$DESTDIR$PREFIX/sbin/greetd" "$DESTDIR$PREFIX/bin/greetprobe" \
+		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog"
+	rm -rf "$DESTDIR$shared"
+	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
+		journalctl --update-catalog
+		systemctl daemon-reload
+	fi
+	echo "greetd is gone; $DESTDIR/etc/greetd stays, and so does the user greetd-tcp" >&2
+}
+
+refuse_beside_login_manager
+case ${1-install} in
+install) do_install ;;
+uninstall) do_uninstall ;;
+*) die "usage: install.sh [uninstall]" ;;
+esac
