@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A release is a Debian, and the systemd that comes with it.
+type release struct {
+	name    string
+	systemd string
+	root    func() (string, error) // the whole of it, with greetd installed; read-only
+}
+
+var releases = []release{
+	{"bookworm", "252", sync.OnceValues(func() (string, error) { return installed("bookworm") })},
+	{"trixie", "257", sync.OnceValues(func() (string, error) { return installed("trixie") })},
+}
+
+const (
+	cache    = "/var/cache/greetd-e2e"                 // one file system for each release, made once
+	packages = "systemd,systemd-sysv,dbus,iproute2," + // what a container boots with
+		"man-db" // systemd-analyze verify looks for the manual pages
+	packagesFile = "usr/share/greetd-e2e-packages" // in a file system: the packages it was made with
+)
+
+// onEachSystemd runs test on a freshly booted container of each release.
+func onEachSystemd(t *testing.T, test func(m *machine)) {
+	t.Helper()
+	for _, r := range releases {
+		t.Run("systemd_"+r.systemd, func(t *testing.T) {
+			test(boot(t, r))
+		})
+	}
+}
+
+// freshRoot returns a copy of r's file system that lasts as long as the test.
+func freshRoot(t *testing.T, r release) string {
+	t.Helper()
+	skipUnlessPossible(t)
+	base, err := r.root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := overlay(base, filepath.Join(os.Getenv(insideEnv), fileName(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	return root
+}
+
+// fileName makes a file name of the test's name.
+func fileName(t *testing.T) string {
+	t.Helper()
+	return strings.ReplaceAll(t.Name(), "/", "-")
+}
+
+// skipUnlessPossible skips the test where nothing can be booted, and fails it in CI, where
+// everything has to run.
+func skipUnlessPossible(t *testing.T) {
+	t.Helper()
+	why := whyNot()
+	switch {
+	case why == "":
+	case os.Getenv("CI") == "true" && os.Getenv(wantedEnv) != "":
+		t.Fatal("an end-to-end test can't run: ", why)
+	default:
+		t.Skip("an end-to-end test: ", why)
+	}
+}
+
+// installed returns the release's file system with greetd put into it by make install.
+func installed(release string) (string, error) {
+	base, err := debian(release)
+	if err != nil {
+		return "", err
+	}
+	root, err := overlay(base, filepath.Join(os.Getenv(insideEnv), release))
+	if err != nil {
+		return "", err
+	}
+	_, err = command("make", "-C", "../..", "install", "DESTDIR="+root, "PREFIX=/usr")
+	return root, err
+}
+
+// overlay mounts a writable view of base under dir, and returns where it is.
+func overlay(base, dir string) (string, error) {
+	for _, name := range []string{"upper", "work", "root"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			return "", err
+		}
+	}
+	root := filepath.Join(dir, "root")
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", base, dir, dir)
+	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
+		return "", fmt.Errorf("mount a copy of %s: %w", base, err)
+	}
+	return root, nil
+}
+
+// debian returns the release's file system from the cache. It makes it with debootstrap
+// if it is not there; it appears under its name when it is whole.
+func debian(release string) (string, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.Create(filepath.Join(cache, release+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+
+	dir := filepath.Join(cache, release)
+	if made, err := os.ReadFile(filepath.Join(dir, packagesFile)); err == nil && string(made) == packages {
+		return dir, nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+
+	fmt.Fprintln(os.Stderr, "e2e: making a Debian", release, "in", dir)
+	made, err := os.MkdirTemp(cache, "."+release+"-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(made)
+	if err := os.Chmod(made, 0o755); err != nil {
+		return "", err
+	}
+	if _, err := command("debootstrap", "--variant=minbase", "--include="+packages, release, made, mirror()); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(made, packagesFile), []byte(packages), 0o644); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.Rename(made, dir)
+}
+
+// mirror returns the Debian mirror that this machine itself uses.
+func mirror() string {
+	sites, _ := command("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages")
+	if site := regexp.MustCompile(`(?m)^\S+/debian/?$`).FindString(sites); site != "" {
+		return site
+	}
+	return "http://deb.debian.org/debian"
+}
+
+// command runs a program and returns what it printed, without the last newline. An error
+// carries that too.
+func command(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	text := strings.TrimSuffix(string(out), "\n")
+	if err != nil {
+		return text, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, text)
+	}
+	return text, nil
+}

@@ -1,0 +1,391 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	overIPv4 = "127.0.0.1:10000"
+	overIPv6 = "[::1]:10000"
+	hello    = "Hello there, 127.0.0.1!\n"
+)
+
+// modes are the two ways to the ports. Each prepares a machine for its own, and names the
+// unit to start and what the daemon calls it.
+var modes = []struct {
+	name, unit, origin string
+	prepare            func(m *machine)
+}{
+	{"own_bind", "greetd.service", "own bind", func(*machine) {}},
+	{"socket_unit", "greetd.socket", "socket unit", func(m *machine) { m.example("greetd.service", "socket-only.conf") }},
+}
+
+// example puts one of the installed examples into a drop-in of a unit.
+func (m *machine) example(unit, name string) {
+	m.Helper()
+	m.run("mkdir", "-p", "/etc/systemd/system/"+unit+".d")
+	m.run("cp", "/usr/share/greetd-tcp/examples/"+name, "/etc/systemd/system/"+unit+".d/"+name)
+	m.run("systemctl", "daemon-reload")
+}
+
+// configure writes greetd.yaml.
+func (m *machine) configure(lines ...string) {
+	m.Helper()
+	m.write("/etc/greetd/greetd.yaml", strings.Join(lines, "\n")+"\n")
+}
+
+func TestGreetsOverIPv4AndIPv6ThenStops(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.run("systemctl", "start", "greetd")
+		m.greeted("tcp", overIPv4, hello)
+		m.greeted("tcp", overIPv6, "Hello there, ::1!\n")
+		m.run("systemctl", "stop", "greetd")
+		if c, err := m.dial("tcp", overIPv4); err == nil {
+			_ = c.Close()
+			m.Error("stopped, and still there")
+		}
+		if got := m.property("greetd", "Result"); got != "success" {
+			m.Errorf("the stop's result is %q", got)
+		}
+	})
+}
+
+func TestIsThereAfterABoot(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.name, func(t *testing.T) {
+			onEachSystemd(t, func(m *machine) {
+				mode.prepare(m)
+				m.run("systemctl", "enable", mode.unit)
+				m.reboot()
+				m.greeted("tcp", overIPv4, hello)
+				m.greeted("tcp", overIPv6, "Hello there, ::1!\n")
+			})
+		})
+	}
+}
+
+func TestUnitsPassVerifyWithoutAWord(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		for _, unit := range []string{"greetd.service", "greetd.socket", "greetd@10025.service", "greetd@10025.socket"} {
+			if out, code := m.try("systemd-analyze", "verify", unit); code != 0 || out != "" {
+				m.Errorf("verify %s: exit %d\n%s", unit, code, out)
+			}
+		}
+	})
+}
+
+// The scores are of the files as they are installed; each mode gets a folder of its own.
+func TestExposureIsLowInBothModes(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		for _, mode := range []struct{ name, threshold, dropIn string }{
+			{"own-bind", "10", ""},
+			{"socket-only", "2", "socket-only.conf"},
+		} {
+			folder := "/tmp/" + mode.name
+			m.run("mkdir", "-p", folder+"/greetd.service.d")
+			m.run("cp", "/usr/lib/systemd/system/greetd.service", folder)
+			if mode.dropIn != "" {
+				m.run("cp", "/usr/share/greetd-tcp/examples/"+mode.dropIn, folder+"/greetd.service.d")
+			}
+			out, code := m.try("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+mode.threshold, folder+"/greetd.service")
+			if code != 0 {
+				m.Errorf("%s: exposure above %s tenths\n%s", mode.name, mode.threshold, out)
+			}
+		}
+	})
+}
+
+// The daemon without a network serves both families, through the socket that it is handed.
+func TestServesWithoutANetworkOfItsOwn(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.example("greetd.service", "socket-only.conf")
+		m.run("systemctl", "start", "greetd.socket")
+		m.greeted("tcp", overIPv4, hello)
+		m.greeted("tcp", overIPv6, "Hello there, ::1!\n")
+		pid := m.property("greetd", "MainPID")
+		if m.run("readlink", "/proc/"+pid+"/ns/net") == m.run("readlink", "/proc/1/ns/net") {
+			m.Error("the daemon has the machine's network")
+		}
+	})
+}
+
+// READY too early would let systemctl start return before anybody can connect.
+func TestIsReadyWhenStartReturns(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		for range 20 {
+			m.run("systemctl", "start", "greetd")
+			m.greeted("tcp", overIPv4, hello)
+			m.run("systemctl", "stop", "greetd")
+		}
+	})
+}
+
+func TestStatusTellsWhereTheListenersCameFrom(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.name, func(t *testing.T) {
+			onEachSystemd(t, func(m *machine) {
+				mode.prepare(m)
+				m.run("systemctl", "start", mode.unit)
+				m.greeted("tcp", overIPv4, hello)
+				m.eventually("systemctl status says "+mode.origin, func() bool {
+					out, _ := m.try("systemctl", "status", "--no-pager", "greetd")
+					return strings.Contains(out, "Status: ") && strings.Contains(m.property("greetd", "StatusText"), mode.origin)
+				})
+			})
+		})
+	}
+	t.Run("fd_store", func(t *testing.T) {
+		onEachSystemd(t, func(m *machine) {
+			m.run("systemctl", "start", "greetd")
+			m.run("systemctl", "restart", "greetd")
+			m.eventually("the status says fd store", func() bool {
+				return strings.Contains(m.property("greetd", "StatusText"), "fd store")
+			})
+		})
+	})
+}
+
+func TestStatusCountsVisits(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.run("systemctl", "start", "greetd")
+		for range 17 {
+			m.greeted("tcp", overIPv4, hello)
+		}
+		m.eventually("the status counts 17", func() bool {
+			return strings.Contains(m.property("greetd", "StatusText"), "17")
+		})
+	})
+}
+
+// Somebody who reads slowly when systemctl stop comes gets the rest of the greeting.
+func TestStopLetsTheSlowFinish(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		// Little room in the kernel: what the client has not read, the daemon has not written.
+		m.run("sh", "-c", "echo 4096 4096 4096 | tee /proc/sys/net/ipv4/tcp_wmem /proc/sys/net/ipv4/tcp_rmem")
+		long := strings.Repeat("all work and no play makes jack a dull boy\n", 1024)
+		m.configure(`greeting: "`+strings.ReplaceAll(long, "\n", `\n`)+`"`, "timeouts: {write: 30s, drain: 30s}")
+		m.run("systemctl", "start", "greetd")
+
+		c, err := m.dial("tcp", overIPv4)
+		if err != nil {
+			m.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		start := make([]byte, 100)
+		if _, err := io.ReadFull(c, start); err != nil {
+			m.Fatal(err)
+		}
+		m.run("systemctl", "stop", "--no-block", "greetd")
+		m.eventually("nobody new is let in", func() bool {
+			other, err := m.dial("tcp", overIPv4)
+			if err == nil {
+				_ = other.Close()
+			}
+			return err != nil
+		})
+		rest, err := io.ReadAll(c)
+		if err != nil || string(start)+string(rest) != long {
+			m.Errorf("got %d of %d bytes, %v", len(start)+len(rest), len(long), err)
+		}
+		m.eventually("it has stopped", func() bool { return m.property("greetd", "ActiveState") == "inactive" })
+		if got := m.property("greetd", "Result"); got != "success" {
+			m.Errorf("the stop's result is %q", got)
+		}
+	})
+}
+
+func TestHasTheDescriptorsAndTheBacklogItNeeds(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.run("systemctl", "start", "greetd")
+		var most unix.Rlimit // more than this machine allows, systemd can't give
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &most); err != nil {
+			m.Fatal(err)
+		}
+		want := fmt.Sprintf("Max open files %[1]d %[1]d", min(65536, most.Max))
+		limits := m.run("cat", "/proc/"+m.property("greetd", "MainPID")+"/limits")
+		if !strings.Contains(strings.Join(strings.Fields(limits), " "), want) {
+			m.Errorf("want %s:\n%s", want, limits)
+		}
+		// A backlog of 128 is what a program gets that can't read net.core.somaxconn in its sandbox.
+		if fields := strings.Fields(m.run("ss", "-Hltn", "sport = :10000")); len(fields) < 3 || fields[2] != "4096" {
+			m.Errorf("the backlog is not 4096: %q", fields)
+		}
+	})
+}
+
+func TestServesSeveralSocketsOfOneUnit(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.example("greetd.service", "socket-only.conf")
+		m.write("/etc/systemd/system/greetd.socket.d/more.conf",
+			"[Socket]\nListenStream=\nListenStream=0.0.0.0:10001\nListenStream=[::1]:10002\nListenStream=/run/greet.sock\nBindIPv6Only=ipv6-only\n")
+		m.run("systemctl", "daemon-reload")
+		m.run("systemctl", "start", "greetd.socket")
+		m.greeted("tcp", "127.0.0.1:10001", hello)
+		m.greeted("tcp", "[::1]:10002", "Hello there, ::1!\n")
+		if got, err := m.visit("unix", m.path("/run/greet.sock")); err != nil || !strings.HasPrefix(got, "Hello there") {
+			m.Errorf("over the unix socket: %q, %v", got, err)
+		}
+	})
+}
+
+// A port that another program has is told in one sentence, and is the system's fault (71).
+func TestSaysWhoCanNotHaveThePort(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.run("systemctl", "start", "greetd.socket") // without socket-only.conf, the port is simply taken
+		m.configure(`listeners: [{name: other, address: ":10000"}]`)
+		m.write("/etc/systemd/system/plain.service", "[Service]\nType=notify\nExecStart=/usr/sbin/greetd\nRuntimeDirectory=plain\n")
+		m.run("systemctl", "daemon-reload")
+		if out, code := m.try("systemctl", "start", "plain.service"); code == 0 {
+			m.Errorf("it started: %s", out)
+		}
+		if got := m.property("plain.service", "ExecMainStatus"); got != "71" {
+			m.Errorf("exit %s, want 71", got)
+		}
+		if got := m.run("journalctl", "--no-pager", "-u", "plain.service", "-o", "cat"); !strings.Contains(got, "10000") || !strings.Contains(got, "in use") {
+			m.Errorf("the journal does not say what is wrong:\n%s", got)
+		}
+	})
+}
+
+// The store would keep the old port open for ever, with clients that nobody greets.
+func TestForgetsAnAddressThatIsNoLongerConfigured(t *testing.T) {
+	for _, verb := range []string{"restart", "reload"} {
+		t.Run(verb, func(t *testing.T) {
+			onEachSystemd(t, func(m *machine) {
+				m.run("systemctl", "start", "greetd")
+				m.greeted("tcp", overIPv4, hello)
+				m.configure(`listeners: [{name: greet, address: ":10001"}]`)
+				m.run("systemctl", verb, "greetd")
+				m.greeted("tcp", "127.0.0.1:10001", hello)
+				m.eventually("the old port is closed", func() bool {
+					c, err := m.dial("tcp", overIPv4)
+					if err == nil {
+						_ = c.Close()
+					}
+					return err != nil
+				})
+				m.run("systemctl", "restart", "greetd")
+				m.greeted("tcp", "127.0.0.1:10001", hello)
+				if got := m.property("greetd", "NFileDescriptorStore"); got != "1" {
+					m.Errorf("%s descriptors are in the store, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+func TestInstancesServeSideBySide(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10001\"}]\ngreeting: \"lobby\\n\"\n")
+		m.write("/etc/greetd/10025.yaml", "greeting: \"by socket\\n\"\n")
+		m.run("systemctl", "start", "greetd", "greetd@lobby.service", "greetd@10025.socket")
+		m.greeted("tcp", overIPv4, hello)
+		m.greeted("tcp", "127.0.0.1:10001", "lobby\n")
+		m.greeted("tcp", "127.0.0.1:10025", "by socket\n")
+
+		m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10001\"}]\ngreeting: \"reloaded\\n\"\n")
+		m.run("systemctl", "reload", "greetd@lobby.service")
+		m.greeted("tcp", "127.0.0.1:10001", "reloaded\n")
+		m.greeted("tcp", overIPv4, hello)
+	})
+}
+
+// Two files would drift apart: they may differ in what makes an instance, and no further.
+func TestInstanceUnitsFollowTheOthers(t *testing.T) {
+	for _, kind := range []string{"service", "socket"} {
+		single := settings(t, "greetd."+kind)
+		instance := settings(t, "greetd@."+kind)
+		instance = strings.NewReplacer(
+			", %I", "",
+			" --config /etc/greetd/%i.yaml", "",
+			"RuntimeDirectory=greetd@%i", "RuntimeDirectory=greetd",
+			"ListenStream=%i", "ListenStream=10000",
+		).Replace(instance)
+		if single != instance {
+			t.Errorf("greetd.%s:\n%s\ngreetd@.%s:\n%s", kind, single, kind, instance)
+		}
+	}
+}
+
+// settings returns a unit file without comments and blank lines.
+func settings(t *testing.T, unit string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../deploy/systemd", unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept bytes.Buffer
+	for line := range strings.Lines(string(text)) {
+		if line != "\n" && !strings.HasPrefix(line, "#") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
+func TestExamplesWork(t *testing.T) {
+	since := map[string]string{
+		"restart-steps.conf":     "257",
+		"fd-store-preserve.conf": "257",
+	}
+	examples, err := filepath.Glob("../../deploy/systemd/examples/*.conf")
+	if err != nil || len(examples) == 0 {
+		t.Fatal("there are no examples", err)
+	}
+	for _, example := range examples {
+		name := filepath.Base(example)
+		t.Run(strings.TrimSuffix(name, ".conf"), func(t *testing.T) {
+			onEachSystemd(t, func(m *machine) {
+				if m.release.systemd < since[name] {
+					m.Skip("for newer versions")
+				}
+				m.run("systemd-sysusers")
+				m.run("mkdir", "-p", "/var/empty/greetd")
+				m.example("greetd.service", name)
+				if out, code := m.try("systemd-analyze", "verify", "greetd.service"); code != 0 || out != "" {
+					m.Errorf("verify: exit %d\n%s", code, out)
+				}
+				m.run("systemctl", "enable", "greetd")
+				m.run("systemctl", "start", "greetd")
+				m.greeted("tcp", overIPv4, hello)
+				m.run("systemctl", "reload", "greetd")
+				m.run("systemctl", "restart", "greetd")
+				m.greeted("tcp", overIPv4, hello)
+				m.eventually("its entries are in the journal", func() bool {
+					return len(m.journal("_SYSTEMD_UNIT=greetd.service", "GREETD_OUTCOME=greeted")) == 2
+				})
+			})
+		})
+	}
+}
+
+func TestPreservedStoreKeepsThePortThroughAStop(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		if m.release.systemd < "254" {
+			m.Skip("for newer versions")
+		}
+		m.example("greetd.service", "fd-store-preserve.conf")
+		m.run("systemctl", "enable", "--now", "greetd")
+		m.run("systemctl", "stop", "greetd")
+		c, err := m.dial("tcp", overIPv4)
+		if err != nil {
+			m.Fatal("stopped, and the port is not kept: ", err)
+		}
+		defer c.Close()
+		m.run("systemctl", "start", "greetd")
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if text, err := io.ReadAll(c); err != nil || string(text) != hello {
+			m.Errorf("who waited got %q, %v", text, err)
+		}
+	})
+}
