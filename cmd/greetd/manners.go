@@ -21,50 +21,48 @@ type manners struct {
 
 // load reads the configuration and builds what it says. The error tells every
 // problem, also those that only show when it is built.
-func load(source config.Source) (config.Loaded, manners, error) {
-	loaded, err := config.Load(source)
-	if err != nil {
-		return loaded, manners{}, err
-	}
-	m, err := newManners(loaded)
+func load(source config.Source) (loaded config.Loaded, m manners, err error) {
+	source.Check = func(c config.Config, wrong func(string, error)) { m = newManners(c, wrong) }
+	loaded, err = config.Load(source)
 	return loaded, m, err
 }
 
-func newManners(loaded config.Loaded) (manners, error) {
-	var problems []error
-	greeter, err := greeting.Parse(loaded.Greeting)
-	problems = append(problems, loaded.Problem("greeting", err))
+func newManners(c config.Config, wrong func(key string, err error)) manners {
 	m := manners{rules: &service.Server{
-		Greeter:          greeter,
-		WriteTimeout:     loaded.Timeouts.Write,
-		HandshakeTimeout: loaded.Timeouts.Handshake,
-		LingerTimeout:    loaded.Timeouts.Linger,
-		MaxConns:         loaded.Limits.Connections,
+		WriteTimeout:     c.Timeouts.Write,
+		HandshakeTimeout: c.Timeouts.Handshake,
+		LingerTimeout:    c.Timeouts.Linger,
+		MaxConns:         c.Limits.Connections,
 	}}
 	if m.rules.LingerTimeout == 0 {
 		m.rules.LingerTimeout = -1 // close at once
 	}
-	for i, l := range loaded.Listeners {
+	greeter, err := greeting.Parse(c.Greeting)
+	if err != nil {
+		wrong("greeting", err)
+	}
+	m.rules.Greeter = greeter
+	for i, l := range c.Listeners {
 		settings, err := newTLS(l.TLS)
-		problems = append(problems, loaded.Problem(fmt.Sprintf("listeners[%d].tls.certificate", i), err))
+		if err != nil {
+			wrong(fmt.Sprintf("listeners[%d].tls.certificate", i), err)
+		}
 		m.listeners = append(m.listeners, service.Listener{Name: l.Name, TLS: settings})
 		if len(l.ProxyTrusted) > 0 {
-			problems = append(problems, loaded.Problem(fmt.Sprintf("listeners[%d].proxy_trusted", i), errNotYet))
+			wrong(fmt.Sprintf("listeners[%d].proxy_trusted", i), errNotYet)
 		}
 	}
-	if len(loaded.Access.Allow) > 0 {
-		problems = append(problems, loaded.Problem("access.allow", errNotYet))
+	for key, set := range map[string]bool{
+		"access.allow":                  len(c.Access.Allow) > 0,
+		"access.deny":                   len(c.Access.Deny) > 0,
+		"limits.per_source.connections": c.Limits.PerSource.Connections > 0,
+		"limits.per_source.rate":        c.Limits.PerSource.Rate > 0,
+	} {
+		if set {
+			wrong(key, errNotYet)
+		}
 	}
-	if len(loaded.Access.Deny) > 0 {
-		problems = append(problems, loaded.Problem("access.deny", errNotYet))
-	}
-	if loaded.Limits.PerSource.Connections > 0 {
-		problems = append(problems, loaded.Problem("limits.per_source.connections", errNotYet))
-	}
-	if loaded.Limits.PerSource.Rate > 0 {
-		problems = append(problems, loaded.Problem("limits.per_source.rate", errNotYet))
-	}
-	return m, errors.Join(problems...)
+	return m
 }
 
 var errNotYet = errors.New("not yet supported: leave it out")

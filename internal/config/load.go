@@ -20,6 +20,11 @@ type Source struct {
 	Path    string   // of the file (--config); "": $GREETD_CONFIG, else DefaultPath if it exists, else no file
 	Environ []string // as from os.Environ
 	Listen  []string // addresses (--listen) that replace the list of listeners; none: they don't
+
+	// Check, if not nil, tells what else is wrong with a value, such as a template that
+	// does not parse. It sees every configuration, with defaults for what is wrong
+	// already, so that all problems are told at once.
+	Check func(c Config, wrong func(key string, err error))
 }
 
 // Loaded is a valid configuration, and where it came from.
@@ -69,6 +74,9 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	}
 	dropEmptyLists(&l.Config)
 	l.conflicts(func(key, reason string) { found.add(l.nearestOrigin(key), key, "%s", reason) })
+	if s.Check != nil {
+		s.Check(l.Config, func(key string, err error) { found.add(l.nearestOrigin(key), key, "%v", err) })
+	}
 	if err := found.err(l.Path); err != nil {
 		return Loaded{}, err
 	}
