@@ -478,6 +478,30 @@ func TestRemoveEndsEveryCopy(t *testing.T) {
 	}
 }
 
+func TestRemoveLeaksNoDescriptors(t *testing.T) {
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	const rounds = 100
+	path := socketPath(t)
+	before := open()
+	for range rounds {
+		for _, address := range []string{"127.0.0.1:0", "unix:" + path} {
+			if err := bind(t, address, false).Remove(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused(t, "unix:"+path+"/x", unix.ENOENT)
+	}
+	if after := open(); after > before+rounds/2 { // fewer are others' doing
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
 func TestCloseLeavesCopies(t *testing.T) {
 	for _, origin := range []Origin{FDStore, SocketUnit} {
 		for _, address := range []string{"127.0.0.1:0", "unix:" + socketPath(t)} {

@@ -188,7 +188,7 @@ func TestInheritSockets(t *testing.T) {
 		listening4(t),
 		socketFD(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, bindTo(&unix.SockaddrUnix{Name: "@greetd-test-" + strconv.Itoa(os.Getpid())}), startListening),
 	}
-	cmd := heir(t, files, "GREETD_TEST_GREET=1", "LISTEN_FDS=7", "LISTEN_FDNAMES=greet:greet:local:unknown:greetd.socket::stored")
+	cmd := heir(t, files, "GREETD_TEST_GREET=1", "LISTEN_PIDFDID=7", "LISTEN_FDS=7", "LISTEN_FDNAMES=greet:greet:local:unknown:greetd.socket::stored")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -409,6 +409,7 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 	}{
 		"fewer":            {1, []string{"LISTEN_FDS=2"}, "LISTEN_FDS=2, but descriptor 4 was not passed"},
 		"none":             {0, []string{"LISTEN_FDS=1"}, "LISTEN_FDS=1, but descriptor 3 was not passed"},
+		"by several fewer": {1, []string{"LISTEN_FDS=9"}, "LISTEN_FDS=9, but descriptor 4 was not passed"},
 		"far fewer":        {1, []string{"LISTEN_FDS=2000000000"}, `LISTEN_FDS="2000000000" is not a number of descriptors`},
 		"more":             {3, []string{"LISTEN_FDS=2"}, "LISTEN_FDS=2, but descriptor 5 is a listening socket too"},
 		"no number":        {1, []string{"LISTEN_FDS=two"}, `LISTEN_FDS="two" is not a number of descriptors`},
@@ -419,7 +420,7 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 		"too few names":    {2, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=greet"}, `LISTEN_FDS=2, but LISTEN_FDNAMES has 1 names: "greet"`},
 		"too many names":   {1, []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=a:b"}, `LISTEN_FDS=1, but LISTEN_FDNAMES has 2 names: "a:b"`},
 		"an empty name":    {2, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES="}, `LISTEN_FDS=2, but LISTEN_FDNAMES has 1 names: ""`},
-		"fewer, but named": {1, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=greetd-own/a:greetd-own/b"}, "descriptor 4 was not passed"},
+		"fewer, but named": {1, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=greetd-own/a:greetd-own/b"}, "LISTEN_FDS=2, but descriptor 4 was not passed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var files []*os.File
@@ -427,7 +428,7 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 				files = append(files, listening4(t))
 			}
 			found := inherited(t, files, tc.environ...)
-			if !strings.Contains(found.Error, tc.reason) || found.Sockets != nil {
+			if !strings.HasPrefix(found.Error, tc.reason) || strings.Contains(found.Error, "\n") || found.Sockets != nil {
 				t.Errorf("error %q, sockets %+v, want %q", found.Error, found.Sockets, tc.reason)
 			}
 		})

@@ -150,7 +150,7 @@ func (n *Notifier) sendRights(rights []byte, lines ...string) error {
 	var failed error
 	err = conn.Control(func(fd uintptr) {
 		for deadline := time.Now().Add(notifyPatience); ; {
-			failed = unix.Sendmsg(int(fd), message, rights, &to, unix.MSG_NOSIGNAL)
+			failed = unix.Sendmsg(int(fd), message, rights, &to, 0)
 			if !errors.Is(failed, unix.EINTR) || time.Now().After(deadline) {
 				return
 			}
@@ -165,9 +165,9 @@ func (n *Notifier) sendRights(rights []byte, lines ...string) error {
 	return nil
 }
 
-// statusLine keeps text from being read as further assignments.
+// statusLine keeps text from being read as further assignments, and valid UTF-8:
+// systemd ignores a status that is not.
 func statusLine(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

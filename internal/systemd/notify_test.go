@@ -197,30 +197,32 @@ func TestStoredUnixSocketKeepsItsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	file := os.NewFile(uintptr(copyOfFD(t, fds[0])), "")
-	back, err := inherit(file, name)
-	_ = file.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	back := comeBack(t, fds[0], name)
 	if back.Origin != FDStore || back.Address != "unix:"+path || back.lost {
 		t.Errorf("came back as %+v", back)
 	}
-	if !reaches(t, "unix", path) {
-		t.Error("not reachable when it came back")
+	if err := back.Close(); err != nil || !reaches(t, "unix", path) {
+		t.Errorf("not reachable after the second Close (%v)", err)
 	}
-	if err := back.Remove(); err != nil || exists(path) {
+	if err := comeBack(t, fds[0], name).Remove(); err != nil || exists(path) {
 		t.Errorf("after Remove (%v) the file is still there", err)
 	}
 }
 
-func copyOfFD(t *testing.T, fd int) int {
+// comeBack is the socket that systemd passes, with a copy of its own fd, under name.
+func comeBack(t *testing.T, fd int, name string) Socket {
 	t.Helper()
 	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return copied
+	file := os.NewFile(uintptr(copied), "")
+	defer file.Close()
+	s, err := inherit(file, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func TestNotifyOutsideSystemd(t *testing.T) {
