@@ -1,0 +1,66 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// FuzzLoad holds Load to its promise for any file, variable and flag: either every
+// Problem has a reason, or YAML loads back to the same Config.
+func FuzzLoad(f *testing.F) {
+	f.Add("log: {output: auto, level: info, visits: all}", "GREETD_ACCESS_ALLOW=10.0.0.0/8,::1", ":10000")
+	f.Add("greeting: 'a'\naccess: {allow: &a [10.0.0.0/8], deny: *a}", "GREETD_LOG_LEVEL=debug", "unix:/run/x")
+	f.Add("limits: {per_source: {rate: 1e-3}}\ngreeting: |\n a\n \u2028b\n", "GREETD_GREETING=\x7f\"\\\n", "[::1%a]:http")
+	f.Add("listeners:\n- {name: a, address: ':80', tls: {certificate: a, key: \"\\u00a0\\0\"}}", "GREETD_LISTEN=:1,:2", "")
+	f.Add("a: &a {<<: *a}\n? [x]\n: !!int y\n", "GREETD_X", "localhost")
+	f.Add("timeouts: {write: 5, linger: 1h1m1s1ns}\nlog: {rate: 0x10, rate: 1}\n---\n", "GREETD_TIMEOUTS_DRAIN=1µs", "a:1")
+
+	f.Fuzz(func(t *testing.T, content, variable, address string) {
+		path := filepath.Join(t.TempDir(), "greetd.yaml")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		source := Source{Path: path, Environ: []string{variable}}
+		if address != "" {
+			source.Listen = []string{address}
+		}
+		l, err := Load(source)
+		if err != nil {
+			checkProblems(t, err)
+			return
+		}
+		again, err := Load(Source{Path: rewrite(t, path, l.YAML())})
+		if err != nil {
+			t.Fatalf("YAML does not load: %v\n%s", err, l.YAML())
+		}
+		if !reflect.DeepEqual(again.Config, l.Config) {
+			t.Errorf("YAML loads as\n%+v, want\n%+v", again.Config, l.Config)
+		}
+	})
+}
+
+func rewrite(t *testing.T, path string, content []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func checkProblems(t *testing.T, err error) {
+	t.Helper()
+	all := Problems(err)
+	lines := strings.Split(err.Error(), "\n")
+	if len(all) == 0 || len(all) != len(lines) {
+		t.Fatalf("%d problems in %d lines: %v", len(all), len(lines), err)
+	}
+	for _, p := range all {
+		if p.File == "" || strings.TrimSpace(p.Reason) == "" || errors.Unwrap(p) != nil {
+			t.Errorf("%#v, want a file, a reason and no cause", p)
+		}
+	}
+}
