@@ -1,0 +1,82 @@
+// Package access decides who is served: by lists of networks, and by limits for each
+// source. What it knows lives in memory, of which there is a bound.
+package access
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"greetd.example/pkg/service"
+)
+
+// Why somebody is refused. They come inside of a [*Refusal].
+var (
+	ErrDenied  = errors.New("denied by access.allow and access.deny")
+	ErrTooMany = errors.New("has too many connections (limits.per_source.connections)")
+	ErrTooFast = errors.New("comes too often (limits.per_source.rate)")
+)
+
+// A Refusal is why a visitor is not served. It wraps ErrDenied, ErrTooMany or
+// ErrTooFast.
+type Refusal struct {
+	Source netip.Prefix // who: the visitor's address alone, or the source that is over its limit
+	Err    error
+}
+
+// Error implements error.
+func (r *Refusal) Error() string {
+	if r.Source.IsSingleIP() {
+		return r.Source.Addr().String() + " " + r.Err.Error()
+	}
+	return r.Source.String() + " " + r.Err.Error()
+}
+
+// Unwrap returns Err.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// A List says who is allowed. It does not change, and may be asked from many
+// goroutines at once. nil allows everybody.
+type List struct {
+	allow *bart.Lite // nil: everybody
+	deny  bart.Lite
+}
+
+// New makes a List. Whom deny names is denied; of the others everybody is allowed,
+// or only those whom allow names, if it names any. IPv4 in IPv6 form
+// (::ffff:192.0.2.0/120) means IPv4, in both lists and in visitors. A prefix of which
+// IsValid is false names nobody.
+func New(allow, deny []netip.Prefix) *List {
+	l := &List{}
+	insert(&l.deny, deny)
+	if len(allow) > 0 {
+		l.allow = new(bart.Lite)
+		insert(l.allow, allow)
+	}
+	return l
+}
+
+func insert(table *bart.Lite, prefixes []netip.Prefix) {
+	for _, p := range prefixes {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if p.IsValid() {
+			table.Insert(p.Masked())
+		}
+	}
+}
+
+// Check returns a [*Refusal] with ErrDenied if the visitor is not allowed. Who has no
+// address, because they come through a unix socket, always is.
+func (l *List) Check(p service.Peer) error {
+	if l == nil || !p.Remote.IsValid() {
+		return nil
+	}
+	ip := p.Remote.Addr().Unmap().WithZone("")
+	if l.deny.Contains(ip) || l.allow != nil && !l.allow.Contains(ip) {
+		return &Refusal{netip.PrefixFrom(ip, ip.BitLen()), ErrDenied}
+	}
+	return nil
+}
