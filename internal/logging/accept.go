@@ -16,7 +16,7 @@ type troubles struct {
 
 type trouble struct {
 	since    time.Time
-	attempts int
+	attempts uint64
 	err      error
 }
 
@@ -51,7 +51,8 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 func (l *Log) acceptRecovered(listener string, t trouble) {
 	took := time.Since(t.since)
 	l.log(AcceptRecovered,
-		fmt.Sprintf("accepting on %s again after %s and %d failed attempts", listener, duration(took), t.attempts),
+		fmt.Sprintf("accepting on %s again after %s and %s",
+			listener, duration(took), count(t.attempts, "failed attempt", "failed attempts")),
 		logrus.Fields{
 			"listener": listener, "attempts": t.attempts, "duration_usec": took.Microseconds(), "error": printable(t.err),
 		})

@@ -2,6 +2,7 @@ package logging
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
+
+	"greetd.example/pkg/service"
 )
 
 // An entry is one thing to log, in no output's form yet, so that it can wait for
@@ -60,31 +63,37 @@ func (e *entry) free() {
 // urgent reports whether e is a warning or worse.
 func (e *entry) urgent() bool { return e.level <= logrus.WarnLevel }
 
-// add appends a field. A nil value is left out.
+func (e *entry) addNumber(key string, value uint64) {
+	e.text = strconv.AppendUint(e.text, value, 10)
+	e.end(key, true)
+}
+
+func (e *entry) addText(key, value string) {
+	e.text = append(e.text, value...)
+	e.end(key, false)
+}
+
+func (e *entry) addAddr(key string, value netip.Addr) {
+	e.text = value.AppendTo(e.text)
+	e.end(key, false)
+}
+
+// add appends a field as fmt prints it. A nil value is left out.
 func (e *entry) add(key string, value any) {
-	bare := true
-	switch v := value.(type) {
-	case nil:
+	if value == nil {
 		return
-	case string:
-		e.text, bare = append(e.text, v...), false
-	case int:
-		e.text = strconv.AppendInt(e.text, int64(v), 10)
-	case int64:
-		e.text = strconv.AppendInt(e.text, v, 10)
-	case uint64:
-		e.text = strconv.AppendUint(e.text, v, 10)
-	case uint16:
-		e.text = strconv.AppendUint(e.text, uint64(v), 10)
-	case bool:
-		e.text = strconv.AppendBool(e.text, v)
-	case netip.Addr:
-		e.text, bare = v.AppendTo(e.text), false
-	case []byte:
-		e.text, bare = append(e.text, v...), false
-	default:
-		e.text, bare = fmt.Append(e.text, v), false
 	}
+	e.text = fmt.Append(e.text, value)
+	switch value.(type) {
+	case int, int64, uint64, bool:
+		e.end(key, true)
+	default:
+		e.end(key, false)
+	}
+}
+
+// end ends the value at the end of text.
+func (e *entry) end(key string, bare bool) {
 	e.fields = append(e.fields, fieldSpan{key, len(e.text), bare})
 }
 
@@ -99,13 +108,12 @@ func (e *entry) all(yield func(f fieldSpan, value []byte) bool) {
 	}
 }
 
-// eventKey is where the Event stands among the fields of a logrus entry.
-const eventKey = "event"
-
-// fieldOrder is how the fields of a visit are told; others follow by name.
-var fieldOrder = []string{
-	"visit", "listener", "remote_addr", "remote_port", "proxy_addr", "outcome", "bytes", "duration_usec", "error",
-}
+// Among the fields of a logrus entry these are for the hook. They can't be mistaken
+// for others, which are in lower case.
+const (
+	eventKey = "MESSAGE_ID" // an Event
+	visitKey = "VISIT"      // a service.Visit
+)
 
 // A hook puts what logrus logs into a queue. It implements [logrus.Hook].
 type hook struct {
@@ -119,24 +127,13 @@ func (hook) Levels() []logrus.Level { return logrus.AllLevels }
 func (h hook) Fire(from *logrus.Entry) error {
 	event, _ := from.Data[eventKey].(Event)
 	e := newEntry(event, from.Time, from.Message)
-	told := 0
-	for _, key := range fieldOrder {
-		if value, ok := from.Data[key]; ok {
-			e.add(key, value)
-			told++
-		}
-	}
-	if told < len(from.Data)-1 {
-		var others [16]string
-		keys := others[:0]
-		for key := range from.Data {
-			if key != eventKey && !slices.Contains(fieldOrder, key) {
-				keys = append(keys, key)
+	if v, ok := from.Data[visitKey].(service.Visit); ok {
+		e.addVisit(v)
+	} else {
+		for _, key := range slices.Sorted(maps.Keys(from.Data)) {
+			if key != eventKey {
+				e.add(key, from.Data[key])
 			}
-		}
-		slices.Sort(keys)
-		for _, key := range keys {
-			e.add(key, from.Data[key])
 		}
 	}
 	h.put(e)

@@ -139,7 +139,8 @@ func (p page) line(dst []byte, e *entry, limit int) []byte {
 		for line := range bytes.Lines(cut(value, limit)) {
 			dst = p.begin(dst, e.priority, e.time)
 			dst = append(dst, "    "...)
-			dst = append(appendPrintable(dst, bytes.TrimRight(line, "\n")), '\n')
+			line = bytes.ReplaceAll(bytes.TrimRight(line, "\n"), []byte("\t"), []byte("    "))
+			dst = append(appendPrintable(dst, line), '\n')
 		}
 	}
 	return dst

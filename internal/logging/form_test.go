@@ -84,7 +84,7 @@ func TestPages(t *testing.T) {
 func TestStackOnStderr(t *testing.T) {
 	e := newEntry(GreeterPanicked, time.Now(), "failed")
 	e.add("stack", "goroutine 1:\n\tmain()")
-	want := "<3>failed\n<3>    goroutine 1:\n<3>    \\tmain()\n"
+	want := "<3>failed\n<3>    goroutine 1:\n<3>        main()\n"
 	if got := string(page{journal: true}.line(nil, e, 100)); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -75,6 +75,12 @@ func (j *fakeJournal) read(conn *net.UnixConn, done chan struct{}) {
 // stop closes the socket; entries that wait in it are lost.
 func (j *fakeJournal) stop() { j.conn.Close() }
 
+// drain returns when everything that is in the socket was read.
+func (j *fakeJournal) drain() {
+	j.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	<-j.done
+}
+
 // wait returns the next n entries.
 func (j *fakeJournal) wait(n int) []fields {
 	j.t.Helper()

@@ -56,33 +56,33 @@ type Log struct {
 	troubles troubles
 	worker   *worker
 
-	mu          sync.Mutex // of Apply, SetLevel and Close
-	environment *environment
-	out         *output // the latest, which the worker has or will have
-	closed      bool
+	mu     sync.Mutex // of Apply, SetLevel and Close
+	env    *environment
+	out    *output // the latest, which the worker has or will have
+	closed bool
 }
 
 // Open starts a Log to what o asks for; stderr is the process's own. It fails on
 // values that are none, not on an output which can't be reached: entries wait for
 // that, and stderr is told. The caller must Close the Log.
 func Open(o Options, stderr *os.File) (*Log, error) {
-	environment, err := environ(stderr)
+	env, err := environ(stderr)
 	if err != nil {
 		return nil, err
 	}
-	return open(o, environment)
+	return open(o, env)
 }
 
-func open(o Options, environment *environment) (*Log, error) {
+func open(o Options, env *environment) (*Log, error) {
 	level, err := o.check()
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{logger: logrus.New(), environment: environment}
+	l := &Log{logger: logrus.New(), env: env}
 	l.logger.SetOutput(io.Discard)
 	l.logger.SetFormatter(silent{})
 	l.logger.AddHook(hook{l.put})
-	l.out, _ = environment.open(o, nil) // the worker tries again, and tells
+	l.out, _ = env.open(o, nil) // the worker tries again, and tells
 	l.worker, err = newWorker(&l.queue, &l.limit, l.out, l.complain)
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (l *Log) Apply(o Options) error {
 	if l.closed {
 		return errClosed
 	}
-	out, err := l.environment.open(o, l.out)
+	out, err := l.env.open(o, l.out)
 	if err != nil {
 		out.close()
 		return err
@@ -171,7 +171,7 @@ func (l *Log) SetLevel(name string) error {
 	before := l.logger.GetLevel()
 	l.logger.SetLevel(level)
 	e := newEntry(LevelChanged, time.Now(), fmt.Sprintf("log level is now %s, it was %s", level, before))
-	e.add("log_level", level)
+	e.addText("log_level", level.String())
 	l.put(e)
 	return nil
 }
@@ -210,7 +210,7 @@ func (l *Log) put(e *entry) {
 // stderr itself.
 func (l *Log) complain(message string) {
 	if l.worker.out.name != stderr {
-		_ = l.environment.say(message, 0)
+		_ = l.env.say(message, 0)
 	}
 }
 
@@ -277,8 +277,8 @@ func (l *Log) Close() error {
 	}
 	_ = l.worker.bell.Close()
 	if left := l.worker.left; left != (remains{}) {
-		return fmt.Errorf("close log: %s did not take %d entries within %s; %d visits are not in the log",
-			l.out.name, left.entries, duration(flushTime), left.visits)
+		return fmt.Errorf("close log: %s did not take %s within %s; %s not in the log", l.out.name,
+			count(left.entries, "entry", "entries"), duration(flushTime), count(left.visits, "visit is", "visits are"))
 	}
 	return nil
 }

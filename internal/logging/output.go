@@ -53,7 +53,7 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 	name := o.Output
 	if name == auto {
 		name = stderr
-		if e.journal && e.reachable() {
+		if e.journal && (now != nil && now.name == journald || e.reachable()) {
 			name = journald
 		}
 	}

@@ -33,7 +33,7 @@ func (q *queue) put(e *entry) {
 		room += reserve
 	}
 	if q.closed || q.n >= room {
-		q.count(e)
+		q.miss(e)
 		e.free()
 		return
 	}
@@ -45,10 +45,10 @@ func (q *queue) put(e *entry) {
 func (q *queue) drop(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count(e)
+	q.miss(e)
 }
 
-func (q *queue) count(e *entry) {
+func (q *queue) miss(e *entry) {
 	q.lost++
 	q.drops.entries++
 	if i, ok := e.event.outcomeIndex(); ok {

@@ -37,11 +37,10 @@ func (l *Log) Closed(v service.Visit) {
 		}
 		return
 	}
-	fields := visitFields(v)
-	if stack := stackOf(v.Err); stack != nil {
-		event, fields["stack"] = GreeterPanicked, stack
+	if stackOf(v.Err) != nil {
+		event = GreeterPanicked
 	}
-	l.log(event, visitMessage(v), fields)
+	l.log(event, visitMessage(v), logrus.Fields{visitKey: v})
 }
 
 // wants reports whether a visit that event tells of belongs into the log.
@@ -53,25 +52,32 @@ func (l *Log) wants(event Event) bool {
 	return l.logger.IsLevelEnabled(eventKinds[event].level)
 }
 
-// visitFields returns the fields of a visit's entry. What is not known is left out.
-func visitFields(v service.Visit) logrus.Fields {
-	fields := make(logrus.Fields, len(fieldOrder)+2) // and the event, and a stack
-	fields["visit"] = v.ID
-	fields["listener"] = v.Listener
+// addVisit adds the fields of a visit. What is not known is left out.
+func (e *entry) addVisit(v service.Visit) {
+	e.addNumber("visit", v.ID)
+	e.addText("listener", v.Listener)
 	if v.Remote.IsValid() {
-		fields["remote_addr"] = v.Remote.Addr().Unmap()
-		fields["remote_port"] = v.Remote.Port()
+		e.addAddr("remote_addr", v.Remote.Addr().Unmap())
+		e.addNumber("remote_port", uint64(v.Remote.Port()))
 	}
 	if v.Proxy.IsValid() {
-		fields["proxy_addr"] = v.Proxy.Addr().Unmap()
+		e.addAddr("proxy_addr", v.Proxy.Addr().Unmap())
 	}
-	fields["outcome"] = string(v.Outcome)
-	fields["bytes"] = v.Written
-	fields["duration_usec"] = v.Took.Microseconds()
-	if v.Err != nil {
-		fields["error"] = printable(v.Err)
+	e.addText("outcome", string(v.Outcome))
+	e.addNumber("bytes", uint64(v.Written))
+	e.addNumber("duration_usec", uint64(v.Took.Microseconds()))
+	e.addError(v.Err)
+}
+
+// addError adds the text of err, and the stack if it is of a panic.
+func (e *entry) addError(err error) {
+	if err == nil {
+		return
 	}
-	return fields
+	e.addText("error", printable(err))
+	if stack := stackOf(err); stack != nil {
+		e.addText("stack", string(stack))
+	}
 }
 
 // visitMessage tells a visit to a person, in one line.
@@ -90,9 +96,8 @@ func visitMessage(v service.Visit) string {
 	if v.Listener != "" {
 		text = append(append(text, " on "...), v.Listener...)
 	}
-	text = append(text, ", "...)
-	text = strconv.AppendInt(text, v.Written, 10)
-	text = appendDuration(append(text, " bytes in "...), v.Took)
+	text = append(append(text, ", "...), count(uint64(v.Written), "byte", "bytes")...)
+	text = appendDuration(append(text, " in "...), v.Took)
 	if v.Err != nil {
 		text = append(append(text, ": "...), printable(v.Err)...)
 	}
@@ -119,6 +124,14 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	}
 }
 
+// count says how many there are of something.
+func count(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatUint(n, 10) + " " + many
+}
+
 // duration is appendDuration as a string.
 func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
@@ -138,8 +151,8 @@ func stackOf(err error) []byte {
 
 // summary returns the entry that tells of the visits in t.
 func summary(t tally, now time.Time) *entry {
-	text := strconv.AppendUint(nil, t.total(), 10)
-	text = append(append(text, " more visits in "...), duration(now.Sub(t.since))...)
+	text := append([]byte(count(t.total(), "more visit", "more visits")), " in "...)
+	text = appendDuration(text, now.Sub(t.since))
 	separator := ": "
 	for i, count := range t.counts {
 		if count > 0 {
@@ -153,20 +166,15 @@ func summary(t tally, now time.Time) *entry {
 	}
 	e := newEntry(VisitsSuppressed, now, string(text))
 	e.visits = t.total()
-	e.add("suppressed", e.visits)
+	e.addNumber("suppressed", e.visits)
 	for i, count := range t.counts {
-		e.add(suppressedKeys[i], count)
+		e.addNumber(suppressedKeys[i], count)
 		if kind := eventKinds[VisitGreeted+Event(i)]; count > 0 && kind.priority < e.priority {
 			e.level, e.priority = kind.level, kind.priority
 		}
 	}
-	e.add("duration_usec", now.Sub(t.since).Microseconds())
-	if t.err != nil {
-		e.add("error", printable(t.err))
-	}
-	if stack := stackOf(t.err); stack != nil {
-		e.add("stack", stack)
-	}
+	e.addNumber("duration_usec", uint64(now.Sub(t.since).Microseconds()))
+	e.addError(t.err)
 	return e
 }
 

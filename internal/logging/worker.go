@@ -39,6 +39,7 @@ type worker struct {
 	buf      []byte
 	pause    time.Duration // before the next attempt
 	failing  failure
+	said     *entry    // about the output, to be written before all others
 	dropsDue time.Time // when dropped entries are told of at the latest
 }
 
@@ -122,6 +123,9 @@ func (w *worker) heed() {
 // take returns the entry to be written next. If there is none it returns when there
 // will be, or the zero time if nothing is owed.
 func (w *worker) take() (e *entry, due time.Time) {
+	if e, w.said = w.said, nil; e != nil {
+		return e, time.Time{}
+	}
 	closing := w.deadline.Load() != nil
 	if !closing {
 		if e, due = w.owed(summaryEvery); e != nil {
@@ -162,11 +166,11 @@ func (w *worker) dropped() *entry {
 	}
 	w.dropsDue = time.Time{}
 	e := newEntry(EntriesDropped, time.Now(), fmt.Sprintf(
-		"%d log entries were dropped: %s did not take them in time", d.entries, w.out.name))
-	e.add("dropped", d.entries)
+		"%s dropped: %s did not take them in time", count(d.entries, "log entry", "log entries"), w.out.name))
+	e.addNumber("dropped", d.entries)
 	for i, visits := range d.visits {
 		e.visits += visits
-		e.add(droppedKeys[i], visits)
+		e.addNumber(droppedKeys[i], visits)
 	}
 	return e
 }
@@ -271,21 +275,24 @@ func (w *worker) works() {
 	if !failed.told {
 		return
 	}
-	w.queue.put(troubleOver(w.out.name, time.Since(failed.since), failed.err))
+	w.said = troubleOver(w.out.name, time.Since(failed.since), failed.err)
 }
 
 // troubleOver returns the entry that tells how long an output failed, and why.
 func troubleOver(output string, took time.Duration, err error) *entry {
 	e := newEntry(OutputTroubled, time.Now(), fmt.Sprintf(
 		"could not log to %s for %s: %s", output, duration(took), printable(err)))
-	e.add("duration_usec", took.Microseconds())
-	e.add("error", printable(err))
+	e.addNumber("duration_usec", uint64(took.Microseconds()))
+	e.addError(err)
 	return e
 }
 
 // leave counts e, and everything behind it, as not written.
 func (w *worker) leave(e *entry) {
 	w.out.close()
+	if w.said != nil {
+		w.left.entries++
+	}
 	for ; e != nil; e = w.queue.next() {
 		w.left.entries++
 		w.left.visits += e.visits
