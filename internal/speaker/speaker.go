@@ -4,6 +4,7 @@ package speaker
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -20,18 +21,21 @@ type Manner func(c net.Conn)
 // Greet says text and waits for the client to hang up.
 func Greet(text string) Manner {
 	return func(c net.Conn) {
-		io.WriteString(c, text)
+		say(c, text)
 		Silent(c)
 	}
 }
 
 // GreetAndClose says text and closes.
 func GreetAndClose(text string) Manner {
-	return func(c net.Conn) { io.WriteString(c, text) }
+	return func(c net.Conn) { say(c, text) }
 }
 
 // Silent waits for the client to hang up.
-func Silent(c net.Conn) { io.Copy(io.Discard, c) }
+func Silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+// say says text. Who doesn't want to hear it is none of a server's business.
+func say(c net.Conn, text string) { _, _ = io.WriteString(c, text) }
 
 // Close closes at once.
 func Close(net.Conn) {}
@@ -42,7 +46,7 @@ func Reset(c net.Conn) { cut(c) }
 // GreetAndReset says text, and resets 100 ms later.
 func GreetAndReset(text string) Manner {
 	return func(c net.Conn) {
-		io.WriteString(c, text)
+		say(c, text)
 		time.Sleep(100 * time.Millisecond)
 		cut(c)
 	}
@@ -51,7 +55,7 @@ func GreetAndReset(text string) Manner {
 // cut makes closing c a reset.
 func cut(c net.Conn) {
 	if c, ok := c.(interface{ SetLinger(seconds int) error }); ok {
-		c.SetLinger(0)
+		_ = c.SetLinger(0)
 	}
 }
 
@@ -79,7 +83,7 @@ func GreetLate(text string, delay time.Duration) Manner {
 func GreetInPieces(pause time.Duration, pieces ...string) Manner {
 	return func(c net.Conn) {
 		for _, piece := range pieces {
-			io.WriteString(c, piece)
+			say(c, piece)
 			time.Sleep(pause)
 		}
 		Silent(c)
@@ -98,12 +102,12 @@ func Big(n int) Manner {
 // Strict greets with text who waits for it, and throws out who speaks within 200 ms.
 func Strict(text string) Manner {
 	return func(c net.Conn) {
-		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		if n, _ := c.Read(make([]byte, 1)); n > 0 {
-			io.WriteString(c, "554 you speak before your turn\r\n")
+			say(c, "554 you speak before your turn\r\n")
 			return
 		}
-		c.SetReadDeadline(time.Time{})
+		_ = c.SetReadDeadline(time.Time{})
 		Greet(text)(c)
 	}
 }
@@ -129,14 +133,20 @@ func Listen(tb testing.TB, manner Manner) *Server {
 // ListenOn starts a Server at an address.
 func ListenOn(tb testing.TB, network, addr string, manner Manner) *Server {
 	tb.Helper()
-	ln, err := net.Listen(network, addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	ln := listen(tb, network, addr)
 	s := &Server{Addr: ln.Addr().String(), ln: ln, conns: make(map[net.Conn]bool)}
 	s.open.Go(func() { s.accept(manner) })
 	tb.Cleanup(s.stop)
 	return s
+}
+
+func listen(tb testing.TB, network, addr string) net.Listener {
+	tb.Helper()
+	ln, err := new(net.ListenConfig).Listen(tb.Context(), network, addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ln
 }
 
 func (s *Server) accept(manner Manner) {
@@ -192,19 +202,17 @@ func (c counted) SetLinger(seconds int) error {
 // socket is full. With a manner, it begins to serve after delay.
 func Blackhole(tb testing.TB, network, addr string, manner Manner, delay time.Duration) string {
 	tb.Helper()
-	ln, err := net.Listen(network, addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	ln := listen(tb, network, addr)
 	raw, err := ln.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }) // the backlog can be changed
-	if err != nil {
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = syscall.Listen(int(fd), 0) }) // changes the backlog
+	if err := errors.Join(err, failed); err != nil {
 		tb.Fatal(err)
 	}
-	filler, err := net.Dial(network, ln.Addr().String())
+	filler, err := new(net.Dialer).DialContext(tb.Context(), network, ln.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -84,12 +84,14 @@ type asked struct {
 }
 
 func (row *asked) ask(t *testing.T) {
+	t.Helper()
 	began := time.Now()
 	row.result = row.probe.Do(t.Context(), parse(t, row.server.Addr))
 	row.took = time.Since(began)
 }
 
 func (row *asked) check(t *testing.T) {
+	t.Helper()
 	r := row.result
 	if r.Status != row.status || r.Exit() != row.exit || r.Greeting == nil || r.Greeting.End != row.end {
 		t.Fatalf("%s, %+v, exit %d (%v), want %s/%s, exit %d", r.Status, r.Greeting, r.Exit(), r.Err, row.status, row.end, row.exit)

@@ -37,7 +37,8 @@ type Many struct {
 func (m *Many) Run(ctx context.Context, targets iter.Seq[Target], each func(Result)) {
 	next, stop := iter.Pull(targets)
 	defer stop()
-	c := crowd{Many: m, limit: cmp.Or(m.Parallel, DefaultParallel), free: freeDescriptors(), ended: make(chan answered)}
+	parallel := cmp.Or(m.Parallel, DefaultParallel)
+	c := crowd{Many: m, limit: parallel, told: parallel, free: freeDescriptors(), ended: make(chan answered)}
 	for {
 		target, ok := c.take(next)
 		if ok && ctx.Err() == nil {
@@ -58,7 +59,7 @@ type crowd struct {
 	running int      //
 	free    int      // descriptors that are not spoken for
 	again   []Target // to be probed when there are descriptors
-	told    int      // what Lowered was told; 0 if nothing yet
+	told    int      // Parallel, or what Lowered was told
 	ended   chan answered
 }
 
@@ -78,13 +79,15 @@ func (c *crowd) take(next func() (Target, bool)) (target Target, ok bool) {
 		return Target{}, false
 	}
 	if c.running > 0 && descriptors(target) > c.free {
-		c.postpone(target)
+		c.again = append(c.again, target)
+		c.tell(c.running)
 		return Target{}, false
 	}
 	return target, true
 }
 
 func (c *crowd) begin(ctx context.Context, target Target) {
+	c.tell(c.limit) // not before: until a probe has ended well, the limit may sink further
 	c.running++
 	c.free -= descriptors(target)
 	go func() { c.ended <- answered{target, c.Do(ctx, target)} }() // Run waits for running
@@ -95,7 +98,7 @@ func (c *crowd) end(a answered, each func(Result)) {
 	c.free += descriptors(a.target)
 	if c.running > 0 && slices.ContainsFunc(a.results, outOfDescriptors) {
 		c.limit = c.running
-		c.postpone(a.target)
+		c.again = append(c.again, a.target)
 		return
 	}
 	for _, r := range a.results {
@@ -103,13 +106,14 @@ func (c *crowd) end(a answered, each func(Result)) {
 	}
 }
 
-// postpone keeps target for when one of those running has ended, and says so once for
-// each new low.
-func (c *crowd) postpone(target Target) {
-	c.again = append(c.again, target)
-	if c.Lowered != nil && (c.told == 0 || c.running < c.told) {
-		c.told = c.running
-		c.Lowered(c.running)
+// tell says once for each new low that there is room for so many only.
+func (c *crowd) tell(room int) {
+	if room >= c.told {
+		return
+	}
+	c.told = room
+	if c.Lowered != nil {
+		c.Lowered(room)
 	}
 }
 

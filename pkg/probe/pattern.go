@@ -2,8 +2,10 @@ package probe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 )
 
 // A Pattern is looked for in a greeting. Make one with [Text] or [Regexp].
@@ -20,9 +22,8 @@ func Text(s string) Pattern { return Pattern{source: s} }
 // are looked at.
 func Regexp(expr string) (Pattern, error) {
 	re, err := regexp.Compile("(?m)" + expr)
-	if err != nil {
-		// The error quotes the part that is wrong, not what was put before.
-		return Pattern{}, fmt.Errorf("%q: %w", expr, err)
+	if syntax, ok := errors.AsType[*syntax.Error](err); ok {
+		return Pattern{}, fmt.Errorf("%q: %s", expr, syntax.Code)
 	}
 	return Pattern{source: expr, re: re}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,7 @@ import (
 type network struct {
 	lookups map[string]lookup // by "ip4" or "ip6"
 	hosts   map[string]host   // by address
-	dialed  chan string       // what was dialed, in order
+	open    sync.WaitGroup    // servers
 }
 
 type lookup struct {
@@ -40,7 +41,6 @@ type host struct {
 
 // probe returns a Probe of the network.
 func (n *network) probe() probe.Probe {
-	n.dialed = make(chan string, 100)
 	return probe.Probe{Dial: n.dial, Resolve: n.resolve}
 }
 
@@ -60,7 +60,6 @@ func (n *network) resolve(ctx context.Context, family, name string) ([]netip.Add
 }
 
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	n.dialed <- address
 	to := netip.MustParseAddrPort(address)
 	h := n.hosts[to.Addr().String()]
 	if h.err == nil && h.manner == nil {
@@ -74,21 +73,11 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 		return nil, &net.OpError{Op: "dial", Err: h.err}
 	}
 	client, server := memnet.Pipe(net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:40000")), net.TCPAddrFromAddrPort(to))
-	go func() {
+	n.open.Go(func() { // the test waits
 		h.manner(server)
 		server.Close()
-	}()
+	})
 	return client, nil
-}
-
-// order returns the addresses that were dialed, in their order.
-func (n *network) order() []string {
-	close(n.dialed)
-	var all []string
-	for address := range n.dialed {
-		all = append(all, address)
-	}
-	return all
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -107,112 +96,115 @@ func TestHappyEyeballs(t *testing.T) {
 	greets := host{manner: speaker.Greet("220 hi\n")}
 	silent := host{}
 	refused := host{err: syscall.ECONNREFUSED}
+	slowly := host{err: syscall.ECONNREFUSED, after: ms(10)}
 	both := func(v6, v4 []string) map[string]lookup {
 		return map[string]lookup{"ip6": {addrs: v6}, "ip4": {addrs: v4}}
 	}
 	for _, test := range []struct {
 		name    string
-		network network
+		network *network
 		change  func(*probe.Probe)
 		status  probe.Status
 		total   time.Duration
 		tried   []string // "address result begin-end" in milliseconds
 	}{{
 		name:    "IPv6 first, one is enough",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": greets, "127.0.0.1": greets}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": greets, "127.0.0.1": greets}},
 		tried:   []string{"[::1]:25 connected 0-0"},
 	}, {
 		name:    "IPv6 refused: IPv4 at once",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": refused, "127.0.0.1": greets}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": refused, "127.0.0.1": greets}},
 		tried:   []string{"[::1]:25 refused 0-0", "127.0.0.1:25 connected 0-0"},
 	}, {
 		name:    "IPv6 silent: IPv4 after 250 ms",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"127.0.0.1": greets}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"127.0.0.1": greets}},
 		total:   ms(250),
 		tried:   []string{"[::1]:25 canceled 0-250", "127.0.0.1:25 connected 250-250"},
 	}, {
 		name:    "IPv6 slow, and faster in the end",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": {after: ms(300), manner: greets.manner}, "127.0.0.1": {after: ms(100), manner: greets.manner}}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": {after: ms(300), manner: greets.manner}, "127.0.0.1": {after: ms(100), manner: greets.manner}}},
 		total:   ms(300),
 		tried:   []string{"[::1]:25 connected 0-300", "127.0.0.1:25 canceled 250-300"},
 	}, {
 		name:    "families in turn",
-		network: network{both([]string{"2001:db8::1", "2001:db8::2"}, []string{"192.0.2.1", "192.0.2.2"}), map[string]host{"2001:db8::1": refused, "192.0.2.1": refused, "2001:db8::2": refused, "192.0.2.2": refused}, nil},
+		network: &network{lookups: both([]string{"2001:db8::1", "2001:db8::2"}, []string{"192.0.2.1", "192.0.2.2"}), hosts: map[string]host{"2001:db8::1": slowly, "192.0.2.1": slowly, "2001:db8::2": slowly, "192.0.2.2": slowly}},
 		status:  probe.Refused,
-		tried:   []string{"[2001:db8::1]:25 refused 0-0", "192.0.2.1:25 refused 0-0", "[2001:db8::2]:25 refused 0-0", "192.0.2.2:25 refused 0-0"},
+		total:   ms(40),
+		tried:   []string{"[2001:db8::1]:25 refused 0-10", "192.0.2.1:25 refused 10-20", "[2001:db8::2]:25 refused 20-30", "192.0.2.2:25 refused 30-40"},
 	}, {
 		name:    "AAAA a little late: waits 50 ms at most",
-		network: network{map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}, "ip6": {after: ms(40), addrs: []string{"::1"}}}, map[string]host{"::1": greets, "127.0.0.1": greets}, nil},
+		network: &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}, "ip6": {after: ms(40), addrs: []string{"::1"}}}, hosts: map[string]host{"::1": greets, "127.0.0.1": greets}},
 		total:   ms(40),
 		tried:   []string{"[::1]:25 connected 40-40"},
 	}, {
 		name:    "AAAA late: IPv4 after 50 ms",
-		network: network{map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}, "ip6": {after: time.Hour}}, map[string]host{"127.0.0.1": greets}, nil},
+		network: &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}, "ip6": {after: time.Hour}}, hosts: map[string]host{"127.0.0.1": greets}},
 		total:   ms(50),
 		tried:   []string{"127.0.0.1:25 connected 50-50"},
 	}, {
 		name:    "no AAAA: IPv4 at once",
-		network: network{map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, map[string]host{"127.0.0.1": greets}, nil},
+		network: &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": greets}},
 		tried:   []string{"127.0.0.1:25 connected 0-0"},
 	}, {
 		name:    "A late: IPv6 at once, and IPv4 when it comes",
-		network: network{map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {after: ms(400), addrs: []string{"127.0.0.1"}}}, map[string]host{"127.0.0.1": greets}, nil},
+		network: &network{lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {after: ms(400), addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": greets}},
 		total:   ms(400),
 		tried:   []string{"[::1]:25 canceled 0-400", "127.0.0.1:25 connected 400-400"},
 	}, {
 		name:    "nobody answers: 5 s for all together",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1", "127.0.0.2"}), map[string]host{"::1": silent}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1", "127.0.0.2"}), hosts: map[string]host{"::1": silent}},
 		status:  probe.ConnectTimeout,
 		total:   5 * time.Second,
 		tried:   []string{"[::1]:25 timeout 0-5000", "127.0.0.1:25 timeout 250-5000", "127.0.0.2:25 timeout 500-5000"},
 	}, {
 		name:    "one refuses, one is silent",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": refused}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": refused}},
 		status:  probe.ConnectTimeout,
 		total:   5 * time.Second,
 		tried:   []string{"[::1]:25 refused 0-0", "127.0.0.1:25 timeout 0-5000"},
 	}, {
 		name:    "no IPv6 here, IPv4 refused",
-		network: network{both([]string{"2001:db8::1"}, []string{"127.0.0.1"}), map[string]host{"2001:db8::1": {err: syscall.ENETUNREACH}, "127.0.0.1": refused}, nil},
+		network: &network{lookups: both([]string{"2001:db8::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"2001:db8::1": {err: syscall.ENETUNREACH}, "127.0.0.1": refused}},
 		status:  probe.Refused,
 		tried:   []string{"[2001:db8::1]:25 unreachable 0-0", "127.0.0.1:25 refused 0-0"},
 	}, {
 		name:    "-4",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": greets, "127.0.0.1": greets}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": greets, "127.0.0.1": greets}},
 		change:  func(p *probe.Probe) { p.Family = 4 },
 		tried:   []string{"127.0.0.1:25 connected 0-0"},
 	}, {
 		name:    "an IPv6 source",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": refused, "127.0.0.1": greets}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": refused, "127.0.0.1": greets}},
 		change:  func(p *probe.Probe) { p.Source = addr("::1") },
 		status:  probe.Refused,
 		tried:   []string{"[::1]:25 refused 0-0"},
 	}, {
 		name:    "out of descriptors",
-		network: network{both([]string{"::1"}, []string{"127.0.0.1"}), map[string]host{"::1": refused, "127.0.0.1": {err: syscall.EMFILE}}, nil},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": refused, "127.0.0.1": {err: syscall.EMFILE}}},
 		status:  probe.LocalError,
 		tried:   []string{"[::1]:25 refused 0-0", "127.0.0.1:25 local_error 0-0"},
 	}, {
 		name:    "accepted, and reset at once",
-		network: network{both(nil, []string{"127.0.0.1"}), map[string]host{"127.0.0.1": {err: syscall.ECONNRESET}}, nil},
+		network: &network{lookups: both(nil, []string{"127.0.0.1"}), hosts: map[string]host{"127.0.0.1": {err: syscall.ECONNRESET}}},
 		status:  probe.Reset,
 		tried:   []string{"127.0.0.1:25 reset 0-0"},
 	}, {
 		name:    "the resolver is silent: 15 s in all",
-		network: network{lookups: map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}},
+		network: &network{lookups: map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}},
 		status:  probe.ResolveFailed,
 		total:   15 * time.Second,
 	}, {
 		name:    "no such host",
-		network: network{},
+		network: &network{},
 		status:  probe.ResolveFailed,
 	}, {
 		name:    "no addresses",
-		network: network{lookups: both(nil, nil)},
+		network: &network{lookups: both(nil, nil)},
 		status:  probe.ResolveFailed,
 	}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				defer test.network.open.Wait()
 				p := test.network.probe()
 				if test.change != nil {
 					test.change(&p)
@@ -256,7 +248,7 @@ func TestResolveErrorsAreWords(t *testing.T) {
 		{"mail.example", map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}, 0, "resolve mail.example: no answer within 15s in all"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := network{lookups: test.lookups}
+			n := &network{lookups: test.lookups}
 			p := n.probe()
 			p.Family = test.family
 			r := p.Do(t.Context(), parse(t, test.host+":25"))
@@ -268,7 +260,7 @@ func TestResolveErrorsAreWords(t *testing.T) {
 }
 
 func TestConnectErrorTellsEachAddress(t *testing.T) {
-	n := network{
+	n := &network{
 		hosts:   map[string]host{"::1": {err: syscall.ECONNREFUSED}, "127.0.0.1": {err: syscall.EHOSTUNREACH}},
 		lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {addrs: []string{"127.0.0.1"}}},
 	}
@@ -292,6 +284,7 @@ func TestCancelEndsEveryPhase(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, cancel)
+				defer n.open.Wait()
 				p := n.probe()
 				r := p.Do(ctx, parse(t, "mail.example:25"))
 				if r.Status != probe.Canceled || string(r.Phase) != name || r.Exit() != 130 || r.Timing.Total != time.Second {
@@ -306,7 +299,8 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		n := network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(ctx, parse(t, "mail.example:25"))
 		if r.Status != probe.NoGreeting || r.Timing.Total != time.Second {
@@ -317,7 +311,8 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 
 func TestTotalCapsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(t.Context(), parse(t, "mail.example:25"))
 		if r.Status != probe.NoGreeting || r.Timing.Total != 15*time.Second {
@@ -328,10 +323,11 @@ func TestTotalCapsReading(t *testing.T) {
 
 func TestDoAllProbesEachAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := network{
+		n := &network{
 			lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {after: time.Second, addrs: []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"}}},
 			hosts:   map[string]host{"127.0.0.1": {manner: speaker.Greet("one\n")}, "127.0.0.2": {manner: speaker.Greet("two\n")}, "::1": {err: syscall.ECONNREFUSED}},
 		}
+		defer n.open.Wait()
 		p := n.probe()
 		var got []string
 		for _, r := range p.DoAll(t.Context(), parse(t, "mail.example:25")) {
@@ -345,7 +341,7 @@ func TestDoAllProbesEachAddress(t *testing.T) {
 }
 
 func TestDoAllReportsWhatCannotBeResolved(t *testing.T) {
-	n := network{}
+	n := &network{}
 	p := n.probe()
 	rs := p.DoAll(t.Context(), parse(t, "mail.example:25"))
 	if len(rs) != 1 || rs[0].Status != probe.ResolveFailed {

@@ -34,10 +34,12 @@ func ParseTarget(s string) (Target, error) {
 	colon := strings.LastIndexByte(s, ':')
 	bracket := strings.LastIndexByte(s, ']')
 	switch {
-	case strings.Count(s, ":") > 1 && bracket < 0:
+	case strings.Contains(s, "://"):
+		return Target{}, fmt.Errorf("%q: write HOST:PORT, without scheme", s)
+	case strings.Count(s, ":") > 1 && !strings.Contains(s, "["):
 		return Target{}, fmt.Errorf("%q: write an IPv6 address in brackets: [ADDRESS]:PORT", s)
 	case colon < bracket || colon < 0:
-		return Target{}, fmt.Errorf("%q has no port: write %s:PORT", s, strings.TrimSpace(s))
+		return Target{}, fmt.Errorf("%q has no port: write HOST:PORT", s)
 	}
 	return JoinTarget(s[:colon], s[colon+1:])
 }
@@ -58,10 +60,12 @@ func JoinTarget(host, port string) (Target, error) {
 		return Target{}, fmt.Errorf("%q: the bracket is not closed", host)
 	}
 	ip, err := netip.ParseAddr(addr)
-	if err != nil || name == "" && !ip.Is6() {
+	switch {
+	case name == "" && !ip.Is6():
+		return Target{}, fmt.Errorf("%q: what is in the brackets is no IPv6 address", host)
+	case err != nil:
 		return Target{}, fmt.Errorf("%q: what is in the brackets is no address", host)
-	}
-	if name == "" {
+	case name == "":
 		return Target{Host: ip.String(), Addr: ip, Port: number}, nil
 	}
 	target, err := hostTarget(name, number)
