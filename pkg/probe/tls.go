@@ -159,8 +159,8 @@ func tlsReason(err error, heard *recorder, w *wire) error {
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
 		return fmt.Errorf("the server spoke plain text, not TLS: %q", heard.line(w))
 	}
-	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		return fmt.Errorf("the server refused the TLS handshake: %w", alert)
+	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
+		return fmt.Errorf("the server refused the TLS handshake: %s", strings.TrimPrefix(alert.Err.Error(), "tls: "))
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -1,0 +1,305 @@
+package probe_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+
+	"greetd.example/internal/speaker"
+	"greetd.example/pkg/probe"
+)
+
+// An authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// newAuthority makes an authority that signs itself.
+func newAuthority(tb testing.TB) *authority {
+	tb.Helper()
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true}
+	cert := (*authority)(nil).sign(tb, template)
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &authority{leaf, cert.PrivateKey.(*ecdsa.PrivateKey)}
+}
+
+// pool holds the authority alone.
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// sign makes a certificate, valid from an hour ago for a day unless template says
+// otherwise. A nil authority lets it sign itself.
+func (a *authority) sign(tb testing.TB, template *x509.Certificate) tls.Certificate {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(1)
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	}
+	parent, signer := template, key
+	if a != nil {
+		parent, signer = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// over speaks TLS with cert, then does as manner.
+func over(cert tls.Certificate, manner speaker.Manner) speaker.Manner {
+	return func(c net.Conn) {
+		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+		if secure.Handshake() == nil {
+			manner(secure)
+			secure.Close()
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	ca := newAuthority(t)
+	local := []net.IP{net.IPv4(127, 0, 0, 1)}
+	good := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "good"}, DNSNames: []string{"mail.example"}, IPAddresses: local})
+	old := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	expired := ca.sign(t, &x509.Certificate{NotBefore: old.Add(-time.Hour), NotAfter: old, IPAddresses: local})
+	next := time.Date(2999, 2, 3, 4, 5, 6, 0, time.UTC)
+	early := ca.sign(t, &x509.Certificate{NotBefore: next, NotAfter: next.Add(time.Hour), IPAddresses: local})
+	other := ca.sign(t, &x509.Certificate{DNSNames: []string{"other.example", "b.example"}})
+	self := (*authority)(nil).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "self"}, IPAddresses: local})
+	strange := newAuthority(t).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "strange"}, IPAddresses: local})
+	trust := func() *tls.Config { return &tls.Config{RootCAs: ca.pool()} }
+
+	for _, test := range []struct {
+		name     string
+		manner   speaker.Manner
+		config   *tls.Config
+		status   probe.Status
+		err      string
+		verified bool
+		problem  string
+	}{
+		{name: "good", manner: over(good, speaker.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
+		{name: "by name", manner: over(good, speaker.Greet("hi\n")), config: &tls.Config{RootCAs: ca.pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
+		{name: "expired", manner: over(expired, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
+		{name: "not yet valid", manner: over(early, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
+		{name: "another name", manner: over(other, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
+		{name: "self-signed", manner: over(self, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
+		{name: "unknown authority", manner: over(strange, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA"},
+		{name: "self-signed, insecure", manner: over(self, speaker.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
+		{name: "plain text", manner: speaker.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
+		{name: "plain text, hostile and slow", manner: speaker.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
+		{name: "hangs up", manner: speaker.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
+		{name: "silent", manner: speaker.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
+		{name: "an older version", manner: func(c net.Conn) {
+			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
+		}, config: &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
+		{name: "silent after the handshake", manner: over(good, speaker.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
+		{name: "hangs up after the handshake", manner: over(good, speaker.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := speaker.Listen(t, test.manner)
+			p := probe.Probe{TLS: test.config, Read: time.Second}
+			r := p.Do(t.Context(), parse(t, server.Addr))
+			got := ""
+			if r.Err != nil {
+				got = r.Err.Error()
+			}
+			if r.Status != test.status || got != test.err {
+				t.Errorf("%s %q, want %s %q", r.Status, got, test.status, test.err)
+			}
+			if r.TLS == nil || r.TLS.Verified != test.verified {
+				t.Fatalf("TLS = %+v, want verified = %v", r.TLS, test.verified)
+			}
+			if test.problem != "" && r.TLS.Problem != test.problem {
+				t.Errorf("problem = %q, want %q", r.TLS.Problem, test.problem)
+			}
+			if strings.Contains(test.err, "certificate") && r.TLS.NotAfter.IsZero() {
+				t.Errorf("a certificate that can't be trusted is not told: %+v", r.TLS)
+			}
+		})
+	}
+}
+
+func TestTLSTellsTheCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	until := time.Now().Add(48 * time.Hour).Truncate(time.Second).UTC()
+	cert := ca.sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "mail"}, DNSNames: []string{"mail.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: until.Add(-72 * time.Hour), NotAfter: until,
+	})
+	server := speaker.Listen(t, over(cert, speaker.Greet("hi\n")))
+	target := parse(t, server.Addr)
+	target.Host, target.Addr = "mail.example", addr("127.0.0.1")
+	p := probe.Probe{TLS: &tls.Config{RootCAs: ca.pool()}}
+	r := p.Do(t.Context(), target)
+	tl := r.TLS
+	if r.Status != probe.OK || tl.Version != "TLS 1.3" || tl.Cipher == "" || tl.ServerName != "mail.example" || tl.Subject != "CN=mail" || tl.Issuer != "CN=Test CA" || !tl.NotAfter.Equal(until) {
+		t.Errorf("%s %v %+v", r.Status, r.Err, tl)
+	}
+	if strings.Join(tl.Names, " ") != "mail.example 127.0.0.1" {
+		t.Errorf("names = %q", tl.Names)
+	}
+	if r.Timing.TLS == nil || *r.Timing.TLS <= 0 {
+		t.Errorf("%+v", r.Timing)
+	}
+}
+
+// scripted answers each line that begins as the first word of a step with its second,
+// and starts TLS after the step whose third is "tls".
+func scripted(cert tls.Certificate, greeting string, steps ...[3]string) speaker.Manner {
+	return func(c net.Conn) {
+		io.WriteString(c, greeting)
+		lines := bufio.NewReader(c)
+		for _, step := range steps {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if !strings.HasPrefix(line, step[0]) {
+				io.WriteString(c, "500 "+line)
+				return
+			}
+			io.WriteString(c, step[1])
+			if step[2] == "tls" {
+				over(cert, speaker.Silent)(c)
+				return
+			}
+		}
+		speaker.Silent(c)
+	}
+}
+
+func TestStartTLS(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	const hello = "220-mail.example\r\n220 ESMTP\r\n"
+	ehlo := [3]string{"EHLO [127.0.0.1]\r\n", "250-mail.example\r\n250-starttls\r\n250 SIZE\r\n", ""}
+	for _, test := range []struct {
+		name     string
+		protocol probe.StartTLS
+		manner   speaker.Manner
+		status   probe.Status
+		err      string
+	}{
+		{"smtp", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS\r\n", "220 go\r\n", "tls"}), probe.OK, ""},
+		{"imap", probe.IMAP, scripted(cert, "* OK hi\r\n", [3]string{"greet STARTTLS\r\n", "* CAPABILITY X\r\ngreet OK go\r\n", "tls"}), probe.OK, ""},
+		{"pop3", probe.POP3, scripted(cert, "+OK hi\r\n", [3]string{"STLS\r\n", "+OK go\r\n", "tls"}), probe.OK, ""},
+		{"not offered", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "250 mail.example\r\n", ""}), probe.TLSFailed, "the server does not offer STARTTLS"},
+		{"EHLO refused", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "502 no\r\n", ""}), probe.TLSFailed, `the server refused EHLO: "502 no"`},
+		{"refused", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS", "454 not\x1b now\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "454 not\x1b now"`},
+		{"imap refused", probe.IMAP, scripted(cert, "* OK\r\n", [3]string{"greet", "greet BAD what\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "greet BAD what"`},
+		{"pop3 refused", probe.POP3, scripted(cert, "+OK\r\n", [3]string{"STLS", "-ERR no\r\n", ""}), probe.TLSFailed, `the server refused STLS: "-ERR no"`},
+		{"injection", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS", "220 go\r\n250 evil\r\n", "tls"}), probe.TLSFailed, "the server said more in plain text after it agreed to TLS"},
+		{"silent", probe.SMTP, speaker.Greet(hello), probe.TLSFailed, "no answer when asked for TLS within 1s"},
+		{"hangs up", probe.SMTP, scripted(cert, hello, [3]string{"never", "", ""}), probe.TLSFailed, ""},
+		{"endless", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", strings.Repeat("250-x\r\n", 1000), ""}), probe.TLSFailed, "the reply has more than 100 lines"},
+		{"endless line", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", strings.Repeat("x", 10000), ""}), probe.TLSFailed, "the server's reply has a line that is too long"},
+		{"no greeting", probe.SMTP, speaker.Silent, probe.NoGreeting, "connected, but the server said nothing within 1s"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := speaker.Listen(t, test.manner)
+			p := probe.Probe{StartTLS: test.protocol, TLS: &tls.Config{RootCAs: ca.pool()}, Read: time.Second}
+			r := p.Do(t.Context(), parse(t, server.Addr))
+			if r.Status != test.status || test.err != "" && r.Err.Error() != test.err {
+				t.Errorf("%s %v, want %s %q", r.Status, r.Err, test.status, test.err)
+			}
+			if test.status != probe.OK {
+				return
+			}
+			if r.TLS == nil || !r.TLS.Verified || r.Timing.TLS == nil || r.Timing.Greeting == nil {
+				t.Errorf("TLS = %+v, timing %+v", r.TLS, r.Timing)
+			}
+		})
+	}
+}
+
+func TestStartTLSJudgesThePlainGreeting(t *testing.T) {
+	cert := (*authority)(nil).sign(t, &x509.Certificate{})
+	server := speaker.Listen(t, scripted(cert, "220-mail\r\n220 ESMTP\r\n",
+		[3]string{"EHLO", "250 STARTTLS\r\n", ""}, [3]string{"STARTTLS", "220 go\r\n", "tls"}))
+	p := probe.Probe{StartTLS: probe.SMTP, TLS: &tls.Config{InsecureSkipVerify: true}, Expect: []probe.Pattern{probe.Text("mail")}}
+	r := p.Do(t.Context(), parse(t, server.Addr))
+	if r.Status != probe.OK || string(r.Greeting.Bytes) != "220-mail\r\n220 ESMTP\r\n" || !r.Expect.Matched {
+		t.Errorf("%s %v %q %+v", r.Status, r.Err, r.Greeting.Bytes, r.Expect)
+	}
+	p.Expect = []probe.Pattern{probe.Text("nothing")}
+	if r = p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.Mismatch || r.TLS != nil {
+		t.Errorf("%s %v, TLS %+v", r.Status, r.Err, r.TLS)
+	}
+}
+
+func TestProxyHeader(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		for version := 1; version <= 2; version++ {
+			header := make(chan *proxyproto.Header, 1)
+			manner := func(c net.Conn) {
+				h, _ := proxyproto.Read(bufio.NewReader(c))
+				header <- h
+				speaker.Greet("hi\n")(c)
+			}
+			address, target := "127.0.0.1:0", ""
+			if network == "unix" {
+				address = t.TempDir() + "/s"
+				target = "unix:"
+			}
+			server := speaker.ListenOn(t, network, address, manner)
+			p := probe.Probe{Proxy: version}
+			r := p.Do(t.Context(), parse(t, target+server.Addr))
+			h := <-header
+			if r.Status != probe.OK || h == nil || int(h.Version) != version || r.Timing.Proxy == nil {
+				t.Errorf("%s, version %d: %s %v, header %v", network, version, r.Status, r.Err, h)
+				continue
+			}
+			if network == "tcp" && (h.SourceAddr.String() != r.Local || h.DestinationAddr.String() != r.Remote) {
+				t.Errorf("header says %s to %s, want %s to %s", h.SourceAddr, h.DestinationAddr, r.Local, r.Remote)
+			}
+		}
+	}
+}
+
+func TestProxyHeaderComesBeforeTLS(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	server := speaker.Listen(t, func(c net.Conn) {
+		var line []byte
+		for b := make([]byte, 1); !bytes.HasSuffix(line, []byte("\n")); line = append(line, b...) {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+		}
+		if bytes.HasPrefix(line, []byte("PROXY TCP4 127.0.0.1 127.0.0.1 ")) {
+			over(cert, speaker.Greet("hi\n"))(c)
+		}
+	})
+	p := probe.Probe{Proxy: 1, TLS: &tls.Config{RootCAs: ca.pool()}}
+	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.OK {
+		t.Errorf("%s %v", r.Status, r.Err)
+	}
+}
