@@ -215,8 +215,9 @@ func (w *wire) wait(d time.Duration) {
 // interrupt wakes whatever blocks on conn.
 func interrupt(conn net.Conn) { _ = conn.SetDeadline(time.Unix(1, 0)) }
 
-// spent says in words which deadline of ctx has passed.
+// spent says in words which deadline of ctx has passed, or is just passing.
 func spent(ctx context.Context) string {
+	<-ctx.Done()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return cause.Error()
 	}
