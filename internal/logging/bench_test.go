@@ -28,7 +28,8 @@ func BenchmarkFiltered(b *testing.B) {
 
 // benchmark logs greetings to /dev/null by way of stderr.
 func benchmark(b *testing.B, o Options) {
-	o.Output = stderr
+	b.Helper()
+	o.Output = toStderr
 	env, err := environ(null(b))
 	if err != nil {
 		b.Fatal(err)

@@ -85,7 +85,7 @@ func (e *entry) add(key string, value any) {
 	}
 	e.text = fmt.Append(e.text, value)
 	switch value.(type) {
-	case int, int64, uint64, bool:
+	case int, int32, int64, uint, uint8, uint16, uint32, uint64, bool:
 		e.end(key, true)
 	default:
 		e.end(key, false)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"log/syslog"
 	"os"
 	"strconv"
 	"strings"
@@ -169,16 +170,13 @@ func (p page) begin(dst []byte, priority journal.Priority, now time.Time) []byte
 	return append(dst, ' ')
 }
 
-// daemonFacility is LOG_DAEMON of syslog(3).
-const daemonFacility = 3 << 3
-
 // datagram returns the form of a local syslog socket with body as the message:
-// <PRI>TIMESTAMP TAG[PID]: MSG, as syslog(3) sends it.
+// <PRI>TIMESTAMP TAG[PID]: MSG, as log/syslog and syslog(3) send it.
 func datagram(body form) form {
 	tag := " " + identifier + "[" + strconv.Itoa(os.Getpid()) + "]: "
 	return func(dst []byte, e *entry, limit int) []byte {
 		dst = append(dst, '<')
-		dst = strconv.AppendInt(dst, daemonFacility|int64(e.priority), 10)
+		dst = strconv.AppendInt(dst, int64(syslog.LOG_DAEMON)|int64(e.priority), 10)
 		dst = append(dst, '>')
 		dst = e.time.AppendFormat(dst, time.Stamp)
 		dst = append(dst, tag...)

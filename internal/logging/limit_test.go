@@ -57,7 +57,7 @@ func inMemory(t *testing.T, o Options) (*Log, *tray) {
 		t.Fatal(err)
 	}
 	c := &tray{}
-	l.out = &output{name: journald, form: native, limit: journalLimit, carrier: c}
+	l.out = &output{name: toJournald, form: native, limit: journalLimit, carrier: c}
 	l.worker.next.Store(l.out)
 	l.worker.ring()
 	t.Cleanup(func() { l.Close() })
@@ -162,7 +162,7 @@ func TestCloseSumsUp(t *testing.T) {
 			sent := 10
 			if lift {
 				o.Rate = 0
-				l.out.name = stderr // so that Apply takes the limit and a new output
+				l.out.name = toStderr // so that Apply takes the limit and a new output
 				l.mu.Lock()
 				l.use(o, l.logger.GetLevel())
 				l.mu.Unlock()

@@ -20,10 +20,10 @@ const flushTime = 500 * time.Millisecond
 
 // The values of Options.Output, Options.Format and Options.Visits.
 const (
-	auto     = "auto"
-	journald = "journald"
-	syslog   = "syslog"
-	stderr   = "stderr"
+	toAuto     = "auto"
+	toJournald = "journald"
+	toSyslog   = "syslog"
+	toStderr   = "stderr"
 
 	textFormat = "text"
 	jsonFormat = "json"
@@ -96,7 +96,7 @@ func open(o Options, env *environment) (*Log, error) {
 func (o Options) check() (logrus.Level, error) {
 	level, err := parseLevel(o.Level)
 	return level, errors.Join(err,
-		oneOf("log.output", o.Output, auto, journald, syslog, stderr),
+		oneOf("log.output", o.Output, toAuto, toJournald, toSyslog, toStderr),
 		oneOf("log.format", o.Format, textFormat, jsonFormat),
 		oneOf("log.visits", o.Visits, all, problems, none),
 		atLeastZero("log.rate", o.Rate),
@@ -209,7 +209,7 @@ func (l *Log) put(e *entry) {
 // complain says on stderr that entries don't reach the output, if that is not
 // stderr itself.
 func (l *Log) complain(message string) {
-	if l.worker.out.name != stderr {
+	if l.worker.out.name != toStderr {
 		_ = l.env.say(message, 0)
 	}
 }

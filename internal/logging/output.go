@@ -51,17 +51,17 @@ type carrier interface {
 // with the reason: it may come back.
 func (e *environment) open(o Options, now *output) (*output, error) {
 	name := o.Output
-	if name == auto {
-		name = stderr
-		if e.journal && (now != nil && now.name == journald || e.reachable()) {
-			name = journald
+	if name == toAuto {
+		name = toStderr
+		if e.journal && (now != nil && now.name == toJournald || e.reachable()) {
+			name = toJournald
 		}
 	}
 	out := &output{name: name}
 	switch name {
-	case journald:
+	case toJournald:
 		out.form, out.limit = native, journalLimit
-	case syslog:
+	case toSyslog:
 		out.form, out.limit = datagram(plain), syslogLimit
 		if o.Format == jsonFormat {
 			out.form = datagram(object)
@@ -75,9 +75,9 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 	}
 	var err error
 	switch name {
-	case journald:
+	case toJournald:
 		out.carrier, err = dial(e.journalSocket)
-	case syslog:
+	case toSyslog:
 		out.carrier, err = dial(e.syslogSocket)
 	default:
 		out.carrier, err = newStream(e.stderr)

@@ -38,7 +38,7 @@ func logToStderr(socket string) error {
 	}
 	env.journalSocket = socket
 	o := defaults
-	o.Output = auto
+	o.Output = toAuto
 	l, err := open(o, env)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func TestAuto(t *testing.T) {
 func TestSocketKeepsBlocking(t *testing.T) {
 	near, far, _ := socketPair(t)
 	o := defaults
-	o.Output, o.Rate = stderr, 0
+	o.Output, o.Rate = toStderr, 0
 	l, err := Open(o, far)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestStoppedTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := defaults
-	o.Output, o.Rate = auto, 0
+	o.Output, o.Rate = toAuto, 0
 	l, err := Open(o, slave)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func TestColor(t *testing.T) {
 		t.Setenv("TERM", "xterm")
 		t.Setenv("NO_COLOR", noColor)
 		master, slave := terminal(t)
-		l, err := Open(Options{Output: auto, Level: "info", Format: "text", Visits: "all"}, slave)
+		l, err := Open(Options{Output: toAuto, Level: "info", Format: "text", Visits: "all"}, slave)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +263,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	defer full.Close()
 	o := defaults
-	o.Output = stderr
+	o.Output = toStderr
 	l, err := Open(o, full)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func TestFileKeepsWhatIsThere(t *testing.T) {
 	}
 	defer file.Close()
 	o := defaults
-	o.Output = stderr
+	o.Output = toStderr
 	l, err := Open(o, file)
 	if err != nil {
 		t.Fatal(err)
@@ -374,7 +374,7 @@ func TestSyslogFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := defaults
-	o.Output, o.Rate = syslog, 0
+	o.Output, o.Rate = toSyslog, 0
 	l, err := open(o, testEnvironment(t, path))
 	if err != nil {
 		t.Fatal(err)

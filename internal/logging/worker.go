@@ -14,8 +14,9 @@ import (
 const (
 	summaryEvery = time.Second // and so long drops are gathered under load
 	firstPause   = 10 * time.Millisecond
-	lastPause    = time.Second // between attempts, and between looks at a stalled output
-	patience     = time.Second // so long an output may fail before that is told
+	lastPause    = time.Second           // between attempts, and between looks at a stalled output
+	flushPause   = 50 * time.Millisecond // the same when the log is being closed
+	patience     = time.Second           // so long an output may fail before that is told
 )
 
 // A worker is the only one that writes to the output. It takes entries from the
@@ -237,7 +238,7 @@ func (w *worker) deliver(e *entry) bool {
 // the deadline as a limit of its own. A negative fd is not waited for.
 func (w *worker) wait(fd int, limit time.Duration) {
 	if deadline := w.deadline.Load(); deadline != nil {
-		limit = min(limit, max(time.Until(*deadline), 0))
+		limit = min(limit, flushPause, max(time.Until(*deadline), 0))
 	}
 	ready := []unix.PollFd{{Fd: int32(w.bellFD), Events: unix.POLLIN}, {Fd: int32(fd), Events: unix.POLLOUT}}
 	milliseconds := (limit + time.Millisecond - 1) / time.Millisecond
