@@ -31,7 +31,7 @@ type checkFlags struct {
 }
 
 func newCheck(ctx context.Context, std streams) *cobra.Command {
-	f := checkFlags{mismatch: plugin.Choice(plugin.Warning), refused: plugin.Choice(plugin.Critical)}
+	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [flags] -H HOST -p PORT",
 		Short: "check as a monitoring plugin (also when called as " + pluginName + ")",
@@ -52,6 +52,13 @@ has no lower end, 2: no upper end.`,
 	}
 	cmd.SetVersionTemplate(pluginName + " {{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misused(std, err) })
+	f.register(cmd)
+	return cmd
+}
+
+// register declares the flags on cmd, with their completions.
+func (f *checkFlags) register(cmd *cobra.Command) {
+	f.mismatch, f.refused = plugin.Choice(plugin.Warning), plugin.Choice(plugin.Critical)
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVarP(&f.hosts, "hostname", "H", nil, "`HOST` or address, or /path of a unix socket; repeatable")
@@ -62,14 +69,13 @@ has no lower end, 2: no upper end.`,
 	flags.VarP(&f.refused, "refuse", "r", "what a refused connection is")
 	flags.StringVarP(&f.days, "certificate", "D", "", "days that the certificate must be valid still, as `WARN[,CRIT]`")
 	flags.BoolP("version", "V", false, "print the version")
-	f.register(cmd)
+	f.probeFlags.register(cmd)
 	f.takeSeconds(flags)
 	complete(cmd, "mismatch", "ok", "warn", "crit")
 	complete(cmd, "refuse", "ok", "warn", "crit")
 	for _, name := range []string{"hostname", "port", "warning", "critical", "certificate"} {
 		complete(cmd, name)
 	}
-	return cmd
 }
 
 // misused says what is wrong with the call.
@@ -137,15 +143,12 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	return exitCode(report.State)
 }
 
-// targets returns each host with each port, and the arguments.
+// targets returns each host with each port, and the arguments, each once.
 func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
 	targets, err := argTargets(args)
 	errs := []error{err}
 	add := func(t probe.Target, err error) {
-		errs = append(errs, err)
-		if !slices.Contains(targets, t) {
-			targets = append(targets, t)
-		}
+		targets, errs = append(targets, t), append(errs, err)
 	}
 	for _, host := range f.hosts {
 		if strings.HasPrefix(host, "/") {
@@ -162,10 +165,16 @@ func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
 	switch {
 	case len(f.ports) > 0 && len(f.hosts) == 0:
 		errs = append(errs, errors.New("-p needs a host: write -H HOST"))
-	case len(targets) == 0 && len(f.hosts) == 0 && err == nil:
+	case len(args) == 0 && len(f.hosts) == 0:
 		errs = append(errs, errors.New("no target: write -H HOST -p PORT"))
 	}
-	return targets, errors.Join(errs...)
+	var once []probe.Target
+	for _, t := range targets {
+		if !slices.Contains(once, t) {
+			once = append(once, t)
+		}
+	}
+	return once, errors.Join(errs...)
 }
 
 // setDays reads -D WARN[,CRIT].

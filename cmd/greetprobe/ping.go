@@ -138,6 +138,7 @@ type pingSeries struct {
 	last     time.Time // start of the last one that ended
 	live     *livePlot // nil: lines
 	drawn    time.Time
+	line     string    // of the last probe, below the plot
 	course   []float64 // milliseconds, in the order of their ends
 }
 
@@ -220,9 +221,9 @@ func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
 
 // show writes the line of a probe, or draws the plot anew.
 func (s *pingSeries) show(seq int, r probe.Result) {
-	line := pingLine(seq, r)
+	s.line = pingLine(seq, r)
 	if s.live == nil {
-		fmt.Fprintln(s.out, line)
+		fmt.Fprintln(s.out, s.line)
 		return
 	}
 	took := math.NaN()
@@ -232,13 +233,13 @@ func (s *pingSeries) show(seq int, r probe.Result) {
 	s.course = append(s.course, took)
 	if now := time.Now(); now.Sub(s.drawn) >= redraw {
 		s.drawn = now
-		s.draw(line)
+		s.draw()
 	}
 }
 
-func (s *pingSeries) draw(line string) {
+func (s *pingSeries) draw() {
 	wide := columns(s.out)
-	s.live.draw(plot(s.course, wide, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)) + cut(line, wide-1) + "\n")
+	s.live.draw(plot(s.course, wide, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)) + cut(s.line, wide-1) + "\n")
 }
 
 // cut shortens text to so many characters.
@@ -288,7 +289,7 @@ func (s *pingSeries) finish(interrupted bool) error {
 		s.exit = probe.ExitCanceled
 	}
 	if s.live != nil && len(s.course) > 0 {
-		s.draw("")
+		s.draw()
 	}
 	s.sumUp(true, interrupted)
 	if s.exit == probe.ExitOK {

@@ -155,7 +155,7 @@ func summary(verdicts []verdict) string {
 	if bad > maxProblems {
 		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
 	}
-	return fmt.Sprintf("%d of %d targets are not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
+	return fmt.Sprintf("%d of %d targets not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
 }
 
 // details is what -vv tells of a target, and with -vvv what the server said.

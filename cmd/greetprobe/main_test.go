@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"greetd.example/internal/speaker"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"greetprobe": main, pluginName: main})
+}
+
+// TestScripts runs greetprobe as its user does. The scripts find servers of every
+// manner in the environment (see servers). Beside testscript's own commands there are
+//
+//	exits CODE COMMAND...  run it, as exec does, and want that exit code
+//	signal SIGNAL          to the process in the background
+//	await FILE TEXT        until the file has the text
+func TestScripts(t *testing.T) {
+	env := servers(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TMPDIR", e.WorkDir)
+			for name, addr := range env {
+				_, port, _ := net.SplitHostPort(addr)
+				e.Setenv(name, addr)
+				e.Setenv(name+"_PORT", port)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  exits,
+			"signal": sendSignal,
+			"await":  await,
+		},
+	})
+}
+
+// servers starts one of each manner, and returns their addresses by name.
+func servers(t *testing.T) map[string]string {
+	t.Helper()
+	addr := map[string]string{"NOBODY": nobody(t)}
+	for name, manner := range map[string]speaker.Manner{
+		"GREETS": speaker.Greet("220 ready\r\n"),
+		"HELLO":  speaker.GreetAndClose("Hello there\n"),
+		"LINES":  speaker.Greet("220-one\r\n220 two\r\n"),
+		"SILENT": speaker.Silent,
+		"CLOSES": speaker.Close,
+		"RESETS": speaker.Reset,
+		"EVIL":   speaker.Greet("220 a|time=0s;;;0 'b'=1\x1b[2J\x00\u202e\xff\nOK - second line | c=1\n"),
+		"BIG":    speaker.Big(1 << 20),
+		"LATE":   speaker.GreetLate("220 at last\r\n", 700*time.Millisecond),
+	} {
+		addr[name] = speaker.Listen(t, manner).Addr
+	}
+	return addr
+}
+
+// nobody returns an address at which nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%s: exit %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(unix.SignalNum("SIG" + args[0])))
+	}
+}
+
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(text), args[1]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("await %s %q: %v\n%s", args[0], args[1], err, text)
+		}
+	}
+}
