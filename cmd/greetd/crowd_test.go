@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests in this file hold what needs a process of its own: its descriptors, its
+// memory, its CPU.
+
+// process is a greetd in the background.
+type process struct {
+	*exec.Cmd
+	address string
+	log     *syncBuffer
+}
+
+// syncBuffer is what a process writes, to be read meanwhile.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// start runs greetd with a configuration, with at most so many descriptors.
+func start(t *testing.T, configuration string, descriptors int) *process {
+	t.Helper()
+	directory := t.TempDir()
+	greetd := filepath.Join(directory, "greetd")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", greetd, ".").CombinedOutput(); err != nil { // without the race detector's appetite
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	file := filepath.Join(directory, "greetd.yaml")
+	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{log: &syncBuffer{}}
+	p.Cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --config %s --listen 127.0.0.1:0`, descriptors, file), greetd)
+	p.Stderr = p.log
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+		if t.Failed() {
+			t.Logf("greetd said:\n%.10000s", p.log)
+		}
+	})
+	p.awaits(t, "greetd is ready")
+	_, rest, _ := strings.Cut(p.log.String(), "takes clients at ")
+	p.address, _, _ = strings.Cut(rest, " ")
+	return p
+}
+
+func (p *process) awaits(t *testing.T, text string) {
+	t.Helper()
+	p.until(t, "the log says "+text, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
+func (p *process) until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) { // another process has to move
+		if time.Now().After(end) {
+			t.Fatalf("in two minutes it did not happen that %s", what)
+		}
+	}
+}
+
+// connect connects with a window so small that a long greeting does not fit.
+func (p *process) connect(t *testing.T) net.Conn {
+	t.Helper()
+	narrow := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		failed := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+		return errors.Join(failed, err)
+	}}
+	c, err := narrow.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (p *process) proc(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.Process.Pid, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (p *process) descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
+}
+
+// cpu is the processor time that was used so far.
+func (p *process) cpu(t *testing.T) time.Duration {
+	t.Helper()
+	_, rest, _ := strings.Cut(p.proc(t, "stat"), ") ") // see proc_pid_stat(5)
+	fields := strings.Fields(rest)
+	var ticks int
+	for _, field := range fields[11:13] { // utime and stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100
+}
+
+// rss is the memory in use, in KiB.
+func (p *process) rss(t *testing.T) int {
+	t.Helper()
+	_, rest, _ := strings.Cut(p.proc(t, "status"), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestOutOfDescriptors(t *testing.T) {
+	const length = 3 << 20 // more than the kernel takes for a client that does not read
+	greeting := strings.Repeat("x", length)
+	p := start(t, "greeting: "+greeting+"\ntimeouts: {write: 10m}\nlog: {visits: none}\n", 64)
+	before := p.descriptors(t)
+	var held []net.Conn
+	for range 100 { // the backlog takes those that have no descriptor
+		held = append(held, p.connect(t))
+	}
+	p.awaits(t, "too many open files")
+
+	used := p.cpu(t)
+	time.Sleep(3 * time.Second)
+	used = p.cpu(t) - used
+	t.Logf("%v of CPU in 3s without descriptors", used)
+	if used > time.Second {
+		t.Error("greetd does not rest while it is out of descriptors")
+	}
+
+	for _, c := range held {
+		_ = c.Close()
+	}
+	p.until(t, "descriptors are as before", func() bool { return p.descriptors(t) <= before+1 })
+	c := p.connect(t)
+	if n, err := io.Copy(io.Discard, c); err != nil || n != length {
+		t.Errorf("afterwards a client gets %d bytes, %v", n, err)
+	}
+	p.awaits(t, "accepting on greet again")
+	if n := strings.Count(p.log.String(), "too many open files"); n != 1 {
+		t.Errorf("the beginning was told %d times", n)
+	}
+	if n := strings.Count(p.log.String(), "accepting on greet again"); n != 1 {
+		t.Errorf("the end was told %d times", n)
+	}
+}
+
+func TestTenThousandClientsThatNeverHangUp(t *testing.T) {
+	const clients = 10_000
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < clients+500 {
+		t.Fatalf("this needs %d descriptors: raise the hard limit (%+v, %v)", clients+500, limit, err)
+	}
+	p := start(t, "log: {visits: problems}\n", 20_000)
+	_, _ = io.Copy(io.Discard, p.connect(t)) // what the first client costs is there to stay
+	descriptors, rss := p.descriptors(t), p.rss(t)
+	held := make([]net.Conn, 0, clients)
+	for range clients {
+		c, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	for i, c := range held {
+		text, err := io.ReadAll(c)
+		if err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+			t.Fatalf("client %d hears %q, %v", i, text, err)
+		}
+	}
+	p.until(t, "descriptors are as before", func() bool { return p.descriptors(t) <= descriptors+1 })
+	t.Logf("%d KiB before, %d after", rss, p.rss(t))
+	const mebibytes = 1 << 10
+	p.until(t, "memory is as before, but for what the Go runtime keeps ready", func() bool { return p.rss(t) <= rss+40*mebibytes })
+	for _, c := range held {
+		_ = c.Close()
+	}
+}
