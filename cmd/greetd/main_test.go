@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs greetd as its operator does. Beside testscript's own commands there are
 //
 //	freeport NAME...       a port of 127.0.0.1 that nobody uses, for each NAME
-//	[!] hear ADDR          connect, once somebody listens, and print what is said; !: nobody listens
+//	[!] hear ADDR [LINE]   connect, once somebody listens, send LINE, and print what is said; !: nobody listens
 //	signal SIGNAL          to the process in the background
 //	await FILE TEXT        until the file has the text
 func TestScripts(t *testing.T) {
@@ -60,7 +60,7 @@ func hear(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	end := time.Now().Add(patient)
 	for {
-		text, err := greetingAt(network, address)
+		text, err := greetingAt(network, address, args[1:])
 		switch {
 		case err == nil && !neg:
 			fmt.Fprint(ts.Stdout(), text)
@@ -74,13 +74,18 @@ func hear(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func greetingAt(network, address string) (string, error) {
+func greetingAt(network, address string, lines []string) (string, error) {
 	c, err := net.Dial(network, address)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patient))
+	for _, line := range lines {
+		if _, err := io.WriteString(c, line+"\r\n"); err != nil {
+			return "", err
+		}
+	}
 	text, err := io.ReadAll(c)
 	return string(text), err
 }

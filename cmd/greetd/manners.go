@@ -2,12 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"path/filepath"
 
+	"greetd.example/internal/access"
 	"greetd.example/internal/config"
 	"greetd.example/internal/greeting"
+	"greetd.example/internal/proxyproto"
 	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
 )
@@ -17,6 +18,27 @@ import (
 type manners struct {
 	rules     *service.Server
 	listeners []service.Listener // in the configuration's order, without sockets
+	list      *access.List
+	limits    access.Limits
+}
+
+// admission makes the rules ask the lists, and then sources, which outlive a reload.
+func (m manners) admission(sources *access.Sources) {
+	sources.Update(m.limits)
+	limited := m.limits.Connections > 0 || m.limits.Rate > 0
+	switch {
+	case m.list == nil && !limited:
+		m.rules.Admit = nil
+	case m.list == nil:
+		m.rules.Admit = sources.Admit
+	default:
+		m.rules.Admit = func(p service.Peer) (func(), error) {
+			if err := m.list.Check(p); err != nil {
+				return nil, err
+			}
+			return sources.Admit(p)
+		}
+	}
 }
 
 // load reads the configuration and builds what it says. The error tells every
@@ -47,25 +69,17 @@ func newManners(c config.Config, wrong func(key string, err error)) manners {
 		if err != nil {
 			wrong(fmt.Sprintf("listeners[%d].tls.certificate", i), err)
 		}
-		m.listeners = append(m.listeners, service.Listener{Name: l.Name, TLS: settings})
-		if len(l.ProxyTrusted) > 0 {
-			wrong(fmt.Sprintf("listeners[%d].proxy_trusted", i), errNotYet)
-		}
+		m.listeners = append(m.listeners, service.Listener{Name: l.Name, Unwrap: proxyproto.Unwrap(l.ProxyTrusted), TLS: settings})
 	}
-	for key, set := range map[string]bool{
-		"access.allow":                  len(c.Access.Allow) > 0,
-		"access.deny":                   len(c.Access.Deny) > 0,
-		"limits.per_source.connections": c.Limits.PerSource.Connections > 0,
-		"limits.per_source.rate":        c.Limits.PerSource.Rate > 0,
-	} {
-		if set {
-			wrong(key, errNotYet)
-		}
+	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {
+		m.list = access.New(c.Access.Allow, c.Access.Deny)
+	}
+	m.limits = access.Limits{
+		Connections: c.Limits.PerSource.Connections, Rate: c.Limits.PerSource.Rate, Burst: c.Limits.PerSource.Burst,
+		IPv4Prefix: c.Limits.PerSource.IPv4Prefix, IPv6Prefix: c.Limits.PerSource.IPv6Prefix,
 	}
 	return m
 }
-
-var errNotYet = errors.New("not yet supported: leave it out")
 
 // newTLS is nil for a listener without TLS.
 func newTLS(t config.TLS) (*tls.Config, error) {

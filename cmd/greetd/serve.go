@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/access"
 	"greetd.example/internal/admin"
 	"greetd.example/internal/config"
 	"greetd.example/internal/logging"
@@ -30,6 +31,7 @@ type daemon struct {
 	log     *logging.Log
 	metrics *metrics.Metrics
 	server  *service.Server
+	sources access.Sources
 	posts   *posts
 	admin   *adminSide
 
@@ -98,6 +100,7 @@ func (d *daemon) live(ctx context.Context, stderr *os.File, signals <-chan os.Si
 	d.log.Event(logging.Started, fmt.Sprintf("greetd %s starts with %s", b.version, nameOf(loaded)),
 		logging.F("version", b.version), logging.F("config", loaded.Path))
 
+	m.admission(&d.sources)
 	d.server = m.rules
 	d.metrics = metrics.New(metrics.Sources{
 		Version: b.version, Commit: b.commit,
