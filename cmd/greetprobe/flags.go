@@ -156,6 +156,7 @@ func (f *probeFlags) setAddresses(p *probe.Probe) error {
 	case f.ipv6:
 		p.Family = 6
 	}
+	var errs []error
 	switch f.proxy {
 	case "":
 	case "v1":
@@ -163,17 +164,16 @@ func (f *probeFlags) setAddresses(p *probe.Probe) error {
 	case "v2":
 		p.Proxy = 2
 	default:
-		return fmt.Errorf("--proxy %s: there are v1 and v2", f.proxy)
+		errs = append(errs, fmt.Errorf("--proxy %s: there are v1 and v2", f.proxy))
 	}
-	if f.source == "" {
-		return nil
+	if f.source != "" {
+		addr, err := netip.ParseAddr(f.source)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--source %q is no address", f.source))
+		}
+		p.Source = addr
 	}
-	addr, err := netip.ParseAddr(f.source)
-	if err != nil {
-		return fmt.Errorf("--source %q is no address", f.source)
-	}
-	p.Source = addr
-	return nil
+	return errors.Join(errs...)
 }
 
 func (f *probeFlags) setPatterns(p *probe.Probe) error {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +43,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, addr)
 				e.Setenv(name+"_PORT", port)
 			}
-			return nil
+			return expandFiles(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
@@ -63,10 +67,52 @@ func servers(t *testing.T) map[string]string {
 		"EVIL":   speaker.Greet("220 a|time=0s;;;0 'b'=1\x1b[2J\x00\u202e\xff\nOK - second line | c=1\n"),
 		"BIG":    speaker.Big(1 << 20),
 		"LATE":   speaker.GreetLate("220 at last\r\n", 700*time.Millisecond),
+
+		"WELCOME": speaker.Greet("220-welcome\r\n220 here\r\n"),
+		"HOSTILE": speaker.Greet("\x1b[2J\x00\xff\u202e\r\x7f\u009b\n"),
+		"LOGIN":   speaker.Greet("login: "),
+		"DRIBBLE": speaker.Repeat("x", 100*time.Millisecond),
+		"CLOSING": speaker.GreetAndClose("220 bye\n"),
 	} {
 		addr[name] = speaker.Listen(t, manner).Addr
 	}
+	addr["BLACKHOLE"] = speaker.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0)
+	addr["STARTS"] = starts(t, speaker.Greet("220 up\n"))
+	addr["SOCKET"] = filepath.Join(t.TempDir(), "socket")
+	speaker.ListenOn(t, "unix", addr["SOCKET"], speaker.Greet("220-welcome\r\n220 here\r\n"))
 	return addr
+}
+
+// starts returns an address at which somebody listens in a second only.
+func starts(t *testing.T, manner speaker.Manner) string {
+	t.Helper()
+	addr := nobody(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		defer cancel()
+		if <-ctx.Done(); t.Context().Err() == nil {
+			speaker.ListenOn(t, "tcp", addr, manner)
+		}
+	})
+	t.Cleanup(starting.Wait)
+	return addr
+}
+
+// expandFiles writes the addresses of the servers into the files of a script.
+func expandFiles(e *testscript.Env) error {
+	files, err := filepath.Glob(filepath.Join(e.WorkDir, "*"))
+	for _, file := range files {
+		if info, statErr := os.Stat(file); statErr != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		text, readErr := os.ReadFile(file)
+		expanded := os.Expand(string(text), func(name string) string {
+			return cmp.Or(e.Getenv(name), "$"+name)
+		})
+		err = errors.Join(err, readErr, os.WriteFile(file, []byte(expanded), 0o644))
+	}
+	return err
 }
 
 // nobody returns an address at which nobody listens.
