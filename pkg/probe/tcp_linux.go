@@ -35,34 +35,37 @@ func dialTCP(ctx context.Context, _ string, addr netip.AddrPort, source netip.Ad
 }
 
 // begin makes a socket that is being connected. The caller closes it.
-func begin(addr netip.AddrPort, source netip.Addr) (fd int, err error) {
+func begin(addr netip.AddrPort, source netip.Addr) (int, error) {
 	family := unix.AF_INET6
 	if addr.Addr().Is4() {
 		family = unix.AF_INET
 	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("socket", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
+	if err := connect(fd, addr, source); err != nil {
+		_ = unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+func connect(fd int, addr netip.AddrPort, source netip.Addr) error {
 	// A PROXY header and what follows are two small writes, which mustn't wait for each other.
 	if err := unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return 0, os.NewSyscallError("setsockopt", err)
+		return os.NewSyscallError("setsockopt", err)
 	}
 	if source.IsValid() {
 		if err := bind(fd, source); err != nil {
-			return 0, os.NewSyscallError("bind", err)
+			return os.NewSyscallError("bind", err)
 		}
 	}
-	err = unix.Connect(fd, sockaddr(addr))
+	err := unix.Connect(fd, sockaddr(addr))
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EINTR) {
-		return 0, os.NewSyscallError("connect", err)
+		return os.NewSyscallError("connect", err)
 	}
-	return fd, nil
+	return nil
 }
 
 func bind(fd int, source netip.Addr) error {
