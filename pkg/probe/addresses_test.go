@@ -25,7 +25,9 @@ func TestAddresses(t *testing.T) {
 		"both.example:25":   "2001:db8::1 2001:db8::2 192.0.2.1",
 		"[2001:db8::9]:25":  "2001:db8::9",
 		"192.0.2.9:25":      "192.0.2.9",
+		"db.LocalHost.:25":  "::1 127.0.0.1",
 		"unix:/run/greeter": "",
+		"localhost:25":      "::1 127.0.0.1", // nobody needs to know that name
 	} {
 		got, err := p.Addresses(t.Context(), parse(t, target))
 		var words []string

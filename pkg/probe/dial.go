@@ -106,7 +106,22 @@ func (p *Probe) lookup(ctx context.Context, network, name string) answer {
 		resolve = new(net.Resolver).LookupNetIP
 	}
 	addrs, err := resolve(ctx, network, name)
+	if err != nil && isLocalhost(name) {
+		return answer{addrs: []netip.Addr{loopback[network]}}
+	}
 	return answer{addrs, err}
+}
+
+// loopback is what the names of this machine mean where nobody says otherwise, such as
+// in a container without /etc/hosts (RFC 6761, section 6.3).
+var loopback = map[string]netip.Addr{
+	"ip4": netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+	"ip6": netip.IPv6Loopback(),
+}
+
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // A race is the attempts to connect to one target, as RFC 8305 has them: a little
