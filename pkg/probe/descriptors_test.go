@@ -16,7 +16,8 @@ func TestFailedConnectsLeaveDescriptorsAlone(t *testing.T) {
 			t.Skipf("descriptors can't be listed: %v", err)
 		}
 		for _, e := range entries {
-			names = append(names, e.Name())
+			to, _ := os.Readlink("/proc/self/fd/" + e.Name())
+			names = append(names, e.Name()+" is "+to)
 		}
 		return names
 	}
