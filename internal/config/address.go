@@ -79,13 +79,13 @@ func splitError(s string) error {
 	_, notIP := netip.ParseAddr(bare)
 	switch {
 	case notNumber == nil:
-		return fmt.Errorf("has no colon: write %q", ":"+s)
+		return fmt.Errorf("has no colon: write %s", quote(":"+s))
 	case strings.HasPrefix(s, "/"):
-		return fmt.Errorf("has no port: for a unix socket write %q", "unix:"+s)
+		return fmt.Errorf("has no port: for a unix socket write %s", quote("unix:"+s))
 	case notIP == nil:
-		return fmt.Errorf("has no port: write %q", net.JoinHostPort(bare, "10000"))
+		return fmt.Errorf("has no port: write %s", quote(net.JoinHostPort(bare, "10000")))
 	case !strings.Contains(s, ":"):
-		return fmt.Errorf("has no port: write %q", s+":10000")
+		return fmt.Errorf("has no port: write %s", quote(s+":10000"))
 	case strings.Count(s, ":") > 1:
 		return errors.New(`must have brackets around an IPv6 address, such as "[2001:db8::1]:10000"`)
 	}
@@ -99,7 +99,7 @@ func portNumber(port string) (int, error) {
 	if strings.Trim(port, "+-0123456789") == "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", port)
+			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", quote(port))
 		}
 		return int(n), nil
 	}
@@ -134,7 +134,7 @@ func isHostName(s string) bool {
 	return strings.Trim(last, "0123456789") != "" && len(s) <= 253
 }
 
-// overlaps tells whether not both can be listened on. All IPv4 and all IPv6 addresses,
+// overlaps tells whether not both can be listened on. The zero endpoint overlaps none. All IPv4 and all IPv6 addresses,
 // 0.0.0.0 and [::], are apart from each other.
 func (e endpoint) overlaps(o endpoint) bool {
 	if e.path != "" || o.path != "" {

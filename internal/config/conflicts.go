@@ -27,7 +27,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 
 		endpoints[i], _ = parseAddress(ln.Address)
 		for j := range i {
-			if ln.Address != "" && c.Listeners[j].Address != "" && endpoints[i].overlaps(endpoints[j]) {
+			if endpoints[i].overlaps(endpoints[j]) {
 				report(key+".address", fmt.Sprintf("%s overlaps %s of listeners[%d]: change one, or remove it", quote(ln.Address), quote(c.Listeners[j].Address), j))
 				break
 			}
@@ -44,9 +44,9 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 		}
 	}
 
-	admin, err := parseAddress(c.Admin.Address)
+	admin, _ := parseAddress(c.Admin.Address)
 	for i, ln := range c.Listeners {
-		if err == nil && ln.Address != "" && admin.overlaps(endpoints[i]) {
+		if admin.overlaps(endpoints[i]) {
 			report("admin.address", fmt.Sprintf("%s overlaps %s of listeners[%d]: give admin its own", quote(c.Admin.Address), quote(ln.Address), i))
 			break
 		}

@@ -57,7 +57,7 @@ func readEnv(vars map[string]string, problems *problems, set func(key string, va
 		}
 		known, ok := envValues[name]
 		if !ok {
-			problems.add(environment(keyName(name)), "", "%s", unknownVariable(name))
+			problems.add(environment(plain(name)), "", "%s", unknownVariable(name))
 			continue
 		}
 		value, err := parseEnv(vars[name], known.field)

@@ -19,10 +19,9 @@ import (
 )
 
 const (
-	mostBytes  = 4 << 20   // of a file
-	mostValues = 1_000_000 // in a file, with those that its aliases repeat
-
-	mostSections = 1000 // in a list of sections
+	mostBytes    = 4 << 20 // of a file
+	mostValues   = 250_000 // in a file, with those that its aliases repeat
+	mostSections = 1000    // in a list of sections
 )
 
 // readFile is the content of the regular file at path, which is at most mostBytes.
@@ -103,6 +102,12 @@ func (r *fileReader) read() map[string]any {
 		r.problems.add(r.at(line), "", "%s", reason)
 		return nil
 	}
+	// Each value takes some hundred bytes to parse: a file with millions, which can only
+	// be a mistake, must not take the daemon's memory.
+	if n := values(data); n > mostValues {
+		r.problems.add(r.at(0), "", "has %d lines and commas, which is no configuration: at most %d are read", n, mostValues)
+		return nil
+	}
 	root := r.parse(data)
 	if root == nil {
 		return nil
@@ -129,6 +134,15 @@ func notText(data []byte) (line int, reason string) {
 		i += size
 	}
 	return 0, ""
+}
+
+// values is about how many values are in data.
+func values(data []byte) int {
+	n := 0
+	for _, end := range []string{"\n", ",", "[", "{"} {
+		n += bytes.Count(data, []byte(end))
+	}
+	return n
 }
 
 // parse is the one document in data, nil after a problem.
@@ -194,11 +208,14 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 			break
 		}
 		name, value := pair[0], r.follow(pair[1])
-		key := join(prefix, keyName(name.Value))
+		key := join(prefix, plain(name.Value))
 		child, known := f.child(name.Value)
 		switch {
 		case name.Kind != yaml.ScalarNode:
 			r.problems.add(r.at(name.Line), prefix, "must have words as keys, not %s", describe(name))
+			continue
+		case name.Tag == "!!merge":
+			r.problems.add(r.at(name.Line), prefix, "must not merge with <<: write out what it stands for")
 			continue
 		case !known:
 			r.problems.add(r.at(name.Line), key, "%s", f.unknown(name.Value))
@@ -342,7 +359,7 @@ func describe(n *yaml.Node) string {
 	case n.Tag == yamlString:
 		return "the text " + quote(n.Value)
 	case n.Tag == yamlInt || n.Tag == yamlFloat:
-		return "the number " + n.Value
+		return "the number " + plain(n.Value)
 	case n.Tag == yamlBool:
 		return n.Value
 	}

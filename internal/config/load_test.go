@@ -207,7 +207,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"rate: 1", "rate: is not known here: did you mean limits.per_source.rate or log.rate?"},
 		{"limits: {perSource: {}}", "limits.perSource: is not known here: did you mean per_source?"},
 		{"zzzzzzzzzz: 1", "zzzzzzzzzz: is not known here: there are listeners, greeting, timeouts, limits, access, log, admin"},
-		{"admin: {<<: {}}", `admin.<<: is not known here: there are address`},
+		{"admin: {<<: {}}", `admin: must not merge with <<: write out what it stands for`},
 		{"\"a\\nb: c\": 1", `"a\nb: c": is not known here: there are listeners, greeting, timeouts, limits, access, log, admin`},
 		{"greeting: a\ngreeting: b", "greeting: is set twice, before in line 1: remove one"},
 		{"greeting:", "greeting: has no value: give it one, or remove the key to get the default"},
@@ -229,6 +229,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"limits: {connections: '5'}", `limits.connections: must be a whole number from 0 to 10000000, not the text "5": remove the quotes`},
 		{"limits: {connections: 5.5}", "limits.connections: must be a whole number from 0 to 10000000, not the number 5.5"},
 		{"limits: {connections: 010}", "limits.connections: must be a whole number from 0 to 10000000, not the number 010"},
+		{"limits: {connections: " + strings.Repeat("9", 100) + "}", "limits.connections: must be a whole number from 0 to 10000000, not the number \"" + strings.Repeat("9", 60) + "\"..."},
 		{"limits: {connections: 99999999999999999999}", "limits.connections: must be a whole number from 0 to 10000000, not the number 99999999999999999999"},
 		{"limits: {per_source: {rate: .nan}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number .nan"},
 		{"limits: {per_source: {rate: .inf}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number .inf"},
@@ -248,6 +249,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"log: {burst: 0}", "log.burst: must be above 0 where log.rate is: with 0 no visit could be logged"},
 		{"admin: {address: ':10000'}", `admin.address: ":10000" overlaps ":10000" of listeners[0]: give admin its own`},
 		{"listeners: []", "listeners: must have from 1 to 1000 elements, not 0"},
+		{"listeners: [" + strings.Repeat("{name: a, address: ':0'},", 1001) + "]", "listeners: must have from 1 to 1000 elements, not 1001"},
 		{"listeners: {}", "listeners: must be a list, not a section"},
 		{"listeners: [':80']", `listeners[0]: must be a section with the keys name, address, reuse_port, proxy_trusted, tls, not the text ":80"`},
 		{"listeners: [{name: a}]", `listeners[0].address: is missing: give an address such as ":10000"`},
@@ -280,8 +282,8 @@ func TestLoadRefusesAddresses(t *testing.T) {
 		"fe80::1%eth0:x:80":                 `"fe80::1%eth0:x:80" has no port: write "[fe80::1%eth0:x:80]:10000"`,
 		"2001:db8::1::80":                   `"2001:db8::1::80" must have brackets around an IPv6 address, such as "[2001:db8::1]:10000"`,
 		"localhost:":                        `"localhost:" has no port after the colon: write one, such as ":10000"`,
-		":65536":                            `":65536" has port 65536: ports go from 1 to 65535, and 0 takes any free one`,
-		":-1":                               `":-1" has port -1: ports go from 1 to 65535, and 0 takes any free one`,
+		":65536":                            `":65536" has port "65536": ports go from 1 to 65535, and 0 takes any free one`,
+		":-1":                               `":-1" has port "-1": ports go from 1 to 65535, and 0 takes any free one`,
 		":no-such-service":                  `":no-such-service" has port "no-such-service", which is no number and no service in /etc/services`,
 		"*:80":                              `"*:80" must not have a star: for all addresses write ":80"`,
 		"300.0.0.1:80":                      `"300.0.0.1:80" has host "300.0.0.1", which is neither an IP address nor a host name`,
@@ -368,19 +370,30 @@ timeouts: {write: 5, linger: x}
 	})
 }
 
+func TestLoadCountsBadListenersToo(t *testing.T) {
+	got := complaints(t, "listeners: [5, {name: a, address: ':1'}, {name: a, address: ':2'}]", nil, nil)
+	equal(t, "problems", got, []string{
+		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, proxy_trusted, tls, not the number 5",
+		`FILE:1: listeners[2].name: "a" is the name of listeners[1] too: give each its own`,
+	})
+}
+
 func TestLoadRefusesVariables(t *testing.T) {
 	for variable, want := range map[string]string{
-		"GREETD_LOG_LEVL=info":       "environment GREETD_LOG_LEVL: is not known: did you mean GREETD_LOG_LEVEL? Else unset it",
-		"GREETD_LISTENERS=:80":       "environment GREETD_LISTENERS: is not known: did you mean GREETD_LISTEN? Else unset it",
-		"GREETD_XYZXYZXYZ=1":         "environment GREETD_XYZXYZXYZ: is not known: unset it, or see `greetd config` for the keys",
-		"GREETD_LISTEN= ":            "environment GREETD_LISTEN: listeners: must have from 1 to 1000 addresses, not 0: give some, or unset it",
-		"GREETD_LISTEN=:1,x":         `environment GREETD_LISTEN: listeners[1].address: "x" has no port: write "x:10000"`,
-		"GREETD_LOG_RATE=":           `environment GREETD_LOG_RATE: log.rate: must be a whole number from 0 to 1000000, not ""`,
-		"GREETD_TIMEOUTS_WRITE=5":    `environment GREETD_TIMEOUTS_WRITE: timeouts.write: "5" has no unit: write 5s for seconds or 5ms for milliseconds`,
-		"GREETD_ACCESS_DENY=::1,,1":  `environment GREETD_ACCESS_DENY: access.deny: must be a CIDR such as 192.0.2.0/24, or an address, not ""; must be a CIDR such as 192.0.2.0/24, or an address, not "1"`,
-		"GREETD_GREETING=caf\xe9":    `environment GREETD_GREETING: greeting: must be UTF-8 without NUL, not "caf\xe9"`,
-		"GREETD_PORT=8080":           "environment GREETD_PORT: is not known: unset it, or see `greetd config` for the keys",
-		"GREETD_PORT=tcp://10.0.0.1": "",
+		"GREETD_LISTEN=" + strings.Repeat(":0,", 1000) + ":0": "environment GREETD_LISTEN: listeners: must have from 1 to 1000 addresses, not 1001: give some, or unset it",
+
+		"GREETD_LOG_LEVL=info":                "environment GREETD_LOG_LEVL: is not known: did you mean GREETD_LOG_LEVEL? Else unset it",
+		"GREETD_LISTENERS=:80":                "environment GREETD_LISTENERS: is not known: did you mean GREETD_LISTEN? Else unset it",
+		"GREETD_XYZXYZXYZ=1":                  "environment GREETD_XYZXYZXYZ: is not known: unset it, or see `greetd config` for the keys",
+		"GREETD_LISTEN= ":                     "environment GREETD_LISTEN: listeners: must have from 1 to 1000 addresses, not 0: give some, or unset it",
+		"GREETD_LISTEN=:1,x":                  `environment GREETD_LISTEN: listeners[1].address: "x" has no port: write "x:10000"`,
+		"GREETD_LOG_RATE=":                    `environment GREETD_LOG_RATE: log.rate: must be a whole number from 0 to 1000000, not ""`,
+		"GREETD_LIMITS_PER_SOURCE_RATE=0x1p4": `environment GREETD_LIMITS_PER_SOURCE_RATE: limits.per_source.rate: must be a number from 0 to 1000000, not "0x1p4"`,
+		"GREETD_TIMEOUTS_WRITE=5":             `environment GREETD_TIMEOUTS_WRITE: timeouts.write: "5" has no unit: write 5s for seconds or 5ms for milliseconds`,
+		"GREETD_ACCESS_DENY=::1,,1":           `environment GREETD_ACCESS_DENY: access.deny: must be a CIDR such as 192.0.2.0/24, or an address, not ""; must be a CIDR such as 192.0.2.0/24, or an address, not "1"`,
+		"GREETD_GREETING=caf\xe9":             `environment GREETD_GREETING: greeting: must be UTF-8 without NUL, not "caf\xe9"`,
+		"GREETD_PORT=8080":                    "environment GREETD_PORT: is not known: unset it, or see `greetd config` for the keys",
+		"GREETD_PORT=tcp://10.0.0.1":          "",
 		// What Kubernetes sets for a service named greetd, and one named greetd-tcp.
 		"GREETD_SERVICE_HOST=10.0.0.1":                     "",
 		"GREETD_SERVICE_PORT=10000":                        "",
@@ -414,29 +427,37 @@ listeners:
 
 // Each of these would keep a careless reader busy for long, or for ever.
 func TestLoadRefusesBombs(t *testing.T) {
-	many := func(s string) string { return strings.Repeat(s, (mostBytes-200)/len(s)) }
+	fill := func(s string) string { return strings.Repeat(s, (mostBytes-200)/len(s)) }
+	many := func(s string) string { return strings.Repeat(s, (mostValues-100)/(values([]byte(s))+1)) }
 	for name, content := range map[string]string{
 		"an alias of itself":  "access: &a {allow: *a}",
 		"a section of itself": "listeners: &a [*a]",
 		"repeated lists": "listeners:\n- {name: a, address: ':1', proxy_trusted: &p [" + strings.Repeat("10.0.0.0/8,", 20_000) + "]}\n" +
 			strings.Repeat("- {name: b, address: ':2', proxy_trusted: *p}\n", 900),
-		"unknown keys": many("a: 1\n"),
-		"listeners":    "listeners:\n" + many("- {}\n"),
-		"brackets":     many("["),
-		"braces":       many("{a: "),
-		"dashes":       many("- "),
-		"questions":    many("? "),
-		"comments":     "a: 1\n" + many("#\n"),
-		"blanks":       "a:" + many(" "),
-		"a long key":   many("x") + ": 1",
-		"aliases":      "access: {allow: [&a 10.1.0.1/8" + many(",*a") + "]}",
+		"millions of keys":  fill("a: 1\n"),
+		"millions of texts": "a: [" + fill("b,") + "]",
+		"unknown keys":      many("a: 1\n"),
+		"listeners":         "listeners:\n" + many("- {}\n"),
+		"brackets":          many("["),
+		"braces":            many("{a: "),
+		"dashes":            fill("- "),
+		"questions":         fill("? "),
+		"comments":          "a: 1\n" + many("#\n"),
+		"blanks":            "a:" + fill(" "),
+		"a long key":        fill("x") + ": 1",
+		"a long number":     "limits: {connections: " + fill("1") + "}",
+		"a long address":    "admin: {address: '" + fill("x") + "'}",
+		"aliases":           "access: {allow: [&a 10.1.0.1/8" + many(",*a") + "]}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			_, err := Load(Source{Path: write(t, content)})
-			t.Log(time.Since(start))
+			t.Log(time.Since(start), len(err.Error()))
 			if all := Problems(err); len(all) == 0 || len(all) > mostProblems+1 {
 				t.Errorf("%d problems, want from 1 to %d", len(all), mostProblems+1)
+			}
+			if n := len(err.Error()); n > 64<<10 {
+				t.Errorf("they are told in %d bytes, want at most 64 KiB", n)
 			}
 		})
 	}

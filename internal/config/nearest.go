@@ -5,8 +5,8 @@ import "strings"
 // nearest is the word that name was most likely meant to be, "" if none is likely.
 // Case, "-" and "_" don't count.
 func nearest(name string, words []string) string {
-	plain := strings.NewReplacer("-", "", "_", "", ".", "")
-	simple := func(s string) string { return plain.Replace(strings.ToLower(s)) }
+	joints := strings.NewReplacer("-", "", "_", "", ".", "")
+	simple := func(s string) string { return joints.Replace(strings.ToLower(s)) }
 	best, bestEdits := "", min(len(simple(name))/2, 3)+1
 	for _, word := range words {
 		if len(name) > 2*len(word)+8 {

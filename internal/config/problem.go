@@ -121,8 +121,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// keyName is a key as it was written, in quotes if that could confuse.
-func keyName(s string) string {
+// plain is s without quotes, unless that could confuse.
+func plain(s string) string {
 	odd := strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsGraphic(r) || r == ' ' || r == ':' })
 	if s == "" || odd || len(s) > 60 {
 		return quote(s)

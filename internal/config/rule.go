@@ -72,10 +72,10 @@ func decimal(least, most float64) rule {
 	want := fmt.Sprintf("a number from %g to %.0f", least, most)
 	return rule{want, []string{yamlInt, yamlFloat}, func(s string) (any, error) {
 		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || math.IsNaN(f) || f < least || f > most || strings.ContainsAny(s, "xX_") {
+		if err != nil || math.IsNaN(f) || f < least || f > most || strings.ContainsAny(s, "xX") {
 			return nil, errWanted
 		}
-		return f + 0, nil // -0 becomes 0
+		return f, nil
 	}}
 }
 
@@ -92,7 +92,7 @@ func from0(time.Duration) error { return nil }
 
 func duration(check func(time.Duration) error) rule {
 	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) (any, error) {
-		if _, err := strconv.ParseFloat(s, 64); err == nil {
+		if _, err := strconv.ParseFloat(s, 64); err == nil && len(s) < 20 {
 			return nil, fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
 		}
 		d, err := time.ParseDuration(s)
