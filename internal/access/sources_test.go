@@ -237,6 +237,24 @@ func TestOpenConnectionsNeverGiveWay(t *testing.T) {
 	}
 }
 
+// One of two connections is closed, and then comes a flood.
+func TestTheOtherConnectionStaysCounted(t *testing.T) {
+	s := sources(Limits{Connections: 2})
+	admit(t, s, at("2001:db8::1", 0), nil)()
+	leave := admit(t, s, at("2001:db8::1", 0), nil)
+	other := admit(t, s, at("2001:db8::1", 0), nil)
+	leave()
+	for i := range uint32(2 * remembered) {
+		if leave, err := s.Admit(numbered(i, 0)); err == nil {
+			leave()
+		}
+	}
+	admit(t, s, at("2001:db8::1", 0), nil)
+	admit(t, s, at("2001:db8::1", 0), ErrTooMany)
+	other()
+	admit(t, s, at("2001:db8::1", 0), nil)
+}
+
 // Who owes something is remembered longer than who doesn't.
 func TestWhoOwesNothingGivesWayFirst(t *testing.T) {
 	s := sources(Limits{Rate: 1, Burst: 2})
