@@ -1,8 +1,15 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"strconv"
@@ -18,15 +25,20 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"greetd": main})
 }
 
-// TestScripts runs greetd as its operator does. Beside testscript's own commands there are
+// TestScripts runs greetd as its operator does.
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+// runScripts runs what is in a directory. Beside testscript's own commands there are
 //
 //	freeport NAME...       a port of 127.0.0.1 that nobody uses, for each NAME
 //	[!] hear ADDR [LINE]   connect, once somebody listens, send LINE, and print what is said; !: nobody listens
 //	signal SIGNAL          to the process in the background
 //	await FILE TEXT        until the file has the text
-func TestScripts(t *testing.T) {
+//	certificate NAME [AGE] NAME.pem and NAME.key, for greet.example and 127.0.0.1, valid for an hour; AGE: made so long ago
+func runScripts(t *testing.T, directory string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 directory,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
@@ -37,6 +49,8 @@ func TestScripts(t *testing.T) {
 			"hear":     hear,
 			"signal":   sendSignal,
 			"await":    await,
+
+			"certificate": certificate,
 		},
 	})
 }
@@ -107,4 +121,29 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("await %s %q: %v\n%s", args[0], args[1], err, text)
 		}
 	}
+}
+
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	made := time.Now()
+	if len(args) > 1 {
+		age, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		made = made.Add(-age)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(made.UnixNano()),
+		Subject:      pkix.Name{CommonName: args[0]},
+		DNSNames:     []string{"greet.example"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:    made,
+		NotAfter:     made.Add(time.Hour),
+	}
+	chain, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	ts.Check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain}), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 }

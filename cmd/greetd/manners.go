@@ -1,15 +1,12 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
-	"path/filepath"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/config"
 	"greetd.example/internal/greeting"
 	"greetd.example/internal/proxyproto"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
 )
 
@@ -65,11 +62,11 @@ func newManners(c config.Config, wrong func(key string, err error)) manners {
 	}
 	m.rules.Greeter = greeter
 	for i, l := range c.Listeners {
-		settings, err := newTLS(l.TLS)
-		if err != nil {
-			wrong(fmt.Sprintf("listeners[%d].tls.certificate", i), err)
-		}
-		m.listeners = append(m.listeners, service.Listener{Name: l.Name, Unwrap: proxyproto.Unwrap(l.ProxyTrusted), TLS: settings})
+		m.listeners = append(m.listeners, service.Listener{
+			Name:   l.Name,
+			Unwrap: proxyproto.Unwrap(l.ProxyTrusted),
+			TLS:    newTLS(fmt.Sprintf("listeners[%d]", i), l.TLS, wrong),
+		})
 	}
 	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {
 		m.list = access.New(c.Access.Allow, c.Access.Deny)
@@ -79,24 +76,4 @@ func newManners(c config.Config, wrong func(key string, err error)) manners {
 		IPv4Prefix: c.Limits.PerSource.IPv4Prefix, IPv6Prefix: c.Limits.PerSource.IPv6Prefix,
 	}
 	return m
-}
-
-// newTLS is nil for a listener without TLS.
-func newTLS(t config.TLS) (*tls.Config, error) {
-	if t.Certificate == "" {
-		return nil, nil //nolint:nilnil // no TLS is a setting like another
-	}
-	pair, err := tls.LoadX509KeyPair(credential(t.Certificate), credential(t.Key))
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
-// credential finds a file that LoadCredential= of the unit may have brought.
-func credential(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(systemd.CredentialsDirectory(), path)
 }

@@ -48,13 +48,13 @@ func (d *daemon) reload(ctx context.Context) admin.Verdict {
 		d.applied.Add(1)
 		next.lastReload = &admin.Reload{At: now, OK: true}
 		d.current.Store(next)
-		changed := before.Differences(next.Config)
+		changed := append(before.Differences(next.Config), renewed(before.listeners, next.listeners)...)
 		verdict = admin.Verdict{
 			OK: true, Generation: next.generation, Changed: changed,
 			Message: fmt.Sprintf("%s applies now: %s", nameOf(next.Loaded), orNothing(changed)),
 		}
 		d.log.Event(logging.Reloaded, verdict.Message, logging.F("generation", next.generation))
-		d.warn(next.Config)
+		d.warn(next)
 	}
 	// Draining may have begun meanwhile, and is not to be taken back.
 	running, reloading := admin.Running, d.state.Load()
@@ -86,7 +86,7 @@ func (d *daemon) apply(ctx context.Context, before *current) (*current, error) {
 	m.admission(&d.sources)
 	d.server.Update(m.rules, m.listeners...)
 	plan.carryOut(m.listeners)
-	return &current{Loaded: loaded, generation: before.generation + 1, since: time.Now()}, nil
+	return &current{Loaded: loaded, listeners: m.listeners, generation: before.generation + 1, since: time.Now()}, nil
 }
 
 func orNothing(changed []string) string {

@@ -45,6 +45,7 @@ type daemon struct {
 // current is the configuration in force.
 type current struct {
 	config.Loaded
+	listeners  []service.Listener // as Loaded.Listeners; without sockets
 	generation uint64
 	since      time.Time
 	lastReload *admin.Reload
@@ -129,9 +130,9 @@ func (d *daemon) open(ctx context.Context, loaded config.Loaded, m manners, sock
 		plan.abandon(ctx)
 		return coded{exitSystem, err}
 	}
-	d.current.Store(&current{Loaded: loaded, generation: 1, since: time.Now()})
+	d.current.Store(&current{Loaded: loaded, listeners: m.listeners, generation: 1, since: time.Now()})
 	plan.carryOut(m.listeners)
-	d.warn(loaded.Config)
+	d.warn(d.current.Load())
 	d.setState(admin.Running)
 	if err := d.notify.Ready(d.status()); err != nil {
 		d.log.Event(logging.ConfigWarning, fmt.Sprintf("systemd does not hear that greetd is ready: %v", err))
@@ -144,12 +145,21 @@ func (d *daemon) open(ctx context.Context, loaded config.Loaded, m manners, sock
 const descriptorsBeside = 64
 
 // warn tells what applies, but probably not as it is meant.
-func (d *daemon) warn(c config.Config) {
+func (d *daemon) warn(c *current) {
 	descriptors := descriptorLimit()
 	if needed := uint64(c.Limits.Connections) + descriptorsBeside; c.Limits.Connections > 0 && needed > descriptors {
 		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
 			"limits.connections is %d, but the process may open %d files: raise LimitNOFILE= to %d, or lower limits.connections",
 			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
+	}
+	for i, l := range c.listeners {
+		if l.TLS == nil {
+			continue
+		}
+		if trouble := untimely(leaf(l), time.Now()); trouble != "" {
+			d.log.Event(logging.ConfigWarning, fmt.Sprintf("the certificate %s of listener %s %s", c.Listeners[i].TLS.Certificate, l.Name, trouble),
+				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
+		}
 	}
 }
 
