@@ -131,11 +131,22 @@ func TestFailureShowsInSummary(t *testing.T) {
 		for range 10 {
 			l.Closed(visit(1, service.Greeted))
 		}
+		time.Sleep(time.Second)
+		c.take()
+		l.Closed(visit(1, service.Greeted)) // the bucket is empty again
+		c.take()
+		for range 9 {
+			l.Closed(visit(1, service.Greeted))
+		}
 		v := visit(2, service.Failed)
 		v.Err = &service.PanicError{Value: "no such host", Stack: []byte("goroutine 1:\nmain()\n")}
 		l.Closed(v)
 		time.Sleep(time.Second)
-		e := c.take()[1]
+		got := c.take()
+		if len(got) != 1 {
+			t.Fatalf("got %v, want one summary", got)
+		}
+		e := got[0]
 		want := fields{
 			"PRIORITY": "3", "GREETD_ERROR": "panic: no such host", "GREETD_STACK": "goroutine 1:\nmain()",
 			"MESSAGE": "10 more visits in 1.0 s: 9 greeted, 1 failed; last error: panic: no such host",

@@ -285,34 +285,95 @@ func TestApplyMovesEntries(t *testing.T) {
 	if err := l.Apply(o); err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]int{}
-	buf := make([]byte, 1<<16)
-	stuck.conn.SetReadDeadline(time.Now().Add(time.Second))
-	inStuck := 0
-	for {
-		n, err := stuck.conn.Read(buf)
-		if err != nil {
-			break
-		}
-		e, _ := parseNative(buf[:n])
-		seen[e["GREETD_VISIT"]]++
-		inStuck++
+	arrived := make(chan int, 1)
+	go func() { arrived <- countDatagrams(lines.conn) }()
+	if err := l.Close(); err != nil {
+		t.Error(err) // it waits for the old output still
 	}
-	lines.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-	for i := inStuck; i < sent; i++ {
-		if _, err := lines.conn.Read(buf); err != nil {
-			t.Fatalf("entry %d of %d: %v", i, sent, err)
+	lines.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	stuck.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	before, after := countDatagrams(stuck.conn), <-arrived
+	if before+after != sent || before == 0 || after == 0 {
+		t.Errorf("%d entries at the old output and %d at the new one, want some each and %d together", before, after, sent)
+	}
+}
+
+// countDatagrams reads until the deadline.
+func countDatagrams(conn *net.UnixConn) (n int) {
+	for buf := make([]byte, 1<<16); ; n++ {
+		if _, err := conn.Read(buf); err != nil {
+			return n
 		}
 	}
+}
+
+// TestApplyKeepsTheJournal reloads while journald is away for a moment: auto does
+// not fall back to stderr.
+func TestApplyKeepsTheJournal(t *testing.T) {
+	j := startJournal(t)
+	o := defaults
+	o.Output = toAuto
+	l := openTo(t, j, o)
+	j.stop()
+	if err := l.Apply(o); err != nil {
+		t.Fatal(err)
+	}
+	j.listen()
+	j.run()
+	l.Event(Reloaded, "here")
+	if got := j.wait(1)[0]["MESSAGE"]; got != "here" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestApplyInTheMiddleOfALine changes the form while a line is half written: that
+// line ends as it was begun, those that wait have the new form.
+func TestApplyInTheMiddleOfALine(t *testing.T) {
+	near, far, _ := socketPair(t)
+	o := defaults
+	o.Output = toStderr
+	l, err := Open(o, far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sent = 40
+	long := strings.Repeat("x", 20_000)
+	for range sent {
+		l.Event(Ready, long)
+	}
+	o.Format = "json"
+	if err := l.Apply(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := alive(t, l); err != nil {
+		t.Fatal(err)
+	}
+	text, objects := make(chan int, 1), make(chan int, 1)
+	go func() {
+		defer close(text)
+		counts := [2]int{}
+		scanner := bufio.NewScanner(near)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			switch {
+			case strings.HasSuffix(scanner.Text(), " info "+long):
+				counts[0]++
+			case json.Valid(scanner.Bytes()):
+				counts[1]++
+			default:
+				t.Errorf("a line of %d bytes is neither text nor JSON", len(scanner.Bytes()))
+			}
+		}
+		text <- counts[0]
+		objects <- counts[1]
+	}()
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	lines.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := lines.conn.Read(buf); err == nil {
-		t.Errorf("one too many: %q", buf[:n])
-	}
-	if inStuck == 0 || inStuck == sent {
-		t.Errorf("%d entries at the old output: nothing was tried", inStuck)
+	far.Close()
+	before, after := <-text, <-objects
+	if before == 0 || after == 0 || before+after != sent {
+		t.Errorf("%d lines of text and %d of JSON, want some each and %d together", before, after, sent)
 	}
 }
 
