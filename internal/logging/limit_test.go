@@ -58,8 +58,7 @@ func inMemory(t *testing.T, o Options) (*Log, *tray) {
 	}
 	c := &tray{}
 	l.out = &output{name: toJournald, form: native, limit: journalLimit, carrier: c}
-	l.worker.next.Store(l.out)
-	l.worker.ring()
+	l.worker.use(l.out)
 	t.Cleanup(func() { l.Close() })
 	synctest.Wait()
 	return l, c

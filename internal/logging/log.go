@@ -144,8 +144,7 @@ func (l *Log) Apply(o Options) error {
 		return err
 	}
 	l.out = out
-	l.worker.next.Store(out)
-	l.worker.ring()
+	l.worker.use(out)
 	l.use(o, level)
 	return nil
 }

@@ -45,8 +45,8 @@ func (l *Log) Closed(v service.Visit) {
 
 // wants reports whether a visit that event tells of belongs into the log.
 func (l *Log) wants(event Event) bool {
-	visits := l.visits.Load()
-	if visits == nil || *visits == none || *visits == problems && event == VisitGreeted {
+	visits := *l.visits.Load()
+	if visits == none || visits == problems && event == VisitGreeted {
 		return false
 	}
 	return l.logger.IsLevelEnabled(eventKinds[event].level)

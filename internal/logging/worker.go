@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,12 +29,14 @@ type worker struct {
 	awake    chan struct{} // there is something to look at
 	bell     *os.File      // an eventfd: the same for a worker that waits in poll
 	bellFD   int
-	next     atomic.Pointer[output]
 	deadline atomic.Pointer[time.Time] // set when the log is closed
 	pings    chan chan struct{}
 	complain func(message string) // says on stderr that the output fails
 	done     chan struct{}
 	left     remains // valid when done is closed
+
+	mu   sync.Mutex
+	next []*output // to be used from now on, in turn; the last one stays
 
 	// Known to the worker alone.
 	out      *output
@@ -83,6 +86,15 @@ func (w *worker) ring() {
 	w.wake()
 }
 
+// use makes the worker write to out from now on. It closes the carrier of the output
+// before, unless out has the same.
+func (w *worker) use(out *output) {
+	w.mu.Lock()
+	w.next = append(w.next, out)
+	w.mu.Unlock()
+	w.ring()
+}
+
 // work runs until the log is closed and everything is written, or the deadline has
 // passed.
 func (w *worker) work() {
@@ -112,13 +124,16 @@ func (w *worker) heed() {
 		close(answer)
 	default:
 	}
-	if next := w.next.Swap(nil); next != nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, next := range w.next {
 		if w.out.carrier != next.carrier {
 			w.out.close()
 			w.failing, w.pause = failure{}, 0
 		}
 		w.out = next
 	}
+	w.next = nil
 }
 
 // take returns the entry to be written next. If there is none it returns when there
@@ -290,6 +305,7 @@ func troubleOver(output string, took time.Duration, err error) *entry {
 
 // leave counts e, and everything behind it, as not written.
 func (w *worker) leave(e *entry) {
+	w.heed()
 	w.out.close()
 	if w.said != nil {
 		w.left.entries++
