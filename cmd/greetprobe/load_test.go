@@ -65,6 +65,9 @@ func runLoad(ctx context.Context, t *testing.T, p probe.Probe, f loadFlags) (*lo
 	var out, errs strings.Builder
 	l := load{loadFlags: &f, streams: streams{strings.NewReader(""), &out, &errs}, probe: p, target: target}
 	err = l.run(ctx)
+	if strings.Contains(out.String(), `"bottleneck":null`) {
+		t.Error("no bottleneck is not an empty list")
+	}
 	var report loadReport
 	if err := json.Unmarshal([]byte(out.String()), &report); err != nil {
 		t.Fatalf("%v in %q; errors: %s", err, &out, &errs)

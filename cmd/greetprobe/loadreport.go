@@ -103,7 +103,7 @@ func (t *tally) report(f *loadFlags, target string, start time.Time, took time.D
 	if f.arrivals == "poisson" {
 		r.Seed = &f.seed
 	}
-	r.Bottleneck = slices.Concat(r.limitReached(), r.startedLate(), t.shortage())
+	r.Bottleneck = append([]string{}, slices.Concat(r.limitReached(), r.startedLate(), t.shortage())...)
 	return r
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -35,10 +36,9 @@ func runPing(ctx context.Context, t *testing.T, p probe.Probe, f pingFlags, aske
 
 // taking greets each visitor after the time that is its turn.
 func taking(times ...time.Duration) func(context.Context, string, string) (net.Conn, error) {
-	turn := 0
+	var turns atomic.Int64
 	return func(context.Context, string, string) (net.Conn, error) {
-		wait := times[turn%len(times)]
-		turn++
+		wait := times[(int(turns.Add(1))-1)%len(times)]
 		if wait < 0 {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 		}
