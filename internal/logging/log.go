@@ -54,6 +54,7 @@ type Log struct {
 	limit    limiter
 	queue    queue
 	troubles troubles
+	recent   recent
 	worker   *worker
 
 	mu     sync.Mutex // of Apply, SetLevel and Close
@@ -83,7 +84,7 @@ func open(o Options, env *environment) (*Log, error) {
 	l.logger.SetFormatter(silent{})
 	l.logger.AddHook(hook{l.put})
 	l.out, _ = env.open(o, nil) // the worker tries again, and tells
-	l.worker, err = newWorker(&l.queue, &l.limit, l.out, l.complain)
+	l.worker, err = newWorker(&l.queue, &l.limit, &l.recent, l.out, l.complain)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +202,7 @@ func (l *Log) log(e Event, message string, fields logrus.Fields) {
 
 // put queues e.
 func (l *Log) put(e *entry) {
+	l.recent.add(e) // first: the queue may free it
 	l.queue.put(e)
 	l.worker.wake()
 }

@@ -23,8 +23,9 @@ const (
 // A worker is the only one that writes to the output. It takes entries from the
 // queue, and makes those that sum up what was left out.
 type worker struct {
-	queue *queue
-	limit *limiter
+	queue  *queue
+	limit  *limiter
+	recent *recent
 
 	awake    chan struct{} // there is something to look at
 	bell     *os.File      // an eventfd: the same for a worker that waits in poll
@@ -60,13 +61,13 @@ type remains struct {
 	visits  uint64 // of which they told
 }
 
-func newWorker(q *queue, l *limiter, out *output, complain func(string)) (*worker, error) {
+func newWorker(q *queue, l *limiter, r *recent, out *output, complain func(string)) (*worker, error) {
 	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open log: eventfd: %w", err)
 	}
 	return &worker{
-		queue: q, limit: l, out: out, complain: complain,
+		queue: q, limit: l, recent: r, out: out, complain: complain,
 		bell: os.NewFile(uintptr(bell), "eventfd"), bellFD: bell,
 		awake: make(chan struct{}, 1), pings: make(chan chan struct{}, 1), done: make(chan struct{}),
 	}, nil
@@ -188,6 +189,7 @@ func (w *worker) dropped() *entry {
 		e.visits += visits
 		e.addNumber(droppedKeys[i], visits)
 	}
+	w.recent.add(e)
 	return e
 }
 
@@ -292,6 +294,7 @@ func (w *worker) works() {
 		return
 	}
 	w.said = troubleOver(w.out.name, time.Since(failed.since), failed.err)
+	w.recent.add(w.said)
 }
 
 // troubleOver returns the entry that tells how long an output failed, and why.
