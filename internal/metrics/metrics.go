@@ -80,23 +80,19 @@ func (m *Metrics) Closed(v service.Visit) { m.durations.Observe(v.Took.Seconds()
 // AcceptFailed implements [service.Observer].
 func (m *Metrics) AcceptFailed(string, error, time.Duration) {}
 
-// A Bucket counts the visits that took at most Bound, those of smaller buckets included.
-type Bucket struct {
-	Bound time.Duration
-	Count uint64
-}
-
-// Durations tells how long visits took since the start, shortest first. The visits of
-// all lengths are total.
-func (m *Metrics) Durations() (shortest []Bucket, total uint64) {
+// Durations counts the visits since the start by how long they took: counts[i] is those
+// of at most bounds[i], shorter ones included, and the last of counts is all.
+func (m *Metrics) Durations() (bounds []time.Duration, counts []uint64) {
 	var out dto.Metric
-	if m.durations.Write(&out) != nil {
-		return nil, 0
+	if err := m.durations.Write(&out); err != nil {
+		panic(err) // it has no way to fail
 	}
-	for _, b := range out.GetHistogram().GetBucket() {
-		shortest = append(shortest, Bucket{time.Duration(b.GetUpperBound() * float64(time.Second)), b.GetCumulativeCount()})
+	histogram := out.GetHistogram()
+	for _, b := range histogram.GetBucket() {
+		bounds = append(bounds, time.Duration(b.GetUpperBound()*float64(time.Second)))
+		counts = append(counts, b.GetCumulativeCount())
 	}
-	return shortest, out.GetHistogram().GetSampleCount()
+	return bounds, append(counts, histogram.GetSampleCount())
 }
 
 // reader is the collector of what others count.

@@ -100,20 +100,20 @@ func TestDurationsAgreeWithTheScrape(t *testing.T) {
 	for _, took := range []time.Duration{time.Microsecond, time.Millisecond, time.Millisecond, 3 * time.Second, time.Hour} {
 		m.Closed(service.Visit{Took: took})
 	}
-	shortest, total := m.Durations()
-	if total != 5 || len(shortest) != 17 {
-		t.Fatalf("%d visits in %d buckets, want 5 in 17", total, len(shortest))
+	bounds, counts := m.Durations()
+	if len(bounds) != 17 || len(counts) != 18 || counts[17] != 5 {
+		t.Fatalf("bounds %v, counts %v; want 17 and all 5 visits in the 18th", bounds, counts)
 	}
-	for _, b := range shortest {
+	for i, bound := range bounds {
 		want := uint64(1)
-		if b.Bound >= time.Millisecond {
+		if bound >= time.Millisecond {
 			want = 3
 		}
-		if b.Bound >= 5*time.Second {
+		if bound >= 5*time.Second {
 			want = 4
 		}
-		if b.Count != want {
-			t.Errorf("up to %v: %d visits, want %d", b.Bound, b.Count, want)
+		if counts[i] != want {
+			t.Errorf("up to %v: %d visits, want %d", bound, counts[i], want)
 		}
 	}
 }
