@@ -39,8 +39,19 @@ func newAdminSide(d *daemon) *adminSide {
 			Ready:    d.ready,
 			Healthy:  func() error { return d.healthy(context.Background(), time.Second) },
 			Failed:   func(err error) { d.log.Event(logging.AdminTroubled, err.Error()) },
+			Problems: func() []admin.Problem { return problems(d.log.Problems()) },
+
+			Durations: d.metrics.Durations,
 		}),
 	}
+}
+
+func problems(logged []logging.Problem) []admin.Problem {
+	shown := make([]admin.Problem, 0, len(logged))
+	for _, p := range logged {
+		shown = append(shown, admin.Problem(p))
+	}
+	return shown
 }
 
 func adminAddresses(configured string) map[string]bool {
@@ -118,9 +129,10 @@ func (d *daemon) ready() error {
 // snapshot is what `greetd status` shows.
 func (d *daemon) snapshot() admin.Status {
 	b := build()
+	host, _ := os.Hostname() // the page does without
 	s := admin.Status{
 		Version: b.version, Commit: b.commit, GoVersion: b.goVersion,
-		PID: os.Getpid(), State: *d.state.Load(), Ready: d.ready() == nil,
+		Hostname: host, PID: os.Getpid(), State: *d.state.Load(), Ready: d.ready() == nil,
 		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
 		Outcomes: make(admin.Outcomes),
 		Log:      admin.Log{Output: d.log.Output(), Level: d.log.Level(), Dropped: d.log.Dropped(), Suppressed: d.log.Suppressed()},

@@ -2,7 +2,9 @@
 // and the service's user steer it: a [Server] that speaks HTTP over a unix socket
 // and, for reading only, over TCP, and the [Client] of greetd's own sub-commands.
 //
-//	GET  /status     how the daemon is: a [Status] as JSON
+//	GET  /           how the daemon is, for people with a browser
+//	GET  /status     the same as JSON: a [Status]
+//	GET  /history    the last ten minutes as JSON: a [History]
 //	GET  /metrics    the same for Prometheus
 //	GET  /healthz    200 while the daemon works, 503 and the reason when not
 //	GET  /readyz     200 while new clients are greeted, 503 and the reason when not
@@ -15,15 +17,18 @@
 //
 // Who may connect is a matter of the socket's file mode, 0600, and of the firewall:
 // there are no passwords. Web pages are kept out all the same. A page on the Internet
-// can have its name point at 127.0.0.1 and then read from there with the visitor's
-// browser (DNS rebinding), so over loopback the Host must be an address or a name
-// without a dot, like localhost, which no such page has. Over other interfaces any
-// Host will do: scrapers go there by name, and whoever reaches it may read it.
+// can have its name point at 127.0.0.1 and then read from there with its visitor's
+// browser (DNS rebinding), so on loopback the Host must be an address or a name without
+// a dot, like localhost, which no such page has. The same goes for the unix socket: ssh
+// can forward it to where a browser is. Other interfaces take any Host: scrapers go
+// there by name, and whoever reaches them may read. A POST that has an Origin comes
+// from a page and is refused everywhere.
 package admin
 
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // A Daemon is what the [Server] shows and steers, as functions that are given once.
@@ -36,7 +41,14 @@ type Daemon struct {
 	Ready    func() error                  // why new clients are not greeted; nil means always ready
 	Healthy  func() error                  // why the daemon should be restarted; nil means always healthy
 	Metrics  http.Handler                  // answers GET /metrics
-	Failed   func(error)                   // hears of a panic in one of the others, with its stack; nil means nobody does
+	Problems func() []Problem              // the latest, newest first, as many as a page should show; nil means none
+
+	// Durations counts the visits since the start by how long they took: counts[i] is
+	// those of at most bounds[i], shorter ones included, and the last of counts is all.
+	// bounds never change. The page and the history need it.
+	Durations func() (bounds []time.Duration, counts []uint64)
+
+	Failed func(error) // hears of a panic in one of the others, with its stack; nil means nobody does
 }
 
 // A Verdict is the daemon's own word on a reload.
@@ -48,4 +60,11 @@ type Verdict struct {
 	Problems     []string `json:"problems"`      // what is wrong with the new one, each as "key: reason"; empty if OK
 	Changed      []string `json:"changed"`       // the keys that differ from before; empty unless OK
 	NeedsRestart []string `json:"needs_restart"` // those of Changed that wait for a restart
+}
+
+// A Problem is a warning or an error that the daemon has told its log.
+type Problem struct {
+	At      time.Time `json:"at"`
+	Level   string    `json:"level"` // warning or error
+	Message string    `json:"message"`
 }

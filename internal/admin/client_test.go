@@ -147,7 +147,7 @@ func sample() admin.Status {
 		}
 	}
 	return admin.Status{
-		Version: "v1.4.0", Commit: "943d1b6c0ffee943d1b6c0ffee943d1b6c0ffee0", GoVersion: "go1.26.8", PID: 4711,
+		Version: "v1.4.0", Commit: "943d1b6c0ffee943d1b6c0ffee943d1b6c0ffee0", GoVersion: "go1.26.8", Hostname: "edge-3", PID: 4711,
 		State: admin.Running, Ready: true, Started: began, UptimeSeconds: 3*86400 + 4*3600 + 59,
 		Configuration: admin.Configuration{
 			Path: "/etc/greetd/greetd.yaml", Generation: 7, Loaded: began.Add(time.Hour),

@@ -36,15 +36,20 @@ const (
 type Server struct {
 	daemon  Daemon
 	routes  map[string]route
+	page    page
+	history history
 	http    http.Server
 	reloads chan struct{} // holds one for each reload under way or waiting
-	stopped context.Context
-	stop    context.CancelFunc // ends stopped, when Shutdown has lost patience
+
+	ending  context.Context // ends when Shutdown begins
+	end     context.CancelFunc
+	stopped context.Context // ends when Shutdown has lost patience
+	stop    context.CancelFunc
 
 	mu      sync.Mutex
-	closing bool
 	gates   map[*gate]struct{} // those that Serve is at
-	running sync.WaitGroup     // one for each goroutine that serves a client
+	serving bool               // Serve was called
+	running sync.WaitGroup     // one for each goroutine that serves a client, and the history's
 }
 
 // A route answers one path. GET stands for HEAD, too.
@@ -59,6 +64,7 @@ type clientKey struct{}
 // [Server.Serve]. Let it [Server.Shutdown] in the end.
 func New(d Daemon) *Server {
 	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), gates: make(map[*gate]struct{})}
+	s.ending, s.end = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.routes = map[string]route{
 		"/status":  {http.MethodGet, s.status},
@@ -67,6 +73,10 @@ func New(d Daemon) *Server {
 	}
 	if d.Metrics != nil {
 		s.routes["/metrics"] = route{http.MethodGet, d.Metrics.ServeHTTP}
+	}
+	if d.Durations != nil {
+		s.routes["/"] = route{http.MethodGet, s.tellPage}
+		s.routes["/history"] = route{http.MethodGet, s.tellHistory}
 	}
 	if d.Reload != nil {
 		s.routes["/reload"] = route{http.MethodPost, s.reload}
@@ -118,10 +128,15 @@ func (s *Server) Serve(ln net.Listener) error {
 func (s *Server) open(g *gate) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		s.gates[g] = struct{}{}
+	if s.ending.Err() != nil {
+		return false
 	}
-	return !s.closing
+	s.gates[g] = struct{}{}
+	if !s.serving && s.daemon.Durations != nil {
+		s.running.Go(s.keepHistory)
+	}
+	s.serving = true
+	return true
 }
 
 // close forgets a gate and those of its clients that wait for nothing.
@@ -138,7 +153,7 @@ func (s *Server) close(g *gate) {
 // is running any more when it returns. Serve opens nothing after it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing = true
+	s.end()
 	for g := range s.gates {
 		g.shut()
 	}
@@ -160,6 +175,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 
 	// All of the request comes before any of the work: who sends slowly holds nothing.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -181,8 +197,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer lets the route of the path answer, if this client may ask that.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
-	if !trusted && rebound(c.LocalAddr(), r.Host) {
-		say(w, http.StatusMisdirectedRequest, "over loopback, ask by address or as localhost: names like "+quote(r.Host)+" can be a web page's trick")
+	if rebound(c.LocalAddr(), r.Host) {
+		say(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+quote(r.Host)+" can be a web page's trick")
 		return
 	}
 	route, ok := s.routes[r.URL.Path]
@@ -191,10 +207,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trust
 		method = http.MethodGet
 	}
 	switch {
+	case method == http.MethodPost && r.Header.Get("Origin") != "":
+		say(w, http.StatusForbidden, "web pages can change nothing: use greetd's commands, or curl")
 	case !trusted && method == http.MethodPost:
 		say(w, http.StatusForbidden, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
 	case !ok:
-		say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+s.paths())
+		say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+strings.Join(s.paths(http.MethodGet, http.MethodPost), " "))
 	case method != route.method:
 		w.Header().Set("Allow", strings.Replace(route.method, http.MethodGet, "GET, HEAD", 1))
 		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+route.method+", not "+quote(r.Method))
@@ -203,18 +221,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trust
 	}
 }
 
-// rebound reports whether a web page may be behind a request: it came over loopback,
-// yet for a host whose name has a dot.
+// rebound reports whether a web page may be behind a request: it comes from this
+// machine, yet for a host whose name has a dot.
 func rebound(local net.Addr, host string) bool {
+	if to, err := netip.ParseAddrPort(local.String()); err == nil && !to.Addr().Unmap().IsLoopback() {
+		return false
+	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	to, err := netip.ParseAddrPort(local.String())
-	if err != nil || !to.Addr().Unmap().IsLoopback() || !strings.Contains(host, ".") {
-		return false
-	}
-	_, err = netip.ParseAddr(strings.Trim(host, "[]"))
-	return err != nil
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err != nil && strings.Contains(host, ".")
 }
 
 // survive turns a panic into an answer and a word to [Daemon.Failed].
@@ -226,19 +243,33 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(cause)
 	}
-	if s.daemon.Failed != nil {
-		s.daemon.Failed(fmt.Errorf("answer %s %s for admin: panic: %v\n%s", r.Method, quote(r.URL.Path), cause, debug.Stack()))
-	}
+	s.failed("answer "+quote(r.Method+" "+r.URL.Path), cause)
 	say(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
 }
 
-func (s *Server) paths() string {
+// report turns a panic into a word to [Daemon.Failed].
+func (s *Server) report(deed string) {
+	if cause := recover(); cause != nil {
+		s.failed(deed, cause)
+	}
+}
+
+func (s *Server) failed(deed string, cause any) {
+	if s.daemon.Failed != nil {
+		s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
+	}
+}
+
+// paths returns those that take one of the methods, sorted.
+func (s *Server) paths(methods ...string) []string {
 	var paths []string
-	for path := range s.routes {
-		paths = append(paths, path)
+	for path, route := range s.routes {
+		if slices.Contains(methods, route.method) {
+			paths = append(paths, path)
+		}
 	}
 	slices.Sort(paths)
-	return strings.Join(paths, " ")
+	return paths
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {

@@ -99,7 +99,7 @@ func TestWebPagesAreKeptOut(t *testing.T) {
 		{tcp, "rebound.example:9101", 421},
 		{tcp, "127.0.0.1.rebound.example", 421},
 		{tcp, "localhost.", 421},
-		{unix, "any.example", 200}, // no page gets there
+		{unix, "rebound.example", 421}, // through ssh -L
 	} {
 		if got := ask(t, test.address, "GET", "/status", test.host, ""); got.code != test.code {
 			t.Errorf("Host %s at %s: %d %q, want %d", test.host, test.address, got.code, got.body, test.code)

@@ -23,6 +23,7 @@ type Status struct {
 	Version       string        `json:"version"`
 	Commit        string        `json:"commit"` // "" if it was built outside a repository
 	GoVersion     string        `json:"go_version"`
+	Hostname      string        `json:"hostname"`
 	PID           int           `json:"pid"`
 	State         State         `json:"state"`
 	Ready         bool          `json:"ready"` // as GET /readyz says

@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"greetd.example/pkg/service"
+)
+
+const (
+	historyStep   = time.Second
+	historyLength = 600 // points: the last ten minutes
+)
+
+// A History is the course of the last ten minutes, which GET /history tells.
+// With ?after=N it has only the points that are newer than number N.
+type History struct {
+	Started time.Time `json:"started"` // as in [Status]: a new daemon numbers its points anew
+	Points  []Point   `json:"points"`  // oldest first
+}
+
+// A Point tells of about one second.
+type Point struct {
+	Number    uint64    `json:"number"` // counts the points of a daemon, from 1
+	At        time.Time `json:"at"`     // its end, by a clock that does not jump
+	Seconds   float64   `json:"seconds"`
+	Outcomes  Outcomes  `json:"outcomes"`    // the visits that have ended in it
+	Active    int       `json:"active"`      // at its end
+	Lingering int       `json:"lingering"`   // at its end
+	Median    *float64  `json:"p50_seconds"` // how long its visits took, interpolated; nil if there were none
+	P99       *float64  `json:"p99_seconds"`
+}
+
+// A history keeps the last points.
+type history struct {
+	mu     sync.Mutex
+	ring   [historyLength]Point // number n is at n % historyLength
+	latest uint64               // the number of the latest point; 0 if there is none
+
+	// What was counted when the latest point ended.
+	at       time.Time
+	outcomes Outcomes
+	counts   []uint64
+}
+
+// keepHistory takes a point each second until Shutdown.
+func (s *Server) keepHistory() {
+	defer s.report("keep the history")
+	tick := time.NewTicker(historyStep)
+	defer tick.Stop()
+	for {
+		s.sample()
+		select {
+		case <-tick.C:
+		case <-s.ending.Done():
+			return
+		}
+	}
+}
+
+// sample takes one point. The first call is what the second one counts from.
+func (s *Server) sample() {
+	status := s.daemon.Status()
+	bounds, counts := s.daemon.Durations()
+	s.history.add(time.Now(), status, bounds, counts)
+}
+
+func (h *history) add(now time.Time, status Status, bounds []time.Duration, counts []uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at.IsZero() {
+		h.at, h.outcomes, h.counts = now, status.Outcomes, counts
+		return
+	}
+	since := now.Sub(h.at)
+	p := Point{
+		Number: h.latest + 1, At: h.at.Add(since), Seconds: since.Seconds(),
+		Outcomes: make(Outcomes), Active: status.Connections.Active, Lingering: status.Connections.Lingering,
+	}
+	for _, outcome := range service.Outcomes() {
+		p.Outcomes[outcome] = status.Outcomes[outcome] - h.outcomes[outcome]
+	}
+	passed := make([]uint64, len(counts))
+	for i := range counts {
+		passed[i] = counts[i] - h.counts[i]
+	}
+	p.Median, p.P99 = quantile(0.5, bounds, passed), quantile(0.99, bounds, passed)
+	h.ring[p.Number%historyLength], h.latest = p, p.Number
+	h.at, h.outcomes, h.counts = p.At, status.Outcomes, counts
+}
+
+// quantile returns the seconds that the share q of the visits did not exceed, as
+// Prometheus estimates them: as if visits were spread evenly in their bucket. Beyond
+// the last bound it is that bound. It is nil if there were no visits.
+func quantile(q float64, bounds []time.Duration, counts []uint64) *float64 {
+	rank := q * float64(counts[len(bounds)])
+	if rank == 0 {
+		return nil
+	}
+	lower, below := time.Duration(0), uint64(0)
+	for i, bound := range bounds {
+		if float64(counts[i]) >= rank {
+			share := (rank - float64(below)) / float64(counts[i]-below)
+			seconds := (float64(lower) + share*float64(bound-lower)) / float64(time.Second)
+			return &seconds
+		}
+		lower, below = bound, counts[i]
+	}
+	seconds := lower.Seconds()
+	return &seconds
+}
+
+// after returns the points with numbers beyond n, as far as they are kept.
+func (h *history) after(n uint64) []Point {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	points := []Point{}
+	if h.latest > historyLength {
+		n = max(n, h.latest-historyLength)
+	}
+	for n++; n <= h.latest; n++ {
+		points = append(points, h.ring[n%historyLength])
+	}
+	return points
+}
+
+func (s *Server) tellHistory(w http.ResponseWriter, r *http.Request) {
+	var after uint64
+	if text := r.URL.Query().Get("after"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			say(w, http.StatusBadRequest, "after="+quote(text)+" is not the number of a point: it counts from 1")
+			return
+		}
+		after = n
+	}
+	tell(w, http.StatusOK, History{s.daemon.Status().Started, s.history.after(after)})
+}
