@@ -31,9 +31,9 @@ unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the 
 	@sh test/packages.sh unit
 	CGO_ENABLED=1 $(GOTESTSUM) -race -timeout=20m $(UNIT_PACKAGES)
 
-e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257, as root
+e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a browser, as root
 	@sh test/packages.sh e2e
-	$(TOOLS)/gotestsum --format=testname -- -count=1 -timeout=45m ./test/e2e
+	GREETD_E2E=1 $(TOOLS)/gotestsum --format=testname -- -count=1 -timeout=45m ./test/e2e/...
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## formatting, vet, linters, modules, scripts
 	@unformatted=$$($(TOOLS)/gofumpt -l cmd internal pkg test); \
