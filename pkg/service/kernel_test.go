@@ -31,10 +31,14 @@ func onKernel(t *testing.T, srv *service.Server) net.Addr {
 	return ln.Addr()
 }
 
-func serveOn(t *testing.T, srv *service.Server, ln net.Listener) {
+func serveOn(t *testing.T, srv *service.Server, ln net.Listener, manners ...func(*service.Listener)) {
 	t.Helper()
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(service.Listener{Listener: ln, Name: "greet"}) }()
+	listener := service.Listener{Listener: ln, Name: "greet"}
+	for _, set := range manners {
+		set(&listener)
+	}
+	go func() { ended <- srv.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = srv.Close()
 		if err := <-ended; !errors.Is(err, service.ErrClosed) {

@@ -123,7 +123,12 @@ func (r *reaper) reap(p *poll) {
 		}
 		r.mu.Unlock()
 		for _, l := range ready {
-			if hungUp(l.conn.(syscall.Conn), waste) {
+			n, gone := discard(l.conn.(syscall.Conn), waste)
+			if l.curious && n > 0 {
+				l.curious = false
+				r.heard(l, waste[:n])
+			}
+			if gone {
 				r.remove(l)
 			}
 		}
@@ -142,14 +147,13 @@ func (r *reaper) rearm(p *poll) {
 	}
 }
 
-// hungUp reads once into waste, so that a client which talks without end does not
-// hold up the others, and reports whether nothing more will come.
-func hungUp(socket syscall.Conn, waste []byte) bool {
+// discard reads once into waste, so that a client which talks without end does not
+// hold up the others. It returns how much it read, and whether nothing more will come.
+func discard(socket syscall.Conn, waste []byte) (n int, gone bool) {
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return true
+		return 0, true
 	}
-	var n int
 	var failed error
 	err = raw.Read(func(fd uintptr) bool {
 		n, failed = syscall.Read(int(fd), waste)
@@ -157,9 +161,9 @@ func hungUp(socket syscall.Conn, waste []byte) bool {
 	})
 	switch {
 	case err != nil:
-		return true // closed by somebody else
+		return 0, true // closed by somebody else
 	case failed != nil:
-		return failed != syscall.EAGAIN && failed != syscall.EINTR
+		return 0, failed != syscall.EAGAIN && failed != syscall.EINTR
 	}
-	return n == 0
+	return n, n == 0
 }

@@ -16,7 +16,9 @@ type lingerer struct {
 	counters *counters
 	leave    func()
 	until    time.Time
+	peer     Peer
 	fd       int32 // in the poll set; 0: not there
+	curious  bool  // what the client says first is worth a look
 	gone     bool
 
 	prev, next *lingerer
@@ -27,7 +29,8 @@ type lingerer struct {
 // Sockets of the kernel share one poll set and one goroutine; other connections have
 // a goroutine each.
 type reaper struct {
-	left    func(*lingerer) // called once for each that is closed, without locks held
+	left    func(*lingerer)         // called once for each that is closed, without locks held
+	heard   func(*lingerer, []byte) // called with what a curious one says first, without locks held
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -36,8 +39,8 @@ type reaper struct {
 	closed bool
 }
 
-func newReaper(left func(*lingerer)) *reaper {
-	r := &reaper{left: left}
+func newReaper(left func(*lingerer), heard func(*lingerer, []byte)) *reaper {
+	r := &reaper{left: left, heard: heard}
 	r.root.prev, r.root.next = &r.root, &r.root
 	return r
 }
@@ -96,6 +99,11 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 
 // drain is for what can't be polled.
 func (r *reaper) drain(l *lingerer) {
+	if l.curious {
+		first := make([]byte, 512)
+		n, _ := l.conn.Read(first)
+		r.heard(l, first[:n])
+	}
 	_, _ = io.Copy(io.Discard, l.conn)
 	r.remove(l)
 }

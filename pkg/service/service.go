@@ -34,6 +34,11 @@ type Server struct {
 	// once and must not block.
 	Admit func(Peer) (leave func(), err error)
 
+	// SpokeTLS, if not nil, is told of each client that was greeted in plain text and
+	// answers with the beginning of a TLS handshake: the greeting is lost on it. It is
+	// called while the connection lingers, and must not block.
+	SpokeTLS func(Peer)
+
 	WriteTimeout     time.Duration // for a whole greeting, however it trickles; 0: 5 s
 	HandshakeTimeout time.Duration // for a PROXY header and TLS together; 0: 3 s
 	LingerTimeout    time.Duration // for the client to hang up after its greeting; 0: 1 s; negative: closed at once
@@ -129,7 +134,7 @@ func (s *Server) init() {
 		s.cutting = make(chan struct{})
 		s.changed = make(chan struct{})
 		s.rules.Store(s.ownRules())
-		s.reaper = newReaper(s.left)
+		s.reaper = newReaper(s.left, s.heard)
 	})
 }
 

@@ -6,9 +6,17 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"math/big"
+	"net"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"greetd.example/internal/memnet"
+	"greetd.example/pkg/service"
 )
 
 // selfSigned makes a certificate for tests.
@@ -24,4 +32,118 @@ func selfSigned(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func speakingTLS(t *testing.T) func(*service.Listener) {
+	t.Helper()
+	settings := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, DynamicRecordSizingDisabled: true}
+	return func(ln *service.Listener) { ln.TLS = settings }
+}
+
+func TestClientsWithoutTLSAreTold(t *testing.T) {
+	for _, test := range []struct {
+		name, says string
+		outcome    service.Outcome
+		why        string
+	}{
+		{"all at once", "GET / HTTP/1.1\r\nHost: greet.example\r\n", service.Refused, `speaks no TLS, it began with "GET / HTTP/1.1\r\n"`},
+		{"less than a record's header", "HI\n", service.TimedOut, `speaks no TLS, it began with "HI\n"`},
+		{"waiting for the greeting", "", service.TimedOut, "not a byte from the client, which may wait for plain text"},
+		{"half a hello", "\x16\x03\x01\x02\x00\x01", service.TimedOut, "TLS handshake: read "},
+		{"a hello that is none", "\x16\x03\x01\x00\x04A\x00\x00\x00", service.Refused, "TLS handshake: local error: tls: unexpected message"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, &service.Server{}, speakingTLS(t))
+				c := s.dial(t)
+				_, _ = io.WriteString(c, test.says)
+				time.Sleep(3*time.Second + time.Millisecond)
+				if v := s.only(t); v.Outcome != test.outcome || !strings.Contains(v.Err.Error(), test.why) {
+					t.Errorf("%q: %v, want %q: %v", v.Outcome, v.Err, test.outcome, test.why)
+				}
+			})
+		})
+	}
+}
+
+func TestGoodbyeIsNoReasonToStay(t *testing.T) {
+	const patience = time.Second
+	stayed := false
+	for length := memnet.Window - 3000; length < memnet.Window; length += 20 { // close_notify takes 24 bytes: at one length there is no room for it
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, &service.Server{Greeter: service.Static(strings.Repeat("x", length)), WriteTimeout: patience}, speakingTLS(t))
+			c := s.dial(t)
+			if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // and it does not read
+			v := s.only(t)
+			if v.Took > patience {
+				t.Errorf("the visit took %v", v.Took)
+			}
+			stayed = stayed || v.Outcome == service.Greeted && v.Took == patience
+		})
+	}
+	if !stayed {
+		t.Error("at no length did close_notify find no room")
+	}
+}
+
+// hello is the beginning of a TLS handshake.
+const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+func TestClientsThatExpectTLSAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []service.Peer
+		srv := &service.Server{SpokeTLS: func(p service.Peer) { told = append(told, p) }}
+		s := serve(t, srv)
+		for _, says := range []string{"HELO stranger\r\n", hello, "\x16", ""} {
+			c := s.dial(t)
+			_, _ = io.WriteString(c, says)
+			_ = c.CloseWrite()
+			if got := read(t, c); got != "Hello there, 192.0.2.7!\n" {
+				t.Errorf("greeting = %q", got)
+			}
+			synctest.Wait()
+		}
+		if len(told) != 1 || told[0].ID != 2 || told[0].Listener != "greet" || !told[0].Remote.IsValid() {
+			t.Errorf("told of %+v, want the second", told)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{SpokeTLS: func(p service.Peer) { t.Errorf("told of %+v, which got what it expects", p) }}, speakingTLS(t))
+		c := tls.Client(s.dial(t), &tls.Config{InsecureSkipVerify: true})
+		_ = read(t, c)
+		_, _ = io.WriteString(c, hello)
+		_ = c.Close()
+		synctest.Wait()
+	})
+}
+
+func TestMistakesAboutTLSEndCleanly(t *testing.T) {
+	const much = 1 << 20
+	var spoke atomic.Int32
+	srv := &service.Server{SpokeTLS: func(service.Peer) { spoke.Add(1) }, LingerTimeout: time.Minute}
+	plain := dialKernel(t, onKernel(t, srv))
+	if _, err := io.WriteString(plain, hello+strings.Repeat("x", much)); err != nil {
+		t.Errorf("TLS to a plain listener: write: %v", err)
+	}
+	eventually(t, "it is told that the client spoke TLS", func() bool { return spoke.Load() == 1 })
+	if text, err := io.ReadAll(plain); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+		t.Errorf("TLS to a plain listener: read: %q, %v", text, err)
+	}
+
+	encrypting := &service.Server{LingerTimeout: time.Minute}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, encrypting, ln, speakingTLS(t))
+	c := dialKernel(t, ln.Addr())
+	if _, err := io.WriteString(c, strings.Repeat("GET / HTTP/1.0\r\n", much/16)); err != nil {
+		t.Errorf("plain text to a TLS listener: write: %v", err)
+	}
+	if text, err := io.ReadAll(c); err != nil || len(text) > 0 {
+		t.Errorf("plain text to a TLS listener: read: %q, %v", text, err)
+	}
 }

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -74,6 +73,7 @@ type visit struct {
 	peer     Peer
 	written  int64
 	leave    func()
+	polite   bool // lingers though it was refused
 	isCut    atomic.Bool
 
 	prev, next *visit
@@ -144,11 +144,11 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		}
 	}
 	if manners.tls != nil {
-		encrypted := tls.Server(stream, manners.tls)
-		if err := encrypted.Handshake(); err != nil { //nolint:noctx // the deadline bounds it, and cut interrupts it
-			return v.judge(err, Refused), fmt.Errorf("TLS handshake: %w", err)
+		if stream, err = shakeHands(stream, manners.tls); err != nil {
+			outcome = v.judge(err, Refused)
+			v.polite = outcome == Refused // an alert may be on its way, or more of what was no TLS
+			return outcome, err
 		}
-		stream = encrypted
 	}
 	if shakes {
 		v.bound(v.conn.SetReadDeadline, time.Time{}) // reading on is the reaper's
@@ -192,9 +192,7 @@ func (v *visit) greet(c net.Conn) (Outcome, error) {
 			return v.judge(err, Failed), err
 		}
 	}
-	if encrypted, ok := c.(*tls.Conn); ok {
-		_ = encrypted.CloseWrite() // close_notify; a client that has gone got its greeting all the same
-	}
+	sayGoodbye(c) // a client that has gone got its greeting all the same
 	return Greeted, nil
 }
 
@@ -234,8 +232,11 @@ func (v *visit) settle(outcome Outcome, err error) {
 	}
 	s := v.acceptor.server
 	var l *lingerer
-	if outcome == Greeted && v.rules.linger > 0 && closeWrite(v.conn) {
+	if (outcome == Greeted || v.polite) && v.rules.linger > 0 && closeWrite(v.conn) {
 		l = &lingerer{conn: v.conn, counters: v.acceptor.counters, leave: v.leave, until: time.Now().Add(v.rules.linger)}
+		if outcome == Greeted && s.SpokeTLS != nil && v.rules.manners[v.peer.Listener].tls == nil {
+			l.peer, l.curious = v.peer, true
+		}
 	} else {
 		v.hangUp(outcome)
 	}
@@ -291,6 +292,13 @@ func (s *Server) left(l *lingerer) {
 	s.mu.Unlock()
 	if l.leave != nil {
 		l.leave()
+	}
+}
+
+// heard is called with the first words of a client that was greeted in plain text.
+func (s *Server) heard(l *lingerer, first []byte) {
+	if beginsTLS(first) {
+		s.SpokeTLS(l.peer)
 	}
 }
 
