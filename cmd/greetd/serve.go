@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/admin"
@@ -111,6 +112,8 @@ func (d *daemon) live(ctx context.Context, stderr *os.File, signals <-chan os.Si
 		Generation: d.generation,
 	})
 	d.server.Observer = service.Observers{d.log, d.metrics}
+	mistakes := rate.Sometimes{Interval: mistakeInterval}
+	d.server.SpokeTLS = func(p service.Peer) { mistakes.Do(func() { d.tellTLSExpected(p) }) }
 	d.posts = &posts{server: d.server, log: d.log, notify: d.notify, broken: make(chan error, 1)}
 	d.admin = newAdminSide(d)
 	defer d.end()
@@ -139,6 +142,20 @@ func (d *daemon) open(ctx context.Context, loaded config.Loaded, m manners, sock
 	}
 	d.log.Event(logging.Ready, "greetd is ready: "+d.posts.describe(), logging.F("listeners", len(d.posts.all())))
 	return nil
+}
+
+// mistakeInterval is how long nobody is told of another client that expects TLS.
+const mistakeInterval = 10 * time.Second
+
+func (d *daemon) tellTLSExpected(p service.Peer) {
+	from := "a local client"
+	fields := []logging.Field{logging.F("visit", p.ID), logging.F("listener", p.Listener)}
+	if p.Remote.IsValid() {
+		from = p.Remote.String()
+		fields = append(fields, logging.F("remote_addr", p.Remote.Addr()), logging.F("remote_port", p.Remote.Port()))
+	}
+	d.log.Event(logging.TLSExpected, fmt.Sprintf(
+		"%s began a TLS handshake on %s, where greetings are in plain text: it asked at the wrong port, or the listener lacks a certificate", from, p.Listener), fields...)
 }
 
 // descriptorsBeside is what greetd needs apart from its clients.

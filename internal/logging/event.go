@@ -28,11 +28,12 @@ const (
 	ConfigWarning                // the configuration applies, but probably not as meant
 	WatchdogRefused              // the watchdog was not pinged, and why
 	AdminTroubled                // who asks over the admin sockets may get no answer, and why
+	TLSExpected                  // a client began a TLS handshake where there is none
 )
 
 // What the Log tells by itself.
 const (
-	LevelChanged Event = AdminTroubled + 1 + iota // by SetLevel; logged whatever the level
+	LevelChanged Event = TLSExpected + 1 + iota // by SetLevel; logged whatever the level
 	VisitGreeted
 	VisitRefused
 	VisitHungUp
@@ -71,6 +72,7 @@ var eventKinds = [numEvents]struct {
 	ConfigWarning:    {"7e16702a0574417aa476e3e9e9193a75", logrus.WarnLevel, journal.PriWarning},
 	WatchdogRefused:  {"b1f9c554ac684083b7b5dae6d04e1f61", logrus.ErrorLevel, journal.PriErr},
 	AdminTroubled:    {"f0a1c2ce34f5467d8ea16ab4ce9a1b0f", logrus.WarnLevel, journal.PriWarning},
+	TLSExpected:      {"9192531f4e3a410eaf90b85021a186ee", logrus.InfoLevel, journal.PriNotice},
 	LevelChanged:     {"015aa8d2f7c3496ba757c1aba40ec297", logrus.InfoLevel, journal.PriNotice},
 	VisitGreeted:     {"ceebf95677764805af6f9d98b057aa1a", logrus.InfoLevel, journal.PriInfo},
 	VisitRefused:     {"50b4d4335a814c62ad7d55f323a24cba", logrus.InfoLevel, journal.PriNotice},
