@@ -45,7 +45,7 @@ const (
 )
 
 const (
-	clientPatience = 45 * time.Second // more than the kernel's SYN retries take in any test
+	clientPatience = 60 * time.Second // more than the kernel's SYN retries take in any test
 	maxInFlight    = 8000             // connections of one load client at a time
 )
 

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,7 @@ func outside() int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	go stopWithParent(stop)
 	inside := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	inside.Args[0] = os.Args[0]
 	inside.Env = append(os.Environ(), insideEnv+"="+scratch)
@@ -95,6 +97,15 @@ func outside() int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+}
+
+// stopWithParent calls stop when the process that started this one is gone: go test that
+// is killed leaves its test binary behind.
+func stopWithParent(stop func()) {
+	for parent := os.Getppid(); os.Getppid() == parent; {
+		time.Sleep(time.Second)
+	}
+	stop()
 }
 
 // prepareInside gives the new namespaces their /proc, and a scratch directory in memory

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,14 @@ func (m *machine) example(unit, name string) {
 func (m *machine) configure(lines ...string) {
 	m.Helper()
 	m.write("/etc/greetd/greetd.yaml", strings.Join(lines, "\n")+"\n")
+}
+
+// littleRoom leaves little in the kernel: what a client has not read, the daemon has not
+// written.
+func (m *machine) littleRoom() {
+	m.Helper()
+	m.run("ip", "link", "set", "lo", "mtu", "1500")
+	m.run("sh", "-c", "echo 4096 4096 4096 | tee /proc/sys/net/ipv4/tcp_wmem /proc/sys/net/ipv4/tcp_rmem")
 }
 
 func TestGreetsOverIPv4AndIPv6ThenStops(t *testing.T) {
@@ -169,10 +178,9 @@ func TestStatusCountsVisits(t *testing.T) {
 // Somebody who reads slowly when systemctl stop comes gets the rest of the greeting.
 func TestStopLetsTheSlowFinish(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
-		// Little room in the kernel: what the client has not read, the daemon has not written.
-		m.run("sh", "-c", "echo 4096 4096 4096 | tee /proc/sys/net/ipv4/tcp_wmem /proc/sys/net/ipv4/tcp_rmem")
+		m.littleRoom()
 		long := strings.Repeat("all work and no play makes jack a dull boy\n", 1024)
-		m.configure(`greeting: "`+strings.ReplaceAll(long, "\n", `\n`)+`"`, "timeouts: {write: 30s, drain: 30s}")
+		m.configure(greeting(long), "timeouts: {write: 15s, drain: 15s}")
 		m.run("systemctl", "start", "greetd")
 
 		c, err := m.dial("tcp", overIPv4)
@@ -186,18 +194,47 @@ func TestStopLetsTheSlowFinish(t *testing.T) {
 			m.Fatal(err)
 		}
 		m.run("systemctl", "stop", "--no-block", "greetd")
-		m.eventually("nobody new is let in", func() bool {
-			other, err := m.dial("tcp", overIPv4)
-			if err == nil {
-				_ = other.Close()
-			}
-			return err != nil
-		})
+		m.eventually("it drains", func() bool { return m.property("greetd", "ActiveState") == "deactivating" })
 		rest, err := io.ReadAll(c)
 		if err != nil || string(start)+string(rest) != long {
 			m.Errorf("got %d of %d bytes, %v", len(start)+len(rest), len(long), err)
 		}
 		m.eventually("it has stopped", func() bool { return m.property("greetd", "ActiveState") == "inactive" })
+		if got := m.property("greetd", "Result"); got != "success" {
+			m.Errorf("the stop's result is %q", got)
+		}
+	})
+}
+
+// A drain that gets on is not killed by TimeoutStopSec=: it asks for more time.
+func TestStopTakesItsTimeWhileTheDrainGetsOn(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.littleRoom()
+		long := strings.Repeat("all work and no play makes jack a dull boy\n", 1024)
+		m.configure(greeting(long), "timeouts: {write: 60s, drain: 60s}")
+		m.dropIn("greetd.service", "[Service]", "TimeoutStopSec=4s")
+		m.run("systemctl", "start", "greetd")
+		var clients []net.Conn
+		for range 5 {
+			c, err := m.dial("tcp", overIPv4)
+			if err != nil {
+				m.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if _, err := io.ReadFull(c, make([]byte, 10)); err != nil {
+				m.Fatal(err)
+			}
+			clients = append(clients, c)
+		}
+		m.run("systemctl", "stop", "--no-block", "greetd")
+		for _, c := range clients {
+			time.Sleep(2 * time.Second)
+			if rest, err := io.ReadAll(c); err != nil || len(rest) != len(long)-10 {
+				m.Errorf("got %d of %d bytes, %v", len(rest)+10, len(long), err)
+			}
+		}
+		m.eventually("it has stopped", func() bool { return m.property("greetd", "SubState") == "dead" })
 		if got := m.property("greetd", "Result"); got != "success" {
 			m.Errorf("the stop's result is %q", got)
 		}
