@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"greetd.example/internal/speaker"
 	"greetd.example/pkg/probe"
 )
 
@@ -117,7 +120,7 @@ func TestTimeFromDueCountsTheWaitForAPlace(t *testing.T) {
 		}
 		within(t, "p99 from due", r.LatencyUS.P99, 1_800_000, 2_000_000)
 		within(t, "p99 from start", r.ServiceUS.P99, 0, 1000)
-		if len(r.Bottleneck) != 1 || !strings.Contains(r.Bottleneck[0], "600 probes waited for one of the 1 places of --max-inflight") {
+		if len(r.Bottleneck) != 1 || !strings.Contains(r.Bottleneck[0], "600 probes had to wait because --max-inflight 1 was reached") {
 			t.Errorf("bottleneck = %q, want that 600 probes waited", r.Bottleneck)
 		}
 	})
@@ -181,6 +184,43 @@ func TestInterruptedLoadReportsWhatWasDone(t *testing.T) {
 		within(t, "achieved a second", r.Achieved, 50, 51)
 		time.Sleep(2 * time.Second) // the server wakes up and sees that the client is gone
 	})
+}
+
+// The kernel shows from where a load comes, and how it hangs up.
+func TestLoadComesFromManyAddressesAndResets(t *testing.T) {
+	var mu sync.Mutex
+	from := map[netip.Addr]int{}
+	resets := 0
+	s := speaker.Listen(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "220 ready\r\n")
+		_, err := io.Copy(io.Discard, c)
+		mu.Lock()
+		defer mu.Unlock()
+		from[c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()]++
+		if errors.Is(err, syscall.ECONNRESET) {
+			resets++
+		}
+	})
+	var out strings.Builder
+	code := run(t.Context(), []string{"greetprobe", "load", "--rate", "280", "-d", "100ms", "--rst", "-S", "127.0.0.0/28", s.Addr},
+		strings.NewReader(""), &out, &out)
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, &out)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // until the server has seen all
+		mu.Lock()
+		seen := resets
+		mu.Unlock()
+		if seen == 28 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d resets, want 28; %v", seen, from)
+		}
+	}
+	if len(from) != 14 || from[netip.MustParseAddr("127.0.0.1")] != 2 || from[netip.MustParseAddr("127.0.0.14")] != 2 {
+		t.Errorf("visits by address: %v, want 2 from each of 127.0.0.1 to 127.0.0.14", from)
+	}
 }
 
 func TestSeedRepeatsThePoissonTimes(t *testing.T) {

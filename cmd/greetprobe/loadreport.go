@@ -83,7 +83,7 @@ func (t *tally) report(f *loadFlags, target string, start time.Time, took time.D
 		Arrivals:    f.arrivals,
 		DurationUS:  took.Microseconds(),
 		Asked:       f.rate,
-		Achieved:    float64(t.started) / took.Seconds(),
+		Achieved:    float64(t.started) / max(took, 1).Seconds(),
 		Due:         due,
 		Started:     t.started,
 		Outcomes:    t.outcomes,
@@ -109,14 +109,20 @@ func (t *tally) report(f *loadFlags, target string, start time.Time, took time.D
 
 func (r *loadReport) limitReached() []string {
 	never := r.Due - r.Started
+	var note string
 	switch {
 	case r.Held > 0:
-		return []string{fmt.Sprintf("%s waited for one of the %d places of --max-inflight, which counts in their latency, and %d never started",
-			plural(r.Held, "probe"), r.MaxInflight, never)}
+		note = fmt.Sprintf("%s had to wait because --max-inflight %d was reached, and that counts in the latency",
+			plural(r.Held, "probe"), r.MaxInflight)
+		if never > 0 {
+			note += fmt.Sprintf("; %d never started", never)
+		}
 	case never > 0:
-		return []string{plural(never, "probe") + " never started: this machine can't start them at the rate asked for"}
+		note = plural(never, "probe") + " never started: this machine can't start them at the rate asked for"
+	default:
+		return nil
 	}
-	return nil
+	return []string{note}
 }
 
 // startedLate tells of lag that changes the picture: more than a millisecond, and
@@ -178,23 +184,30 @@ func (r *loadReport) print(w io.Writer) {
 			fmt.Fprintln(&b, strings.TrimRight(line, " "))
 		}
 	}
-	fmt.Fprintf(&b, "\n%-15s %8s %8s %8s %8s %8s %8s %8s\n", "ms", "min", "mean", "p50", "p90", "p99", "p99.9", "max")
-	for _, row := range []struct {
-		name string
-		*distribution
-	}{{"from due", r.LatencyUS}, {"from start", r.ServiceUS}, {"started late by", r.LateUS}} {
-		if d := row.distribution; d != nil {
-			fmt.Fprintf(&b, "%-15s", row.name)
-			for _, us := range []float64{d.Min, d.Mean, d.P50, d.P90, d.P99, d.P999, d.Max} {
-				fmt.Fprintf(&b, " %8s", threeDigits(us))
-			}
-			b.WriteByte('\n')
-		}
+	if r.Started > 0 {
+		r.times(&b)
 	}
 	for _, note := range r.Bottleneck {
 		fmt.Fprintf(&b, "\nThe client was the bottleneck: %s.\n", note)
 	}
 	_, _ = io.WriteString(w, b.String())
+}
+
+// times writes the table of distributions.
+func (r *loadReport) times(b *strings.Builder) {
+	fmt.Fprintf(b, "\n%-15s %8s %8s %8s %8s %8s %8s %8s\n", "ms", "min", "mean", "p50", "p90", "p99", "p99.9", "max")
+	for _, row := range []struct {
+		name string
+		*distribution
+	}{{"from due", r.LatencyUS}, {"from start", r.ServiceUS}, {"started late by", r.LateUS}} {
+		if d := row.distribution; d != nil {
+			fmt.Fprintf(b, "%-15s", row.name)
+			for _, us := range []float64{d.Min, d.Mean, d.P50, d.P90, d.P99, d.P999, d.Max} {
+				fmt.Fprintf(b, " %8s", threeDigits(us))
+			}
+			b.WriteByte('\n')
+		}
+	}
 }
 
 func (r *loadReport) arrivals() string {

@@ -29,9 +29,12 @@ type verdict struct {
 func (f *checkFlags) judge(r probe.Result, now time.Time) verdict {
 	v := verdict{Result: r, state: f.stateOf(r.Status), perf: f.metrics(r)}
 	name, took := r.Target.String(), r.Timing.Total.Seconds()
-	if r.Err != nil {
+	switch {
+	case r.Err != nil:
 		v.words = fmt.Sprintf("%s: %s", name, r.Err)
-	} else {
+	case f.connectOnly:
+		v.words = fmt.Sprintf("%s connects in %.3f s", name, took)
+	default:
 		v.words = fmt.Sprintf("%s greets in %.3f s", name, took)
 	}
 	if r.Status == probe.OK || r.Status == probe.Mismatch {
