@@ -31,7 +31,8 @@ func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 // runScripts runs what is in a directory. Beside testscript's own commands there are
 //
 //	freeport NAME...       a port of 127.0.0.1 that nobody uses, for each NAME
-//	[!] hear ADDR [LINE]   connect, once somebody listens, send LINE, and print what is said; !: nobody listens
+//	[!] hear [-from IP] ADDR [LINE]
+//	                       connect, once somebody listens, send LINE, and print what is said; !: nobody listens
 //	signal SIGNAL          to the process in the background
 //	await FILE TEXT        until the file has the text
 //	certificate NAME [AGE] NAME.pem and NAME.key, for greet.example and 127.0.0.1, valid for an hour; AGE: made so long ago
@@ -68,13 +69,18 @@ func freeport(ts *testscript.TestScript, _ bool, names []string) {
 const patient = 30 * time.Second
 
 func hear(ts *testscript.TestScript, neg bool, args []string) {
+	var here net.Dialer
+	if args[0] == "-from" {
+		here.LocalAddr = &net.TCPAddr{IP: net.ParseIP(args[1])}
+		args = args[2:]
+	}
 	network, address := "tcp", args[0]
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
 	end := time.Now().Add(patient)
 	for {
-		text, err := greetingAt(network, address, args[1:])
+		text, err := greetingAt(here, network, address, args[1:])
 		switch {
 		case err == nil && !neg:
 			fmt.Fprint(ts.Stdout(), text)
@@ -88,8 +94,8 @@ func hear(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func greetingAt(network, address string, lines []string) (string, error) {
-	c, err := net.Dial(network, address)
+func greetingAt(here net.Dialer, network, address string, lines []string) (string, error) {
+	c, err := here.Dial(network, address)
 	if err != nil {
 		return "", err
 	}
