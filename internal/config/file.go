@@ -181,7 +181,12 @@ func (r *fileReader) empty() {
 	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or remove the file to run with the defaults")
 }
 
-var yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+var (
+	yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+
+	// countedFrom0 matches the errors of which yaml counts the lines from 0.
+	countedFrom0 = regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`)
+)
 
 // malformed tells what the YAML parser says.
 func (r *fileReader) malformed(data []byte, err error) {
@@ -190,13 +195,17 @@ func (r *fileReader) malformed(data []byte, err error) {
 		reason = m[2]
 		line, _ = strconv.Atoi(m[1])
 	}
+	if countedFrom0.MatchString(reason) {
+		line++
+	}
 	if _, rest, ok := strings.Cut(reason, "unknown anchor '"); ok {
 		name, _, _ := strings.Cut(rest, "'")
 		before, _, _ := bytes.Cut(data, []byte("*"+name))
 		line = 1 + bytes.Count(before, []byte("\n"))
 	}
-	// The parser tells no line where it means the first.
-	r.problems.add(r.at(max(line, 1)), "", "is not YAML: %s: correct the text at this line or before it", reason)
+	last := 1 + bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+	line = min(max(line, 1), last) // no line is the first; the end can be told as one beyond the last
+	r.problems.add(r.at(line), "", "is not YAML: %s: correct the text at this line or before it", reason)
 }
 
 // section is what the mapping n sets of f, whose key is prefix.
@@ -204,10 +213,10 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 	values := make(map[string]any)
 	lines := make(map[string]int)
 	for pair := range slices.Chunk(n.Content, 2) {
-		if r.problems.more {
+		if r.enough() {
 			break
 		}
-		name, value := pair[0], r.follow(pair[1])
+		name := pair[0]
 		key := join(prefix, plain(name.Value))
 		child, known := f.child(name.Value)
 		switch {
@@ -225,10 +234,7 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 			continue
 		}
 		lines[name.Value] = name.Line
-		if r.values > mostValues {
-			r.problems.add(r.at(name.Line), key, "has too many values, with those that aliases repeat: at most %d are read", mostValues)
-			break
-		}
+		value := r.follow(pair[1], key)
 		r.origins[key] = r.at(name.Line)
 		if v := r.value(value, child, key); v != nil {
 			values[child.name] = v
@@ -242,9 +248,15 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 	return values
 }
 
+// enough tells whether to stop reading, which has been told as a problem.
+func (r *fileReader) enough() bool { return r.problems.more || r.values > mostValues }
+
 // follow is n, or what n is an alias of.
-func (r *fileReader) follow(n *yaml.Node) *yaml.Node {
+func (r *fileReader) follow(n *yaml.Node, key string) *yaml.Node {
 	r.values++
+	if r.values == mostValues+1 {
+		r.problems.add(r.at(n.Line), key, "has too many values, with those that aliases repeat: at most %d are read", mostValues)
+	}
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
 	}
@@ -268,7 +280,7 @@ func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 	if f.fields == nil {
 		return r.scalar(n, f.rule, key)
 	}
-	if n.Kind != yaml.MappingNode || n.Tag != "!!map" {
+	if n.Kind != yaml.MappingNode {
 		names := make([]string, len(f.fields))
 		for i, child := range f.fields {
 			names[i] = child.name
@@ -280,7 +292,7 @@ func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 }
 
 func (r *fileReader) list(n *yaml.Node, f field, key string) any {
-	if n.Kind != yaml.SequenceNode || n.Tag != "!!seq" {
+	if n.Kind != yaml.SequenceNode {
 		hint := ""
 		if n.Kind == yaml.ScalarNode && f.fields == nil {
 			hint = fmt.Sprintf(": write [%s]", quote(n.Value))
@@ -294,11 +306,11 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 	}
 	list := []any{}
 	for i, element := range n.Content {
-		element = r.follow(element)
-		if r.problems.more || r.values > mostValues {
-			break // the latter is told by section
+		if r.enough() {
+			break
 		}
 		key := fmt.Sprintf("%s[%d]", key, i)
+		element = r.follow(element, key)
 		r.origins[key] = r.at(element.Line)
 		if element.Tag == "!!null" {
 			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
