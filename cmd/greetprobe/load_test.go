@@ -147,6 +147,26 @@ func TestLoadTellsWhatItNeverStarted(t *testing.T) {
 	})
 }
 
+// A busy machine is told of where it changes the picture, and not otherwise.
+func TestLoadTellsThatThisMachineWasBusy(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		late, latency distribution
+		want          string // in the sentence; empty: none
+	}{
+		{"idle", distribution{P90: 50, P99: 400}, distribution{P90: 300, P99: 500}, ""},
+		{"late, but the server much later", distribution{P90: 5000, P99: 90_000}, distribution{P90: 800_000, P99: 1_900_000}, ""},
+		{"often", distribution{P90: 5000, P99: 9000}, distribution{P90: 6000, P99: 20_000}, "a tenth of the probes started 5.000 ms late"},
+		{"now and then", distribution{P90: 50, P99: 9000}, distribution{P90: 6000, P99: 20_000}, "one in a hundred of the probes started 9.000 ms late"},
+	} {
+		r := loadReport{LateUS: &tt.late, LatencyUS: &tt.latency}
+		got := strings.Join(r.startedLate(), "; ")
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestLoadNamesLocalTroubleAndItsRemedy(t *testing.T) {
 	for errno, remedy := range map[syscall.Errno]string{
 		syscall.EADDRNOTAVAIL: "--source CIDR",

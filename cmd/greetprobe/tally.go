@@ -69,9 +69,7 @@ func (t *tally) end(s openloop.Shot, r *probe.Result, now time.Time) {
 	if t.outcomes[r.Status]++; t.outcomes[r.Status] == 1 && r.Err != nil {
 		t.examples[r.Status] = safe(r.Err.Error())
 	}
-	if r.Status != probe.Canceled {
-		t.exit = max(t.exit, r.Exit())
-	}
+	t.exit = max(t.exit, r.Exit())
 	if r.Status == probe.LocalError {
 		var errno syscall.Errno
 		errors.As(r.Err, &errno)

@@ -72,6 +72,10 @@ func TestTimeIsHeldAgainstThresholds(t *testing.T) {
 	if got := f.judge(mail(probe.Mismatch, 3*time.Second), time.Now()); got.state != plugin.Critical {
 		t.Errorf("unexpected and much too slow is %s, want CRITICAL", got.state)
 	}
+	f = checkWith(t, "-M", "crit", "-w", "0.1")
+	if got := f.judge(mail(probe.Mismatch, time.Second), time.Now()); got.state != plugin.Critical {
+		t.Errorf("unexpected with -M crit, and a little slow, is %s, want CRITICAL", got.state)
+	}
 	// How fast it was refused says nothing of the service.
 	f = checkWith(t, "-r", "ok", "-c", "0.1")
 	if got := f.judge(mail(probe.Refused, time.Second), time.Now()); got.state != plugin.OK {
