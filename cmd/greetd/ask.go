@@ -49,16 +49,21 @@ func (p *program) ask(ctx context.Context, question func(context.Context, *admin
 	}
 }
 
-// adminAddresses begins with what can't have changed since the daemon started.
+// adminAddresses begins with what can't have changed since the daemon started. In a unit
+// with a runtime directory of its own, an instance for example, no other daemon will do.
 func (p *program) adminAddresses() []string {
 	var addresses []string
-	if directory := systemd.RuntimeDirectory(); directory != "" {
+	directory := systemd.RuntimeDirectory()
+	if directory != "" {
 		addresses = append(addresses, controlAddress(directory))
 	}
 	if loaded, err := config.Load(p.source); err == nil && loaded.Admin.Address != "" {
 		addresses = append(addresses, loaded.Admin.Address)
 	}
-	return append(addresses, controlAddress(defaultRuntimeDirectory))
+	if directory == "" {
+		addresses = append(addresses, controlAddress(defaultRuntimeDirectory))
+	}
+	return addresses
 }
 
 func (p *program) reloadCommand() *cobra.Command {
