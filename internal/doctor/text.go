@@ -1,0 +1,95 @@
+package doctor
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	columns = 80
+	arrow   = "-> "
+)
+
+// WriteText writes the report for a person with a terminal of 80 columns, as plain text:
+// a line for each finding, continued below where it is longer, and its remedy below
+// that. Single words that are longer than the terminal is wide stay whole. The error is
+// that of w.
+func (r Report) WriteText(w io.Writer) error {
+	var b bytes.Buffer
+	verdicts, names := 0, 0
+	for _, f := range r.Findings {
+		verdicts = max(verdicts, len(f.Verdict))
+		names = max(names, len(f.Check))
+	}
+	margin := strings.Repeat(" ", verdicts+2)
+	for _, f := range r.Findings {
+		head := fmt.Sprintf("%-*s  %-*s  ", verdicts, f.Verdict, names, f.Check)
+		writeWrapped(&b, head, strings.Repeat(" ", len(head)), f.Found)
+		if f.Remedy != "" {
+			writeWrapped(&b, margin+arrow, margin+strings.Repeat(" ", len(arrow)), f.Remedy)
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", r.summary())
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// summary counts what is not well.
+func (r Report) summary() string {
+	var parts []string
+	for _, v := range []Verdict{Problem, Warning} {
+		if n := r.Counts[v]; n > 0 || v == Problem {
+			parts = append(parts, plural(n, string(v)))
+		}
+	}
+	if n := r.Counts[Unknown]; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d unknown", n))
+	}
+	return fmt.Sprintf("%s; %d ok", strings.Join(parts, ", "), r.Counts[OK])
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// writeWrapped writes text after head, and breaks it between words.
+func writeWrapped(b *bytes.Buffer, head, margin, text string) {
+	b.WriteString(head)
+	column := utf8.RuneCountInString(head)
+	for i, word := range strings.Fields(printable(text)) {
+		width := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+width > columns:
+			b.WriteString("\n" + margin)
+			column = len(margin)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += width
+	}
+	b.WriteByte('\n')
+}
+
+// printable keeps what comes from elsewhere from steering the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		default:
+			return utf8.RuneError
+		}
+	}, text)
+}
