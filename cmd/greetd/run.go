@@ -80,7 +80,7 @@ hang up first. It takes its sockets from systemd or binds its own.`
 		"configuration `FILE` (default $GREETD_CONFIG, else "+config.DefaultPath+" if it exists)")
 	root.AddCommand(
 		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
-		p.statusCommand(), p.logLevelCommand(), p.versionCommand(),
+		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
 	)
 	return root
 }

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"greetd.example/internal/admin"
+	"greetd.example/internal/config"
+	"greetd.example/internal/doctor"
+	"greetd.example/internal/systemd"
+)
+
+// doctorPatience bounds the wait for a daemon that may be what is ill.
+const doctorPatience = 5 * time.Second
+
+func (p *program) doctorCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say which promises of the units hold on this machine, and what to do about the rest",
+		Long: `doctor looks at the running daemon, its process, its units and this machine, and says
+for each promise whether it holds, and if not, what to do. Root sees the most. It
+changes nothing. The exit code is 1 if there is a problem, and else 0: warnings, and
+what can't be seen, are none.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report := doctor.Examine(doctor.Gather(cmd.Context(), p.place()))
+			if err := p.print(report, asJSON); err != nil {
+				return failedToWrite(err)
+			}
+			if !report.Healthy {
+				return coded{code: exitFailed}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for a program: JSON")
+	return cmd
+}
+
+func (p *program) print(r doctor.Report, asJSON bool) error {
+	if !asJSON {
+		return r.WriteText(p.stdout)
+	}
+	out := json.NewEncoder(p.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(r)
+}
+
+// place is what doctor can't know by itself.
+func (p *program) place() doctor.Place {
+	place := doctor.Place{
+		Unit:              "greetd.service",
+		DescriptorsBeside: descriptorsBeside,
+	}
+	// An instance has a runtime directory of its own, with the name of its unit.
+	if directory := systemd.RuntimeDirectory(); directory != "" {
+		place.Unit = filepath.Base(directory) + ".service"
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		place.Module = info.Main.Path
+	}
+	path := ""
+	place.Ask = func(ctx context.Context) (*doctor.Daemon, doctor.Silence) {
+		ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+		defer cancel()
+		var status admin.Status
+		err := p.ask(ctx, func(ctx context.Context, daemon *admin.Client) (err error) {
+			status, err = daemon.Status(ctx)
+			return err
+		})
+		if err != nil {
+			addresses := p.adminAddresses()
+			return nil, doctor.Silence{
+				Forbidden: errors.Is(err, fs.ErrPermission),
+				Nobody:    errors.Is(err, admin.ErrNoDaemon),
+				Address:   addresses[len(addresses)-1],
+				Reason:    err.Error(),
+			}
+		}
+		path = status.Configuration.Path
+		return daemonOf(status), doctor.Silence{}
+	}
+	place.Configure = func(environ []string) doctor.Config { return p.configFor(environ, path) }
+	return place
+}
+
+// daemonOf is what doctor needs of a status.
+func daemonOf(s admin.Status) *doctor.Daemon {
+	d := &doctor.Daemon{
+		Version: s.Version, PID: s.PID, State: string(s.State), Ready: s.Ready,
+		Generation: s.Configuration.Generation, Loaded: s.Configuration.Loaded,
+		LogOutput: s.Log.Output, LogDropped: s.Log.Dropped,
+		MaxConnections: s.Limits.Connections, Descriptors: s.Limits.Descriptors,
+	}
+	if last := s.Configuration.LastReload; last != nil && !last.OK {
+		d.Refused = last.Error
+	}
+	for _, l := range s.Listeners {
+		if l.State != admin.Removed {
+			d.Listeners = append(d.Listeners, doctor.Listener{
+				Name: l.Name, Address: l.Address, Origin: string(l.Origin), Trouble: l.Trouble,
+			})
+		}
+	}
+	return d
+}
+
+// configFor loads what a daemon with that environment would load if it started now;
+// without one, and without the path of a daemon's file, what the caller would.
+func (p *program) configFor(environ []string, path string) doctor.Config {
+	source := p.source
+	if environ != nil {
+		source.Environ = environ
+	}
+	if source.Path == "" {
+		source.Path = path
+	}
+	loaded, err := config.Load(source)
+	if err == nil && !needsCredentials(loaded.Config) {
+		_, _, err = load(source)
+	}
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return doctor.Config{Path: source.Path, Forbidden: true}
+	}
+	if err != nil {
+		return doctor.Config{Path: source.Path, Problems: strings.Split(err.Error(), "\n")}
+	}
+	return doctor.Config{
+		Valid: true, Path: loaded.Path,
+		Listeners: len(loaded.Listeners), MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
+		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
+	}
+}
+
+// needsCredentials reports whether only the unit's own processes can find all files.
+func needsCredentials(c config.Config) bool {
+	for _, l := range c.Listeners {
+		if l.TLS.Certificate != "" && (!filepath.IsAbs(l.TLS.Certificate) || !filepath.IsAbs(l.TLS.Key)) {
+			return systemd.CredentialsDirectory() == ""
+		}
+	}
+	return false
+}
