@@ -6,16 +6,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"greetd.example/internal/config"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
 )
 
@@ -25,8 +19,8 @@ func newTLS(key string, t config.TLS, wrong func(key string, err error)) *tls.Co
 	if t.Certificate == "" || t.Key == "" {
 		return nil
 	}
-	chain, chainErr := readPEM(t.Certificate)
-	private, privateErr := readPEM(t.Key)
+	chain, chainErr := readNamed(t.Certificate, mostPEM)
+	private, privateErr := readNamed(t.Key, mostPEM)
 	if chainErr != nil {
 		wrong(key+".tls.certificate", fmt.Errorf("%s %w", t.Certificate, chainErr))
 	}
@@ -62,58 +56,6 @@ func newTLS(key string, t config.TLS, wrong func(key string, err error)) *tls.Co
 
 // mostPEM is far more than any chain has.
 const mostPEM = 1 << 20
-
-// readPEM reads the file at path, or the credential of that name. The error goes on
-// after the name.
-func readPEM(path string) ([]byte, error) {
-	directory := systemd.CredentialsDirectory()
-	asCredential := !filepath.IsAbs(path)
-	if asCredential && directory == "" {
-		return nil, errors.New("is the name of a credential, and there is no $CREDENTIALS_DIRECTORY: " +
-			"give an absolute path, or LoadCredential= in the unit; beside the daemon, set CREDENTIALS_DIRECTORY=/run/credentials/greetd.service")
-	}
-	if asCredential {
-		path = filepath.Join(directory, path)
-	}
-	// O_NONBLOCK, since a FIFO would be waited for.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && asCredential:
-		return nil, fmt.Errorf("is not among the credentials in %s: add LoadCredential=%s:/its/path to the unit and restart, or give an absolute path", directory, filepath.Base(path))
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("does not exist: create it, or name another file")
-	case errors.Is(err, fs.ErrPermission):
-		name := filepath.Base(path)
-		return nil, fmt.Errorf("can't be read by user %d, which greetd runs as: add LoadCredential=%s:%s to the unit, restart, and write just %s here", os.Getuid(), name, path, name)
-	case err != nil:
-		return nil, cantRead(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, cantRead(err)
-	case info.IsDir():
-		return nil, errors.New("is a directory: name the file in it")
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file, and must be one")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, mostPEM+1))
-	switch {
-	case err != nil:
-		return nil, cantRead(err)
-	case len(data) > mostPEM:
-		return nil, fmt.Errorf("has more than %d bytes, which is no certificate and no key", mostPEM)
-	}
-	return data, nil
-}
-
-func cantRead(err error) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		err = failed.Err // the path is told already
-	}
-	return fmt.Errorf("can't be read: %w", err)
-}
 
 // hasCertificate tells what is in a file instead of a certificate.
 func hasCertificate(data []byte) error {

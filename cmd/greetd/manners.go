@@ -56,11 +56,7 @@ func newManners(c config.Config, wrong func(key string, err error)) manners {
 	if m.rules.LingerTimeout == 0 {
 		m.rules.LingerTimeout = -1 // close at once
 	}
-	greeter, err := greeting.Parse(c.Greeting)
-	if err != nil {
-		wrong("greeting", err)
-	}
-	m.rules.Greeter = greeter
+	m.rules.Greeter = newGreeter(c, wrong)
 	for i, l := range c.Listeners {
 		m.listeners = append(m.listeners, service.Listener{
 			Name:   l.Name,
@@ -76,4 +72,24 @@ func newManners(c config.Config, wrong func(key string, err error)) manners {
 		IPv4Prefix: c.Limits.PerSource.IPv4Prefix, IPv6Prefix: c.Limits.PerSource.IPv6Prefix,
 	}
 	return m
+}
+
+// newGreeter parses the template, from wherever it is. It is nil where something is
+// wrong.
+func newGreeter(c config.Config, wrong func(key string, err error)) service.Greeter {
+	key, text := "greeting", c.Greeting
+	if c.GreetingFile != "" {
+		content, err := readNamed(c.GreetingFile, greeting.MaxLength)
+		if err != nil {
+			wrong("greeting_file", fmt.Errorf("%s %w", c.GreetingFile, err))
+			return nil
+		}
+		key, text = "greeting_file", string(content)
+	}
+	greeter, err := greeting.Parse(text)
+	if err != nil {
+		wrong(key, err)
+		return nil
+	}
+	return greeter
 }

@@ -15,13 +15,14 @@ import (
 // Config is everything that an operator can set. Every field has a valid value after
 // [Load]; lists without elements are nil.
 type Config struct {
-	Listeners []Listener `mapstructure:"listeners"` // at least one; names and addresses are unique
-	Greeting  string     `mapstructure:"greeting"`  // a text/template, not parsed here
-	Timeouts  Timeouts   `mapstructure:"timeouts"`
-	Limits    Limits     `mapstructure:"limits"`
-	Access    Access     `mapstructure:"access"`
-	Log       Log        `mapstructure:"log"`
-	Admin     Admin      `mapstructure:"admin"`
+	Listeners    []Listener `mapstructure:"listeners"`     // at least one; names and addresses are unique
+	Greeting     string     `mapstructure:"greeting"`      // a text/template, not parsed here
+	GreetingFile string     `mapstructure:"greeting_file"` // its file, absolute or relative to $CREDENTIALS_DIRECTORY; "": Greeting is the template
+	Timeouts     Timeouts   `mapstructure:"timeouts"`
+	Limits       Limits     `mapstructure:"limits"`
+	Access       Access     `mapstructure:"access"`
+	Log          Log        `mapstructure:"log"`
+	Admin        Admin      `mapstructure:"admin"`
 }
 
 // A Listener is one address to greet on.

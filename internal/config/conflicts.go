@@ -9,6 +9,9 @@ import (
 // listeners without a name or an address.
 func (c Config) conflicts(report func(key, reason string)) {
 	c.listenerConflicts(report)
+	if c.GreetingFile != "" && c.Greeting != Default().Greeting {
+		report("greeting_file", "takes the place of greeting, which is set too: leave one of them out")
+	}
 	if c.Log.Rate > 0 && c.Log.Burst == 0 {
 		report("log.burst", "must be above 0 where log.rate is: with 0 no visit could be logged")
 	}

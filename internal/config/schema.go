@@ -28,6 +28,7 @@ var schema = field{fields: []field{
 		}},
 	}},
 	{name: "greeting", rule: anyText},
+	{name: "greeting_file", rule: filePath},
 	{name: "timeouts", fields: []field{
 		{name: "write", rule: duration(above0)},
 		{name: "handshake", rule: duration(above0)},

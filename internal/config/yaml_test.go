@@ -23,6 +23,7 @@ func TestYAMLTellsOrigins(t *testing.T) {
       certificate: ""                # default
       key: ""                        # default
 greeting: "Hello there, {{.IP}}!\n"  # default
+greeting_file: ""                    # default
 timeouts:
   write: 5s                          # default
   handshake: 3s                      # default

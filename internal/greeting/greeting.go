@@ -17,6 +17,9 @@ import (
 	"greetd.example/pkg/service"
 )
 
+// MaxLength is how long a greeting may be, in bytes.
+const MaxLength = 64 << 10
+
 // A Greeting is a parsed template. It is a [service.Greeter].
 type Greeting struct {
 	hostname string
@@ -88,7 +91,7 @@ func appendIP(dst []byte, addr netip.AddrPort) []byte {
 // sample is the visitor for whom every template must work before it is used.
 var sample = service.Peer{
 	ID:       18446744073709551615,
-	Listener: "greet",
+	Listener: strings.Repeat("x", 64),
 	Remote:   netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	Local:    netip.MustParseAddrPort("[2001:db8::1]:10000"),
 	Arrived:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -97,7 +100,7 @@ var sample = service.Peer{
 // Parse makes a Greeting of text, a template as text/template has it, with the
 // fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit. A
 // template that would go wrong, or need not end, is an error: an unknown field
-// anywhere in it, a loop, a template within it.
+// anywhere in it, a loop, a template within it, more than MaxLength.
 func Parse(text string) (*Greeting, error) {
 	t, err := template.New("greeting").Parse(text)
 	if err != nil {
@@ -114,8 +117,12 @@ func Parse(text string) (*Greeting, error) {
 	if parts, ok := compile(t.Root); ok {
 		g.parts, g.template = parts, nil
 	}
-	if _, err := g.AppendGreeting(nil, sample); err != nil {
+	said, err := g.AppendGreeting(nil, sample)
+	if err != nil {
 		return nil, plain(err)
+	}
+	if len(said) > MaxLength {
+		return nil, fmt.Errorf("is %d bytes long for some clients: at most %d can be said", len(said), MaxLength)
 	}
 	return g, nil
 }

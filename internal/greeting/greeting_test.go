@@ -78,11 +78,13 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		`{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`: "{{define}}",
 		`{{template "greeting"}}`:                               "{{template}}",
 		"{{call .IP}}":                                          "call",
+		strings.Repeat("x", 65537):                              "at most 65536",
+		`{{printf "%65537d" .Port}}`:                            "at most 65536",
 		"{{index .IP 100}}":                                     "index",
 	} {
 		_, err := greeting.Parse(template)
 		if err == nil || !strings.Contains(err.Error(), complaint) {
-			t.Errorf("%q: %v; want a word of %q", template, err, complaint)
+			t.Errorf("%.50q: %v; want a word of %q", template, err, complaint)
 		}
 		if err != nil && strings.Contains(err.Error(), "visitor") {
 			t.Errorf("%q: the error speaks of Go's types: %v", template, err)

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"greetd.example/internal/systemd"
+)
+
+// readNamed reads a file that the configuration names: the one at path, or the
+// credential of that name, of at most so many bytes. The error goes on after the name.
+func readNamed(path string, most int64) ([]byte, error) {
+	directory := systemd.CredentialsDirectory()
+	asCredential := !filepath.IsAbs(path)
+	if asCredential && directory == "" {
+		return nil, errors.New("is the name of a credential, and there is no $CREDENTIALS_DIRECTORY: " +
+			"give an absolute path, or LoadCredential= in the unit; beside the daemon, set CREDENTIALS_DIRECTORY=/run/credentials/greetd.service")
+	}
+	if asCredential {
+		path = filepath.Join(directory, path)
+	}
+	// O_NONBLOCK, since a FIFO would be waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && asCredential:
+		return nil, fmt.Errorf("is not among the credentials in %s: add LoadCredential=%s:/its/path to the unit and restart, or give an absolute path", directory, filepath.Base(path))
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("does not exist: create it, or name another file")
+	case errors.Is(err, fs.ErrPermission):
+		name := filepath.Base(path)
+		return nil, fmt.Errorf("can't be read by user %d, which greetd runs as: add LoadCredential=%s:%s to the unit, restart, and write just %s here", os.Getuid(), name, path, name)
+	case err != nil:
+		return nil, cantRead(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, cantRead(err)
+	case info.IsDir():
+		return nil, errors.New("is a directory: name the file in it")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is no regular file, and must be one")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, cantRead(err)
+	case int64(len(data)) > most:
+		return nil, fmt.Errorf("has more than %d bytes: is it the right file?", most)
+	}
+	return data, nil
+}
+
+func cantRead(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err // the path is told already
+	}
+	return fmt.Errorf("can't be read: %w", err)
+}
