@@ -196,6 +196,7 @@ func (d *daemon) watch(ctx context.Context, signals <-chan os.Signal) error {
 	defer stop()
 	helpers.Go(func() { d.watchdog(watching) })
 	helpers.Go(func() { d.report(watching) })
+	helpers.Go(func() { d.logControl(watching) })
 	for {
 		select {
 		case <-ctx.Done():

@@ -14,7 +14,14 @@ const (
 	envPrefix = "GREETD_"
 	envConfig = "GREETD_CONFIG" // the file to read
 	envListen = "GREETD_LISTEN" // the addresses to listen on
+
+	// EnvBusName is the variable with the name that the daemon asks D-Bus for, so that
+	// systemctl service-log-level finds it. It belongs into a unit, beside BusName=.
+	EnvBusName = "GREETD_BUS_NAME"
 )
+
+// notKeys are the variables that set no key.
+var notKeys = []string{envConfig, envListen, EnvBusName}
 
 // envValues maps each variable that sets one key to its field and that key.
 var envValues = func() map[string]envValue {
@@ -52,7 +59,7 @@ func ours(environ []string) map[string]string {
 // readEnv calls set for each key that vars set, in the order of the variables' names.
 func readEnv(vars map[string]string, problems *problems, set func(key string, value any, from origin)) {
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if name == envConfig || name == envListen {
+		if slices.Contains(notKeys, name) {
 			continue
 		}
 		known, ok := envValues[name]
@@ -70,7 +77,7 @@ func readEnv(vars map[string]string, problems *problems, set func(key string, va
 }
 
 func unknownVariable(name string) string {
-	names := append(slices.Sorted(maps.Keys(envValues)), envConfig, envListen)
+	names := append(slices.Sorted(maps.Keys(envValues)), notKeys...)
 	if near := nearest(strings.TrimPrefix(name, envPrefix), trimmed(names)); near != "" {
 		return "is not known: did you mean " + envPrefix + near + "? Else unset it"
 	}

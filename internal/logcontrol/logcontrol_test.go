@@ -1,0 +1,247 @@
+package logcontrol_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"greetd.example/internal/debtest"
+	"greetd.example/internal/logcontrol"
+)
+
+const (
+	name       = "example.greetd"
+	controlled = "org.freedesktop.LogControl1"
+	properties = "org.freedesktop.DBus.Properties"
+	patience   = 30 * time.Second
+)
+
+// fakeLog is a log with a level.
+type fakeLog struct {
+	mu    sync.Mutex
+	level string
+}
+
+func (l *fakeLog) Level() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.level
+}
+
+func (l *fakeLog) SetLevel(level string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.level = level
+	return nil
+}
+
+func (*fakeLog) Output() string { return "journald" }
+
+// A bus is a dbus-daemon of the test's own, which lets everybody do everything.
+type bus struct {
+	*exec.Cmd
+	socket string
+}
+
+func startBus(t *testing.T) *bus {
+	t.Helper()
+	program := debtest.Program(t, "dbus-daemon", "dbus-daemon")
+	directory := t.TempDir()
+	b := &bus{socket: filepath.Join(directory, "socket")}
+	config := filepath.Join(directory, "bus.conf")
+	if err := os.WriteFile(config, []byte(`<busconfig><type>system</type><listen>unix:path=`+b.socket+`</listen>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.Cmd = exec.Command(program, "--config-file="+config, "--nofork", "--nopidfile", "--nosyslog", "--print-address")
+	b.run(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+b.socket)
+	t.Cleanup(b.stop)
+	return b
+}
+
+// run returns when the bus listens.
+func (b *bus) run(t *testing.T) {
+	t.Helper()
+	out, err := b.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !bufio.NewScanner(out).Scan() {
+		t.Fatal("dbus-daemon does not start")
+	}
+}
+
+func (b *bus) stop() {
+	_ = b.Process.Kill()
+	_ = b.Wait()
+}
+
+// client is a connection of somebody else's.
+func client(t *testing.T) *dbus.Conn {
+	t.Helper()
+	c, err := dbus.ConnectSystemBus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// serve serves until the test ends, and hands out what troubles it.
+func serve(t *testing.T, log logcontrol.Log) <-chan error {
+	t.Helper()
+	troubles := make(chan error, 10)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		logcontrol.Serve(ctx, name, log, func(err error) { troubles <- err })
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	return troubles
+}
+
+// property reads one property, and waits until there is somebody who has it.
+func property(t *testing.T, c *dbus.Conn, of string) any {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // another process has to move
+		value, err := c.Object(name, "/org/freedesktop/LogControl1").GetProperty(controlled + "." + of)
+		if err == nil {
+			return value.Value()
+		}
+		if time.Now().After(end) {
+			t.Fatalf("property %s: %v", of, err)
+		}
+	}
+}
+
+func TestLevels(t *testing.T) {
+	startBus(t)
+	log := &fakeLog{level: "info"}
+	serve(t, log)
+	c := client(t)
+	for of, want := range map[string]any{"LogLevel": "info", "LogTarget": "journal", "SyslogIdentifier": "greetd"} {
+		if got := property(t, c, of); got != want {
+			t.Errorf("%s = %v, want %v", of, got, want)
+		}
+	}
+	object := c.Object(name, "/org/freedesktop/LogControl1")
+	for _, test := range []struct{ set, logs, says string }{
+		{"emerg", "fatal", "crit"},
+		{"alert", "fatal", "crit"},
+		{"crit", "fatal", "crit"},
+		{"err", "error", "err"},
+		{"warning", "warning", "warning"},
+		{"notice", "info", "info"},
+		{"debug", "debug", "debug"},
+		{"info", "info", "info"},
+	} {
+		if err := object.SetProperty(controlled+".LogLevel", dbus.MakeVariant(test.set)); err != nil {
+			t.Errorf("set %s: %v", test.set, err)
+		}
+		if got := log.Level(); got != test.logs {
+			t.Errorf("set %s: the log has %s, want %s", test.set, got, test.logs)
+		}
+		if got := property(t, c, "LogLevel"); got != test.says {
+			t.Errorf("set %s: LogLevel = %v, want %s", test.set, got, test.says)
+		}
+	}
+	_ = log.SetLevel("warning") // by somebody else
+	if got := property(t, c, "LogLevel"); got != "warning" {
+		t.Errorf("LogLevel = %v after a change elsewhere", got)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	startBus(t)
+	log := &fakeLog{level: "info"}
+	serve(t, log)
+	c := client(t)
+	property(t, c, "LogLevel")
+	object := c.Object(name, "/org/freedesktop/LogControl1")
+	for _, test := range []struct {
+		method string
+		args   []any
+		want   string
+	}{
+		{"Set", []any{controlled, "LogLevel", dbus.MakeVariant("loud")}, "InvalidArgs"},
+		{"Set", []any{controlled, "LogLevel", dbus.MakeVariant(7)}, "InvalidArgs"},
+		{"Set", []any{controlled, "LogTarget", dbus.MakeVariant("kmsg")}, "PropertyReadOnly"},
+		{"Set", []any{controlled, "Colour", dbus.MakeVariant("red")}, "UnknownProperty"},
+		{"Get", []any{controlled, "Colour"}, "UnknownProperty"},
+		{"Get", []any{"org.example.Other", "LogLevel"}, "UnknownInterface"},
+		{"GetAll", []any{"org.example.Other"}, "UnknownInterface"},
+		{"Get", []any{controlled}, "InvalidArgs"},
+		{"Burn", nil, "UnknownMethod"},
+	} {
+		var refused dbus.Error
+		err := object.Call(properties+"."+test.method, 0, test.args...).Err
+		if !errors.As(err, &refused) || refused.Name != "org.freedesktop.DBus.Error."+test.want {
+			t.Errorf("%s %v: %v, want %s", test.method, test.args, err, test.want)
+		}
+	}
+	if got := log.Level(); got != "info" {
+		t.Errorf("in the end the level is %s", got)
+	}
+	var text string
+	if err := object.Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&text); err != nil || !strings.Contains(text, `<property name="LogLevel" type="s" access="readwrite">`) {
+		t.Errorf("introspection: %v\n%s", err, text)
+	}
+}
+
+func TestBusThatComesAndGoes(t *testing.T) {
+	b := startBus(t)
+	b.stop()
+	_ = os.Remove(b.socket)
+	troubles := serve(t, &fakeLog{level: "info"})
+	if err := <-troubles; !strings.Contains(err.Error(), "connect to the system bus") {
+		t.Errorf("without a bus: %v", err)
+	}
+	for range 2 {
+		b.Cmd = exec.Command(b.Path, b.Args[1:]...)
+		b.run(t)
+		property(t, client(t), "LogLevel")
+		b.stop()
+		_ = os.Remove(b.socket)
+		if err := <-troubles; !strings.Contains(err.Error(), "is lost") {
+			t.Errorf("the bus went: %v", err)
+		}
+	}
+	if len(troubles) > 0 {
+		t.Errorf("it goes on complaining: %v", <-troubles)
+	}
+}
+
+func TestNameThatAnotherHas(t *testing.T) {
+	startBus(t)
+	c := client(t)
+	if _, err := c.RequestName(name, 0); err != nil {
+		t.Fatal(err)
+	}
+	troubles := serve(t, &fakeLog{level: "info"})
+	if err := <-troubles; !strings.Contains(err.Error(), "another process has it") {
+		t.Errorf("trouble = %v", err)
+	}
+	if _, err := c.ReleaseName(name); err != nil {
+		t.Fatal(err)
+	}
+	if got := property(t, c, "LogLevel"); got != "info" {
+		t.Errorf("LogLevel = %v", got)
+	}
+}
