@@ -12,9 +12,10 @@ BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo fals
 TOOLS := .cache/bin
 GOTESTSUM := $(TOOLS)/gotestsum --format=pkgname --hide-summary=skipped --
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh test/packages.sh
+SCRIPTS := .ci/run deploy/install.sh test/packages.sh test/fuzz.sh
+FUZZTIME ?= 10m
 
-.PHONY: help run build test unit e2e lint fmt install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz e2e lint fmt install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,11 +26,17 @@ run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :
 build: ## static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o bin/ ./cmd/...
 
-test: unit e2e ## every test that this machine allows
+test: unit fuzz-short e2e ## every test that this machine allows
 
 unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the race detector
 	@sh test/packages.sh unit
 	CGO_ENABLED=1 $(GOTESTSUM) -race -timeout=20m $(UNIT_PACKAGES)
+
+fuzz-short: # what reads foreign bytes, for half a minute each
+	sh test/fuzz.sh 30s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
+
+fuzz: ## every fuzz target for FUZZTIME=10m each
+	sh test/fuzz.sh $(FUZZTIME) ./...
 
 e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a browser, as root
 	@sh test/packages.sh e2e
