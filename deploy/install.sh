@@ -23,6 +23,7 @@ case $PREFIX in
 esac
 units=${SYSTEMD_UNIT_DIR:-$lib/systemd/system}
 shared=$PREFIX/share/greetd-tcp
+examples=$PREFIX/share/doc/greetd-tcp/examples
 config=/etc/greetd/greetd.yaml
 module=$(sed -n 's/^module //p' go.mod) # every program of ours carries it in its build info
 
@@ -116,7 +117,7 @@ do_install() {
 		put_adapted "$file" "$units/$(basename "$file")"
 	done
 	for file in deploy/systemd/examples/*; do
-		put_adapted "$file" "$shared/examples/$(basename "$file")"
+		put_adapted "$file" "$examples/$(basename "$file")"
 	done
 	put 644 deploy/systemd/greetd-tcp.conf "$lib/sysusers.d/greetd-tcp.conf"
 	put 644 deploy/systemd/greetd-tcp.catalog "$lib/systemd/catalog/greetd-tcp.catalog"
@@ -157,7 +158,7 @@ do_uninstall() {
 	done
 	rm -f "$DESTDIR$PREFIX/sbin/greetd" "$DESTDIR$PREFIX/bin/greetprobe" \
 		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog"
-	rm -rf "$DESTDIR$shared"
+	rm -rf "$DESTDIR$shared" "$DESTDIR$(dirname "$examples")"
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		journalctl --update-catalog
 		systemctl daemon-reload

@@ -69,7 +69,7 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				prefix + "/lib/systemd/system/greetd@.socket",
 				prefix + "/lib/systemd/catalog/greetd-tcp.catalog",
 				prefix + "/lib/sysusers.d/greetd-tcp.conf",
-				prefix + "/share/greetd-tcp/examples/socket-only.conf",
+				prefix + "/share/doc/greetd-tcp/examples/socket-only.conf",
 				"/etc/greetd/greetd.yaml",
 			} {
 				if _, ok := files[want]; !ok {

@@ -34,7 +34,7 @@ var modes = []struct {
 func (m *machine) example(unit, name string) {
 	m.Helper()
 	m.run("mkdir", "-p", "/etc/systemd/system/"+unit+".d")
-	m.run("cp", "/usr/share/greetd-tcp/examples/"+name, "/etc/systemd/system/"+unit+".d/"+name)
+	m.run("cp", "/usr/share/doc/greetd-tcp/examples/"+name, "/etc/systemd/system/"+unit+".d/"+name)
 	m.run("systemctl", "daemon-reload")
 }
 
@@ -103,7 +103,7 @@ func TestExposureIsLowInBothModes(t *testing.T) {
 			m.run("mkdir", "-p", folder+"/greetd.service.d")
 			m.run("cp", "/usr/lib/systemd/system/greetd.service", folder)
 			if mode.dropIn != "" {
-				m.run("cp", "/usr/share/greetd-tcp/examples/"+mode.dropIn, folder+"/greetd.service.d")
+				m.run("cp", "/usr/share/doc/greetd-tcp/examples/"+mode.dropIn, folder+"/greetd.service.d")
 			}
 			out, code := m.try("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+mode.threshold, folder+"/greetd.service")
 			if code != 0 {
@@ -423,6 +423,28 @@ func TestPreservedStoreKeepsThePortThroughAStop(t *testing.T) {
 		_ = c.SetDeadline(time.Now().Add(patience))
 		if text, err := io.ReadAll(c); err != nil || string(text) != hello {
 			m.Errorf("who waited got %q, %v", text, err)
+		}
+	})
+}
+
+// What an operator types finds the daemon without further ado.
+func TestCommandsReachTheDaemon(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		if out, code := m.try("greetd", "status"); code != 69 {
+			m.Errorf("without a daemon, status: exit %d\n%s", code, out)
+		}
+		m.run("systemctl", "start", "greetd")
+		m.greeted("tcp", overIPv4, hello)
+		if out := m.run("greetd", "status"); !strings.Contains(out, "own bind") {
+			m.Errorf("status does not tell of the listener:\n%s", out)
+		}
+		m.run("greetd", "status", "--json")
+		m.run("greetd", "log-level", "debug")
+		m.configure(greeting("new\n"))
+		m.run("greetd", "reload")
+		m.greeted("tcp", overIPv4, "new\n")
+		if out := m.run("greetd", "check"); !strings.Contains(out, "/etc/greetd/greetd.yaml") {
+			m.Errorf("check looks elsewhere:\n%s", out)
 		}
 	})
 }
