@@ -69,8 +69,13 @@ func (p *program) adminAddresses() []string {
 func (p *program) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
-		Short: "Make the running daemon apply the configuration, and wait for its verdict",
-		Args:  cobra.NoArgs,
+		Short: "Make the daemon apply its configuration, and wait for the verdict",
+		Long: `reload returns when the running daemon follows its configuration as it is now,
+or has refused it: then it tells every problem, exits with 78, and the daemon
+goes on with the old one. systemctl reload greetd calls this.`,
+		Example: `  greetd reload
+  systemctl reload greetd`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
 				verdict, err := daemon.Reload(ctx)
@@ -106,8 +111,11 @@ func (p *program) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show listeners, connections, outcomes and the configuration in force",
-		Args:  cobra.NoArgs,
+		Short: "Show listeners, connections, outcomes and the configuration",
+		Long:  `status shows what the running daemon is doing. Counts are since its start.`,
+		Example: `  greetd status
+  greetd status --json | jq .outcomes`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
 				status, err := daemon.Status(ctx)
@@ -129,8 +137,11 @@ func (p *program) statusCommand() *cobra.Command {
 
 func (p *program) logLevelCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:       "log-level LEVEL",
-		Short:     "Change the level of the log until the next reload: error, warning, info or debug",
+		Use:   "log-level LEVEL",
+		Short: "Change the level of the log until the next reload",
+		Long: `log-level makes the running daemon log what is at least as important as LEVEL:
+error, warning, info or debug.`,
+		Example:   `  greetd log-level debug`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"error", "warning", "info", "debug"},
 		RunE: func(cmd *cobra.Command, args []string) error {

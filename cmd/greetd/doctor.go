@@ -26,11 +26,13 @@ func (p *program) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say which promises of the units hold on this machine, and what to do about the rest",
-		Long: `doctor looks at the running daemon, its process, its units and this machine, and says
-for each promise whether it holds, and if not, what to do. Root sees the most. It
-changes nothing. The exit code is 1 if there is a problem, and else 0: warnings, and
-what can't be seen, are none.`,
+		Short: "Say which promises of the units hold here, and what to do if not",
+		Long: `doctor looks at the running daemon, its process, its units and this machine, and
+says for each promise whether it holds, and if not, what to do. Root sees the
+most. It changes nothing. The exit code is 1 if there is a problem, and else 0:
+warnings, and what can't be seen, are none.`,
+		Example: `  greetd doctor
+  greetd doctor --json | jq '.findings[] | select(.verdict == "problem")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report := doctor.Examine(doctor.Gather(cmd.Context(), p.place()))

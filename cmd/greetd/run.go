@@ -63,21 +63,46 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	return c.code
 }
 
+// usageTemplate is how each command shows its use, in 80 columns.
+const usageTemplate = `Usage: {{.UseLine}}
+{{- with .Example}}
+
+Examples:
+{{.}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+Commands, each with --help:
+{{- range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- with .LocalFlags.FlagUsagesWrapped 80}}
+
+Flags:
+{{.}}{{end}}
+{{- with .InheritedFlags.FlagUsagesWrapped 80}}
+Of every command:
+{{.}}{{end}}`
+
 func (p *program) commands() *cobra.Command {
 	root := p.serveCommand()
-	root.Use = "greetd"
+	root.Use = "greetd [COMMAND]"
 	root.Short = "Greet whoever connects, as a service of systemd's"
 	root.Long = `greetd tells each client that connects the address it was seen from, and lets it
-hang up first. It takes its sockets from systemd or binds its own.`
-	root.Example = `  greetd                                 greet on port 10000, in the foreground
-  greetd --listen 127.0.0.1:2525         greet there instead
-  greetd check --config ./greetd.yaml    is this file good?
-  systemctl reload greetd                apply the changes in /etc/greetd/greetd.yaml
-  greetd status                          how is the daemon?`
+hang up first. It takes its sockets from systemd or binds its own. The manual is
+greetd(8); its configuration is explained in greetd.yaml(5).`
+	root.Example = `  greetd                               greet on port 10000, in the foreground
+  greetd --listen 127.0.0.1:2525       greet there instead
+  greetd check --config ./greetd.yaml  is this file good?
+  systemctl reload greetd              apply the changes in the configuration
+  greetd status                        how is the daemon?
+  greetd doctor                        what is wrong on this machine?`
 	root.SilenceErrors = true
 	root.SilenceUsage = true
+	root.SetUsageTemplate(usageTemplate)
 	root.PersistentFlags().StringVar(&p.source.Path, "config", "",
-		"configuration `FILE` (default $GREETD_CONFIG, else "+config.DefaultPath+" if it exists)")
+		"read `FILE` (default $GREETD_CONFIG, else\n"+config.DefaultPath+" if it exists)")
 	root.AddCommand(
 		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
 		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
@@ -89,11 +114,16 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Greet in the foreground (the default)",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+		Long: `serve greets until it gets SIGTERM or SIGINT. Then it takes no new clients, and
+gives those that are there timeouts.drain to end; a second signal cuts them.
+SIGHUP makes it reload its configuration.`,
+		Example: `  greetd serve --listen :2525 --listen unix:/tmp/greet.sock
+  GREETD_LOG_LEVEL=debug greetd serve --config ./greetd.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 	}
 	cmd.Flags().StringArrayVar(&p.source.Listen, "listen", nil,
-		"greet on `ADDR` (host:port, [v6]:port, unix:/path) instead of the configured listeners; may be repeated")
+		"greet on `ADDR` (host:port, [v6]:port or unix:/path)\ninstead of the configured listeners; repeatable")
 	return cmd
 }
 
@@ -101,7 +131,12 @@ func (p *program) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration: every problem, a line each",
-		Args:  cobra.NoArgs,
+		Long: `check tells every problem of the configuration as FILE:LINE: key: reason, those
+of certificates and of the greeting's template included, and exits with 78 if
+there is one. It asks no daemon and opens no listener.`,
+		Example: `  greetd check
+  greetd check --config ./greetd.yaml`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			loaded, _, err := load(p.source)
 			if err != nil {
@@ -121,7 +156,12 @@ func (p *program) configCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "config",
 		Short: "Print the effective configuration, and where each value came from",
-		Args:  cobra.NoArgs,
+		Long: `config prints what a daemon would follow that is started now, from here: file,
+environment and defaults together, as YAML, and behind each value where it came
+from.`,
+		Example: `  greetd config
+  greetd config --config ./greetd.yaml`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			loaded, err := config.Load(p.source)
 			if err != nil {
@@ -135,9 +175,10 @@ func (p *program) configCommand() *cobra.Command {
 
 func (p *program) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print version, commit and Go version",
+		Example: `  greetd version`,
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := build()
 			commit := b.commit
