@@ -3,14 +3,10 @@ package probe_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -21,54 +17,6 @@ import (
 	"greetd.example/internal/speaker"
 	"greetd.example/pkg/probe"
 )
-
-// An authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-// newAuthority makes an authority that signs itself.
-func newAuthority(tb testing.TB) *authority {
-	tb.Helper()
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true}
-	cert := (*authority)(nil).sign(tb, template)
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return &authority{leaf, cert.PrivateKey.(*ecdsa.PrivateKey)}
-}
-
-// pool holds the authority alone.
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// sign makes a certificate, valid from an hour ago for a day unless template says
-// otherwise. A nil authority lets it sign itself.
-func (a *authority) sign(tb testing.TB, template *x509.Certificate) tls.Certificate {
-	tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(1)
-	if template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
-	}
-	parent, signer := template, key
-	if a != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // over speaks TLS with cert, then does as manner.
 func over(cert tls.Certificate, manner speaker.Manner) speaker.Manner {
@@ -82,17 +30,17 @@ func over(cert tls.Certificate, manner speaker.Manner) speaker.Manner {
 }
 
 func TestTLS(t *testing.T) {
-	ca := newAuthority(t)
+	ca := speaker.NewAuthority(t)
 	local := []net.IP{net.IPv4(127, 0, 0, 1)}
-	good := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "good"}, DNSNames: []string{"mail.example"}, IPAddresses: local})
+	good := ca.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "good"}, DNSNames: []string{"mail.example"}, IPAddresses: local})
 	old := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
-	expired := ca.sign(t, &x509.Certificate{NotBefore: old.Add(-time.Hour), NotAfter: old, IPAddresses: local})
+	expired := ca.Sign(t, &x509.Certificate{NotBefore: old.Add(-time.Hour), NotAfter: old, IPAddresses: local})
 	next := time.Date(2999, 2, 3, 4, 5, 6, 0, time.UTC)
-	early := ca.sign(t, &x509.Certificate{NotBefore: next, NotAfter: next.Add(time.Hour), IPAddresses: local})
-	other := ca.sign(t, &x509.Certificate{DNSNames: []string{"other.example", "b.example"}})
-	self := (*authority)(nil).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "self"}, IPAddresses: local})
-	strange := newAuthority(t).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "strange"}, IPAddresses: local})
-	trust := func() *tls.Config { return &tls.Config{RootCAs: ca.pool()} }
+	early := ca.Sign(t, &x509.Certificate{NotBefore: next, NotAfter: next.Add(time.Hour), IPAddresses: local})
+	other := ca.Sign(t, &x509.Certificate{DNSNames: []string{"other.example", "b.example"}})
+	self := (*speaker.Authority)(nil).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "self"}, IPAddresses: local})
+	strange := speaker.NewAuthority(t).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "strange"}, IPAddresses: local})
+	trust := func() *tls.Config { return &tls.Config{RootCAs: ca.Pool()} }
 
 	for _, test := range []struct {
 		name     string
@@ -104,7 +52,7 @@ func TestTLS(t *testing.T) {
 		problem  string
 	}{
 		{name: "good", manner: over(good, speaker.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
-		{name: "by name", manner: over(good, speaker.Greet("hi\n")), config: &tls.Config{RootCAs: ca.pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
+		{name: "by name", manner: over(good, speaker.Greet("hi\n")), config: &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
 		{name: "expired", manner: over(expired, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
 		{name: "not yet valid", manner: over(early, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
 		{name: "another name", manner: over(other, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
@@ -117,7 +65,7 @@ func TestTLS(t *testing.T) {
 		{name: "silent", manner: speaker.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
 		{name: "an older version", manner: func(c net.Conn) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
-		}, config: &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
+		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
 		{name: "silent after the handshake", manner: over(good, speaker.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
 		{name: "hangs up after the handshake", manner: over(good, speaker.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
 	} {
@@ -147,16 +95,16 @@ func TestTLS(t *testing.T) {
 }
 
 func TestTLSTellsTheCertificate(t *testing.T) {
-	ca := newAuthority(t)
+	ca := speaker.NewAuthority(t)
 	until := time.Now().Add(48 * time.Hour).Truncate(time.Second).UTC()
-	cert := ca.sign(t, &x509.Certificate{
+	cert := ca.Sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "mail"}, DNSNames: []string{"mail.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: until.Add(-72 * time.Hour), NotAfter: until,
 	})
 	server := speaker.Listen(t, over(cert, speaker.Greet("hi\n")))
 	target := parse(t, server.Addr)
 	target.Host, target.Addr = "mail.example", addr("127.0.0.1")
-	p := probe.Probe{TLS: &tls.Config{RootCAs: ca.pool()}}
+	p := probe.Probe{TLS: &tls.Config{RootCAs: ca.Pool()}}
 	r := p.Do(t.Context(), target)
 	tl := r.TLS
 	if r.Status != probe.OK || tl.Version != "TLS 1.3" || tl.Cipher == "" || tl.ServerName != "mail.example" || tl.Subject != "CN=mail" || tl.Issuer != "CN=Test CA" || !tl.NotAfter.Equal(until) {
@@ -196,8 +144,8 @@ func scripted(cert tls.Certificate, greeting string, steps ...[3]string) speaker
 }
 
 func TestStartTLS(t *testing.T) {
-	ca := newAuthority(t)
-	cert := ca.sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	ca := speaker.NewAuthority(t)
+	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	const hello = "220-mail.example\r\n220 ESMTP\r\n"
 	ehlo := [3]string{"EHLO [127.0.0.1]\r\n", "250-mail.example\r\n250-starttls\r\n250 SIZE\r\n", ""}
 	for _, test := range []struct {
@@ -225,7 +173,7 @@ func TestStartTLS(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := speaker.Listen(t, test.manner)
-			p := probe.Probe{StartTLS: test.protocol, TLS: &tls.Config{RootCAs: ca.pool()}, Read: time.Second}
+			p := probe.Probe{StartTLS: test.protocol, TLS: &tls.Config{RootCAs: ca.Pool()}, Read: time.Second}
 			r := p.Do(t.Context(), parse(t, server.Addr))
 			if r.Status != test.status || test.err != "" && r.Err.Error() != test.err {
 				t.Errorf("%s %v, want %s %q", r.Status, r.Err, test.status, test.err)
@@ -241,7 +189,7 @@ func TestStartTLS(t *testing.T) {
 }
 
 func TestStartTLSJudgesThePlainGreeting(t *testing.T) {
-	cert := (*authority)(nil).sign(t, &x509.Certificate{})
+	cert := (*speaker.Authority)(nil).Sign(t, &x509.Certificate{})
 	server := speaker.Listen(t, scripted(cert, "220-mail\r\n220 ESMTP\r\n",
 		[3]string{"EHLO", "250 STARTTLS\r\n", ""}, [3]string{"STARTTLS", "220 go\r\n", "tls"}))
 	p := probe.Probe{StartTLS: probe.SMTP, TLS: &tls.Config{InsecureSkipVerify: true}, Expect: []probe.Pattern{probe.Text("mail")}}
@@ -285,8 +233,8 @@ func TestProxyHeader(t *testing.T) {
 }
 
 func TestProxyHeaderComesBeforeTLS(t *testing.T) {
-	ca := newAuthority(t)
-	cert := ca.sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	ca := speaker.NewAuthority(t)
+	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	server := speaker.Listen(t, func(c net.Conn) {
 		var line []byte
 		for b := make([]byte, 1); !bytes.HasSuffix(line, []byte("\n")); line = append(line, b...) {
@@ -298,7 +246,7 @@ func TestProxyHeaderComesBeforeTLS(t *testing.T) {
 			over(cert, speaker.Greet("hi\n"))(c)
 		}
 	})
-	p := probe.Probe{Proxy: 1, TLS: &tls.Config{RootCAs: ca.pool()}}
+	p := probe.Probe{Proxy: 1, TLS: &tls.Config{RootCAs: ca.Pool()}}
 	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.OK {
 		t.Errorf("%s %v", r.Status, r.Err)
 	}
