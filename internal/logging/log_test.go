@@ -550,43 +550,43 @@ func TestJSONOnStderr(t *testing.T) {
 	}
 }
 
-// TestStderrFull logs to a pipe that nobody reads, then reads it.
+// TestStderrFull logs to a pipe that nobody reads, then reads it: one that can be
+// opened once more, and one that can't and is left blocking for whoever shares it.
 func TestStderrFull(t *testing.T) {
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	o := defaults
-	o.Output, o.Rate = "stderr", 0
-	l, err := Open(o, writer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const sent = 3 * queueSize
-	for i := range sent {
-		l.Closed(visit(uint64(i), service.Greeted))
-	}
-	if err := alive(t, l); err != nil {
-		t.Error(err)
-	}
-	dropped := int(l.Dropped())
-	lines := make(chan int)
-	go func() {
-		n := 0
-		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
-			if strings.Contains(scanner.Text(), "greeted 192.0.2.7:51234") {
-				n++
-			}
+	for _, shared := range []bool{false, true} {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
 		}
-		lines <- n
-	}()
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	writer.Close()
-	if got := <-lines; got+dropped != sent {
-		t.Errorf("%d lines and %d dropped, together not %d", got, dropped, sent)
+		reader, writer := os.NewFile(uintptr(pipe[0]), "reader"), os.NewFile(uintptr(pipe[1]), "writer")
+		defer reader.Close()
+		o := defaults
+		o.Output, o.Rate = toStderr, 0
+		l, err := Open(o, writer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shared {
+			out := *l.out
+			out.carrier = &stream{file: writer, fd: pipe[1], kind: unix.S_IFIFO}
+			l.worker.use(&out)
+		}
+		const sent = 3 * queueSize
+		for i := range sent {
+			l.Closed(visit(uint64(i), service.Greeted))
+		}
+		if err := alive(t, l); err != nil {
+			t.Errorf("shared %t: %v", shared, err)
+		}
+		dropped := int(l.Dropped())
+		lines := countLines(reader)
+		if err := l.Close(); err != nil {
+			t.Errorf("shared %t: %v", shared, err)
+		}
+		writer.Close()
+		if got := <-lines; got+dropped != sent || dropped == 0 {
+			t.Errorf("shared %t: %d lines and %d dropped, together not %d", shared, got, dropped, sent)
+		}
 	}
 }
 
