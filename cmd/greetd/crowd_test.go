@@ -44,15 +44,32 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// builtDirectory is where built puts its work.
+var builtDirectory = sync.OnceValue(func() string {
+	directory, err := os.MkdirTemp("", "greetd-test")
+	if err != nil {
+		panic(err)
+	}
+	return directory
+})
+
+// built is the path of a greetd without the race detector's appetite.
+var built = sync.OnceValues(func() (string, error) {
+	greetd := filepath.Join(builtDirectory(), "greetd")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", greetd, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return greetd, nil
+})
+
 // start runs greetd with a configuration, with at most so many descriptors.
 func start(t *testing.T, configuration string, descriptors int) *process {
 	t.Helper()
-	directory := t.TempDir()
-	greetd := filepath.Join(directory, "greetd")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", greetd, ".").CombinedOutput(); err != nil { // without the race detector's appetite
-		t.Fatalf("go build: %v\n%s", err, out)
+	greetd, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
-	file := filepath.Join(directory, "greetd.yaml")
+	file := filepath.Join(t.TempDir(), "greetd.yaml")
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}

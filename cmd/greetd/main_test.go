@@ -7,11 +7,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +24,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"greetd": main})
+	testscript.Main(tidy{m}, map[string]func(){"greetd": main})
+}
+
+// tidy removes what the tests share when they have run.
+type tidy struct{ *testing.M }
+
+func (t tidy) Run() int {
+	defer os.RemoveAll(builtDirectory())
+	return t.M.Run()
 }
 
 // TestScripts runs greetd as its operator does.
@@ -136,20 +146,32 @@ func certificate(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		made = made.Add(-age)
 	}
+	ts.Check(writeCertificate(ts.MkAbs(args[0]), made))
+}
+
+// writeCertificate makes path.pem and path.key.
+func writeCertificate(path string, made time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(made.UnixNano()),
-		Subject:      pkix.Name{CommonName: args[0]},
+		Subject:      pkix.Name{CommonName: filepath.Base(path)},
 		DNSNames:     []string{"greet.example"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore:    made,
 		NotAfter:     made.Add(time.Hour),
 	}
 	chain, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain}), 0o600))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(path+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain}), 0o600),
+		os.WriteFile(path+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 }

@@ -1,0 +1,541 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"greetd.example/internal/admin"
+	"greetd.example/pkg/service"
+)
+
+// The tests in this file treat greetd badly. None asserts a time: those that wait do so
+// until greetd has got over it.
+
+// A siege is a greetd with listeners of each kind, and what it was like in peace.
+type siege struct {
+	*process
+	daemon  *admin.Client
+	scraper http.Client
+	address map[string]string // by listener: bare, behind, safe, and both
+	came    atomic.Uint64     // clients that have connected
+
+	descriptors, goroutines int
+}
+
+// besiege starts it. settings are further lines of configuration.
+func besiege(t *testing.T, settings string, descriptors int) *siege {
+	t.Helper()
+	control := filepath.Join(t.TempDir(), "admin.sock")
+	s := &siege{
+		process: start(t, siegeConfiguration(t, control)+settings, descriptors),
+		daemon:  admin.Dial("unix:" + control),
+		address: make(map[string]string),
+	}
+	s.scraper.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", control)
+	}}
+	s.findAddresses(t)
+	s.greets(t)
+	s.until(t, "it is at peace", func() bool { return s.isAtPeace(t) })
+	s.descriptors, s.goroutines = s.process.descriptors(t), s.countGoroutines(t)
+	return s
+}
+
+// siegeConfiguration has a listener of each kind.
+func siegeConfiguration(t *testing.T, control string) string {
+	t.Helper()
+	pair := filepath.Join(t.TempDir(), "greet")
+	if err := writeCertificate(pair, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	settings := fmt.Sprintf("tls: {certificate: %[1]s.pem, key: %[1]s.key}", pair)
+	return fmt.Sprintf(`
+listeners:
+  - {name: bare, address: "127.0.0.1:0"}
+  - {name: behind, address: "127.0.0.1:0", proxy_trusted: [127.0.0.0/8]}
+  - {name: safe, address: "127.0.0.1:0", %s}
+  - {name: both, address: "127.0.0.1:0", %s, proxy_trusted: [127.0.0.0/8]}
+admin: {address: "unix:%s"}
+`, settings, settings, control)
+}
+
+func (s *siege) status(t *testing.T) admin.Status {
+	t.Helper()
+	status, err := s.daemon.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func (s *siege) findAddresses(t *testing.T) {
+	t.Helper()
+	for _, l := range s.status(t).Listeners {
+		s.address[l.Name] = l.Address
+	}
+}
+
+// isAtPeace tells whether every client that came is gone, and counted once.
+func (s *siege) isAtPeace(t *testing.T) bool {
+	t.Helper()
+	status := s.status(t)
+	return s.areIn(t, status) && status.Connections == admin.Connections{}
+}
+
+// areIn tells whether every client that came was accepted.
+func (s *siege) areIn(t *testing.T, status admin.Status) bool {
+	t.Helper()
+	seen := uint64(status.Connections.Active)
+	for _, n := range status.Outcomes {
+		seen += n
+	}
+	if seen > s.came.Load() {
+		t.Fatalf("%d clients came, and greetd has seen %d: %v, %+v", s.came.Load(), seen, status.Outcomes, status.Connections)
+	}
+	return seen == s.came.Load()
+}
+
+var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
+
+func (s *siege) countGoroutines(t *testing.T) int {
+	t.Helper()
+	response, err := s.scraper.Get("http://greetd/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(string(goroutines.FindSubmatch(text)[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// dial connects to a listener.
+func (s *siege) dial(t *testing.T, listener string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", s.address[listener])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.came.Add(1)
+	t.Cleanup(func() { _ = c.Close() })
+	return c.(*net.TCPConn)
+}
+
+const (
+	header    = "PROXY TCP4 203.0.113.9 198.51.100.1 4711 25\r\n"
+	half      = len(header) / 2
+	halfHello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+)
+
+// speakTLS makes a client that trusts greetd.
+func speakTLS(c net.Conn) *tls.Conn { return tls.Client(c, &tls.Config{InsecureSkipVerify: true}) }
+
+// greets fails the test unless an honest client is greeted on each listener.
+func (s *siege) greets(t *testing.T) {
+	t.Helper()
+	for name := range s.address {
+		if err := s.visit(name); err != nil {
+			t.Fatalf("an honest client of %s: %v", name, err)
+		}
+	}
+}
+
+// visit is what an honest client does. It returns what was not as it should be.
+func (s *siege) visit(name string) error {
+	var c net.Conn
+	c, err := net.Dial("tcp", s.address[name])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s.came.Add(1)
+	want := "Hello there, 127.0.0.1!\n"
+	if name == "behind" || name == "both" {
+		if _, err := io.WriteString(c, header); err != nil {
+			return err
+		}
+		want = "Hello there, 203.0.113.9!\n"
+	}
+	if name == "safe" || name == "both" {
+		c = speakTLS(c)
+	}
+	text, err := io.ReadAll(c)
+	if err == nil && string(text) != want {
+		err = fmt.Errorf("it hears %q", text)
+	}
+	return err
+}
+
+// recovers waits until nothing is left of the abuse: every client that came is counted,
+// none as our failure, and descriptors and goroutines are as before.
+func (s *siege) recovers(t *testing.T) {
+	t.Helper()
+	s.greets(t)
+	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+1 })
+	s.until(t, "goroutines are as before", func() bool { return s.countGoroutines(t) <= s.goroutines+2 })
+	status := s.status(t)
+	if n := status.Outcomes[service.Failed]; n > 0 {
+		t.Errorf("%d visits failed", n)
+	}
+	t.Logf("%d clients: %v", s.came.Load(), status.Outcomes)
+}
+
+var totals = regexp.MustCompile(`greetd has stopped: (.*)`)
+
+// stops waits until every client was accepted, and ends it: each must be accounted for.
+func (s *siege) stops(t *testing.T) {
+	t.Helper()
+	s.until(t, "every client is in", func() bool { return s.areIn(t, s.status(t)) })
+	if counted, came := s.ends(t), s.came.Load(); counted != came {
+		t.Errorf("%d clients came, the last entry has %d", came, counted)
+	}
+}
+
+// ends sends SIGTERM and waits for the end, which must be a good one. It returns how
+// many visits there were, by the last entry.
+func (s *siege) ends(t *testing.T) (counted uint64) {
+	t.Helper()
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.awaits(t, "greetd has stopped")
+	if err := s.Wait(); err != nil {
+		t.Errorf("SIGTERM: %v", err)
+	}
+	line := totals.FindStringSubmatch(s.log.String())[1]
+	told, _, _ := strings.Cut(line, ";")
+	for part := range strings.SplitSeq(told, ", ") {
+		n, err := strconv.ParseUint(strings.Fields(part)[0], 10, 64)
+		if err != nil {
+			t.Errorf("the last entry: %q", line)
+		}
+		counted += n
+	}
+	return counted
+}
+
+// abuses are what clients do. Each returns when its connections are made; the test
+// closes them.
+var abuses = []struct {
+	name string
+	do   func(t *testing.T, s *siege, clients int)
+}{
+	{"headers that never end", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		for range clients {
+			_, _ = io.WriteString(s.dial(t, "behind"), header[:half])
+		}
+	}},
+	{"handshakes that never end", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		for i := range clients {
+			c := s.dial(t, []string{"safe", "both"}[i%2])
+			if i%2 == 1 {
+				_, _ = io.WriteString(c, header)
+			}
+			_, _ = io.WriteString(c, halfHello)
+		}
+	}},
+	{"silence", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		for i := range clients {
+			s.dial(t, []string{"bare", "behind", "safe", "both"}[i%4])
+		}
+	}},
+	{"talk without end", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		var talking sync.WaitGroup
+		t.Cleanup(talking.Wait)
+		for i := range min(clients, 100) {
+			c := s.dial(t, []string{"bare", "behind", "safe", "both"}[i%4])
+			t.Cleanup(func() { _ = c.Close() })
+			talking.Go(func() {
+				for noise := make([]byte, 16<<10); ; {
+					if _, err := c.Write(noise); err != nil {
+						return
+					}
+				}
+			})
+		}
+	}},
+	{"readers of a single byte", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		for range clients {
+			_, _ = s.dial(t, "bare").Read(make([]byte, 1))
+		}
+	}},
+	{"resets", func(t *testing.T, s *siege, clients int) {
+		t.Helper()
+		for range clients / (len(words) + len(resets)) {
+			for _, w := range words {
+				reset(s.dial(t, w.listener), w.says...)
+			}
+			for _, do := range resets {
+				do(t, s)
+			}
+		}
+	}},
+}
+
+// words are what a client says before it resets the connection: at first nothing, perhaps
+// before it is accepted.
+var words = []struct {
+	listener string
+	says     []string
+}{
+	{"bare", nil},
+	{"behind", []string{header[:half]}},
+	{"behind", []string{header}},
+	{"safe", nil},
+	{"safe", []string{halfHello}},
+	{"both", []string{header, halfHello}},
+}
+
+// resets end a connection at each point that there is beyond that.
+var resets = []func(t *testing.T, s *siege){
+	func(t *testing.T, s *siege) { // in the middle of the handshake
+		t.Helper()
+		c := s.dial(t, "safe")
+		_ = speakTLS(oneRead{c}).Handshake()
+		reset(c)
+	},
+	func(t *testing.T, s *siege) { // after the handshake
+		t.Helper()
+		c := s.dial(t, "safe")
+		_ = speakTLS(c).Handshake()
+		reset(c)
+	},
+	func(t *testing.T, s *siege) { // in the middle of the greeting
+		t.Helper()
+		c := s.dial(t, "bare")
+		_, _ = c.Read(make([]byte, 5))
+		reset(c)
+	},
+	func(t *testing.T, s *siege) { // while it lingers
+		t.Helper()
+		c := s.dial(t, "bare")
+		_, _ = io.ReadAll(c)
+		reset(c)
+	},
+	func(t *testing.T, s *siege) {
+		t.Helper()
+		c := s.dial(t, "bare")
+		_, _ = io.ReadAll(c)
+		reset(c, "HELO stranger\r\n")
+	},
+}
+
+// oneRead ends after the first read.
+type oneRead struct{ net.Conn }
+
+func (c oneRead) Read(b []byte) (int, error) {
+	_, _ = c.Conn.Read(b)
+	return 0, io.EOF
+}
+
+func reset(c *net.TCPConn, says ...string) {
+	for _, text := range says {
+		_, _ = io.WriteString(c, text)
+	}
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}
+
+func TestAbuse(t *testing.T) {
+	for _, abuse := range abuses {
+		t.Run(abuse.name, func(t *testing.T) {
+			t.Parallel()
+			s := besiege(t, "timeouts: {handshake: 4s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
+			var memory []int
+			for range 2 {
+				t.Run("once", func(t *testing.T) {
+					abuse.do(t, s, 2000)
+					s.greets(t) // in the midst of it
+					s.recovers(t)
+				})
+				memory = append(memory, s.rss(t))
+			}
+			const mebibytes = 1 << 10
+			if memory[1] > memory[0]+30*mebibytes {
+				t.Errorf("memory was %d KiB after the first time, and is %d after the second", memory[0], memory[1])
+			}
+			s.stops(t)
+		})
+	}
+}
+
+func TestStopDuringAbuse(t *testing.T) {
+	for _, abuse := range abuses {
+		t.Run(abuse.name, func(t *testing.T) {
+			s := besiege(t, "timeouts: {handshake: 10m, linger: 10m, drain: 100ms}\nlog: {visits: none}\n", 20_000)
+			abuse.do(t, s, 500)
+			s.stops(t)
+		})
+	}
+}
+
+func TestFullOfHalfOpenHandshakes(t *testing.T) {
+	s := besiege(t, "timeouts: {handshake: 1s}\nlimits: {connections: 200}\nlog: {visits: none}\n", 1000)
+	for range 600 {
+		_, _ = io.WriteString(s.dial(t, "both"), header[:half])
+	}
+	s.until(t, "all of them have timed out", func() bool { return s.status(t).Outcomes[service.TimedOut] == 600 })
+	s.recovers(t)
+}
+
+func TestReloadWithoutDescriptors(t *testing.T) {
+	s := besiege(t, "timeouts: {handshake: 10m}\nlog: {visits: none}\n", 80)
+	t.Run("held", func(t *testing.T) {
+		for range 100 {
+			s.dial(t, "behind")
+		}
+		s.awaits(t, "too many open files")
+		for range 3 {
+			if err := s.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.awaits(t, "the old one serves on")
+	})
+	s.until(t, "a reload is possible again", func() bool {
+		verdict, err := s.daemon.Reload(t.Context())
+		return err == nil && verdict.OK
+	})
+	s.recovers(t)
+	s.stops(t)
+}
+
+func TestReloadsUnderTraffic(t *testing.T) {
+	s := besiege(t, "log: {visits: none}\n", 1000)
+	var traffic sync.WaitGroup
+	over := make(chan struct{})
+	for name := range s.address {
+		traffic.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if err := s.visit(name); err != nil {
+					t.Errorf("a client of %s: %v", name, err)
+				}
+			}
+		})
+	}
+	const reloads = 300
+	for range reloads {
+		verdict, err := s.daemon.Reload(t.Context())
+		if err != nil || !verdict.OK {
+			t.Fatalf("reload: %+v, %v", verdict, err)
+		}
+	}
+	close(over)
+	traffic.Wait()
+	s.recovers(t)
+	status := s.status(t)
+	if status.Configuration.Generation != reloads+1 {
+		t.Errorf("generation %d after %d reloads", status.Configuration.Generation, reloads)
+	}
+	if got := status.Outcomes[service.Greeted]; got != s.came.Load() {
+		t.Errorf("%d of %d clients were greeted: %v", got, s.came.Load(), status.Outcomes)
+	}
+	s.stops(t)
+}
+
+func TestStopWithoutDescriptors(t *testing.T) {
+	s := besiege(t, "timeouts: {handshake: 10m, drain: 100ms}\nlog: {visits: none}\n", 80)
+	for range 100 {
+		s.dial(t, "behind")
+	}
+	s.awaits(t, "too many open files")
+	if counted, came := s.ends(t), s.came.Load(); counted == 0 || counted > came { // the others were never accepted
+		t.Errorf("%d clients came, the last entry has %d", came, counted)
+	}
+}
+
+func TestStopDuringReloads(t *testing.T) {
+	s := besiege(t, "log: {visits: none}\n", 1000)
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = s.daemon.Reload(ctx)
+			}
+		})
+	}
+	s.until(t, "reloads are under way", func() bool { return s.status(t).Configuration.Generation > 5 })
+	for range 100 {
+		s.greets(t)
+	}
+	s.stops(t)
+	stop()
+	others.Wait()
+}
+
+func TestFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	directory := t.TempDir()
+	control := filepath.Join(directory, "admin.sock")
+	file := filepath.Join(directory, "greetd.yaml")
+	if err := os.WriteFile(file, []byte(siegeConfiguration(t, control)+"log: {rate: 0}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	greetd, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &siege{process: &process{log: &syncBuffer{}}, daemon: admin.Dial("unix:" + control), address: make(map[string]string)}
+	s.Cmd = exec.Command(greetd, "--config", file)
+	s.Stderr = full
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Process.Kill() })
+	s.until(t, "it is ready", func() bool {
+		status, err := s.daemon.Status(t.Context())
+		return err == nil && status.Ready
+	})
+	s.findAddresses(t)
+	for range 500 {
+		s.greets(t)
+	}
+	if verdict, err := s.daemon.Reload(t.Context()); err != nil || !verdict.OK {
+		t.Errorf("reload: %+v, %v", verdict, err)
+	}
+	s.greets(t)
+	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(); err != nil {
+		t.Errorf("SIGTERM: %v", err)
+	}
+}
