@@ -36,6 +36,12 @@ func (r *Refusal) Error() string {
 // Unwrap returns Err.
 func (r *Refusal) Unwrap() error { return r.Err }
 
+// LimitedSource returns the source that is over its limit; ok is false for a visitor
+// whom the lists deny.
+func (r *Refusal) LimitedSource() (source netip.Prefix, ok bool) {
+	return r.Source, !errors.Is(r.Err, ErrDenied)
+}
+
 // A List says who is allowed. It does not change, and may be asked from many
 // goroutines at once. nil allows everybody.
 type List struct {

@@ -60,6 +60,18 @@ func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
 		l.tokens--
 		return true, false
 	}
+	return false, l.count(outcome, err, now)
+}
+
+// suppress counts a visit that is not to be logged, and reports whether nothing was
+// counted before it.
+func (l *limiter) suppress(outcome int, err error) (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count(outcome, err, time.Now())
+}
+
+func (l *limiter) count(outcome int, err error, now time.Time) (first bool) {
 	first = l.rest.since.IsZero()
 	if first {
 		l.rest.since = now
@@ -69,7 +81,7 @@ func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
 	if VisitGreeted+Event(outcome) == VisitFailed {
 		l.rest.err = err
 	}
-	return false, first
+	return first
 }
 
 // suppressed returns how many visits were not admitted.

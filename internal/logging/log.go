@@ -52,6 +52,7 @@ type Log struct {
 	logger   *logrus.Logger
 	visits   atomic.Pointer[string] // Options.Visits
 	limit    limiter
+	repeats  repeats
 	queue    queue
 	troubles troubles
 	recent   recent

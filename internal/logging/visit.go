@@ -31,9 +31,15 @@ func (l *Log) Closed(v service.Visit) {
 	if !l.wants(event) {
 		return
 	}
+	if l.repeats.again(v.Err) {
+		if l.limit.suppress(outcome, v.Err) {
+			l.worker.wake() // it sets the timer of the summary
+		}
+		return
+	}
 	if admitted, first := l.limit.admit(outcome, v.Err); !admitted {
 		if first {
-			l.worker.wake() // it sets the timer of the summary
+			l.worker.wake()
 		}
 		return
 	}

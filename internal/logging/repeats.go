@@ -1,0 +1,62 @@
+package logging
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	repeatTime  = 30 * time.Second // a source over its limit is told again after this time, or up to twice of it
+	mostRepeats = 8192             // sources that are remembered for that, and as many older ones
+)
+
+// limited is an error that says a source is over its limit: an address, or all that
+// share a prefix.
+type limited interface {
+	error
+	LimitedSource() (source netip.Prefix, ok bool)
+}
+
+// repeats remembers which sources over their limits were told of lately, so that
+// whoever hammers fills a summary and not the log. Its memory is bounded: when too
+// many come, the oldest are forgotten, and may be told again. All its methods may be
+// called at once. The zero value remembers nobody.
+type repeats struct {
+	mu         sync.Mutex
+	young, old map[netip.Prefix]struct{}
+	began      time.Time // when young did
+}
+
+// again reports whether err says of a source what was told of it already.
+func (r *repeats) again(err error) bool {
+	if err == nil {
+		return false
+	}
+	var l limited
+	if !errors.As(err, &l) {
+		return false
+	}
+	source, ok := l.LimitedSource()
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); r.young == nil || len(r.young) >= mostRepeats || now.Sub(r.began) >= repeatTime {
+		r.old = r.young
+		if now.Sub(r.began) >= 2*repeatTime {
+			r.old = nil
+		}
+		r.young, r.began = make(map[netip.Prefix]struct{}), now
+	}
+	if _, told := r.young[source]; told {
+		return true
+	}
+	if _, told := r.old[source]; told {
+		return true
+	}
+	r.young[source] = struct{}{}
+	return false
+}

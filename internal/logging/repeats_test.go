@@ -1,0 +1,68 @@
+package logging
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// overLimit is an error as internal/access has it.
+type overLimit struct {
+	source netip.Prefix
+	denied bool
+}
+
+func (o overLimit) Error() string                       { return "over the limit" }
+func (o overLimit) LimitedSource() (netip.Prefix, bool) { return o.source, !o.denied }
+
+func source(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+}
+
+func TestSourceOverItsLimitIsToldOnceInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r repeats
+		one := fmt.Errorf("refused: %w", overLimit{source: source(1)})
+		told := 0
+		for range 600 { // a minute
+			if !r.again(one) {
+				told++
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if told != 1 {
+			t.Errorf("told %d times in a minute of hammering, want once", told)
+		}
+		if r.again(overLimit{source: source(2)}) {
+			t.Error("another source is not told")
+		}
+		time.Sleep(2 * repeatTime)
+		if r.again(one) {
+			t.Error("after a while it is not told again")
+		}
+	})
+}
+
+func TestOtherErrorsAreToldEachTime(t *testing.T) {
+	var r repeats
+	for range 2 {
+		for _, err := range []error{nil, errors.New("no TLS"), overLimit{source(1), true}} {
+			if r.again(err) {
+				t.Errorf("%v is told once only", err)
+			}
+		}
+	}
+}
+
+func TestRepeatsAreBounded(t *testing.T) {
+	var r repeats
+	for i := range 10 * mostRepeats {
+		r.again(overLimit{source: source(i)})
+	}
+	if n := len(r.young) + len(r.old); n > 2*mostRepeats {
+		t.Errorf("%d sources are remembered, want at most %d", n, 2*mostRepeats)
+	}
+}
