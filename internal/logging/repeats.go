@@ -31,11 +31,8 @@ type repeats struct {
 
 // again reports whether err says of a source what was told of it already.
 func (r *repeats) again(err error) bool {
-	if err == nil {
-		return false
-	}
-	var l limited
-	if !errors.As(err, &l) {
+	l, ok := errors.AsType[limited](err)
+	if !ok {
 		return false
 	}
 	source, ok := l.LimitedSource()
