@@ -37,7 +37,7 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 	if !known {
 		t.since = time.Now()
 		l.log(AcceptTroubled,
-			fmt.Sprintf("cannot accept on %s: %s; trying again, first in %s", listener, printable(err), duration(retryIn)),
+			fmt.Sprintf("cannot accept on %s: %s; %s", listener, printable(err), whatNext(retryIn)),
 			logrus.Fields{"listener": listener, "error": printable(err)})
 	}
 	t.attempts++
@@ -46,6 +46,14 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 		l.troubles.by = make(map[string]trouble)
 	}
 	l.troubles.by[listener] = t
+}
+
+// whatNext says what is done about an accept that failed.
+func whatNext(retryIn time.Duration) string {
+	if retryIn == 0 {
+		return "clients that linger give way"
+	}
+	return "trying again, first in " + duration(retryIn)
 }
 
 func (l *Log) acceptRecovered(listener string, t trouble) {
