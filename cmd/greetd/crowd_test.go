@@ -237,3 +237,35 @@ log: {visits: problems}
 		_ = c.Close()
 	}
 }
+
+func TestCrowdThatHoldsOnKeepsNobodyOut(t *testing.T) {
+	const limit, times = 100, 20
+	p := start(t, fmt.Sprintf(`
+listeners: [{name: greet, address: "127.0.0.1:0"}]
+limits: {connections: %d}
+timeouts: {linger: 10m}
+log: {visits: problems}
+`, limit), 20_000)
+	hears := func(what string, c net.Conn) {
+		t.Helper()
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(c); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+			t.Fatalf("%s hears %q, %v", what, text, err)
+		}
+	}
+	for i := range limit * times {
+		hears(fmt.Sprintf("client %d of those who hold on", i), p.connect(t)) // closed when the test ends
+	}
+	began := time.Now()
+	for range limit {
+		c := p.connect(t)
+		hears("an honest client", c)
+		_ = c.Close()
+	}
+	t.Logf("%v for an honest client", time.Since(began)/limit)
+	if n := p.descriptors(t); n > limit+50 {
+		t.Errorf("%d descriptors are open, though limits.connections is %d", n, limit)
+	}
+}
