@@ -24,7 +24,9 @@ import (
 )
 
 // The tests in this file treat greetd badly. None asserts a time: those that wait do so
-// until greetd has got over it.
+// until greetd has got over it. Jumps of the wall clock are missing, for no namespace has
+// one of its own; they can't matter, since all that waits or limits goes by the monotonic
+// reading that time.Now brings along.
 
 // A siege is a greetd with listeners of each kind, and what it was like in peace.
 type siege struct {
