@@ -1,0 +1,257 @@
+// Package docs_test holds the manual pages against the code.
+package docs_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"greetd.example/internal/config"
+	"greetd.example/internal/debtest"
+	"greetd.example/internal/doctor"
+	"greetd.example/internal/greeting"
+	"greetd.example/internal/mantest"
+	"greetd.example/internal/metrics"
+	"greetd.example/pkg/service"
+)
+
+// TestPagesAreWellFormed lets mandoc look for mistakes.
+func TestPagesAreWellFormed(t *testing.T) {
+	mandoc := debtest.Program(t, "mandoc", "mandoc")
+	pages, err := filepath.Glob("*.[158]")
+	if err != nil || len(pages) != 3 {
+		t.Fatalf("pages: %v, %v", pages, err)
+	}
+	out, _ := exec.CommandContext(t.Context(), mandoc, append([]string{"-T", "lint"}, pages...)...).Output()
+	for line := range strings.Lines(string(out)) {
+		// Which other pages are installed is this machine's affair.
+		if !strings.Contains(line, "referenced manual not found") {
+			t.Error(line)
+		}
+	}
+}
+
+// keys puts the keys below value with their defaults into all, as they stand in YAML.
+func keys(prefix string, value reflect.Value, all map[string]string) {
+	switch v := value.Interface().(type) {
+	case time.Duration:
+		all[prefix] = v.String()
+		return
+	case string:
+		all[prefix] = v
+		return
+	}
+	switch value.Kind() {
+	case reflect.Struct:
+		for i := range value.NumField() {
+			name := value.Type().Field(i).Tag.Get("mapstructure")
+			keys(strings.TrimPrefix(prefix+"."+name, "."), value.Field(i), all)
+		}
+	case reflect.Slice:
+		if value.Type().Elem().Kind() == reflect.Struct && value.Len() > 0 {
+			keys(prefix+"[]", value.Index(0), all)
+			return
+		}
+		all[prefix] = "[]"
+	default:
+		all[prefix] = fmt.Sprint(value)
+	}
+}
+
+func defaults() map[string]string {
+	all := map[string]string{}
+	keys("", reflect.ValueOf(config.Default()), all)
+	return all
+}
+
+var keyItem = regexp.MustCompile(`^\.It Va (\S+) : Li (.*)$`)
+
+func TestConfigurationKeys(t *testing.T) {
+	want, page := defaults(), map[string]string{}
+	for _, line := range mantest.Read(t, "greetd.yaml.5") {
+		if item := keyItem.FindStringSubmatch(line); item != nil {
+			value := item[2]
+			if text, err := strconv.Unquote(value); err == nil {
+				value = text
+			}
+			page[item[1]] = value
+		}
+	}
+	for key, value := range want {
+		if got, ok := page[key]; !ok || got != value {
+			t.Errorf("%s: the manual page has the default %q, want %q", key, got, value)
+		}
+	}
+	for key := range page {
+		if _, ok := want[key]; !ok {
+			t.Errorf("%s is no key", key)
+		}
+	}
+}
+
+// TestKeysInText looks up what the pages mention besides.
+func TestKeysInText(t *testing.T) {
+	all := defaults()
+	for _, name := range []string{"greetd.yaml.5", "greetd.8"} {
+		for _, word := range mantest.Read(t, name).Words("Va") {
+			known := false
+			for key := range all {
+				known = known || key == word || strings.HasPrefix(key, word+".") || strings.HasPrefix(key, word+"[") || strings.HasSuffix(key, "."+word)
+			}
+			if !known {
+				t.Errorf("%s names %s, which is no key", name, word)
+			}
+		}
+	}
+}
+
+var template = regexp.MustCompile(`\.[A-Z]\w+`)
+
+func TestTemplateFields(t *testing.T) {
+	_, err := greeting.Parse("{{.Nobody}}")
+	_, known, ok := strings.Cut(fmt.Sprint(err), "the fields are")
+	if !ok {
+		t.Fatalf("the error %q does not tell the fields", err)
+	}
+	mantest.Same(t, "fields of the greeting",
+		mantest.Read(t, "greetd.yaml.5").Section(t, "GREETING").Words("Li"),
+		template.FindAllString(known, -1))
+}
+
+// literals returns the strings that are keys of log entries in the source: the first
+// argument of F and of the add methods, and the keys of logrus.Fields.
+func literals(t *testing.T, directory string) []string {
+	t.Helper()
+	var found []string
+	keep := func(e ast.Expr) {
+		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			text, _ := strconv.Unquote(lit.Value)
+			found = append(found, text)
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(directory, "*.go"))
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(source, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && len(n.Args) == 2 &&
+					slices.Contains([]string{"F", "add", "addNumber", "addText", "addAddr"}, s.Sel.Name) {
+					keep(n.Args[0])
+				}
+			case *ast.CompositeLit:
+				if s, ok := n.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "Fields" {
+					for _, element := range n.Elts {
+						keep(element.(*ast.KeyValueExpr).Key)
+					}
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+func TestJournalFields(t *testing.T) {
+	keys := append(literals(t, "../internal/logging"), literals(t, "../cmd/greetd")...)
+	if len(keys) < 20 {
+		t.Fatalf("only %d keys were found in the source: %v", len(keys), keys)
+	}
+	for _, outcome := range service.Outcomes() {
+		keys = append(keys, string(outcome), "suppressed_"+string(outcome), "dropped_"+string(outcome))
+	}
+	for i, key := range keys {
+		keys[i] = "GREETD_" + strings.ToUpper(key)
+	}
+	mantest.Same(t, "journal fields", mantest.Read(t, "greetd.8").Section(t, "JOURNAL").Words("Ev"), keys)
+}
+
+func TestOutcomes(t *testing.T) {
+	var outcomes []string
+	for _, outcome := range service.Outcomes() {
+		outcomes = append(outcomes, string(outcome))
+	}
+	mantest.Same(t, "outcomes", mantest.Read(t, "greetd.8").Section(t, "VISITS").Words("Li"), outcomes)
+}
+
+var (
+	series = regexp.MustCompile(`(?m)^(greetd_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? `)
+	label  = regexp.MustCompile(`(\w+)="`)
+)
+
+func TestMetrics(t *testing.T) {
+	m := metrics.New(metrics.Sources{
+		Listeners: func() []service.ListenerStats {
+			return []service.ListenerStats{{Name: "greet", Visits: map[service.Outcome]uint64{service.Greeted: 1}}}
+		},
+		LogDropped: func() uint64 { return 0 },
+		Reloads:    func() (applied, refused uint64) { return 0, 0 },
+		Generation: func() uint64 { return 1 },
+	})
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	labels := map[string][]string{}
+	for _, s := range series.FindAllStringSubmatch(answer.Body.String(), -1) {
+		names := []string{}
+		for _, l := range label.FindAllStringSubmatch(s[2], -1) {
+			if l[1] != "le" {
+				names = append(names, l[1])
+			}
+		}
+		slices.Sort(names)
+		labels[s[1]] = names
+	}
+	want := []string{}
+	for name, names := range labels {
+		want = append(want, name+" "+strings.Join(names, ","))
+	}
+	page := []string{}
+	for _, word := range mantest.Read(t, "greetd.8").Section(t, "ADMIN").Words("Li") {
+		if !strings.HasPrefix(word, "greetd_") {
+			continue
+		}
+		name, list, _ := strings.Cut(strings.TrimSuffix(word, "}"), "{")
+		names := strings.Split(list, ",")
+		slices.Sort(names)
+		page = append(page, name+" "+strings.Join(names, ","))
+	}
+	mantest.Same(t, "metrics and their labels", page, want)
+}
+
+func TestChecksOfDoctor(t *testing.T) {
+	text := strings.Join(mantest.Read(t, "greetd.8").Section(t, "DIAGNOSTICS"), " ")
+	_, text, _ = strings.Cut(text, "looks at ")
+	text, _, ok := strings.Cut(text, ", each with a verdict")
+	if !ok {
+		t.Fatal("the list of doctor's checks was not found")
+	}
+	report, err := json.Marshal(doctor.Examine(doctor.Facts{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var checks []string
+	for _, f := range regexp.MustCompile(`"check":"([^"]+)"`).FindAllSubmatch(bytes.TrimSpace(report), -1) {
+		checks = append(checks, string(f[1]))
+	}
+	mantest.Same(t, "doctor's checks", strings.Fields(strings.NewReplacer(",", "", " and ", " ").Replace(text)), checks)
+}
