@@ -9,7 +9,7 @@ import (
 func (m *machine) logControl() {
 	m.Helper()
 	m.run("systemd-sysusers")
-	m.run("install", "-D", "-m", "644", "/usr/share/greetd-tcp/examples/log-control.dbus", "/etc/dbus-1/system.d/greetd-tcp.conf")
+	m.run("install", "-D", "-m", "644", "/usr/share/doc/greetd-tcp/examples/log-control.dbus", "/etc/dbus-1/system.d/greetd-tcp.conf")
 	m.run("systemctl", "reload", "dbus")
 	m.example("greetd.service", "log-control.conf")
 }
