@@ -122,8 +122,7 @@ do_install() {
 	put 644 deploy/systemd/greetd-tcp.conf "$lib/sysusers.d/greetd-tcp.conf"
 	put 644 deploy/systemd/greetd-tcp.catalog "$lib/systemd/catalog/greetd-tcp.catalog"
 	for file in docs/*.[158]; do
-		[ -e "$file" ] || continue
-		put 644 "$file" "$(man_page "$file")"
+		put_adapted "$file" "$(man_page "$file")"
 	done
 	put_config
 

@@ -70,6 +70,9 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				prefix + "/lib/systemd/catalog/greetd-tcp.catalog",
 				prefix + "/lib/sysusers.d/greetd-tcp.conf",
 				prefix + "/share/doc/greetd-tcp/examples/socket-only.conf",
+				prefix + "/share/man/man8/greetd.8",
+				prefix + "/share/man/man5/greetd.yaml.5",
+				prefix + "/share/man/man1/greetprobe.1",
 				"/etc/greetd/greetd.yaml",
 			} {
 				if _, ok := files[want]; !ok {
@@ -77,7 +80,7 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				}
 			}
 			for name, content := range files {
-				if prefix == "/usr" && strings.HasPrefix(name, "/usr/lib/") && strings.Contains(content, "/usr/local/") {
+				if prefix == "/usr" && strings.HasPrefix(name, "/usr/") && !strings.Contains(name, "bin/") && !strings.HasSuffix(name, ".yaml") && strings.Contains(content, "/usr/local/") {
 					t.Errorf("%s still says /usr/local", name)
 				}
 			}
