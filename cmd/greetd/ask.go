@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -142,7 +144,7 @@ func (p *program) logLevelCommand() *cobra.Command {
 		Long: `log-level makes the running daemon log what is at least as important as LEVEL:
 error, warning, info or debug.`,
 		Example:   `  greetd log-level debug`,
-		Args:      cobra.ExactArgs(1),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), isLevel),
 		ValidArgs: []string{"error", "warning", "info", "debug"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
@@ -150,4 +152,12 @@ error, warning, info or debug.`,
 			})
 		},
 	}
+}
+
+// isLevel also takes what the configuration takes besides.
+func isLevel(cmd *cobra.Command, args []string) error {
+	if args[0] == "warn" || slices.Contains(cmd.ValidArgs, args[0]) {
+		return nil
+	}
+	return fmt.Errorf("there is no level %q: the levels are %s", args[0], strings.Join(cmd.ValidArgs, ", "))
 }
