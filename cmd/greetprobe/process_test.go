@@ -128,7 +128,7 @@ func TestDualStack(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("needs root for a network namespace")
 		}
-		t.Skip("needs root for a network namespace")
+		debtest.Lacking(t, "root, for a network namespace")
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package debtest finds the programs that tests talk to, and gets the missing ones
-// from Debian.
+// from Debian. What a test can't have is told, and never overlooked.
 package debtest
 
 import (
@@ -9,8 +9,7 @@ import (
 )
 
 // Program returns the path of a program. Where it is missing, root installs the Debian
-// package that has it; where that can't be done, the test is skipped and says why, and
-// fails with CI=true.
+// package that has it; where that can't be done, the test is Lacking.
 func Program(tb testing.TB, name, pkg string) string {
 	tb.Helper()
 	if path, err := exec.LookPath(name); err == nil {
@@ -26,11 +25,18 @@ func Program(tb testing.TB, name, pkg string) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") == "true" {
-		tb.Fatalf("needs %s of the Debian package %s: %s", name, pkg, problem)
-	}
-	tb.Skipf("needs %s of the Debian package %s: %s", name, pkg, problem)
+	Lacking(tb, "%s of the Debian package %s: %s", name, pkg, problem)
 	return ""
+}
+
+// Lacking skips a test for which this machine has not got what it needs, and says what.
+// With CI=true, where everything has to run, the test fails.
+func Lacking(tb testing.TB, what string, args ...any) {
+	tb.Helper()
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("needs "+what, args...)
+	}
+	tb.Skipf("needs "+what, args...)
 }
 
 // install waits for others who install something: packages are tested side by side.

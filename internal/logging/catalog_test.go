@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"greetd.example/internal/debtest"
 	"greetd.example/pkg/service"
 )
 
@@ -103,7 +104,7 @@ func TestCatalogNamesRealFields(t *testing.T) {
 func TestCatalogCompiles(t *testing.T) {
 	journalctl, err := exec.LookPath("journalctl")
 	if err != nil {
-		t.Skip("no journalctl here")
+		debtest.Lacking(t, "journalctl")
 	}
 	data, err := os.ReadFile(catalogFile)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/debtest"
 	"greetd.example/pkg/service"
 )
 
@@ -172,7 +173,7 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
+		debtest.Lacking(t, "pseudo-terminals: %v", err)
 	}
 	t.Cleanup(func() { master.Close() })
 	fd, err := descriptor(master)
@@ -259,7 +260,7 @@ func TestColor(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip(err)
+		debtest.Lacking(t, "a device that is full: %v", err)
 	}
 	defer full.Close()
 	o := defaults
