@@ -30,16 +30,14 @@ func (r *run) connect(ctx context.Context, known *resolved) net.Conn {
 	if r.Target.Path != "" {
 		return r.connectUnix(ctx)
 	}
-	if known == nil && r.Target.Addr.IsValid() {
-		known = &resolved{}
-	}
 	if known != nil {
 		r.Timing.Resolve = &known.took
-		answers := known.answers
-		if r.Target.Addr.IsValid() {
-			answers = []answer{{addrs: []netip.Addr{r.Target.Addr}}}
-		}
-		return r.race(ctx, filled(answers), len(answers))
+	}
+	if r.Target.Addr.IsValid() {
+		return r.alone(ctx, r.Target.Addr.Unmap())
+	}
+	if known != nil {
+		return r.race(ctx, filled(known.answers), len(known.answers))
 	}
 	name, err := r.Target.name()
 	if err != nil {
@@ -70,11 +68,7 @@ func filled(answers []answer) <-chan answer {
 // families returns IPv6 and IPv4, or the one that was asked for, or the one that the
 // source address has.
 func (p *Probe) families() []string {
-	family := p.Family
-	if family == 0 && p.Source.IsValid() {
-		family = familyOf(p.Source)
-	}
-	switch family {
+	switch p.family() {
 	case 4:
 		return []string{"IPv4"}
 	case 6:
@@ -82,6 +76,19 @@ func (p *Probe) families() []string {
 	default:
 		return []string{"IPv6", "IPv4"}
 	}
+}
+
+// family returns 4 or 6, or 0 for both.
+func (p *Probe) family() int {
+	if p.Family == 0 && p.Source.IsValid() {
+		return familyOf(p.Source)
+	}
+	return p.Family
+}
+
+// suits reports whether addr is of a family that may be tried.
+func (p *Probe) suits(addr netip.Addr) bool {
+	return p.family() == 0 || p.family() == familyOf(addr)
 }
 
 // networks are the families in the words of net.Resolver.
@@ -168,7 +175,7 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 		case <-a.pace.C:
 			a.hold = false
 		case <-a.patience.C:
-			a.cancel(fmt.Errorf("within %s", a.limit()))
+			a.cancel(allowance{time: a.limit()})
 		case <-a.ctx.Done():
 			a.cancel(nil)
 			a.queues = [2][]netip.Addr{}
@@ -201,14 +208,13 @@ func (a *race) heard(found answer) {
 	if found.err != nil {
 		a.failures = append(a.failures, found.err)
 	}
-	families := a.p.families()
 	for _, addr := range found.addrs {
-		addr = addr.Unmap()
-		switch family := familyOf(addr); {
-		case family == 6 && slices.Contains(families, "IPv6"):
-			a.queues[0] = append(a.queues[0], addr)
-		case family == 4 && slices.Contains(families, "IPv4"):
+		switch addr = addr.Unmap(); {
+		case !a.p.suits(addr):
+		case addr.Is4():
 			a.queues[1] = append(a.queues[1], addr)
+		default:
+			a.queues[0] = append(a.queues[0], addr)
 		}
 	}
 	if len(a.Attempts) > 0 {
@@ -221,30 +227,53 @@ func (a *race) heard(found answer) {
 
 // start makes the next attempt.
 func (a *race) start() {
-	now := time.Since(a.Time)
 	if len(a.Attempts) == 0 {
 		a.patience.Reset(a.limit())
-		if a.Timing.Resolve == nil {
-			a.Timing.Resolve = &now
-		}
 	}
 	if len(a.queues[a.turn]) == 0 {
 		a.turn = 1 - a.turn
 	}
-	addr := netip.AddrPortFrom(a.queues[a.turn][0], a.Target.Port)
+	addr := a.queues[a.turn][0]
 	a.queues[a.turn] = a.queues[a.turn][1:]
 	a.turn = 1 - a.turn
-	index := len(a.Attempts)
-	a.Attempts = append(a.Attempts, Attempt{Addr: addr, Start: now})
 	a.hold = true
 	a.pace.Reset(attemptDelay)
+	f, to := a.enter(addr)
+	go func() { a.finished <- a.attempt(f, to) }() // note waits, or won
+}
+
+// enter writes down that an attempt begins.
+func (a *race) enter(addr netip.Addr) (finished, netip.AddrPort) {
+	now := time.Since(a.Time)
+	if a.Timing.Resolve == nil {
+		a.Timing.Resolve = &now
+	}
+	to := netip.AddrPortFrom(addr, a.Target.Port)
+	a.Attempts = append(a.Attempts, Attempt{Addr: to, Start: now})
 	a.running++
-	go func() { a.finished <- a.attempt(index, addr) }() // note waits, or won
+	return finished{index: len(a.Attempts) - 1}, to
+}
+
+// alone connects to the only address there is, without a race.
+func (r *run) alone(ctx context.Context, addr netip.Addr) net.Conn {
+	a := race{run: r}
+	var cancel context.CancelFunc
+	a.ctx, cancel = context.WithTimeoutCause(ctx, a.limit(), allowance{time: a.limit()})
+	defer cancel()
+	if r.Timing.Resolve == nil {
+		r.Timing.Resolve = new(time.Duration)
+	}
+	if !r.p.suits(addr) {
+		return a.lost()
+	}
+	if f := a.attempt(a.enter(addr)); a.note(f) {
+		return a.won(f)
+	}
+	return a.lost()
 }
 
 // attempt connects to addr.
-func (a *race) attempt(index int, addr netip.AddrPort) finished {
-	f := finished{index: index}
+func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 	network := "tcp6"
 	if addr.Addr().Is4() {
 		network = "tcp4"
@@ -275,7 +304,9 @@ func (a *race) note(f finished) bool {
 
 // won ends the race: f is its connection.
 func (a *race) won(f finished) net.Conn {
-	a.cancel(errFaster)
+	if a.running > 0 {
+		a.cancel(errFaster)
+	}
 	for a.running > 0 {
 		late := <-a.finished
 		late.tcp = nil
@@ -477,7 +508,7 @@ func (r *run) connectUnix(ctx context.Context) net.Conn {
 	r.Timing.Resolve = new(time.Duration)
 	limit := cmp.Or(r.p.Connect, DefaultConnect)
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("within %s", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, allowance{time: limit})
 	defer cancel()
 	conn, err := dial(ctx, "unix", r.Target.Path)
 	for errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil {

@@ -36,9 +36,9 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	case g.End == EndReset:
 		r.fail(PhaseGreeting, Reset, brokenOff(n, err))
 	case g.End == EndTimeout && n == 0:
-		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", spent(w.ctx)))
+		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", w.spent()))
 	case g.End == EndTimeout && (said.end == 0 || !r.p.choosy()):
-		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", spent(w.ctx), plural(n, "byte")))
+		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", w.spent(), plural(n, "byte")))
 	default:
 		r.Timing.Greeting = since(began)
 		return all[n:], true

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -96,7 +95,7 @@ func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *res
 // within returns ctx with the deadline for all of a probe that began at now.
 func (p *Probe) within(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
 	total := cmp.Or(p.Total, DefaultTotal)
-	return context.WithDeadlineCause(ctx, now.Add(total), fmt.Errorf("within %s in all", total))
+	return context.WithDeadlineCause(ctx, now.Add(total), allowance{total, " in all"})
 }
 
 // A run is one probe under way.
@@ -110,12 +109,9 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	if conn == nil {
 		return
 	}
-	read := cmp.Or(r.p.Read, DefaultRead)
-	ctx, cancel := context.WithDeadlineCause(ctx, time.Now().Add(read), fmt.Errorf("within %s", read))
-	defer cancel()
 	stop := context.AfterFunc(ctx, func() { interrupt(conn) })
 	defer stop()
-	w := newWire(ctx, conn)
+	w := newWire(ctx, conn, allowance{time: cmp.Or(r.p.Read, DefaultRead)})
 	defer r.hangUp(conn, w)
 	complete := r.converse(w) //nolint:contextcheck // w has it
 	r.Timing.Total = time.Since(r.Time)
@@ -186,21 +182,32 @@ func (r *run) hangUp(conn net.Conn, w *wire) {
 	_ = w.Close()
 }
 
-// A wire is a connection that is used until ctx is done.
+// A wire is a connection that is used until ctx is done, or an allowance is spent.
 type wire struct {
 	net.Conn
 	ctx   context.Context //nolint:containedctx // the steps of one probe share it, as they share the connection
-	until time.Time       // the deadline of ctx
+	own   allowance       // from the beginning; the zero value: ctx ends before
+	until time.Time       // whichever is first
 }
 
-func newWire(ctx context.Context, conn net.Conn) *wire {
-	w := &wire{Conn: conn, ctx: ctx}
-	w.until, _ = ctx.Deadline()
+func newWire(ctx context.Context, conn net.Conn, own allowance) *wire {
+	w := &wire{Conn: conn, ctx: ctx, own: own, until: time.Now().Add(own.time)}
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(w.until) {
+		w.own, w.until = allowance{}, deadline
+	}
 	w.wait(time.Until(w.until))
 	return w
 }
 
-// wait lets the next reads and writes take d, and no longer than ctx allows.
+// spent says in words which deadline has passed, or is just passing.
+func (w *wire) spent() string {
+	if w.own != (allowance{}) {
+		return w.own.Error()
+	}
+	return spent(w.ctx)
+}
+
+// wait lets the next reads and writes take d, and no longer than until.
 func (w *wire) wait(d time.Duration) {
 	deadline := time.Now().Add(d)
 	if deadline.After(w.until) {
@@ -214,6 +221,14 @@ func (w *wire) wait(d time.Duration) {
 
 // interrupt wakes whatever blocks on conn.
 func interrupt(conn net.Conn) { _ = conn.SetDeadline(time.Unix(1, 0)) }
+
+// An allowance is why a context ended: its time is spent.
+type allowance struct {
+	time time.Duration
+	of   string // what all of it was for
+}
+
+func (a allowance) Error() string { return "within " + a.time.String() + a.of }
 
 // spent says in words which deadline of ctx has passed, or is just passing.
 func spent(ctx context.Context) string {

@@ -152,7 +152,7 @@ func dialogueReason(err error, w *wire) error {
 	case errors.Is(err, bufio.ErrBufferFull):
 		return errors.New("the server's reply has a line that is too long")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("no answer when asked for TLS %s", spent(w.ctx))
+		return fmt.Errorf("no answer when asked for TLS %s", w.spent())
 	case errors.Is(err, io.EOF):
 		return errors.New("the server closed the connection when asked for TLS")
 	}

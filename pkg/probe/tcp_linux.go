@@ -104,22 +104,27 @@ type socket struct {
 
 // established waits until s is connected, or will not be, or ctx is done.
 func (s *socket) established(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return err
 	}
 	errno := 0
+	var waiting func() bool // ends the wait for ctx; nil until there is need to wait
 	err = raw.Write(func(fd uintptr) bool {
 		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 		if n, err := unix.Poll(ready, 0); n == 0 || err != nil {
+			if waiting == nil {
+				waiting = context.AfterFunc(ctx, func() { _ = s.SetWriteDeadline(time.Unix(1, 0)) })
+			}
 			return false
 		}
 		errno, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		s.local = localAddr(int(fd))
 		return true
 	})
+	if waiting != nil {
+		waiting()
+	}
 	switch connected := unix.Errno(errno); {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ctx.Err()

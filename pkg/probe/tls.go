@@ -165,7 +165,7 @@ func tlsReason(err error, heard *recorder, w *wire) error {
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("no answer to the TLS handshake %s", spent(w.ctx))
+		return fmt.Errorf("no answer to the TLS handshake %s", w.spent())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return errors.New("the server closed the connection during the TLS handshake")
 	}
