@@ -19,10 +19,10 @@ const reloadTime = 10 * time.Second
 func (d *daemon) reload(ctx context.Context) admin.Verdict {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	if state := *d.state.Load(); state != admin.Running {
-		return admin.Verdict{Unavailable: true, Message: fmt.Sprintf("nothing was reloaded: greetd is %s", state)}
+	running, reloading := d.state.Load(), admin.Reloading
+	if *running != admin.Running || !d.state.CompareAndSwap(running, &reloading) {
+		return admin.Verdict{Unavailable: true, Message: fmt.Sprintf("nothing was reloaded: greetd is %s", *d.state.Load())}
 	}
-	d.setState(admin.Reloading)
 	_ = d.notify.Reloading()
 	d.log.Event(logging.Reloading, "greetd looks at its configuration again")
 
@@ -56,12 +56,9 @@ func (d *daemon) reload(ctx context.Context) admin.Verdict {
 		d.log.Event(logging.Reloaded, verdict.Message, logging.F("generation", next.generation))
 		d.warn(next)
 	}
-	// Draining may have begun meanwhile, and is not to be taken back.
-	running, reloading := admin.Running, d.state.Load()
-	if *reloading == admin.Reloading {
-		d.state.CompareAndSwap(reloading, &running)
+	if d.state.CompareAndSwap(&reloading, running) { // else draining has begun, and is not taken back
+		_ = d.notify.Ready(d.status()) // after a failed reload too, or systemd waits for ever
 	}
-	_ = d.notify.Ready(d.status()) // after a failed reload too, or systemd waits for ever
 	return verdict
 }
 

@@ -194,21 +194,26 @@ func (d *daemon) watch(ctx context.Context, signals <-chan os.Signal) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
+	reloads, stopReloads := context.WithCancel(watching)
+	defer stopReloads()
 	helpers.Go(func() { d.watchdog(watching) })
 	helpers.Go(func() { d.report(watching) })
 	helpers.Go(func() { d.logControl(watching) })
 	for {
 		select {
 		case <-ctx.Done():
-			return d.drain(signals, "asked to")
+			stopReloads()
+			return d.drain(signals, "it was asked to")
 		case err := <-d.posts.broken:
+			stopReloads()
 			_ = d.drain(signals, "a listener is broken")
 			return coded{exitFailed, err}
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				return d.drain(signals, "got "+unix.SignalName(s.(syscall.Signal)))
+				stopReloads()
+				return d.drain(signals, "it got "+unix.SignalName(s.(syscall.Signal)))
 			}
-			helpers.Go(func() { d.reload(watching) })
+			helpers.Go(func() { d.reload(reloads) })
 		}
 	}
 }
@@ -219,7 +224,7 @@ func (d *daemon) drain(signals <-chan os.Signal, why string) error {
 	patience := d.current.Load().Timeouts.Drain
 	d.setState(admin.Draining)
 	_ = d.notify.Stopping("draining: " + d.status())
-	d.log.Event(logging.Stopping, fmt.Sprintf("greetd stops, since it %s: visits have %v to end", why, patience), logging.F("reason", why))
+	d.log.Event(logging.Stopping, fmt.Sprintf("greetd stops, since %s: visits have %v to end", why, patience), logging.F("reason", why))
 
 	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, fmt.Errorf("the drain took longer than timeouts.drain, %v", patience))
 	defer cancel()
