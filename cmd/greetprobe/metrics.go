@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"greetd.example/pkg/probe"
 )
@@ -88,7 +89,7 @@ func (m *metrics) save(path string) error {
 	// node_exporter reads *.prom only, and as another user.
 	file, err := os.CreateTemp(filepath.Dir(path), ".greetprobe-*.tmp")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, bare(err))
 	}
 	_, err = file.Write(m.text())
 	err = errors.Join(err, file.Chmod(0o644), file.Close())
@@ -97,7 +98,15 @@ func (m *metrics) save(path string) error {
 	}
 	if err != nil {
 		_ = os.Remove(file.Name())
-		return fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, bare(err))
 	}
 	return nil
+}
+
+// bare strips from err the name of a file that its reader doesn't know.
+func bare(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
 }

@@ -24,6 +24,20 @@ type streams struct {
 	out, err io.Writer
 }
 
+// An outlet remembers why its Writer failed first: what nobody could read is no
+// success.
+type outlet struct {
+	io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (o *outlet) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	o.err = cmp.Or(o.err, err)
+	return n, err
+}
+
 // say writes one diagnostic line.
 func (s streams) say(format string, args ...any) {
 	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
@@ -44,10 +58,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	std := streams{in, out, errs}
+	outlet := &outlet{Writer: out}
+	std := streams{in, outlet, errs}
 	root := newRoot(ctx, std)
 	root.SetIn(in)
-	root.SetOut(out)
+	root.SetOut(outlet)
 	root.SetErr(errs)
 	words := args[1:]
 	if filepath.Base(args[0]) == pluginName {
@@ -57,6 +72,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	cmd, err := root.ExecuteContextC(ctx)
 	code, done := errors.AsType[exitCode](err)
 	switch {
+	case outlet.err != nil && cmd.Name() == "check":
+		std.say("%s", outlet.err)
+		return int(plugin.Unknown)
+	case outlet.err != nil:
+		std.say("%s", outlet.err)
+		return max(int(code), probe.ExitLocal)
 	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
 		return int(plugin.Unknown)
 	case err == nil:

@@ -15,13 +15,22 @@ const usualColumns = 80
 func (s streams) terminals() bool { return isTerminal(s.out) && isTerminal(s.err) }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := file(w)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// file is what w writes to, if that is a file.
+func file(w io.Writer) (*os.File, bool) {
+	if o, ok := w.(*outlet); ok {
+		w = o.Writer
+	}
+	f, ok := w.(*os.File)
+	return f, ok
 }
 
 // columns is the width of the terminal behind w.
 func columns(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := file(w)
 	if !ok {
 		return usualColumns
 	}

@@ -148,8 +148,8 @@ func summary(verdicts []verdict) string {
 		bad = len(worstFirst)
 	case 0:
 		slowest := slices.MaxFunc(verdicts, func(a, b verdict) int { return int(a.Timing.Total - b.Timing.Total) })
-		return fmt.Sprintf("%d targets greet, the slowest is %s in %.3f s",
-			len(verdicts), slowest.Target, slowest.Timing.Total.Seconds())
+		return fmt.Sprintf("%s, the slowest is %s in %.3f s",
+			greeted(verdicts), slowest.Target, slowest.Timing.Total.Seconds())
 	}
 	var words []string
 	for _, v := range worstFirst[:min(bad, maxProblems)] {
@@ -159,6 +159,20 @@ func summary(verdicts []verdict) string {
 		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
 	}
 	return fmt.Sprintf("%d of %d targets not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
+}
+
+// greeted tells how many targets greet, of those that are all OK.
+func greeted(verdicts []verdict) string {
+	n := 0
+	for _, v := range verdicts {
+		if v.Status == probe.OK {
+			n++
+		}
+	}
+	if n == len(verdicts) {
+		return fmt.Sprintf("%d targets greet", n)
+	}
+	return fmt.Sprintf("%d targets OK, %d of them as expected", len(verdicts), n)
 }
 
 // details is what -vv tells of a target, and with -vvv what the server said.

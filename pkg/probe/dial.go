@@ -264,12 +264,23 @@ func (r *run) alone(ctx context.Context, addr netip.Addr) net.Conn {
 		r.Timing.Resolve = new(time.Duration)
 	}
 	if !r.p.suits(addr) {
-		return a.lost()
+		r.unsuited(addr)
+		return nil
 	}
 	if f := a.attempt(a.enter(addr)); a.note(f) {
 		return a.won(f)
 	}
 	return a.lost()
+}
+
+// unsuited sets the status of an address of the wrong family.
+func (r *run) unsuited(addr netip.Addr) {
+	wants, has := r.p.families()[0], fmt.Sprintf("IPv%d", familyOf(addr))
+	if r.p.Family == 0 {
+		r.fail(PhaseConnect, LocalError, fmt.Errorf("from %s no %s address can be reached", r.p.Source, has))
+		return
+	}
+	r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("it is an %s address, and only %s may be used", has, wants))
 }
 
 // attempt connects to addr.

@@ -244,7 +244,7 @@ func TestResolveErrorsAreWords(t *testing.T) {
 		{"mail.example", map[string]lookup{"ip4": {err: &net.DNSError{Err: "server misbehaving", Server: "192.0.2.53:53", IsTemporary: true}}}, 0, "resolve mail.example: server misbehaving (asked 192.0.2.53:53)"},
 		{"mail.example", map[string]lookup{"ip4": {}}, 4, "resolve mail.example: it has no IPv4 address"},
 		{"mail.example", map[string]lookup{"ip4": {}, "ip6": {}}, 0, "resolve mail.example: it has no IPv6 or IPv4 address"},
-		{"127.0.0.1", nil, 6, "resolve 127.0.0.1: it has no IPv6 address"},
+		{"127.0.0.1", nil, 6, "it is an IPv4 address, and only IPv6 may be used"},
 		{"mail.example", map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}, 0, "resolve mail.example: no answer within 15s in all"},
 	} {
 		synctest.Test(t, func(t *testing.T) {

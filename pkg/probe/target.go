@@ -40,6 +40,8 @@ func ParseTarget(s string) (Target, error) {
 		return Target{}, fmt.Errorf("%q: write an IPv6 address in brackets: [ADDRESS]:PORT", s)
 	case colon < bracket || colon < 0:
 		return Target{}, fmt.Errorf("%q has no port: write HOST:PORT", s)
+	case colon == 0:
+		return Target{}, fmt.Errorf("%q has no host: write HOST:PORT", s)
 	}
 	return JoinTarget(s[:colon], s[colon+1:])
 }

@@ -41,7 +41,7 @@ func TestParseTargetTellsWhatIsWrong(t *testing.T) {
 		{"localhost", `"localhost" has no port: write HOST:PORT`},
 		{"[::1]", `"[::1]" has no port: write HOST:PORT`},
 		{"localhost:", `"" is neither a port number nor a service in /etc/services`},
-		{":25", `"" is no host name: a part of it is empty`},
+		{":25", `":25" has no host: write HOST:PORT`},
 		{"localhost:0", "port 0 is not between 1 and 65535"},
 		{"localhost:65536", "port 65536 is not between 1 and 65535"},
 		{"localhost:99999999999999999999", "port 99999999999999999999 is not between 1 and 65535"},
