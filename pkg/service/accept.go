@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,6 +66,9 @@ func (a *acceptor) loop() error {
 		v := newVisit(a, c)
 		a.server.register(v)
 		a.server.running.Go(v.run) // Shutdown waits
+		// A crash loses whoever was accepted, and nobody in the backlog: so greet this one
+		// before the next is accepted, when many come at once.
+		runtime.Gosched()
 	}
 }
 

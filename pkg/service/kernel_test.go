@@ -288,3 +288,44 @@ func ExampleServer() {
 	// <nil>
 	// service: server closed
 }
+
+// Who was accepted is lost in a crash, who waits in the backlog is not.
+func TestACrowdIsNotAcceptedLongBeforeItIsGreeted(t *testing.T) {
+	const crowd, ahead = 400, 50
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a busy machine
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counting := &countingListener{TCPListener: ln.(*net.TCPListener)}
+	for range crowd { // before anybody accepts
+		dialKernel(t, ln.Addr())
+	}
+	var greeted, most atomic.Int64
+	everybody := make(chan struct{})
+	serveOn(t, &service.Server{Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+		n := greeted.Add(1)
+		most.Store(max(most.Load(), counting.accepted.Load()-n))
+		if n == crowd {
+			close(everybody)
+		}
+		return append(dst, "hello\n"...), nil
+	})}, counting)
+	<-everybody
+	if got := most.Load(); got > ahead {
+		t.Errorf("%d of %d were accepted and not greeted yet, want at most %d", got, crowd, ahead)
+	}
+}
+
+type countingListener struct {
+	*net.TCPListener
+	accepted atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.TCPListener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
+}
