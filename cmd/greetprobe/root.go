@@ -160,8 +160,11 @@ func (f *rootFlags) targets(args []string, in io.Reader) ([]probe.Target, error)
 	targets, errArgs := argTargets(args)
 	more, errFile := f.fromFile(in)
 	targets = append(targets, more...)
-	if err := errors.Join(errArgs, errFile); err != nil || len(targets) > 0 || f.file != "" {
+	if err := errors.Join(errArgs, errFile); err != nil || len(targets) > 0 {
 		return targets, err
+	}
+	if f.file != "" {
+		return nil, fmt.Errorf("--file %s: no target in it", f.file)
 	}
 	return nil, errNoTarget
 }

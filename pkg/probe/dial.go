@@ -400,8 +400,11 @@ func (a *race) unconnected() {
 	for _, attempt := range a.Attempts {
 		status = worse(status, attempt)
 		why := reason(attempt.Err).Error()
-		if attempt.Result == AttemptTimeout {
+		switch addr := attempt.Addr.Addr(); {
+		case attempt.Result == AttemptTimeout:
 			why = "no answer " + spent(a.ctx)
+		case errors.Is(attempt.Err, syscall.EINVAL) && addr.IsLinkLocalUnicast() && addr.Zone() == "":
+			why = "a link-local address needs its interface, as in fe80::1%eth0"
 		}
 		if len(a.Attempts) > 1 {
 			why = attempt.Addr.String() + ": " + why

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -55,6 +56,11 @@ func connect(fd int, addr netip.AddrPort, source netip.Addr) error {
 	// A PROXY header and what follows are two small writes, which mustn't wait for each other.
 	if err := unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return os.NewSyscallError("setsockopt", err)
+	}
+	for _, a := range []netip.Addr{source, addr.Addr()} {
+		if a.Zone() != "" && zone(a.Zone()) == 0 {
+			return fmt.Errorf("there is no network interface %q here", a.Zone())
+		}
 	}
 	if source.IsValid() {
 		if err := bind(fd, source); err != nil {
