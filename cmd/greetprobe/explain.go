@@ -23,7 +23,7 @@ func explain(w io.Writer, r probe.Result) {
 	if words := phases(r.Timing); words != "" {
 		fmt.Fprintf(&b, "  %s\n", words)
 	}
-	if r.TCP != nil {
+	if r.TCP != nil && (r.TCP.RTT > 0 || r.TCP.SynRetrans > 0) { // a refusal measured nothing
 		fmt.Fprintf(&b, "  round trip %s, %d SYN sent again\n", millis(r.TCP.RTT), r.TCP.SynRetrans)
 	}
 	explainTLS(&b, r.TLS)

@@ -108,7 +108,7 @@ func parsePort(s string) (uint16, error) {
 		return uint16(n), nil
 	}
 	n, err := net.LookupPort("tcp", s) //nolint:noctx // reads /etc/services and waits for nobody
-	if err != nil || n < 1 || n > 65535 {
+	if err != nil || strings.ContainsAny(s[:min(1, len(s))], "+-") || n < 1 || n > 65535 {
 		return 0, fmt.Errorf("%q is neither a port number nor a service in /etc/services", s)
 	}
 	return uint16(n), nil

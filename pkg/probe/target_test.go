@@ -40,6 +40,7 @@ func TestParseTargetTellsWhatIsWrong(t *testing.T) {
 		{"", `"" has no port: write HOST:PORT`},
 		{"localhost", `"localhost" has no port: write HOST:PORT`},
 		{"[::1]", `"[::1]" has no port: write HOST:PORT`},
+		{"localhost:+25", `"+25" is neither a port number nor a service in /etc/services`},
 		{"localhost:", `"" is neither a port number nor a service in /etc/services`},
 		{":25", `":25" has no host: write HOST:PORT`},
 		{"localhost:0", "port 0 is not between 1 and 65535"},
