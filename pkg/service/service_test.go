@@ -511,6 +511,7 @@ func TestOldestLingererGivesWay(t *testing.T) {
 			if got := read(t, c); got == "" {
 				t.Error("a client was not greeted")
 			}
+			synctest.Wait() // it lingers
 			clients = append(clients, c)
 		}
 		if got := s.stats(t); got.Lingering != 2 {
