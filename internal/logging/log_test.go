@@ -800,3 +800,27 @@ func accountJSON(object []byte, account map[string]uint64) error {
 	}
 	return nil
 }
+
+// closable is an output's carrier that remembers that it was closed.
+type closable struct {
+	carrier
+	closed bool
+}
+
+func (c *closable) close() { c.closed = true }
+
+// TestWorkerThatGivesUpClosesEveryOutput gives up with an output that a reload has
+// opened, and that the worker had no time to use.
+func TestWorkerThatGivesUpClosesEveryOutput(t *testing.T) {
+	before, opened := &closable{}, &closable{}
+	w, err := newWorker(&queue{}, &limiter{}, nil, &output{carrier: before}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.bell.Close()
+	w.use(&output{carrier: opened})
+	w.leave(nil)
+	if !before.closed || !opened.closed {
+		t.Errorf("closed: the old output %t, the new one %t, want both", before.closed, opened.closed)
+	}
+}

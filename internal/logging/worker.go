@@ -308,6 +308,7 @@ func troubleOver(output string, took time.Duration, err error) *entry {
 
 // leave counts e, and everything behind it, as not written.
 func (w *worker) leave(e *entry) {
+	w.heed()
 	w.out.close()
 	if w.said != nil {
 		w.left.entries++
