@@ -81,7 +81,7 @@ func TestBesideCheckTCP(t *testing.T) {
 			if err != nil {
 				t.Fatalf("there is no server that %s", cells[1])
 			}
-			where := []string{"-H", "127.0.0.1", "-p", port, "-t", "3"}
+			where := []string{"-H", "127.0.0.1", "-p", port, "-t", "8"}
 			var theirs int
 			var theyEnd sync.WaitGroup
 			theyEnd.Go(func() {
