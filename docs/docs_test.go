@@ -204,9 +204,11 @@ func TestMetrics(t *testing.T) {
 		Listeners: func() []service.ListenerStats {
 			return []service.ListenerStats{{Name: "greet", Visits: map[service.Outcome]uint64{service.Greeted: 1}}}
 		},
-		LogDropped: func() uint64 { return 0 },
-		Reloads:    func() (applied, refused uint64) { return 0, 0 },
-		Generation: func() uint64 { return 1 },
+		Limit:        func() int { return 0 },
+		LogDropped:   func() uint64 { return 0 },
+		Reloads:      func() (applied, refused uint64) { return 0, 0 },
+		ReloadFailed: func() bool { return false },
+		Generation:   func() uint64 { return 1 },
 	})
 	answer := httptest.NewRecorder()
 	m.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))

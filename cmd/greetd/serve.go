@@ -105,11 +105,13 @@ func (d *daemon) live(ctx context.Context, stderr *os.File, signals <-chan os.Si
 	m.admission(&d.sources)
 	d.server = m.rules
 	d.metrics = metrics.New(metrics.Sources{
-		Version: b.version, Commit: b.commit,
-		Listeners:  d.server.Stats,
-		LogDropped: d.log.Dropped,
-		Reloads:    func() (applied, refused uint64) { return d.applied.Load(), d.refused.Load() },
-		Generation: d.generation,
+		Version: b.version, Commit: b.commit, Started: d.started,
+		Listeners:    d.server.Stats,
+		Limit:        d.limit,
+		LogDropped:   d.log.Dropped,
+		Reloads:      func() (applied, refused uint64) { return d.applied.Load(), d.refused.Load() },
+		ReloadFailed: d.reloadFailed,
+		Generation:   d.generation,
 	})
 	d.server.Observer = service.Observers{d.log, d.metrics}
 	mistakes := rate.Sometimes{Interval: mistakeInterval}
@@ -300,6 +302,20 @@ func (d *daemon) generation() uint64 {
 		return now.generation
 	}
 	return 0
+}
+
+// limit is limits.connections in force; 0 before there is one.
+func (d *daemon) limit() int {
+	if now := d.current.Load(); now != nil {
+		return now.Limits.Connections
+	}
+	return 0
+}
+
+// reloadFailed says whether the last reload left the old configuration in force.
+func (d *daemon) reloadFailed() bool {
+	now := d.current.Load()
+	return now != nil && now.lastReload != nil && !now.lastReload.OK
 }
 
 func (d *daemon) setState(s admin.State) { d.state.Store(&s) }

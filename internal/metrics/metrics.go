@@ -23,12 +23,15 @@ import (
 // Sources are where the numbers come from. The functions are given once and called
 // at each scrape, from any goroutine; none may be nil.
 type Sources struct {
-	Version    string // of greetd
-	Commit     string // that it was built from; "" if nobody knows
-	Listeners  func() []service.ListenerStats
-	LogDropped func() uint64                    // log entries lost because the receiver was too slow
-	Reloads    func() (applied, refused uint64) // since the start
-	Generation func() uint64                    // of the configuration in force
+	Version      string    // of greetd
+	Commit       string    // that it was built from; "" if nobody knows
+	Started      time.Time // when the process was
+	Listeners    func() []service.ListenerStats
+	Limit        func() int                       // of connections at once, as it is in force; 0 for none
+	LogDropped   func() uint64                    // log entries lost because the receiver was too slow
+	Reloads      func() (applied, refused uint64) // since the start
+	ReloadFailed func() bool                      // the last one was refused
+	Generation   func() uint64                    // of the configuration in force
 }
 
 // Metrics are those of one daemon. As a [service.Observer] they time the visits,
@@ -103,6 +106,8 @@ var (
 		"Visits that have ended, by listener and by how they ended.", []string{"listener", "outcome"}, nil)
 	connections = prometheus.NewDesc("greetd_connections",
 		"Open connections: active ones are being greeted, lingering ones were greeted and have not hung up yet.", []string{"listener", "state"}, nil)
+	connectionsLimit = prometheus.NewDesc("greetd_connections_limit",
+		"Most connections at any one time, limits.connections of the configuration in force; 0 is no limit.", nil, nil)
 	greetingBytes = prometheus.NewDesc("greetd_greeting_bytes_total",
 		"Bytes of greetings that were handed to the kernel.", nil, nil)
 	acceptErrors = prometheus.NewDesc("greetd_accept_errors_total",
@@ -111,15 +116,22 @@ var (
 		"Log entries lost because their receiver was too slow.", nil, nil)
 	reloads = prometheus.NewDesc("greetd_reloads_total",
 		"Reloads of the configuration: success means applied, failure that the one before serves on.", []string{"result"}, nil)
+	lastReload = prometheus.NewDesc("greetd_config_last_reload_successful",
+		"Whether the last reload was applied: 0 means that the configuration file is bad, and the configuration before serves on. 1 before the first.", nil, nil)
 	generation = prometheus.NewDesc("greetd_config_generation",
 		"Number of the configuration in force, counted from 1 at the start.", nil, nil)
+	startTime = prometheus.NewDesc("greetd_start_time_seconds",
+		"When greetd was started, in seconds since 1970. The sandbox of its unit hides what process_start_time_seconds needs.", nil, nil)
 	buildInfo = prometheus.NewDesc("greetd_build_info",
 		"Always 1; the labels tell what was built.", []string{"version", "revision", "goversion"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (r reader) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{visits, connections, greetingBytes, acceptErrors, logDropped, reloads, generation, buildInfo} {
+	for _, desc := range []*prometheus.Desc{
+		visits, connections, connectionsLimit, greetingBytes, acceptErrors, logDropped,
+		reloads, lastReload, generation, startTime, buildInfo,
+	} {
 		to <- desc
 	}
 }
@@ -143,6 +155,7 @@ func (r reader) Collect(to chan<- prometheus.Metric) {
 		bytes += l.Bytes
 		errors += l.AcceptErrors
 	}
+	gauge(connectionsLimit, float64(r.Limit()))
 	counter(greetingBytes, bytes)
 	counter(acceptErrors, errors)
 
@@ -150,6 +163,12 @@ func (r reader) Collect(to chan<- prometheus.Metric) {
 	applied, refused := r.Reloads()
 	counter(reloads, applied, "success")
 	counter(reloads, refused, "failure")
+	successful := 1.0
+	if r.ReloadFailed() {
+		successful = 0
+	}
+	gauge(lastReload, successful)
 	gauge(generation, float64(r.Generation()))
+	gauge(startTime, float64(r.Started.UnixMilli())/1e3)
 	gauge(buildInfo, 1, r.Version, r.Commit, runtime.Version())
 }

@@ -24,6 +24,7 @@ import (
 func sources() metrics.Sources {
 	return metrics.Sources{
 		Version: "v1.4.0", Commit: "943d1b6",
+		Started: time.UnixMilli(1764104400250),
 		Listeners: func() []service.ListenerStats {
 			return []service.ListenerStats{
 				{
@@ -44,9 +45,11 @@ func sources() metrics.Sources {
 				},
 			}
 		},
-		LogDropped: func() uint64 { return 12 },
-		Reloads:    func() (applied, refused uint64) { return 6, 1 },
-		Generation: func() uint64 { return 7 },
+		Limit:        func() int { return 10000 },
+		LogDropped:   func() uint64 { return 12 },
+		Reloads:      func() (applied, refused uint64) { return 6, 1 },
+		ReloadFailed: func() bool { return true },
+		Generation:   func() uint64 { return 7 },
 	}
 }
 
