@@ -11,7 +11,8 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o /out/ ./cmd/greetd ./cmd/greetprobe
+RUN CGO_ENABLED=0 go build -tags container -trimpath -buildvcs=false -ldflags='-s -w' -o /out/ ./cmd/greetd && \
+	ln -s greetd /out/greetprobe
 
 FROM scratch
 COPY --from=build /out/ /usr/bin/

@@ -1,3 +1,5 @@
+//go:build !container
+
 // Greetd greets whoever connects, as a service of systemd's should: see greetd(8).
 package main
 

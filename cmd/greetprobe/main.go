@@ -4,8 +4,10 @@ package main
 import (
 	"context"
 	"os"
+
+	"greetd.example/cmd/internal/greetprobe"
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(greetprobe.Run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }

@@ -16,7 +16,7 @@ type Page []string
 // repository; tests run in the directory of their package.
 func Read(tb testing.TB, name string) Page {
 	tb.Helper()
-	for _, up := range []string{"", "..", "../.."} {
+	for _, up := range []string{"", "..", "../..", "../../.."} {
 		text, err := os.ReadFile(filepath.Join(up, "docs", name))
 		if err == nil {
 			return strings.Split(plain.Replace(string(text)), "\n")

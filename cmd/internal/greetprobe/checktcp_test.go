@@ -1,4 +1,4 @@
-package main
+package greetprobe
 
 import (
 	"crypto/tls"
@@ -60,7 +60,7 @@ func overTLS(t *testing.T, text string) speaker.Manner {
 // TestBesideCheckTCP runs every line of the manual's table.
 func TestBesideCheckTCP(t *testing.T) {
 	checkTCP := debtest.Program(t, "/usr/lib/nagios/plugins/check_tcp", "monitoring-plugins-basic")
-	manual, err := os.ReadFile("../../docs/check.md")
+	manual, err := os.ReadFile("../../../docs/check.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +142,6 @@ func checkedBy(t *testing.T, plugin string, args []string) (int, string) {
 func checkedByUs(t *testing.T, args []string) (int, string) {
 	t.Helper()
 	var out strings.Builder
-	code := run(t.Context(), append([]string{pluginName}, args...), strings.NewReader(""), &out, io.Discard)
+	code := Run(t.Context(), append([]string{pluginName}, args...), strings.NewReader(""), &out, io.Discard)
 	return code, out.String()
 }

@@ -1,4 +1,4 @@
-package main
+package greetprobe
 
 import (
 	"encoding/json"
@@ -26,7 +26,7 @@ func TestManualsKnowEveryKey(t *testing.T) {
 		"ping.md": pingSummary{},
 		"load.md": loadReport{},
 	} {
-		text, err := os.ReadFile("../../docs/" + file)
+		text, err := os.ReadFile("../../../docs/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}

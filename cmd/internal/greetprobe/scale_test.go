@@ -1,4 +1,4 @@
-package main
+package greetprobe
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ func TestMemory(t *testing.T) {
 	}
 	const count, most = 10_000, 100 << 20
 	greetprobe := filepath.Join(t.TempDir(), "greetprobe") // this test's own binary may have the race detector
-	if out, err := exec.Command("go", "build", "-o", greetprobe, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", greetprobe, "greetd.example/cmd/greetprobe").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	server := speaker.ListenOn(t, "tcp4", ":0", speaker.Greet("220 mail.example ESMTP\r\n"))

@@ -1,4 +1,4 @@
-package main
+package greetprobe
 
 import (
 	"cmp"
@@ -23,6 +23,8 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"greetprobe": main, pluginName: main})
 }
+
+func main() { os.Exit(Run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 
 // TestScripts runs greetprobe as its user does. The scripts find servers of every
 // manner in the environment (see servers). Beside testscript's own commands there are

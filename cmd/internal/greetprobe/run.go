@@ -1,4 +1,6 @@
-package main
+// Package greetprobe is the command greetprobe: flags, output and exit codes over
+// pkg/probe. It is no main package, for the container has it and greetd in one file.
+package greetprobe
 
 import (
 	"cmp"
@@ -51,9 +53,9 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
 // pluginName is the name that makes greetprobe a monitoring plugin.
 const pluginName = "check_greet"
 
-// run is greetprobe called as args[0]. It returns the exit code. An interrupt cancels
+// Run is greetprobe called as args[0]. It returns the exit code. An interrupt cancels
 // what is under way; a second one kills.
-func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop)
