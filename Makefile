@@ -14,8 +14,9 @@ GOTESTSUM := $(TOOLS)/gotestsum
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
 SCRIPTS := .ci/run deploy/install.sh test/packages.sh test/fuzz.sh
 FUZZTIME ?= 10m
+SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz e2e lint fmt install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak e2e lint fmt install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +40,9 @@ fuzz-short: # what reads foreign bytes, for half a minute each
 
 fuzz: ## every fuzz target for FUZZTIME=10m each
 	sh test/fuzz.sh $(FUZZTIME) ./...
+
+soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
+	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak$$' ./cmd/greetd
 
 e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a browser, as root
 	@sh test/packages.sh e2e

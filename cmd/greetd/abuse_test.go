@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,7 @@ type siege struct {
 	*process
 	daemon  *admin.Client
 	scraper http.Client
+	control string            // the path of the admin socket
 	address map[string]string // by listener: bare, behind, safe, and both
 	came    atomic.Uint64     // clients that have connected
 
@@ -46,6 +48,7 @@ func besiege(t *testing.T, settings string, descriptors int) *siege {
 	s := &siege{
 		process: start(t, siegeConfiguration(t, control)+settings, descriptors),
 		daemon:  admin.Dial("unix:" + control),
+		control: control,
 		address: make(map[string]string),
 	}
 	s.scraper.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -112,36 +115,61 @@ func (s *siege) areIn(t *testing.T, status admin.Status) bool {
 	return seen == s.came.Load()
 }
 
-var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
-
 func (s *siege) countGoroutines(t *testing.T) int {
 	t.Helper()
-	response, err := s.scraper.Get("http://greetd/metrics")
+	return s.metric(t, "go_goroutines")
+}
+
+// metric is the value of one without labels.
+func (s *siege) metric(t *testing.T, name string) int {
+	t.Helper()
+	text, err := s.fetch("/metrics")
 	if err != nil {
 		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(text, "\n"+name+" ")
+	line, _, _ = strings.Cut(line, "\n")
+	value, err := strconv.ParseFloat(line, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(value)
+}
+
+// fetch gets a page of the admin side.
+func (s *siege) fetch(path string) (string, error) {
+	response, err := s.scraper.Get("http://greetd" + path)
+	if err != nil {
+		return "", err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(string(goroutines.FindSubmatch(text)[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return string(text), err
 }
 
-// dial connects to a listener.
+// dial connects to a listener, until the test ends.
 func (s *siege) dial(t *testing.T, listener string) *net.TCPConn {
 	t.Helper()
-	c, err := net.Dial("tcp", s.address[listener])
+	c, err := s.connect(home, listener)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.came.Add(1)
 	t.Cleanup(func() { _ = c.Close() })
-	return c.(*net.TCPConn)
+	return c
+}
+
+// home is where clients come from unless another address is given.
+var home = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// connect makes a client that comes from an address.
+func (s *siege) connect(from netip.Addr, listener string) (*net.TCPConn, error) {
+	here := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := here.Dial("tcp", s.address[listener])
+	if err != nil {
+		return nil, err
+	}
+	s.came.Add(1)
+	return c.(*net.TCPConn), nil
 }
 
 const (
@@ -157,22 +185,21 @@ func speakTLS(c net.Conn) *tls.Conn { return tls.Client(c, &tls.Config{InsecureS
 func (s *siege) greets(t *testing.T) {
 	t.Helper()
 	for name := range s.address {
-		if err := s.visit(name); err != nil {
+		if err := s.visit(home, name); err != nil {
 			t.Fatalf("an honest client of %s: %v", name, err)
 		}
 	}
 }
 
 // visit is what an honest client does. It returns what was not as it should be.
-func (s *siege) visit(name string) error {
-	var c net.Conn
-	c, err := net.Dial("tcp", s.address[name])
+func (s *siege) visit(from netip.Addr, name string) error {
+	socket, err := s.connect(from, name)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	s.came.Add(1)
-	want := "Hello there, 127.0.0.1!\n"
+	defer socket.Close()
+	var c net.Conn = socket
+	want := fmt.Sprintf("Hello there, %s!\n", from)
 	if name == "behind" || name == "both" {
 		if _, err := io.WriteString(c, header); err != nil {
 			return err
@@ -290,63 +317,45 @@ var abuses = []struct {
 	}},
 	{"resets", func(t *testing.T, s *siege, clients int) {
 		t.Helper()
-		for range clients / (len(words) + len(resets)) {
-			for _, w := range words {
-				reset(s.dial(t, w.listener), w.says...)
-			}
-			for _, do := range resets {
-				do(t, s)
-			}
+		for i := range clients {
+			r := resets[i%len(resets)]
+			r.do(s.dial(t, r.listener))
 		}
 	}},
 }
 
-// words are what a client says before it resets the connection: at first nothing, perhaps
-// before it is accepted.
-var words = []struct {
+// resets end a connection at each point that there is: at first perhaps before it is
+// accepted.
+var resets = []struct {
 	listener string
-	says     []string
+	do       func(*net.TCPConn)
 }{
-	{"bare", nil},
-	{"behind", []string{header[:half]}},
-	{"behind", []string{header}},
-	{"safe", nil},
-	{"safe", []string{halfHello}},
-	{"both", []string{header, halfHello}},
-}
-
-// resets end a connection at each point that there is beyond that.
-var resets = []func(t *testing.T, s *siege){
-	func(t *testing.T, s *siege) { // in the middle of the handshake
-		t.Helper()
-		c := s.dial(t, "safe")
+	{"bare", func(c *net.TCPConn) { reset(c) }},
+	{"behind", func(c *net.TCPConn) { reset(c, header[:half]) }},
+	{"behind", func(c *net.TCPConn) { reset(c, header) }},
+	{"safe", func(c *net.TCPConn) { reset(c) }},
+	{"safe", func(c *net.TCPConn) { reset(c, halfHello) }},
+	{"both", func(c *net.TCPConn) { reset(c, header, halfHello) }},
+	{"safe", func(c *net.TCPConn) { // in the middle of the handshake
 		_ = speakTLS(oneRead{c}).Handshake()
 		reset(c)
-	},
-	func(t *testing.T, s *siege) { // after the handshake
-		t.Helper()
-		c := s.dial(t, "safe")
+	}},
+	{"safe", func(c *net.TCPConn) { // after the handshake
 		_ = speakTLS(c).Handshake()
 		reset(c)
-	},
-	func(t *testing.T, s *siege) { // in the middle of the greeting
-		t.Helper()
-		c := s.dial(t, "bare")
+	}},
+	{"bare", func(c *net.TCPConn) { // in the middle of the greeting
 		_, _ = c.Read(make([]byte, 5))
 		reset(c)
-	},
-	func(t *testing.T, s *siege) { // while it lingers
-		t.Helper()
-		c := s.dial(t, "bare")
+	}},
+	{"bare", func(c *net.TCPConn) { // while it lingers
 		_, _ = io.ReadAll(c)
 		reset(c)
-	},
-	func(t *testing.T, s *siege) {
-		t.Helper()
-		c := s.dial(t, "bare")
+	}},
+	{"bare", func(c *net.TCPConn) {
 		_, _ = io.ReadAll(c)
 		reset(c, "HELO stranger\r\n")
-	},
+	}},
 }
 
 // oneRead ends after the first read.
@@ -441,7 +450,7 @@ func TestReloadsUnderTraffic(t *testing.T) {
 					return
 				default:
 				}
-				if err := s.visit(name); err != nil {
+				if err := s.visit(home, name); err != nil {
 					t.Errorf("a client of %s: %v", name, err)
 				}
 			}

@@ -23,6 +23,7 @@ import (
 type process struct {
 	*exec.Cmd
 	address string
+	file    string // its configuration
 	log     *syncBuffer
 }
 
@@ -35,6 +36,10 @@ type syncBuffer struct {
 func (s *syncBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	const mostKept = 8 << 20 // of the latest
+	if s.b.Len() > mostKept {
+		s.b.Next(mostKept / 2)
+	}
 	return s.b.Write(p)
 }
 
@@ -73,7 +78,7 @@ func start(t *testing.T, configuration string, descriptors int) *process {
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{log: &syncBuffer{}}
+	p := &process{file: file, log: &syncBuffer{}}
 	p.Cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --config %s`, descriptors, file), greetd)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {

@@ -9,6 +9,7 @@ package metrics
 
 import (
 	"net/http"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -41,6 +42,10 @@ type Metrics struct {
 	durations prometheus.Histogram
 }
 
+// liveHeap is what the last garbage collection found in use: what shows a leak, and no
+// other number of the Go runtime's does, since they rise and fall between collections.
+var liveHeap = collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/gc/heap/live:bytes$")}
+
 // buckets are the upper bounds of visit durations, in seconds: 50 us, where a visit
 // over loopback begins, to 10 s, twice what a visit has by default.
 var buckets = []float64{
@@ -63,7 +68,7 @@ func New(s Sources) *Metrics {
 	m.registry.MustRegister(
 		reader(s),
 		m.durations,
-		collectors.NewGoCollector(),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(liveHeap)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

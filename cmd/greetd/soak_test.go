@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// soakEnv is how long TestSoak abuses greetd; make soak sets it. A name of GREETD_ would be a
+// key to greetd.
+const soakEnv = "SOAKTIME"
+
+// TestSoak treats greetd as badly as this machine can, for as long as it is told, with
+// 1,000 reloads a minute all the while. Now and then everybody pauses until greetd is at
+// peace: then each client must be counted, and what greetd holds must not have grown.
+func TestSoak(t *testing.T) {
+	lasts := 15 * time.Second
+	if text := os.Getenv(soakEnv); text != "" {
+		var err error
+		if lasts, err = time.ParseDuration(text); err != nil || lasts < 10*time.Second {
+			t.Fatalf("%s=%s: must be a duration of at least 10s (%v)", soakEnv, text, err)
+		}
+	}
+	s := besiege(t, soakSettings[0], 20_000)
+	base, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	soak := &soak{siege: s, listeners: strings.TrimSuffix(string(base), soakSettings[0]), greetingFile: filepath.Join(t.TempDir(), "greeting")}
+	if err := os.WriteFile(soak.greetingFile, []byte("Hello there, {{.IP}}!\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	samples := soak.run(t, lasts)
+	flat(t, "bytes of live heap", samples, 4<<20, func(s sample) int { return s.heap })
+	flat(t, "KiB of resident memory", samples, 16<<10, func(s sample) int { return s.rss })
+	last := samples[len(samples)-1]
+	t.Logf("%d clients and %d reloads in %v: %v", s.came.Load(), soak.reloads, last.at.Round(time.Second), s.status(t).Outcomes)
+	if generation, refused := s.status(t).Configuration.Generation, soak.reloads/len(soakSettings); int(generation) != 1+soak.reloads-refused {
+		t.Errorf("generation %d after %d reloads, of which %d were refused", generation, soak.reloads, refused)
+	}
+	s.recovers(t)
+	s.stops(t)
+}
+
+// soakSettings are what the reloads go through; %s is a file with the greeting. The
+// handshake's time is long, so that an honest client has enough of it on a machine that
+// has nothing left.
+var soakSettings = []string{
+	"timeouts: {handshake: 30s, write: 1s, linger: 200ms}\naccess: {deny: [127.66.0.0/16]}\n",
+	`timeouts: {handshake: 30s, write: 1s, linger: 100ms}
+limits: {connections: 100, per_source: {connections: 1000, rate: 100000}}
+access: {deny: [127.66.0.0/16, 192.0.2.0/24]}
+greeting_file: %s
+`,
+	"limits: {connections: many}\n", // is refused
+}
+
+// spare is a listener that comes and goes.
+const spare = `  - {name: spare, address: "127.0.0.1:0"}` + "\nadmin:"
+
+type soak struct {
+	*siege
+	listeners    string // the first part of the configuration
+	greetingFile string
+
+	peace   sync.RWMutex // held by everybody who does something; a sample locks it
+	bout    context.Context
+	pause   context.CancelFunc // ends bout
+	reloads int
+}
+
+// A sample is what greetd holds when nobody is there.
+type sample struct {
+	at   time.Duration
+	heap int // bytes that the last garbage collection found alive
+	rss  int // KiB
+}
+
+// run lets everybody go at it, and returns the samples that were taken meanwhile.
+func (s *soak) run(t *testing.T, lasts time.Duration) []sample {
+	t.Helper()
+	s.begin(t)
+	began := time.Now()
+	over := make(chan struct{})
+	var everybody sync.WaitGroup
+	again := func(what string, do func() error) {
+		everybody.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				s.peace.RLock()
+				err := do()
+				s.peace.RUnlock()
+				if err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+	for range 32 {
+		again("an honest client", s.honest)
+		again("a bad one", s.bad)
+	}
+	for range 16 {
+		again("one who holds on", s.holdOn)
+	}
+	again("who looks", s.look)
+	pace := time.NewTicker(time.Minute / 1000)
+	defer pace.Stop()
+	again("a reload", func() error {
+		<-pace.C
+		return s.reload(t)
+	})
+
+	var samples []sample
+	bout := time.NewTicker(max(lasts/60, time.Second))
+	defer bout.Stop()
+	for time.Since(began) < lasts && !t.Failed() {
+		<-bout.C
+		samples = append(samples, s.sample(t, began))
+	}
+	close(over)
+	s.pause()
+	everybody.Wait()
+	return samples
+}
+
+func (s *soak) begin(t *testing.T) {
+	t.Helper()
+	s.bout, s.pause = context.WithCancel(t.Context())
+}
+
+func (s *soak) sample(t *testing.T, began time.Time) sample {
+	t.Helper()
+	s.pause()
+	s.peace.Lock()
+	defer s.peace.Unlock()
+	defer s.begin(t)
+	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	// The spare listener may be there.
+	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+2 })
+	s.until(t, "goroutines are as before", func() bool { return s.countGoroutines(t) <= s.goroutines+4 })
+	now := sample{at: time.Since(began), heap: s.metric(t, "go_gc_heap_live_bytes"), rss: s.rss(t)}
+	t.Logf("%v: %d clients, %d reloads, %d KiB of live heap, %d KiB resident, %d descriptors, %d goroutines", now.at.Round(time.Second),
+		s.came.Load(), s.reloads, now.heap>>10, now.rss, s.process.descriptors(t), s.countGoroutines(t))
+	return now
+}
+
+// flat fails the test if what greetd holds has grown, after a warm-up of a quarter of the
+// time, by more than a little: from the median of a third to that of the last.
+func flat(t *testing.T, what string, samples []sample, little int, of func(sample) int) {
+	t.Helper()
+	samples = samples[len(samples)/4:]
+	median := func(some []sample) int {
+		values := make([]int, len(some))
+		for i, one := range some {
+			values[i] = of(one)
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	third := max(len(samples)/3, 1)
+	before, after := median(samples[:third]), median(samples[len(samples)-third:])
+	t.Logf("%d %s at first, %d in the end", before, what, after)
+	if after > before+little {
+		t.Errorf("%s: %d at first, %d in the end: at most %d more are allowed", what, before, after, little)
+	}
+}
+
+// stranger is an address that somebody comes from, of one that is denied or not.
+func stranger(denied bool) netip.Addr {
+	second := byte(1 + rand.N(8))
+	if denied {
+		second = 66
+	}
+	return netip.AddrFrom4([4]byte{127, second, byte(rand.N(16)), byte(1 + rand.N(16))})
+}
+
+// honest wants to be greeted. Handshakes cost much more than all the rest.
+func (s *soak) honest() error {
+	listener := "bare"
+	switch n := rand.N(100); {
+	case n < 2:
+		listener = "safe"
+	case n < 4:
+		listener = "both"
+	case n < 30:
+		listener = "behind"
+	}
+	return s.visit(stranger(false), listener)
+}
+
+// bad does one of the things that greetd must bear.
+func (s *soak) bad() error {
+	if rand.N(2) == 0 {
+		r := resets[rand.N(len(resets))]
+		c, err := s.connect(stranger(false), r.listener)
+		if err == nil {
+			r.do(c)
+		}
+		return err
+	}
+	c, err := s.connect(stranger(true), "bare")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if text, _ := io.ReadAll(c); len(text) > 0 {
+		return fmt.Errorf("who is denied hears %q", text)
+	}
+	return nil
+}
+
+// holdOn does not let go until greetd does, or everybody pauses.
+func (s *soak) holdOn() error {
+	abuse := []struct{ listener, says string }{
+		{"behind", header[:half]},
+		{"safe", halfHello},
+		{"both", header + halfHello},
+		{"bare", ""},
+		{"behind", header},
+		{"behind", ""},
+		{"bare", halfHello},
+	}[rand.N(7)]
+	c, err := s.connect(stranger(false), abuse.listener)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(s.bout, func() { _ = c.Close() })()
+	if _, err := io.WriteString(c, abuse.says); err != nil {
+		return nil // let go already
+	}
+	if rand.N(2) == 0 { // talks without end
+		for noise := make([]byte, 16<<10); err == nil; {
+			_, err = c.Write(noise)
+		}
+		return nil
+	}
+	for err == nil { // reads a byte at a time
+		_, err = c.Read(make([]byte, 1))
+	}
+	return nil
+}
+
+// look asks the admin side, well or badly.
+func (s *soak) look() error {
+	path := []string{"/metrics", "/status", "/history", "/", "/healthz", "/nothing", "hang up"}[rand.N(7)]
+	if path != "hang up" {
+		_, err := s.fetch(path)
+		return err
+	}
+	c, err := net.Dial("unix", s.control)
+	if err != nil {
+		return err
+	}
+	_, _ = io.WriteString(c, "GET /metr")
+	return c.Close()
+}
+
+// reload applies the next settings.
+func (s *soak) reload(t *testing.T) error {
+	t.Helper()
+	i := s.reloads % len(soakSettings)
+	settings, listeners := soakSettings[i], s.listeners
+	if strings.Contains(settings, "%s") {
+		settings = fmt.Sprintf(settings, s.greetingFile)
+	}
+	if i == 1 {
+		listeners = strings.Replace(listeners, "admin:", spare, 1)
+	}
+	if err := os.WriteFile(s.file, []byte(listeners+settings), 0o600); err != nil {
+		return err
+	}
+	verdict, err := s.daemon.Reload(t.Context())
+	s.reloads++
+	if err == nil && verdict.OK != (i != 2) {
+		err = fmt.Errorf("%+v", verdict)
+	}
+	return err
+}
