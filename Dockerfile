@@ -18,6 +18,6 @@ FROM scratch
 COPY --from=build /out/ /usr/bin/
 USER 65532:65532
 EXPOSE 10000
-ENV PATH=/usr/bin GREETD_LOG_OUTPUT=stderr GREETD_LOG_FORMAT=json
+ENV PATH=/usr/bin GREETD_LOG_OUTPUT=stdout GREETD_LOG_FORMAT=json
 HEALTHCHECK --interval=10s --timeout=5s CMD ["greetprobe", "--quiet", "127.0.0.1", "10000"]
 ENTRYPOINT ["greetd"]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -34,13 +33,13 @@ func (c coded) Unwrap() error { return c.err }
 
 // program is what the commands share.
 type program struct {
-	stdout io.Writer
+	stdout *os.File
 	stderr *os.File
 	source config.Source
 }
 
 // run carries out one command line and returns its exit code.
-func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) int {
+func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	p := &program{stdout: stdout, stderr: stderr, source: config.Source{Environ: os.Environ()}}
 	root := p.commands()
 	root.SetArgs(args)

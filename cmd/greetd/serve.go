@@ -63,7 +63,7 @@ func (p *program) serve(ctx context.Context) error {
 	notify, err := systemd.NewNotifier()
 	if err == nil {
 		d := &daemon{source: p.source, started: time.Now(), notify: notify}
-		err = d.live(ctx, p.stderr, signals)
+		err = d.live(ctx, p, signals)
 	}
 	if err == nil {
 		return nil
@@ -84,7 +84,7 @@ func (p *program) serve(ctx context.Context) error {
 	return coded{code: c.code}
 }
 
-func (d *daemon) live(ctx context.Context, stderr *os.File, signals <-chan os.Signal) error {
+func (d *daemon) live(ctx context.Context, p *program, signals <-chan os.Signal) error {
 	sockets, err := systemd.Inherit() // before anything else opens descriptors
 	if err != nil {
 		return coded{exitSystem, err}
@@ -93,7 +93,7 @@ func (d *daemon) live(ctx context.Context, stderr *os.File, signals <-chan os.Si
 	if err != nil {
 		return coded{exitConfig, err}
 	}
-	if d.log, err = logging.Open(logOptions(loaded.Log), stderr); err != nil {
+	if d.log, err = logging.Open(logOptions(loaded.Log), p.stdout, p.stderr); err != nil {
 		return coded{exitConfig, loaded.Problem("log", err)}
 	}
 	defer d.log.Close()

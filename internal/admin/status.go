@@ -98,7 +98,7 @@ type Connections struct {
 
 // A Log says where the log goes and what did not get there.
 type Log struct {
-	Output     string `json:"output"` // journald, syslog or stderr
+	Output     string `json:"output"` // journald, syslog, stdout or stderr
 	Level      string `json:"level"`
 	Dropped    uint64 `json:"dropped"`    // entries lost because the receiver was too slow
 	Suppressed uint64 `json:"suppressed"` // visits told in summaries instead of entries of their own

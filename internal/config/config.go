@@ -73,7 +73,7 @@ type Access struct {
 
 // Log says what is logged, where, and how much of it.
 type Log struct {
-	Output string `mapstructure:"output"` // auto, journald, syslog or stderr
+	Output string `mapstructure:"output"` // auto, journald, syslog, stdout or stderr
 	Level  string `mapstructure:"level"`  // error, warning (or warn), info or debug
 	Format string `mapstructure:"format"` // text or json
 	Visits string `mapstructure:"visits"` // all, problems or none

@@ -252,7 +252,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"access: {deny: [fe80::1%eth0]}", `access.deny[0]: "fe80::1%eth0" must not have a zone: write fe80::1`},
 		{"access: {deny: [10.1]}", `access.deny[0]: must be a CIDR such as 192.0.2.0/24, or an address, not the number 10.1`},
 		{"access: {deny: [~]}", `access.deny[0]: has no value: give it one, or remove it from the list`},
-		{"log: {output: journal}", `log.output: must be auto, journald, syslog or stderr, not the text "journal"`},
+		{"log: {output: journal}", `log.output: must be auto, journald, syslog, stdout or stderr, not the text "journal"`},
 		{"log: {level: INFO}", `log.level: must be error, warning, warn, info or debug, not the text "INFO"`},
 		{"log: {visits: yes}", `log.visits: must be all, problems or none, not the text "yes"`},
 		{"log: {burst: 0}", "log.burst: must be above 0 where log.rate is: with 0 no visit could be logged"},

@@ -50,7 +50,7 @@ var schema = field{fields: []field{
 		{name: "deny", many: true, rule: prefixes},
 	}},
 	{name: "log", fields: []field{
-		{name: "output", rule: oneOf("auto", "journald", "syslog", "stderr")},
+		{name: "output", rule: oneOf("auto", "journald", "syslog", "stdout", "stderr")},
 		{name: "level", rule: oneOf("error", "warning", "warn", "info", "debug")},
 		{name: "format", rule: oneOf("text", "json")},
 		{name: "visits", rule: oneOf("all", "problems", "none")},

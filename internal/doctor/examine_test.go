@@ -219,6 +219,7 @@ var changes = []change{
 	{"restart: limited", "", unit("StartLimitIntervalUSec=10s"), "restart", Warning, "after 5 starts in 10s", "systemctl edit greetd.service: [Unit] StartLimitIntervalSec=0"},
 
 	{"journal: stderr, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stderr", "stderr" }, "journal", Warning, "without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
+	{"journal: stdout, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stdout", "stdout" }, "journal", Warning, "to stdout, as text without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
 	{"journal: stderr to a file", "", all(unit("StandardError=file:/x"), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Warning, "StandardError=file:/x", edit + "StandardError=journal"},
 	{"journal: nowhere", "", all(unit("StandardOutput=null", "StandardError=inherit"), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Problem, "told to nobody", "StandardError=journal"},
 	{"journal: stopped", "", all(stopped, unit("StandardError=journal+console")), "journal", OK, "to the journal", ""},

@@ -53,7 +53,7 @@ type Daemon struct {
 	Loaded         time.Time // when it loaded that
 	Refused        string    // why the last reload changed nothing; "" if it did, or if there was none
 	Listeners      []Listener
-	LogOutput      string // journald, syslog or stderr
+	LogOutput      string // journald, syslog, stdout or stderr
 	LogDropped     uint64
 	MaxConnections int // 0: no limit
 	Descriptors    uint64

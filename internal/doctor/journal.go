@@ -28,9 +28,9 @@ func journalNative(f Facts) []Finding {
 	case f.Config.LogOutput == "auto" && stderr != "null":
 		found = append(found, warning(f.set("StandardError=journal"),
 			"the log goes to StandardError=%s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", stderr))
-	case stderr != "null":
+	case output == "stdout", stderr != "null":
 		found = append(found, warning("log: {output: auto} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
-			"the log goes to stderr, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing"))
+			"the log goes to %s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", output))
 	}
 	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
 		found = append(found, warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",

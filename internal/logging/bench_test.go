@@ -30,7 +30,7 @@ func BenchmarkFiltered(b *testing.B) {
 func benchmark(b *testing.B, o Options) {
 	b.Helper()
 	o.Output = toStderr
-	env, err := environ(null(b))
+	env, err := environ(null(b), null(b))
 	if err != nil {
 		b.Fatal(err)
 	}

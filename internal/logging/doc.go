@@ -1,5 +1,5 @@
 // Package logging tells what greetd does: one entry for each visit, and one for
-// each event of the daemon, to journald, to syslog or to stderr.
+// each event of the daemon, to journald, to syslog, to stdout or to stderr.
 //
 // It never keeps a caller waiting. An entry goes into a bounded queue, and one
 // worker writes it; what finds the queue full is counted, and the count is logged

@@ -15,30 +15,30 @@ import (
 // it begins with the program's name. It waits for a stderr that blocks at most half
 // a second. The error is that of the write.
 func Fatal(to *os.File, message string) error {
-	e, err := environ(to)
+	s, err := examine(to)
 	if err != nil {
 		return err
 	}
-	return e.say(message, flushTime)
+	return s.say(message, flushTime)
 }
 
-// say writes message to stderr. It waits at most patience for that.
-func (e *environment) say(message string, patience time.Duration) error {
+// say writes message to s. It waits at most patience for that.
+func (s standard) say(message string, patience time.Duration) error {
 	message = strings.TrimRight(message, "\n")
 	text := []byte(identifier + ": " + message + "\n")
-	if e.journal {
+	if s.journal {
 		text = text[:0]
 		for line := range strings.SplitSeq(message, "\n") {
 			text = append(text, '<', '0'+byte(journal.PriErr), '>')
 			text = append(append(text, line...), '\n')
 		}
 	}
-	s, err := newStream(e.stderr)
+	to, err := newStream(s.File)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	return s.writeAll(text, time.Now().Add(patience))
+	defer to.close()
+	return to.writeAll(text, time.Now().Add(patience))
 }
 
 // writeAll writes b, and gives up when it is not written by the deadline.

@@ -117,7 +117,7 @@ var (
 	levelColors = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
 )
 
-// A page is how stderr wants its lines.
+// A page is how stdout or stderr wants its lines.
 type page struct {
 	journal  bool // goes to journald, which adds the time and takes the priority as <N>
 	terminal bool // somebody reads along
@@ -125,7 +125,7 @@ type page struct {
 	object   bool // JSON
 }
 
-// line is the form of stderr: a line for the entry, and for a stack one for each of
+// line is the form of these: a line for the entry, and for a stack one for each of
 // its lines.
 func (p page) line(dst []byte, e *entry, limit int) []byte {
 	dst = p.begin(dst, e.priority, e.time)

@@ -23,6 +23,7 @@ const (
 	toAuto     = "auto"
 	toJournald = "journald"
 	toSyslog   = "syslog"
+	toStdout   = "stdout"
 	toStderr   = "stderr"
 
 	textFormat = "text"
@@ -36,11 +37,11 @@ const (
 // Options say what is logged, and where to. They are the log section of the
 // configuration.
 type Options struct {
-	// Output is auto, journald, syslog or stderr. auto is journald where stderr
+	// Output is auto, journald, syslog, stdout or stderr. auto is journald where stderr
 	// goes to it (JOURNAL_STREAM of systemd.exec(5)), else stderr.
 	Output string
 	Level  string // panic, fatal, error, warn, info or debug: what is less important is left out
-	Format string // text or json, for syslog and stderr; the journal takes fields as they are
+	Format string // text or json, for syslog, stdout and stderr; the journal takes fields as they are
 	Visits string // all; problems: those that were not greeted; or none
 	Rate   int    // entries a second for visits, the rest is summed up; 0: no limit
 	Burst  int    // so many at once, after a time of calm; at least 1
@@ -64,11 +65,11 @@ type Log struct {
 	closed bool
 }
 
-// Open starts a Log to what o asks for; stderr is the process's own. It fails on
-// values that are none, not on an output which can't be reached: entries wait for
-// that, and stderr is told. The caller must Close the Log.
-func Open(o Options, stderr *os.File) (*Log, error) {
-	env, err := environ(stderr)
+// Open starts a Log to what o asks for; stdout and stderr are the process's own. It
+// fails on values that are none, not on an output which can't be reached: entries wait
+// for that, and stderr is told. The caller must Close the Log.
+func Open(o Options, stdout, stderr *os.File) (*Log, error) {
+	env, err := environ(stdout, stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func open(o Options, env *environment) (*Log, error) {
 func (o Options) check() (logrus.Level, error) {
 	level, err := parseLevel(o.Level)
 	return level, errors.Join(err,
-		oneOf("log.output", o.Output, toAuto, toJournald, toSyslog, toStderr),
+		oneOf("log.output", o.Output, toAuto, toJournald, toSyslog, toStdout, toStderr),
 		oneOf("log.format", o.Format, textFormat, jsonFormat),
 		oneOf("log.visits", o.Visits, all, problems, none),
 		atLeastZero("log.rate", o.Rate),
@@ -212,7 +213,7 @@ func (l *Log) put(e *entry) {
 // stderr itself.
 func (l *Log) complain(message string) {
 	if l.worker.out.name != toStderr {
-		_ = l.env.say(message, 0)
+		_ = l.env.stderr.say(message, 0)
 	}
 }
 
@@ -227,7 +228,7 @@ func (l *Log) Dropped() uint64 {
 // their own since Open.
 func (l *Log) Suppressed() uint64 { return l.limit.suppressed() }
 
-// Output returns where the log goes: journald, syslog or stderr.
+// Output returns where the log goes: journald, syslog, stdout or stderr.
 func (l *Log) Output() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -43,7 +43,7 @@ func testEnvironment(t *testing.T, socket string) *environment {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	return &environment{stderr: file, journal: true, journalSocket: socket, syslogSocket: socket}
+	return &environment{stdout: standard{File: os.Stdout}, stderr: standard{File: file, journal: true}, journalSocket: socket, syslogSocket: socket}
 }
 
 func visit(id uint64, outcome service.Outcome) service.Visit {
@@ -350,7 +350,7 @@ func TestApplyInTheMiddleOfALine(t *testing.T) {
 	}
 	o := defaults
 	o.Output = toStderr
-	l, err := Open(o, far)
+	l, err := Open(o, os.Stdout, far)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +518,7 @@ func TestJSONOnStderr(t *testing.T) {
 	defer writer.Close()
 	o := defaults
 	o.Output, o.Format = "auto", "json"
-	l, err := Open(o, writer)
+	l, err := Open(o, os.Stdout, writer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -562,7 +562,7 @@ func TestStderrFull(t *testing.T) {
 		defer reader.Close()
 		o := defaults
 		o.Output, o.Rate = toStderr, 0
-		l, err := Open(o, writer)
+		l, err := Open(o, os.Stdout, writer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -600,7 +600,7 @@ func TestStderrGone(t *testing.T) {
 	defer writer.Close()
 	o := defaults
 	o.Output = "stderr"
-	l, err := Open(o, writer)
+	l, err := Open(o, os.Stdout, writer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -678,7 +678,7 @@ func TestAccountsAcrossApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := testEnvironment(t, j.path)
-	env.syslogSocket, env.journal = path, false
+	env.syslogSocket, env.stderr.journal = path, false
 	o := defaults
 	o.Format = "json"
 	before := descriptors(t)

@@ -28,7 +28,7 @@ const (
 
 // An output is where entries go, and how.
 type output struct {
-	name  string // journald, syslog or stderr
+	name  string // journald, syslog, stdout or stderr
 	form  form
 	limit int // see form
 	carrier
@@ -53,7 +53,7 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 	name := o.Output
 	if name == toAuto {
 		name = toStderr
-		if e.journal && (now != nil && now.name == toJournald || e.reachable()) {
+		if e.stderr.journal && (now != nil && now.name == toJournald || e.reachable()) {
 			name = toJournald
 		}
 	}
@@ -67,7 +67,7 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 			out.form = datagram(object)
 		}
 	default:
-		out.form, out.limit = e.page(o.Format).line, streamLimit
+		out.form, out.limit = e.standard(name).page(o.Format).line, streamLimit
 	}
 	if now != nil && now.name == name {
 		out.carrier = now.carrier
@@ -80,7 +80,7 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 	case toSyslog:
 		out.carrier, err = dial(e.syslogSocket)
 	default:
-		out.carrier, err = newStream(e.stderr)
+		out.carrier, err = newStream(e.standard(name).File)
 	}
 	if err != nil {
 		err = fmt.Errorf("log.output: %s: %w", name, err)
@@ -90,28 +90,53 @@ func (e *environment) open(o Options, now *output) (*output, error) {
 
 // An environment is what the process was started with.
 type environment struct {
-	stderr        *os.File
-	journal       bool // stderr goes to journald
-	terminal      bool
-	color         bool
-	journalSocket string
-	syslogSocket  string
+	stdout, stderr standard
+	journalSocket  string
+	syslogSocket   string
 }
 
 // environ looks around.
-func environ(stderr *os.File) (*environment, error) {
-	e := &environment{stderr: stderr, journalSocket: journalSocket, syslogSocket: syslogSocket}
-	fd, err := descriptor(stderr)
-	if err != nil {
+func environ(stdout, stderr *os.File) (*environment, error) {
+	out, errOut := examine(stdout)
+	diagnostics, errErr := examine(stderr)
+	if err := errors.Join(errOut, errErr); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	if fd == unix.Stderr {
-		// An error is a JOURNAL_STREAM that makes no sense: then nothing is known.
-		e.journal, _ = journal.StderrIsJournalStream()
+	return &environment{stdout: out, stderr: diagnostics, journalSocket: journalSocket, syslogSocket: syslogSocket}, nil
+}
+
+// A standard is a stream that the process was started with.
+type standard struct {
+	*os.File
+	journal  bool // it goes to journald
+	terminal bool
+	color    bool
+}
+
+func examine(file *os.File) (standard, error) {
+	s := standard{File: file}
+	fd, err := descriptor(file)
+	if err != nil {
+		return s, err
 	}
-	e.terminal = term.IsTerminal(fd)
-	e.color = e.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	return e, nil
+	// An error is a JOURNAL_STREAM that makes no sense: then nothing is known.
+	switch fd {
+	case unix.Stdout:
+		s.journal, _ = journal.StdoutIsJournalStream()
+	case unix.Stderr:
+		s.journal, _ = journal.StderrIsJournalStream()
+	}
+	s.terminal = term.IsTerminal(fd)
+	s.color = s.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return s, nil
+}
+
+// standard returns the stream of the output that is called so.
+func (e *environment) standard(name string) standard {
+	if name == toStdout {
+		return e.stdout
+	}
+	return e.stderr
 }
 
 // reachable reports whether the journal's socket takes connections.
@@ -121,8 +146,8 @@ func (e *environment) reachable() bool {
 	return err == nil
 }
 
-func (e *environment) page(format string) page {
-	return page{journal: e.journal, terminal: e.terminal, color: e.color, object: format == jsonFormat}
+func (s standard) page(format string) page {
+	return page{journal: s.journal, terminal: s.terminal, color: s.color, object: format == jsonFormat}
 }
 
 // descriptor returns the number of f's descriptor, which stays f's.
@@ -186,7 +211,7 @@ func (s *socket) close() {
 	}
 }
 
-// A stream carries bytes to stderr, whatever that is. It implements carrier.
+// A stream carries bytes to stdout or stderr, whatever that is. It implements carrier.
 //
 // The descriptor may be shared with other processes, a shell for one, so O_NONBLOCK
 // must not be set on it: a pipe or a terminal is opened once more for ourselves, and

@@ -18,28 +18,28 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// TestMain is the test, or a process that logs to its own stderr, for the tests of
-// how that is recognised.
+// TestMain is the test, or a process that logs to its own stderr or stdout, for the tests
+// of how that is recognised.
 func TestMain(m *testing.M) {
 	socket, child := os.LookupEnv("LOGGING_TEST_JOURNAL")
 	if !child {
 		os.Exit(m.Run())
 	}
-	if err := logToStderr(socket); err != nil {
+	if err := logToStandard(socket, os.Args[1]); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
-// logToStderr logs one visit and a fatal error, with socket for the journal's.
-func logToStderr(socket string) error {
-	env, err := environ(os.Stderr)
+// logToStandard logs one visit to output, and a fatal error, with socket for the journal's.
+func logToStandard(socket, output string) error {
+	env, err := environ(os.Stdout, os.Stderr)
 	if err != nil {
 		return err
 	}
 	env.journalSocket = socket
 	o := defaults
-	o.Output = toAuto
+	o.Output = output
 	l, err := open(o, env)
 	if err != nil {
 		return err
@@ -51,10 +51,10 @@ func logToStderr(socket string) error {
 	return Fatal(os.Stderr, "one\ntwo")
 }
 
-// child runs logToStderr with that stderr and returns what arrives at its other end.
+// child runs logToStandard with that stderr and returns what arrives at its other end.
 func child(t *testing.T, socket, journalStream string, near, far *os.File) string {
 	t.Helper()
-	program := exec.Command(os.Args[0])
+	program := exec.Command(os.Args[0], toAuto)
 	program.Env = append(os.Environ(), "LOGGING_TEST_JOURNAL="+socket, "JOURNAL_STREAM="+journalStream)
 	program.Stderr = far
 	if out, err := program.Output(); err != nil {
@@ -105,6 +105,19 @@ func TestAuto(t *testing.T) {
 			t.Errorf("stderr %q, want %q", got, want)
 		}
 	})
+	t.Run("stdout to the journal", func(t *testing.T) {
+		near, far, stream := socketPair(t)
+		program := exec.Command(os.Args[0], toStdout)
+		program.Env = append(os.Environ(), "LOGGING_TEST_JOURNAL=/nonexistent/socket", "JOURNAL_STREAM="+stream)
+		program.Stdout = far
+		if err := program.Run(); err != nil {
+			t.Error(err)
+		}
+		far.Close()
+		if got, err := io.ReadAll(near); err != nil || string(got) != "<5>"+visitText {
+			t.Errorf("stdout %q, %v", got, err)
+		}
+	})
 	for name, stream := range map[string]string{"pipe": "", "pipe of another": "1:2", "pipe and nonsense": "journal"} {
 		t.Run(name, func(t *testing.T) {
 			j := startJournal(t)
@@ -130,7 +143,7 @@ func TestSocketKeepsBlocking(t *testing.T) {
 	near, far, _ := socketPair(t)
 	o := defaults
 	o.Output, o.Rate = toStderr, 0
-	l, err := Open(o, far)
+	l, err := Open(o, os.Stdout, far)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +222,7 @@ func TestStoppedTerminal(t *testing.T) {
 	}
 	o := defaults
 	o.Output, o.Rate = toAuto, 0
-	l, err := Open(o, slave)
+	l, err := Open(o, os.Stdout, slave)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +251,7 @@ func TestColor(t *testing.T) {
 		t.Setenv("TERM", "xterm")
 		t.Setenv("NO_COLOR", noColor)
 		master, slave := terminal(t)
-		l, err := Open(Options{Output: toAuto, Level: "info", Format: "text", Visits: "all"}, slave)
+		l, err := Open(Options{Output: toAuto, Level: "info", Format: "text", Visits: "all"}, os.Stdout, slave)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +278,7 @@ func TestDiskFull(t *testing.T) {
 	defer full.Close()
 	o := defaults
 	o.Output = toStderr
-	l, err := Open(o, full)
+	l, err := Open(o, os.Stdout, full)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +305,7 @@ func TestFileKeepsWhatIsThere(t *testing.T) {
 	defer file.Close()
 	o := defaults
 	o.Output = toStderr
-	l, err := Open(o, file)
+	l, err := Open(o, os.Stdout, file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,9 +335,9 @@ func TestComplains(t *testing.T) {
 	defer l.Close()
 	l.Event(Ready, "ready")
 	deadline := time.Now().Add(20 * time.Second)
-	for !strings.Contains(read(t, env.stderr), "<3>cannot log to journald: connect "+j.path+": connection refused") {
+	for !strings.Contains(read(t, env.stderr.File), "<3>cannot log to journald: connect "+j.path+": connection refused") {
 		if time.Now().After(deadline) {
-			t.Fatalf("stderr has %q", read(t, env.stderr))
+			t.Fatalf("stderr has %q", read(t, env.stderr.File))
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -334,7 +347,7 @@ func TestComplains(t *testing.T) {
 	if got[0]["MESSAGE"] != "ready" || got[1]["MESSAGE_ID"] != OutputTroubled.ID() {
 		t.Errorf("got %v", got)
 	}
-	if n := strings.Count(read(t, env.stderr), "\n"); n != 1 {
+	if n := strings.Count(read(t, env.stderr.File), "\n"); n != 1 {
 		t.Errorf("%d lines on stderr, want one", n)
 	}
 }
