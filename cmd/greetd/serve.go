@@ -100,7 +100,7 @@ func (d *daemon) live(ctx context.Context, p *program, signals <-chan os.Signal)
 	d.setState(admin.Starting)
 	b := build()
 	d.log.Event(logging.Started, fmt.Sprintf("greetd %s starts with %s", b.version, nameOf(loaded)),
-		logging.F("version", b.version), logging.F("config", loaded.Path))
+		append(heedLimits(d.log), logging.F("version", b.version), logging.F("config", loaded.Path))...)
 
 	m.admission(&d.sources)
 	d.server = m.rules
@@ -160,15 +160,12 @@ func (d *daemon) tellTLSExpected(p service.Peer) {
 		"%s began a TLS handshake on %s, where greetings are in plain text: it asked at the wrong port, or the listener lacks a certificate", from, p.Listener), fields...)
 }
 
-// descriptorsBeside is what greetd needs apart from its clients.
-const descriptorsBeside = 64
-
 // warn tells what applies, but probably not as it is meant.
 func (d *daemon) warn(c *current) {
 	descriptors := descriptorLimit()
 	if needed := uint64(c.Limits.Connections) + descriptorsBeside; c.Limits.Connections > 0 && needed > descriptors {
 		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
-			"limits.connections is %d, but the process may open %d files: raise LimitNOFILE= to %d, or lower limits.connections",
+			"limits.connections is %d, but the process may open %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
 			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
 	}
 	for i, l := range c.listeners {
@@ -180,14 +177,6 @@ func (d *daemon) warn(c *current) {
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
 	}
-}
-
-func descriptorLimit() uint64 {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0
-	}
-	return limit.Cur
 }
 
 // watch serves until a signal, or a listener that breaks, ends it.
