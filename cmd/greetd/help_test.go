@@ -8,16 +8,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// everyCommand calls look for each command of ours, the root first.
+// everyCommand calls look for each command, the root first.
 func everyCommand(look func(*cobra.Command)) {
-	root := new(program).commands()
-	look(root)
-	for _, cmd := range root.Commands() {
+	var lookAt func(*cobra.Command)
+	lookAt = func(cmd *cobra.Command) {
 		look(cmd)
+		for _, below := range cmd.Commands() {
+			lookAt(below)
+		}
 	}
+	lookAt(new(program).commands())
 }
 
-// TestHelp holds the help of every command against 80 columns, and wants an example.
+// TestHelp holds the help of every command against 80 columns, and wants a summary, and
+// then examples.
 func TestHelp(t *testing.T) {
 	everyCommand(func(cmd *cobra.Command) {
 		var text bytes.Buffer
@@ -30,8 +34,8 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s --help has a line of %d columns: %s", cmd.CommandPath(), len(line)-1, line)
 			}
 		}
-		if cmd.Example == "" || !strings.Contains(text.String(), cmd.Example) {
-			t.Errorf("%s --help shows no example", cmd.CommandPath())
+		if begin := cmd.Short + "\n\n" + cmd.Example + "\n"; cmd.Example == "" || !strings.HasPrefix(text.String(), begin) {
+			t.Errorf("%s --help does not begin with a summary and examples:\n%s", cmd.CommandPath(), text.String())
 		}
 		if cmd.HasParent() && !strings.Contains(text.String(), "Of every command:") {
 			t.Errorf("%s --help does not name the flags of every command", cmd.CommandPath())

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"greetd.example/internal/config"
+	"greetd.example/internal/usage"
 )
 
 // The exit codes of every command (sysexits.h, where there is one).
@@ -62,28 +63,6 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	return c.code
 }
 
-// usageTemplate is how each command shows its use, in 80 columns.
-const usageTemplate = `Usage: {{.UseLine}}
-{{- with .Example}}
-
-Examples:
-{{.}}
-{{- end}}
-{{- if .HasAvailableSubCommands}}
-
-Commands, each with --help:
-{{- range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}
-{{- end}}{{end}}
-{{- end}}
-{{- with .LocalFlags.FlagUsagesWrapped 80}}
-
-Flags:
-{{.}}{{end}}
-{{- with .InheritedFlags.FlagUsagesWrapped 80}}
-Of every command:
-{{.}}{{end}}`
-
 func (p *program) commands() *cobra.Command {
 	root := p.serveCommand()
 	root.Use = "greetd [COMMAND]"
@@ -99,13 +78,13 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
   greetd doctor                        what is wrong on this machine?`
 	root.SilenceErrors = true
 	root.SilenceUsage = true
-	root.SetUsageTemplate(usageTemplate)
 	root.PersistentFlags().StringVar(&p.source.Path, "config", "",
 		"read `FILE` (default $GREETD_CONFIG, else\n"+config.DefaultPath+" if it exists)")
 	root.AddCommand(
 		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
 		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
 	)
+	usage.Set(root)
 	return root
 }
 

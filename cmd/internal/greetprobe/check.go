@@ -34,7 +34,7 @@ func newCheck(ctx context.Context, std streams) *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [flags] -H HOST -p PORT",
-		Short: "check as a monitoring plugin (also when called as " + pluginName + ")",
+		Short: "Check as a monitoring plugin (also when called as " + pluginName + ")",
 		Long: `Check is a plugin for Nagios, Icinga and their kin: one status line with
 performance data for each phase; exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 Of several targets the worst counts: CRITICAL, WARNING, UNKNOWN, OK. A RANGE is

@@ -40,7 +40,7 @@ func newLoad(ctx context.Context, std streams) *cobra.Command {
 	var f loadFlags
 	cmd := &cobra.Command{
 		Use:   "load [flags] --rate N TARGET",
-		Short: "probe at a fixed rate, and tell how long greetings take under it",
+		Short: "Probe at a fixed rate, and tell how long greetings take under it",
 		Long: `Load starts probes at fixed times, whatever becomes of those before (an open
 loop), so a server that stalls can't slow the questions down and look good.
 "from due" counts from when a probe should have started, and is what a client

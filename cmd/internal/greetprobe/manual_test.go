@@ -65,6 +65,15 @@ func TestManualKnowsEachFlag(t *testing.T) {
 	}
 	mantest.Same(t, "flags of greetprobe", flagsOfPage(options), flagsOf(root))
 	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			continue
+		case "completion":
+			for _, shell := range cmd.Commands() {
+				mantest.Same(t, "flags of "+shell.CommandPath(), append(flagsOfPage(page.Section(t, "completion")), "-h", "--help"), flagsOf(shell))
+			}
+			continue
+		}
 		mantest.Same(t, "flags of "+cmd.CommandPath(), append(flagsOfPage(page.Section(t, cmd.Name())), common...), flagsOf(cmd))
 	}
 }

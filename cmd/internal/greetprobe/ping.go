@@ -43,7 +43,7 @@ func newPing(ctx context.Context, std streams) *cobra.Command {
 	var f pingFlags
 	cmd := &cobra.Command{
 		Use:   "ping [flags] TARGET",
-		Short: "probe again and again, and sum up as ping(8) does",
+		Short: "Probe again and again, and sum up as ping(8) does",
 		Long: `Ping probes one target every second until it is interrupted, a line each, and
 sums up at the end. Probes start on time: a slow one overlaps with the next. A
 name is resolved each time, and that counts.`,

@@ -15,22 +15,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"greetd.example/internal/usage"
 	"greetd.example/pkg/probe"
 )
 
-// help fits a screen of 24 lines and 80 columns, and begins with examples.
+// help fits a screen of 24 lines and 80 columns: what it is for, examples, the rest.
 //
 //go:embed help.txt
 var help string
-
-// helpTemplate is the help of the other commands: examples first, too.
-const helpTemplate = `{{with .Example}}{{.}}
-
-{{end}}{{with .Long}}{{.}}
-
-{{end}}Usage: {{.UseLine}}
-{{with .LocalFlags.FlagUsagesWrapped 80}}
-{{.}}{{end}}`
 
 // rootFlags are those of the default command alone.
 type rootFlags struct {
@@ -49,7 +41,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	var f rootFlags
 	cmd := &cobra.Command{
 		Use:               "greetprobe [flags] HOST PORT | TARGET... | -f FILE",
-		Short:             "ask servers that speak first what they have to say",
+		Short:             "Ask servers that speak first what they have to say",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completePort,
 		SilenceErrors:     true,
@@ -76,7 +68,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std))
-	cmd.SetHelpTemplate(helpTemplate)
+	usage.Set(cmd)
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c != cmd {
