@@ -1,23 +1,39 @@
-# greetd and greetprobe, and nothing else: no shell, no user but 65532.
+# greetd and greetprobe, and nothing else: no shell, no user but 65532, under 15 MB.
 #
 #   docker build -t greetd .
-#   docker run --rm -p 10000:10000 greetd
+#   docker run --rm -p 10000:10000 --read-only --cap-drop ALL greetd
 #
-# GREETD_* variables configure it (see configs/greetd.yaml); SIGTERM drains.
-ARG GO_IMAGE=docker.io/library/golang:1.26
+# GREETD_* variables configure it, or a file at /etc/greetd/greetd.yaml: see
+# configs/greetd.yaml. The log is JSON on stdout; why it does not start is on stderr.
+# SIGTERM drains, for at most timeouts.drain; SIGHUP reloads. Memory and processors are
+# those that the container has. `docker exec NAME greetprobe localhost 10000` asks it.
+#
+# Without a registry: --build-arg GO_IMAGE=an image that has a shell and Go, and where the
+# modules are not in its cache, --build-arg GOPROXY=where they are.
+ARG GO_VERSION=1.26
+ARG GO_IMAGE=docker.io/library/golang:${GO_VERSION}
 
 FROM ${GO_IMAGE} AS build
+ARG GOPROXY
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -tags container -trimpath -buildvcs=false -ldflags='-s -w' -o /out/ ./cmd/greetd && \
+# Both programs are one file with two names, for two would have the same Go in them twice.
+RUN CGO_ENABLED=0 go build -tags container -trimpath -ldflags='-s -w' \
+	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd && \
 	ln -s greetd /out/greetprobe
 
 FROM scratch
+LABEL org.opencontainers.image.title=greetd \
+	org.opencontainers.image.description="TCP greeting daemon, and greetprobe" \
+	org.opencontainers.image.licenses=Apache-2.0
 COPY --from=build /out/ /usr/bin/
+ENV PATH=/usr/bin GREETD_LOG_OUTPUT=stdout GREETD_LOG_FORMAT=json
 USER 65532:65532
 EXPOSE 10000
-ENV PATH=/usr/bin GREETD_LOG_OUTPUT=stdout GREETD_LOG_FORMAT=json
-HEALTHCHECK --interval=10s --timeout=5s CMD ["greetprobe", "--quiet", "127.0.0.1", "10000"]
+STOPSIGNAL SIGTERM
+# Of the default listener: where GREETD_LISTEN or a file says another, so must --health-cmd.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 \
+	CMD ["greetprobe", "--quiet", "--timeout", "3s", "127.0.0.1", "10000"]
 ENTRYPOINT ["greetd"]

@@ -6,7 +6,7 @@ set -eu
 case ${1-} in
 lint) packages="shellcheck" ;;
 unit) packages="gcc libc6-dev" ;; # for the race detector
-e2e) packages="systemd-container debootstrap debian-archive-keyring" ;;
+e2e) packages="systemd-container debootstrap debian-archive-keyring buildah runc" ;;
 *)
 	echo "usage: packages.sh lint|unit|e2e" >&2
 	exit 64
