@@ -6,6 +6,8 @@
 #   PREFIX            /usr/local (the default) or /usr; with another one systemd's files
 #                     go to /usr/local/lib all the same, where systemd looks
 #   SYSTEMD_UNIT_DIR  for the units, instead of PREFIX/lib/systemd/system
+#   BIN               the folder of the programs to install: bin, if it is not set; those for
+#                     another machine are elsewhere, and bin has some that run on this one
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,6 +27,8 @@ units=${SYSTEMD_UNIT_DIR:-$lib/systemd/system}
 shared=$PREFIX/share/greetd-tcp
 examples=$PREFIX/share/doc/greetd-tcp/examples
 config=/etc/greetd/greetd.yaml
+programs="greetd greetprobe"
+shells="bash zsh fish"
 module=$(sed -n 's/^module //p' go.mod) # every program of ours carries it in its build info
 
 # login_manager prints each sign of Debian's greetd, the login manager, one a line.
@@ -96,6 +100,27 @@ man_page() {
 	echo "$PREFIX/share/man/man${1##*.}/$(basename "$1")"
 }
 
+# completion PROGRAM SHELL prints the path at which a completion is installed.
+completion() {
+	case $2 in
+	bash) echo "$PREFIX/share/bash-completion/completions/$1" ;;
+	zsh) echo "$PREFIX/share/zsh/site-functions/_$1" ;;
+	fish) echo "$PREFIX/share/fish/vendor_completions.d/$1.fish" ;;
+	esac
+}
+
+# put_completions lets the programs write them.
+put_completions() {
+	for program in $programs; do
+		for shell in $shells; do
+			path=$DESTDIR$(completion "$program" "$shell")
+			mkdir -p "$(dirname "$path")"
+			"bin/$program" completion "$shell" >"$path"
+			chmod 644 "$path"
+		done
+	done
+}
+
 # refuse_beside_login_manager ends the script, before anything was changed.
 refuse_beside_login_manager() {
 	signs=$(login_manager)
@@ -111,8 +136,9 @@ refuse_beside_login_manager() {
 }
 
 do_install() {
-	put 755 bin/greetd "$PREFIX/sbin/greetd"
-	put 755 bin/greetprobe "$PREFIX/bin/greetprobe"
+	put 755 "${BIN:-bin}/greetd" "$PREFIX/sbin/greetd"
+	put 755 "${BIN:-bin}/greetprobe" "$PREFIX/bin/greetprobe"
+	put_completions
 	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
 		put_adapted "$file" "$units/$(basename "$file")"
 	done
@@ -154,6 +180,11 @@ do_uninstall() {
 	done
 	for file in docs/*.[158]; do
 		rm -f "$DESTDIR$(man_page "$file")"
+	done
+	for program in $programs; do
+		for shell in $shells; do
+			rm -f "$DESTDIR$(completion "$program" "$shell")"
+		done
 	done
 	rm -f "$DESTDIR$PREFIX/sbin/greetd" "$DESTDIR$PREFIX/bin/greetprobe" \
 		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog"

@@ -73,6 +73,9 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				prefix + "/share/man/man8/greetd.8",
 				prefix + "/share/man/man5/greetd.yaml.5",
 				prefix + "/share/man/man1/greetprobe.1",
+				prefix + "/share/bash-completion/completions/greetd",
+				prefix + "/share/zsh/site-functions/_greetprobe",
+				prefix + "/share/fish/vendor_completions.d/greetd.fish",
 				"/etc/greetd/greetd.yaml",
 			} {
 				if _, ok := files[want]; !ok {
