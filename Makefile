@@ -2,21 +2,24 @@
 
 GO ?= go
 PREFIX ?= /usr/local
-export DESTDIR PREFIX SYSTEMD_UNIT_DIR
+BIN ?= bin
+ARCH ?= $(shell $(GO) env GOARCH)
+# Tools are built once from the versions in tools/go.mod and tools/release/go.mod.
+TOOLS ?= .cache/bin
+export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
 
 # The build info tells the version: of a clone its commit, of a module its tag. Without
 # git, or in somebody else's clone, there is none to tell.
 BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
-# Tools are built once from the versions in tools/go.mod.
-TOOLS := .cache/bin
 GOTESTSUM := $(TOOLS)/gotestsum
+RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh test/packages.sh test/fuzz.sh
+SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/packages.sh test/fuzz.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak e2e lint fmt install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak e2e lint licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,7 +28,7 @@ run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :
 	./bin/greetd --config configs/greetd.yaml $(ARGS)
 
 build: ## static binaries in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o $(BIN)/ ./cmd/...
 
 test: unit fuzz-short e2e ## every test that this machine allows
 
@@ -50,7 +53,7 @@ e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a 
 	tests=./test/e2e/page; echo "make e2e: only the browser, for only root can boot a systemd"; fi; \
 	set -x; GREETD_E2E=1 $(GOTESTSUM) --format=testname -- -count=1 -p=1 -timeout=45m $$tests
 
-lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## formatting, vet, linters, modules, scripts
+lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
 	@unformatted=$$($(TOOLS)/gofumpt -l cmd docs internal pkg test); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
@@ -58,9 +61,24 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## formatting, vet, linters, modul
 	$(TOOLS)/golangci-lint run ./...
 	@sh test/packages.sh lint
 	shellcheck $(SCRIPTS)
+	$(TOOLS)/actionlint .github/workflows/*.yml
+	sh deploy/packages/changelog.sh
+
+licences: $(TOOLS)/go-licenses ## only licences that we may use, in everything that go.mod brings
+	sh test/licences.sh $(TOOLS)/go-licenses
+
+vulncheck: $(TOOLS)/govulncheck ## known vulnerabilities in what the code calls
+	sh test/vulncheck.sh $(TOOLS)/govulncheck
 
 fmt: $(TOOLS)/golangci-lint ## format the Go code
 	$(TOOLS)/golangci-lint fmt ./...
+
+packages: $(TOOLS)/nfpm $(TOOLS)/go-licenses ## .deb and .rpm in dist/ (ARCH="amd64 arm64" for both)
+	@$(MAKE) --no-print-directory build BIN=bin
+	sh deploy/packages/packages.sh $(ARCH)
+
+release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod vulncheck ## all that is published of a tag, in dist/
+	sh deploy/packages/release.sh
 
 install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); never a changed configuration
 	@if command -v $(GO) >/dev/null; then $(MAKE) --no-print-directory build; \
@@ -71,10 +89,18 @@ uninstall: ## take away what install put there, but not /etc/greetd
 	sh deploy/install.sh uninstall
 
 clean: ## remove what was built
-	rm -rf bin .cache
+	rm -rf bin dist .cache
 
 $(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(TOOLS)/gotestsum: TOOL = gotest.tools/gotestsum
 $(TOOLS)/gofumpt: TOOL = mvdan.cc/gofumpt
+$(TOOLS)/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
+$(TOOLS)/cyclonedx-gomod: TOOL = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+$(TOOLS)/go-licenses: TOOL = github.com/google/go-licenses/v2
+$(TOOLS)/govulncheck: TOOL = golang.org/x/vuln/cmd/govulncheck
+$(TOOLS)/jv: TOOL = github.com/santhosh-tekuri/jsonschema/cmd/jv
+$(TOOLS)/nfpm: TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm
+$(RELEASE_TOOLS): $(TOOLS)/%: tools/release/go.mod tools/release/go.sum
+	cd tools/release && $(GO) build -o $(abspath $@) $(TOOL)
 $(TOOLS)/%: tools/go.mod tools/go.sum
-	cd tools && $(GO) build -o ../$@ $(TOOL)
+	cd tools && $(GO) build -o $(abspath $@) $(TOOL)
