@@ -173,6 +173,8 @@ func (r *fileReader) parse(data []byte) *yaml.Node {
 	case root.Kind != yaml.MappingNode:
 		r.problems.add(r.at(root.Line), "", "must be made of keys and values, such as greeting: \"Hello!\", not %s", describe(root))
 		return nil
+	case r.tagged(root, ""):
+		return nil
 	}
 	return root
 }
@@ -229,6 +231,8 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 		case !known:
 			r.problems.add(r.at(name.Line), key, "%s", f.unknown(name.Value))
 			continue
+		case r.tagged(name, key):
+			continue
 		case lines[name.Value] != 0:
 			r.problems.add(r.at(name.Line), key, "is set twice, before in line %d: remove one", lines[name.Value])
 			continue
@@ -266,7 +270,7 @@ func (r *fileReader) follow(n *yaml.Node, key string) *yaml.Node {
 // value is what n sets f to, which has the key; nil after a problem.
 func (r *fileReader) value(n *yaml.Node, f field, key string) any {
 	switch {
-	case n.Tag == "!!null":
+	case isNull(n):
 		r.problems.add(r.at(n.Line), key, "has no value: give it one, or remove the key to get the default")
 		return nil
 	case f.many:
@@ -288,7 +292,23 @@ func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 		r.problems.add(r.at(n.Line), key, "must be a section with the keys %s, not %s", strings.Join(names, ", "), describe(n))
 		return nil
 	}
+	if r.tagged(n, key) {
+		return nil
+	}
 	return r.section(n, f, key)
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+// tagged tells whether n, which is a section, a list or a key, has a tag that says
+// otherwise, and that this is a problem.
+func (r *fileReader) tagged(n *yaml.Node, key string) bool {
+	want := map[yaml.Kind]string{yaml.MappingNode: "!!map", yaml.SequenceNode: "!!seq", yaml.ScalarNode: yamlString}[n.Kind]
+	if n.Tag == want {
+		return false
+	}
+	r.problems.add(r.at(n.Line), key, "has the tag %s, which means nothing here: remove it", plain(n.Tag))
+	return true
 }
 
 func (r *fileReader) list(n *yaml.Node, f field, key string) any {
@@ -298,6 +318,9 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 			hint = fmt.Sprintf(": write [%s]", quote(n.Value))
 		}
 		r.problems.add(r.at(n.Line), key, "must be a list, not %s%s", describe(n), hint)
+		return nil
+	}
+	if r.tagged(n, key) {
 		return nil
 	}
 	if f.fields != nil && (len(n.Content) == 0 || len(n.Content) > mostSections) {
@@ -312,7 +335,7 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 		key := fmt.Sprintf("%s[%d]", key, i)
 		element = r.follow(element, key)
 		r.origins[key] = r.at(element.Line)
-		if element.Tag == "!!null" {
+		if isNull(element) {
 			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
 			continue
 		}
@@ -350,6 +373,9 @@ func quoting(n *yaml.Node, want rule) string {
 	if _, err := want.parse(n.Value); n.Kind != yaml.ScalarNode || err != nil {
 		return ""
 	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		return ": remove the tag"
+	}
 	if want.tags[0] == yamlString {
 		return ": put it in quotes"
 	}
@@ -368,6 +394,8 @@ func describe(n *yaml.Node) string {
 		return "a list"
 	case n.Kind == yaml.AliasNode:
 		return "an alias"
+	case n.Style&yaml.TaggedStyle != 0:
+		return quote(n.Tag + " " + n.Value)
 	case n.Tag == yamlString:
 		return "the text " + quote(n.Value)
 	case n.Tag == yamlInt || n.Tag == yamlFloat:

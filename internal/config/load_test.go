@@ -223,7 +223,20 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"? [a]\n: b", "must have words as keys, not a list"},
 		{"log:\n  {{a: b}: c}", "log: must have words as keys, not a section"},
 		{"greeting: [a]", "greeting: must be a text, not a list"},
-		{"greeting: !!binary aGk=", `greeting: must be a text, not "!!binary aGk=": put it in quotes`},
+		{"greeting: !!binary aGk=", `greeting: must be a text, not "!!binary aGk=": remove the tag`},
+		{"greeting: !odd hello", `greeting: must be a text, not "!odd hello": remove the tag`},
+		{"greeting: !!int 5", `greeting: must be a text, not "!!int 5": remove the tag`},
+		{"limits: {connections: !odd 5}", `limits.connections: must be a whole number from 0 to 10000000, not "!odd 5": remove the tag`},
+		{`limits: {connections: !!int "x"}`, `limits.connections: must be a whole number from 0 to 10000000, not "!!int x"`},
+		{"timeouts: {write: !!timestamp 2001-12-14}", `timeouts.write: must be a duration with its unit, such as 5s, 500ms or 1m30s, not "!!timestamp 2001-12-14"`},
+		{"limits: !odd {connections: 5}", "limits: has the tag !odd, which means nothing here: remove it"},
+		{"limits: !!null {connections: 5}", "limits: has the tag !!null, which means nothing here: remove it"},
+		{"limits: !!int {connections: 5}", "limits: has the tag !!int, which means nothing here: remove it"},
+		{"limits: !<tag:example.com,2026:x> {connections: 5}", `limits: has the tag "tag:example.com,2026:x", which means nothing here: remove it`},
+		{"greeting: a\naccess: {allow: !odd [192.0.2.1]}", "access.allow: has the tag !odd, which means nothing here: remove it"},
+		{"listeners: [!odd {name: a, address: ':1'}]", "listeners[0]: has the tag !odd, which means nothing here: remove it"},
+		{"!odd greeting: hello", "greeting: has the tag !odd, which means nothing here: remove it"},
+		{"!odd {greeting: hello}", "has the tag !odd, which means nothing here: remove it"},
 		{"timeouts: 5s", `timeouts: must be a section with the keys write, handshake, linger, drain, not the text "5s"`},
 		{"timeouts: {write: 5}", `timeouts.write: "5" has no unit: write 5s for seconds or 5ms for milliseconds`},
 		{"timeouts: {write: '1.5'}", `timeouts.write: "1.5" has no unit: write 1.5s for seconds or 1.5ms for milliseconds`},
@@ -435,6 +448,16 @@ func TestLoadRefusesVariables(t *testing.T) {
 		}
 		equal(t, variable, complaints(t, "greeting: a", []string{variable}, nil), lines)
 	}
+}
+
+func TestLoadAcceptsTagsThatSayWhatIsThere(t *testing.T) {
+	equal(t, "problems", complaints(t, `!!map
+? !!str greeting
+: !!str 5
+limits: !!map {connections: !!int "5", per_source: {rate: !!float 5}}
+access: {allow: !!seq [!!str 192.0.2.1], deny: ! [! 192.0.2.2]}
+timeouts: !<tag:yaml.org,2002:map> {write: !!str 5s}
+`, nil, nil), []string(nil))
 }
 
 func TestLoadFollowsAliases(t *testing.T) {
