@@ -13,7 +13,7 @@
 //	POST /log-level  the body is the level, as plain text: 200, or 400 and the reason
 //
 // HEAD works where GET does. What goes wrong is told in one sentence of plain text.
-// Over TCP nothing can be changed: every POST is answered with 403.
+// Over TCP nothing can be changed: all but GET and HEAD is answered with 405.
 //
 // Who may connect is a matter of the socket's file mode, 0600, and of the firewall:
 // there are no passwords. Web pages are kept out all the same. A page on the Internet

@@ -209,8 +209,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trust
 	switch {
 	case method == http.MethodPost && r.Header.Get("Origin") != "":
 		say(w, http.StatusForbidden, "web pages can change nothing: use greetd's commands, or curl")
-	case !trusted && method == http.MethodPost:
-		say(w, http.StatusForbidden, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
+	case !trusted && method != http.MethodGet:
+		w.Header().Set("Allow", "GET, HEAD")
+		say(w, http.StatusMethodNotAllowed, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
 	case !ok:
 		say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+strings.Join(s.paths(http.MethodGet, http.MethodPost), " "))
 	case method != route.method:

@@ -50,12 +50,12 @@ func TestPathsAndMethods(t *testing.T) {
 		{tcp, "HEAD", "/metrics", "", 200, "", ""},
 		{tcp, "GET", "/healthz", "", 200, "", "ok"},
 		{tcp, "GET", "/readyz", "", 200, "", "ok"},
-		{tcp, "POST", "/reload", "", 403, "", "over TCP nothing can be changed: use greetd's commands, or the unix socket"},
-		{tcp, "POST", "/log-level", "debug", 403, "", "over TCP nothing can be changed"},
-		{tcp, "POST", "/nothing", "", 403, "", "over TCP nothing can be changed"},
+		{tcp, "POST", "/reload", "", 405, "GET, HEAD", "over TCP nothing can be changed: use greetd's commands, or the unix socket"},
+		{tcp, "POST", "/log-level", "debug", 405, "GET, HEAD", "over TCP nothing can be changed"},
+		{tcp, "POST", "/nothing", "", 405, "GET, HEAD", "over TCP nothing can be changed"},
 		{tcp, "GET", "/reload", "", 405, "POST", "/reload takes POST"},
-		{tcp, "PUT", "/log-level", "debug", 405, "POST", "/log-level takes POST"},
-		{tcp, "OPTIONS", "/status", "", 405, "GET, HEAD", "/status takes GET"},
+		{tcp, "PUT", "/log-level", "debug", 405, "GET, HEAD", "over TCP nothing can be changed"},
+		{tcp, "OPTIONS", "/status", "", 405, "GET, HEAD", "over TCP nothing can be changed"},
 		{tcp, "GET", "/nothing", "", 404, "", "there is no"},
 	} {
 		got := ask(t, test.address, test.method, test.path, "localhost", test.body)
