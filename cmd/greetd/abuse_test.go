@@ -25,9 +25,7 @@ import (
 )
 
 // The tests in this file treat greetd badly. None asserts a time: those that wait do so
-// until greetd has got over it. Jumps of the wall clock are missing, for no namespace has
-// one of its own; they can't matter, since all that waits or limits goes by the monotonic
-// reading that time.Now brings along.
+// until greetd has got over it.
 
 // A siege is a greetd with listeners of each kind, and what it was like in peace.
 type siege struct {
@@ -44,9 +42,15 @@ type siege struct {
 // besiege starts it. settings are further lines of configuration.
 func besiege(t *testing.T, settings string, descriptors int) *siege {
 	t.Helper()
+	return besiegeThat(t, func(listeners string) *process { return start(t, listeners+settings, descriptors) })
+}
+
+// besiegeThat is besiege for what start starts, with those listeners.
+func besiegeThat(t *testing.T, start func(listeners string) *process) *siege {
+	t.Helper()
 	control := filepath.Join(t.TempDir(), "admin.sock")
 	s := &siege{
-		process: start(t, siegeConfiguration(t, control)+settings, descriptors),
+		process: start(siegeConfiguration(t, control)),
 		daemon:  admin.Dial("unix:" + control),
 		control: control,
 		address: make(map[string]string),

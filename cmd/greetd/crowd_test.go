@@ -70,6 +70,17 @@ var built = sync.OnceValues(func() (string, error) {
 // start runs greetd with a configuration, with at most so many descriptors.
 func start(t *testing.T, configuration string, descriptors int) *process {
 	t.Helper()
+	p := prepare(t, configuration, descriptors)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.isReady(t)
+	return p
+}
+
+// prepare is start, but for the start.
+func prepare(t *testing.T, configuration string, descriptors int) *process {
+	t.Helper()
 	greetd, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -81,20 +92,24 @@ func start(t *testing.T, configuration string, descriptors int) *process {
 	p := &process{file: file, log: &syncBuffer{}}
 	p.Cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --config %s`, descriptors, file), greetd)
 	p.Stderr = p.log
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = p.Process.Kill()
-		_ = p.Wait()
+		if p.Process != nil {
+			_ = p.Process.Kill()
+			_ = p.Wait()
+		}
 		if t.Failed() {
 			t.Logf("greetd said:\n%.10000s", p.log)
 		}
 	})
+	return p
+}
+
+// isReady waits until it is.
+func (p *process) isReady(t *testing.T) {
+	t.Helper()
 	p.awaits(t, "greetd is ready")
 	_, rest, _ := strings.Cut(p.log.String(), "takes clients at ")
 	p.address, _, _ = strings.Cut(rest, " ")
-	return p
 }
 
 func (p *process) awaits(t *testing.T, text string) {

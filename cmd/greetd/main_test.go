@@ -21,10 +21,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"greetd.example/internal/wallclock"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(tidy{m}, map[string]func(){"greetd": main})
+	testscript.Main(tidy{m}, map[string]func(){"greetd": main, "wallclock": wallclock.Main})
 }
 
 // tidy removes what the tests share when they have run.
