@@ -19,7 +19,7 @@ SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/pack
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak e2e lint licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e lint licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,7 +30,7 @@ run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :
 build: ## static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o $(BIN)/ ./cmd/...
 
-test: unit fuzz-short e2e ## every test that this machine allows
+test: unit fuzz-short kubernetes e2e ## every test that this machine allows
 
 unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the race detector
 	@sh test/packages.sh unit
@@ -47,6 +47,9 @@ fuzz: ## every fuzz target for FUZZTIME=10m each
 soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak$$' ./cmd/greetd
 
+kubernetes: $(TOOLS)/gotestsum ## deploy/kubernetes against the types and rules of its API
+	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...
+
 e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a browser, as root
 	@sh test/packages.sh e2e
 	@tests=./test/e2e/...; if [ "$$(id -u)" -ne 0 ] && [ "$$CI" != true ]; then \
@@ -59,6 +62,7 @@ lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/action
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
+	cd test/kubernetes && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...
 	@sh test/packages.sh lint
 	shellcheck $(SCRIPTS)
 	$(TOOLS)/actionlint .github/workflows/*.yml

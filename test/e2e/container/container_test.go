@@ -173,7 +173,7 @@ func (i *image) greets(t *testing.T) {
 			t.Errorf("the status of the process lacks %q:\n%s", want, status)
 		}
 	}
-	if _, err := os.Stat("/proc/" + fmt.Sprint(c.pid) + "/root/bin/sh"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root/bin/sh", c.pid)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a shell: %v", err)
 	}
 	c.kill(t, unix.SIGTERM)
@@ -344,9 +344,9 @@ func (i *image) start(t *testing.T, o options) *container {
 // bundle writes what runc needs, after the image's configuration.
 func (i *image) bundle(t *testing.T, c *container, o options) {
 	t.Helper()
-	make := exec.Command("runc", "spec")
-	make.Dir = c.dir
-	output(t, make)
+	template := exec.Command("runc", "spec")
+	template.Dir = c.dir
+	output(t, template)
 	file := filepath.Join(c.dir, "config.json")
 	var spec struct {
 		OCIVersion string         `json:"ociVersion"`
