@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"greetd.example/pkg/service"
 )
 
 const (
@@ -71,7 +73,11 @@ func bindTCP(ctx context.Context, address string, reusePort bool) (net.Listener,
 			network = "tcp4"
 		}
 	}
-	return listen(ctx, network, address, reusePort)
+	ln, err := listen(ctx, network, address, reusePort)
+	if err != nil {
+		return nil, err
+	}
+	return service.Direct(ln), nil
 }
 
 var errNoAddress = errors.New("an address is host:port, [v6]:port or unix:/path")

@@ -10,6 +10,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
+
+	"greetd.example/pkg/service"
 )
 
 const (
@@ -193,6 +195,7 @@ func inherit(file *os.File, name string) (Socket, error) {
 	if err != nil {
 		return Socket{}, err
 	}
+	ln = service.Direct(ln)
 	s := Socket{Listener: ln, Origin: SocketUnit, Name: ownName(name), Address: addressOf(ln)}
 	err = control(ln, func(fd int) error {
 		on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)

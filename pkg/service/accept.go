@@ -65,7 +65,7 @@ func (a *acceptor) loop() error {
 		}
 		v := newVisit(a, c)
 		a.server.register(v)
-		a.server.running.Go(v.run) // Shutdown waits
+		go v.run() // Shutdown waits
 		// A crash loses whoever was accepted, and nobody in the backlog: so greet this one
 		// before the next is accepted, when many come at once.
 		runtime.Gosched()
@@ -157,7 +157,7 @@ func (s *Server) rest(a *acceptor) {
 	s.waiters--
 }
 
-// register makes v one of the visits under way. Where MaxConns is reached, the
+// register makes v one of the visits under way, which v.run ends. Where MaxConns is reached, the
 // oldest lingering connection gives way; another listener may have been quicker to
 // take the last place, and then v waits for the next.
 func (s *Server) register(v *visit) {
@@ -176,6 +176,7 @@ func (s *Server) register(v *visit) {
 		}
 	}
 	v.rules = s.rules.Load()
+	s.running.Add(1)
 	s.visits.push(v)
 	v.acceptor.counters.active++
 	select {

@@ -5,7 +5,6 @@ package service
 import (
 	"context"
 	"errors"
-	"syscall"
 	"time"
 )
 
@@ -17,10 +16,10 @@ type poll struct{}
 
 func newPoll() (*poll, error) { return nil, errors.ErrUnsupported }
 
-func (*poll) add(*lingerer, syscall.Conn) bool { return false }
-func (*poll) forget(*lingerer)                 {}
-func (*poll) wakeBy(time.Time)                 {}
-func (*poll) close()                           {}
+func (*poll) add(*lingerer) bool { return false }
+func (*poll) forget(*lingerer)   {}
+func (*poll) wakeBy(time.Time)   {}
+func (*poll) close()             {}
 
 func (*reaper) reap(*poll) {}
 

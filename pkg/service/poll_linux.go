@@ -5,6 +5,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // A poll is a set of lingering sockets: an epoll(7) set that waits inside the
@@ -36,17 +37,13 @@ func newPoll() (*poll, error) {
 }
 
 // add puts l into the set, and reports whether it could.
-func (p *poll) add(l *lingerer, socket syscall.Conn) bool {
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return false
-	}
+func (p *poll) add(l *lingerer) bool {
 	var failed error
-	err = raw.Control(func(fd uintptr) {
+	err := l.socket.control(func(fd int) {
 		l.fd = int32(fd)
 		event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: l.fd}
 		p.socks[l.fd] = l
-		failed = p.control(syscall.EPOLL_CTL_ADD, int(fd), &event)
+		failed = p.control(syscall.EPOLL_CTL_ADD, fd, &event)
 	})
 	if err == nil && failed == nil {
 		return true
@@ -110,6 +107,7 @@ func (r *reaper) reap(p *poll) {
 			return
 		}
 		if n == 0 {
+			r.sweep(waste)
 			r.expire()
 			r.rearm(p)
 			continue
@@ -123,47 +121,74 @@ func (r *reaper) reap(p *poll) {
 		}
 		r.mu.Unlock()
 		for _, l := range ready {
-			n, gone := discard(l.conn.(syscall.Conn), waste)
-			if l.curious && n > 0 {
-				l.curious = false
-				r.heard(l, waste[:n])
-			}
-			if gone {
-				r.remove(l)
-			}
+			r.attend(l, waste)
 		}
 		clear(ready)
 	}
+}
+
+// attend reads from l once, so that a client which talks without end does not hold up the
+// others, and removes l if nothing more will come. It reports whether l is still there.
+func (r *reaper) attend(l *lingerer, waste []byte) bool {
+	n, gone := discard(l.socket, waste)
+	if l.curious && n > 0 {
+		l.curious = false
+		r.heard(l, waste[:n])
+	}
+	if gone {
+		r.remove(l)
+	}
+	return !gone
+}
+
+// sweep takes its first look at those who came since the last sweep. Most clients hang up
+// as soon as they are greeted, and have done so by now: it costs less to read from them
+// once, in one go, than to put each into the poll set and be told.
+func (r *reaper) sweep(waste []byte) {
+	r.mu.Lock()
+	fresh := r.fresh
+	r.fresh, r.swept = r.swept[:0], nil
+	r.mu.Unlock()
+	for _, l := range fresh {
+		if !r.attend(l, waste) {
+			continue
+		}
+		r.mu.Lock()
+		if !l.gone && !r.poll.add(l) {
+			r.drainApart(l)
+		}
+		r.mu.Unlock()
+	}
+	clear(fresh)
+	r.swept = fresh
 }
 
 // rearm sets the time to wake for those who linger now.
 func (r *reaper) rearm(p *poll) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.root.next == &r.root {
-		p.setWake(time.Time{})
-	} else {
-		p.setWake(r.root.next.until)
+	p.setWake(time.Time{})
+	if r.root.next != &r.root {
+		p.wakeBy(r.root.next.until)
+	}
+	if len(r.fresh) > 0 {
+		p.wakeBy(time.Now().Add(sweepAfter))
 	}
 }
 
-// discard reads once into waste, so that a client which talks without end does not
-// hold up the others. It returns how much it read, and whether nothing more will come.
-func discard(socket syscall.Conn, waste []byte) (n int, gone bool) {
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return 0, true
-	}
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		n, failed = syscall.Read(int(fd), waste)
-		return true
+// discard reads once into waste. It returns how much it read, and whether nothing more
+// will come. The call is raw, since it can't block.
+func discard(socket descriptor, waste []byte) (n int, gone bool) {
+	var errno syscall.Errno
+	err := socket.control(func(fd int) {
+		r, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(waste))), uintptr(len(waste)))
+		n, errno = int(r), e
 	})
 	switch {
 	case err != nil:
 		return 0, true // closed by somebody else
-	case failed != nil:
-		return 0, failed != syscall.EAGAIN && failed != syscall.EINTR
+	case errno != 0:
+		return 0, errno != syscall.EAGAIN && errno != syscall.EINTR
 	}
 	return n, n == 0
 }

@@ -13,11 +13,12 @@ import (
 // and that can destroy a greeting which is still on its way.
 type lingerer struct {
 	conn     net.Conn
+	socket   descriptor // conn, if it is a socket of the kernel
 	counters *counters
 	leave    func()
 	until    time.Time
-	peer     Peer
-	fd       int32 // in the poll set; 0: not there
+	peer     *Peer
+	fd       int32 // in the poll set; 0: not there, or not yet
 	curious  bool  // what the client says first is worth a look
 	gone     bool
 
@@ -34,10 +35,15 @@ type reaper struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	root   lingerer // a ring in the order of until: root.next gives way first
-	poll   *poll    // nil until a kernel socket comes, and where there is none
+	root   lingerer    // a ring in the order of until: root.next gives way first
+	poll   *poll       // nil until a kernel socket comes, and where there is none
+	fresh  []*lingerer // not in the poll set yet, see sweep
+	swept  []*lingerer // the memory of the last sweep, for the next
 	closed bool
 }
+
+// sweepAfter is how long after their greeting clients are looked at for the first time.
+const sweepAfter = 5 * time.Millisecond
 
 func newReaper(left func(*lingerer), heard func(*lingerer, []byte)) *reaper {
 	r := &reaper{left: left, heard: heard}
@@ -70,16 +76,15 @@ func (r *reaper) watch(l *lingerer) {
 	case r.watchSocket(l):
 		r.mu.Unlock()
 	default:
-		_ = l.conn.SetReadDeadline(l.until)
-		r.running.Go(func() { r.drain(l) }) // close waits
+		r.drainApart(l)
 		r.mu.Unlock()
 	}
 }
 
-// watchSocket puts l into the poll set, if it is a socket of the kernel. r.mu is held.
+// watchSocket sees to l by the poll set, if it is a socket of the kernel: at once where
+// somebody waits for its place, else after a first look. r.mu is held.
 func (r *reaper) watchSocket(l *lingerer) bool {
-	socket, ok := l.conn.(syscall.Conn)
-	if !ok {
+	if l.socket = socketOf(l.conn); l.socket == nil {
 		return false
 	}
 	if r.poll == nil {
@@ -90,11 +95,41 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 		r.poll = p
 		r.running.Go(func() { r.reap(p) }) // close waits
 	}
-	if !r.poll.add(l, socket) {
-		return false
-	}
 	r.poll.wakeBy(r.root.next.until)
+	if l.leave != nil {
+		return r.poll.add(l)
+	}
+	r.fresh = append(r.fresh, l)
+	if len(r.fresh) == 1 {
+		r.poll.wakeBy(time.Now().Add(sweepAfter))
+	}
 	return true
+}
+
+// socketOf returns the descriptor of c, or nil if it has none.
+func socketOf(c net.Conn) descriptor {
+	switch c := c.(type) {
+	case descriptor:
+		return c
+	case syscall.Conn:
+		if raw, err := c.SyscallConn(); err == nil {
+			return rawDescriptor{raw}
+		}
+	}
+	return nil
+}
+
+// A rawDescriptor is what net and os have.
+type rawDescriptor struct{ raw syscall.RawConn }
+
+func (d rawDescriptor) control(f func(fd int)) error {
+	return d.raw.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+// drainApart drains l in a goroutine of its own. r.mu is held.
+func (r *reaper) drainApart(l *lingerer) {
+	_ = l.conn.SetReadDeadline(l.until)
+	r.running.Go(func() { r.drain(l) }) // close waits
 }
 
 // drain is for what can't be polled.

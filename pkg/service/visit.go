@@ -75,22 +75,31 @@ type visit struct {
 	leave    func()
 	polite   bool // lingers though it was refused
 	isCut    atomic.Bool
+	lingerer lingerer // what becomes of it when it is settled
 
 	prev, next *visit
 }
 
 func newVisit(a *acceptor, c net.Conn) *visit {
+	remote, local := endsOf(c)
 	return &visit{
 		acceptor: a,
 		conn:     c,
 		peer: Peer{
 			ID:       a.server.lastID.Add(1),
 			Listener: a.Name,
-			Remote:   addrPort(c.RemoteAddr()),
-			Local:    addrPort(c.LocalAddr()),
+			Remote:   remote,
+			Local:    local,
 			Arrived:  time.Now(),
 		},
 	}
+}
+
+func endsOf(c net.Conn) (remote, local netip.AddrPort) {
+	if c, ok := c.(ender); ok {
+		return c.ends()
+	}
+	return addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 }
 
 // addrPort is the zero value for what is no IP address, such as a unix socket.
@@ -111,6 +120,7 @@ func (v *visit) cut() {
 
 // run serves v and settles it, whatever happens on the way.
 func (v *visit) run() {
+	defer v.acceptor.server.running.Done()
 	outcome, err := Failed, errExit
 	defer func() { v.settle(outcome, err) }()
 	outcome, err = v.serve()
@@ -184,16 +194,28 @@ func (v *visit) greet(c net.Conn) (Outcome, error) {
 	}
 	*buffer = text
 
-	v.bound(v.conn.SetWriteDeadline, time.Now().Add(v.rules.write))
-	if len(text) > 0 {
-		n, err := c.Write(text) // goes on after partial writes by itself
-		v.written = int64(n)
-		if err != nil {
-			return v.judge(err, Failed), err
-		}
+	if v.written, err = v.say(c, text); err != nil {
+		return v.judge(err, Failed), err
 	}
 	sayGoodbye(c) // a client that has gone got its greeting all the same
 	return Greeted, nil
+}
+
+// say writes text to c. It sets the deadline only if it has to wait.
+func (v *visit) say(c net.Conn, text []byte) (written int64, err error) {
+	if c, ok := c.(quickWriter); ok && !v.isCut.Load() {
+		n, err := c.writeQuick(text)
+		written, text = int64(n), text[n:]
+		if err != nil {
+			return written, err
+		}
+	}
+	if len(text) == 0 {
+		return written, nil
+	}
+	v.bound(v.conn.SetWriteDeadline, time.Now().Add(v.rules.write))
+	n, err := c.Write(text) // goes on after partial writes by itself
+	return written + int64(n), err
 }
 
 // bound sets a deadline, unless v is cut.
@@ -231,16 +253,19 @@ func (v *visit) settle(outcome Outcome, err error) {
 		err = errCut
 	}
 	s := v.acceptor.server
+	took := time.Since(v.peer.Arrived)
 	var l *lingerer
 	if (outcome == Greeted || v.polite) && v.rules.linger > 0 && closeWrite(v.conn) {
-		l = &lingerer{conn: v.conn, counters: v.acceptor.counters, leave: v.leave, until: time.Now().Add(v.rules.linger)}
+		l = &v.lingerer
+		l.conn, l.counters, l.leave = v.conn, v.acceptor.counters, v.leave
+		l.until = v.peer.Arrived.Add(took + v.rules.linger)
 		if outcome == Greeted && s.SpokeTLS != nil && v.rules.manners[v.peer.Listener].tls == nil {
-			l.peer, l.curious = v.peer, true
+			l.curious, l.peer = true, &v.peer
 		}
 	} else {
 		v.hangUp(outcome)
 	}
-	told := Visit{Peer: v.peer, Outcome: outcome, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
+	told := Visit{Peer: v.peer, Outcome: outcome, Written: v.written, Took: took, Err: err}
 
 	s.mu.Lock()
 	s.visits.remove(v)
@@ -298,7 +323,7 @@ func (s *Server) left(l *lingerer) {
 // heard is called with the first words of a client that was greeted in plain text.
 func (s *Server) heard(l *lingerer, first []byte) {
 	if beginsTLS(first) {
-		s.SpokeTLS(l.peer)
+		s.SpokeTLS(*l.peer)
 	}
 }
 

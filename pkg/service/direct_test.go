@@ -1,0 +1,287 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/nettest"
+
+	"greetd.example/internal/debtest"
+	"greetd.example/pkg/service"
+)
+
+// accepted returns a client and what ln has accepted for it.
+func accepted(t *testing.T, ln net.Listener) (client, server net.Conn) {
+	t.Helper()
+	client = dialKernel(t, ln.Addr())
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return client, server
+}
+
+// Direct's connections do all that a net.Conn has to do: deadlines, concurrent use, and so on.
+func TestDirectConnectionsAreNetConns(t *testing.T) {
+	nettest.TestConn(t, func() (client, server net.Conn, stop func(), err error) {
+		ln := listenDirect(t, "tcp", "127.0.0.1:0")
+		client, err = net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		server, err = ln.Accept()
+		return client, server, func() { _, _, _ = client.Close(), server.Close(), ln.Close() }, err
+	})
+}
+
+func TestDirectKnowsBothEnds(t *testing.T) {
+	for _, test := range []struct{ network, address, dial, from string }{
+		{"tcp4", "127.0.0.1:0", "127.0.0.1", "127.0.0.9"},
+		{"tcp4", "0.0.0.0:0", "127.0.0.2", "127.0.0.9"},
+		{"tcp", ":0", "127.0.0.2", "127.0.0.9"}, // IPv4 on a socket for both
+		{"tcp", ":0", "::1", "::1"},
+		{"tcp6", "[::1]:0", "::1", "::1"},
+	} {
+		t.Run(test.network+" "+test.address+" "+test.dial, func(t *testing.T) {
+			ln := listenDirect(t, test.network, test.address)
+			seen := &record{}
+			serveOn(t, &service.Server{Observer: seen}, ln)
+			to := netip.AddrPortFrom(netip.MustParseAddr(test.dial), netip.MustParseAddrPort(ln.Addr().String()).Port())
+			dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(test.from), 0))}
+			c, err := dialer.Dial("tcp", to.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got, want := read(t, c), "Hello there, "+test.from+"!\n"; got != want {
+				t.Errorf("greeting = %q, want %q", got, want)
+			}
+			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			v := seen.visits()[0]
+			if v.Remote.String() != c.LocalAddr().String() || v.Local != to {
+				t.Errorf("%v to %v, want %v to %v", v.Remote, v.Local, c.LocalAddr(), to)
+			}
+		})
+	}
+}
+
+func TestDirectListenersCloseAndExpire(t *testing.T) {
+	ln := listenDirect(t, "tcp", "127.0.0.1:0")
+	expiring := ln.(interface{ SetDeadline(time.Time) error })
+	_ = expiring.SetDeadline(time.Now().Add(-time.Second))
+	if _, err := ln.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Accept after its deadline = %v", err)
+	}
+	_ = expiring.SetDeadline(time.Time{})
+	accepted(t, ln)
+
+	ended := make(chan error)
+	go func() {
+		_, err := ln.Accept()
+		ended <- err
+	}()
+	_ = ln.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close = %v", err)
+	}
+	if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the second Close = %v", err)
+	}
+	raw, err := ln.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(uintptr) { t.Error("a closed listener has a descriptor") })
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Control after Close = %v", err)
+	}
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		_ = c.Close()
+		t.Error("a closed listener takes clients")
+	}
+}
+
+func TestDirectLeavesOtherListenersAlone(t *testing.T) {
+	ln := listen(t, "unix", t.TempDir()+"/x.sock")
+	defer ln.Close()
+	if service.Direct(ln) != ln {
+		t.Error("a unix listener is another one now")
+	}
+}
+
+// The socket is shared with systemd: it must stay nonblocking for everybody.
+func TestDirectSocketsStayNonblocking(t *testing.T) {
+	ln := listenDirect(t, "tcp", "127.0.0.1:0")
+	defer ln.Close()
+	_, server := accepted(t, ln)
+	for what, socket := range map[string]any{"listener": ln, "connection": server} {
+		raw, err := socket.(syscall.Conn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.Control(func(fd uintptr) {
+			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
+			if flags&syscall.O_NONBLOCK == 0 {
+				t.Errorf("the %s blocks", what)
+			}
+			flags, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFD, 0)
+			if flags&syscall.FD_CLOEXEC == 0 {
+				t.Errorf("the %s is not closed on exec", what)
+			}
+		})
+	}
+}
+
+// What the empty socket does not take at once goes the way of deadlines, in order and whole.
+func TestLongGreetingsGoOnWhereTheQuickWriteStopped(t *testing.T) {
+	text := make([]byte, 8<<20)
+	for i := range text {
+		text[i] = byte(i * 7 >> 3)
+	}
+	onBothPaths(t, func(t *testing.T, listen listenFunc) {
+		seen := &record{}
+		addr := onKernel(t, &service.Server{Greeter: service.Static(text), Observer: seen, WriteTimeout: time.Minute}, listen)
+		got, err := io.ReadAll(dialKernel(t, addr))
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("%d bytes, %v; want the %d of the greeting", len(got), err, len(text))
+		}
+		eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+		if v := seen.visits()[0]; v.Outcome != service.Greeted || v.Written != int64(len(text)) {
+			t.Errorf("visit = %+v", v)
+		}
+	})
+}
+
+func TestClientsThatHaveResetBeforeTheyWereGreeted(t *testing.T) {
+	onBothPaths(t, func(t *testing.T, listen listenFunc) {
+		seen := &record{}
+		proceed := make(chan struct{})
+		addr := onKernel(t, &service.Server{Observer: seen, Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+			<-proceed
+			return append(dst, "too late\n"...), nil
+		})}, listen)
+		c := dialKernel(t, addr)
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+		close(proceed)
+		eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+		v := seen.visits()[0]
+		if v.Outcome != service.HungUp || !strings.Contains(v.Err.Error(), "write tcp "+addr.String()+"->"+v.Remote.String()+": ") {
+			t.Errorf("%q: %v", v.Outcome, v.Err)
+		}
+	})
+}
+
+func TestTLSClientsAreGreetedOnTheKernelsSockets(t *testing.T) {
+	onBothPaths(t, func(t *testing.T, listen listenFunc) {
+		addr := onKernel(t, &service.Server{}, listen, speakingTLS(t))
+		var running sync.WaitGroup
+		for range 50 {
+			running.Go(func() {
+				c, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				if text, err := io.ReadAll(c); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+					t.Errorf("greeting = %q, %v", text, err)
+				}
+			})
+		}
+		running.Wait()
+	})
+}
+
+// A descriptor's number is used again as soon as it is closed. Whoever holds a connection
+// that somebody else closes must never reach the next one.
+func TestNobodyTouchesAnothersDescriptor(t *testing.T) {
+	srv := &service.Server{LingerTimeout: 10 * time.Millisecond, MaxConns: 8} // lingering ones are closed from all sides
+	addr := onKernel(t, srv, listenDirect)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var running sync.WaitGroup
+	for i := range 16 {
+		running.Go(func() {
+			var dialer net.Dialer
+			for j := range 200 {
+				c, err := dialer.DialContext(ctx, "tcp", addr.String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if i%2 == 0 {
+					_, _ = c.Write([]byte("hello")) // it may be gone
+				}
+				if i%4 < 2 || j%2 == 0 {
+					// A client whose place was taken while it lingered has its greeting all the same.
+					if text, _ := io.ReadAll(c); string(text) != "Hello there, 127.0.0.1!\n" {
+						t.Errorf("greeting = %q", text)
+					}
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	running.Wait()
+	eventually(t, "all have left", func() bool { s := srv.Stats()[0]; return s.Active+s.Lingering == 0 })
+	var ended uint64
+	for _, n := range srv.Stats()[0].Visits {
+		ended += n
+	}
+	if ended != 16*200 {
+		t.Errorf("%d visits have ended, want %d", ended, 16*200)
+	}
+}
+
+func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
+	const clients = 2000
+	srv := &service.Server{LingerTimeout: time.Hour}
+	addr := onKernel(t, srv, listenDirect)
+	holders := make([]int, 0, clients) // descriptors, since net.Conn has memory of its own
+	defer func() {
+		for _, fd := range holders {
+			_ = syscall.Close(fd)
+		}
+	}()
+	hold := func(n int) {
+		for range n {
+			fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+			if err != nil {
+				debtest.Lacking(t, "%d descriptors: %v", 2*clients, err)
+			}
+			holders = append(holders, fd)
+			if err := syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: addr.(*net.TCPAddr).Port}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "all linger", func() bool { return srv.Stats()[0].Lingering == len(holders) })
+	}
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what pools hold goes with the second
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	hold(clients / 2) // whatever grows once has grown
+	before := inUse()
+	hold(clients / 2)
+	each := (int64(inUse()) - int64(before)) / (clients / 2)
+	t.Logf("%d bytes for each", each)
+	if each > 1024 {
+		t.Errorf("%d bytes for each lingering client, want at most 1024", each)
+	}
+}
