@@ -80,6 +80,7 @@ func (d *daemon) apply(ctx context.Context, before *current) (*current, error) {
 		plan.abandon(ctx)
 		return nil, errors.Join(loaded.Problem("log.output", err), d.admin.reopen(before.Admin.Address))
 	}
+	d.fit(&loaded.Config, m)
 	m.admission(&d.sources)
 	d.server.Update(m.rules, m.listeners...)
 	plan.carryOut(m.listeners)

@@ -35,6 +35,7 @@ type daemon struct {
 	sources access.Sources
 	posts   *posts
 	admin   *adminSide
+	memory  int64 // of the control group, in bytes; 0: there is no limit, or it is not ours to mind
 
 	reloading sync.Mutex // one at a time
 	applied   atomic.Uint64
@@ -100,7 +101,8 @@ func (d *daemon) live(ctx context.Context, p *program, signals <-chan os.Signal)
 	d.setState(admin.Starting)
 	b := build()
 	d.log.Event(logging.Started, fmt.Sprintf("greetd %s starts with %s", b.version, nameOf(loaded)),
-		append(heedLimits(d.log), logging.F("version", b.version), logging.F("config", loaded.Path))...)
+		append(d.heedLimits(), logging.F("version", b.version), logging.F("config", loaded.Path))...)
+	d.fit(&loaded.Config, m)
 
 	m.admission(&d.sources)
 	d.server = m.rules

@@ -41,6 +41,8 @@ func TestContainer(t *testing.T) {
 	t.Run("reloads a mounted file on SIGHUP", i.reloads)
 	t.Run("tells on stderr why it does not start", i.refuses)
 	t.Run("minds the memory that it has", i.memory)
+	t.Run("survives more clients than fit into its memory", i.crowd)
+	t.Run("runs with the configuration for Kubernetes", i.kubernetes)
 }
 
 // An image is what the Dockerfile makes.
@@ -294,6 +296,57 @@ func (i *image) memory(t *testing.T) {
 	}
 }
 
+// crowd is three times the clients that there is memory for, none of whom lets go. Those
+// who are too many wait outside, and when all have gone nothing has happened.
+func (i *image) crowd(t *testing.T) {
+	c := i.start(t, options{memory: 40 << 20, config: `
+listeners: [{name: greet, address: ":10000", proxy_trusted: [192.0.2.0/24, 127.0.0.2]}]
+timeouts: {handshake: 60s}
+`})
+	c.healthy(t)
+	if text := c.stdout(t); !strings.Contains(text, "40 MiB of memory that the control group has are enough for 2048") {
+		t.Errorf("the log does not tell: %s", text)
+	}
+	var crowd []net.Conn
+	defer func() {
+		for _, conn := range crowd {
+			conn.Close()
+		}
+	}()
+	err := c.within(func() error {
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
+		for range 6000 {
+			conn, err := from.Dial("tcp4", "127.0.0.1:10000")
+			if err != nil {
+				return fmt.Errorf("client %d: %w", len(crowd), err)
+			}
+			crowd = append(crowd, conn)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range crowd {
+		conn.Close()
+	}
+	if code := c.exec(t, "greetprobe", "--quiet", "--wait", patience.String(), "127.0.0.1", "10000"); code != 0 {
+		t.Errorf("afterwards nobody is greeted: exit %d", code)
+	}
+	c.kill(t, unix.SIGTERM)
+	if code := c.wait(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func (i *image) kubernetes(t *testing.T) {
+	c := i.start(t, options{memory: 128 << 20, config: string(contents(t, "../../../deploy/kubernetes/greetd.yaml"))})
+	c.healthy(t)
+	if text := c.stdout(t); strings.Contains(text, `"level":"warning"`) {
+		t.Errorf("it warns: %s", text)
+	}
+}
+
 // options are what containers differ in.
 type options struct {
 	args   []string // instead of the image's
@@ -482,35 +535,37 @@ func (c *container) entries(t *testing.T) []map[string]any {
 // dial connects from within c's network, for nothing else is connected to it.
 func (c *container) dial(t *testing.T, address string) net.Conn {
 	t.Helper()
-	type answer struct {
-		conn net.Conn
-		err  error
+	var conn net.Conn
+	err := c.within(func() (err error) {
+		conn, err = net.DialTimeout("tcp4", address, patience)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	answers := make(chan answer)
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// within runs f in c's network. What f opens stays there.
+func (c *container) within(f func() error) error {
+	answer := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends in that network
 		namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.pid))
-		if err != nil {
-			answers <- answer{nil, err}
-			return
+		if err == nil {
+			defer namespace.Close()
+			err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
 		}
-		defer namespace.Close()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			answers <- answer{nil, err}
-			return
+		if err == nil {
+			err = f()
 		}
-		conn, err := net.DialTimeout("tcp4", address, patience)
-		answers <- answer{conn, err}
+		answer <- err
 	}()
-	a := <-answers
-	if a.err != nil {
-		t.Fatal(a.err)
-	}
-	t.Cleanup(func() { a.conn.Close() })
-	if err := a.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	return a.conn
+	return <-answer
 }
 
 // read returns everything until the other side has ended.
