@@ -57,7 +57,7 @@ e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a 
 	set -x; GREETD_E2E=1 $(GOTESTSUM) --format=testname -- -count=1 -p=1 -timeout=45m $$tests
 
 lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
-	@unformatted=$$($(TOOLS)/gofumpt -l cmd docs internal pkg test); \
+	@unformatted=$$($(TOOLS)/gofumpt -l cmd deploy docs internal pkg test); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
