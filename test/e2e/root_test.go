@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -28,10 +29,10 @@ var releases = []release{
 }
 
 const (
-	cache    = "/var/cache/greetd-e2e"                 // one file system for each release, made once
+	cache    = "/var/cache/greetd-e2e"                 // a file system for each release and list of packages, made once
 	packages = "systemd,systemd-sysv,dbus,iproute2," + // what a container boots with
-		"man-db" // systemd-analyze verify looks for the manual pages
-	packagesFile = "usr/share/greetd-e2e-packages" // in a file system: the packages it was made with
+		"man-db," + // systemd-analyze verify looks for the manual pages
+		"curl,jq" // our manuals and units have commands with them
 )
 
 // onEachSystemd runs test on a freshly booted container of each release.
@@ -115,7 +116,8 @@ func debian(release string) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	lock, err := os.Create(filepath.Join(cache, release+".lock"))
+	name := fmt.Sprintf("%s-%08x", release, crc32.ChecksumIEEE([]byte(packages)))
+	lock, err := os.Create(filepath.Join(cache, name+".lock"))
 	if err != nil {
 		return "", err
 	}
@@ -124,11 +126,9 @@ func debian(release string) (string, error) {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 
-	dir := filepath.Join(cache, release)
-	if made, err := os.ReadFile(filepath.Join(dir, packagesFile)); err == nil && string(made) == packages {
-		return dir, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	dir := filepath.Join(cache, name)
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
 	}
 
 	fmt.Fprintln(os.Stderr, "e2e: making a Debian", release, "in", dir)
@@ -141,12 +141,6 @@ func debian(release string) (string, error) {
 		return "", err
 	}
 	if _, err := command("debootstrap", "--variant=minbase", "--include="+packages, release, made, mirror()); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(made, packagesFile), []byte(packages), 0o644); err != nil {
-		return "", err
-	}
-	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
 	return dir, os.Rename(made, dir)
