@@ -98,9 +98,8 @@ func (m *machine) tell() {
 	m.Logf("console:\n%s", m.console.String())
 }
 
-// try runs a command in the machine, and returns what it printed and its exit code.
-func (m *machine) try(args ...string) (output string, code int) {
-	m.Helper()
+// command returns a command that is to run in the machine.
+func (m *machine) command(args ...string) *exec.Cmd {
 	inside := exec.Command("nsenter", append([]string{
 		"--target=" + strconv.Itoa(m.init),
 		"--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--",
@@ -109,6 +108,13 @@ func (m *machine) try(args ...string) (output string, code int) {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C.UTF-8", "TERM=dumb", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0",
 	}
+	return inside
+}
+
+// try runs a command in the machine, and returns what it printed and its exit code.
+func (m *machine) try(args ...string) (output string, code int) {
+	m.Helper()
+	inside := m.command(args...)
 	out, err := inside.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
