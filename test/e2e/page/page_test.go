@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/browser"
 )
 
 const wantedEnv = "GREETD_E2E" // set: somebody wants these tests, which take a minute
@@ -92,7 +93,7 @@ func (d *daemon) start(t *testing.T) {
 
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(browser.Patience)
 	for {
 		answer, err := http.Get(d.page + "readyz")
 		if err == nil {
@@ -157,94 +158,94 @@ const (
 
 func TestPageShowsWhatHappens(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := startBrowser(t), newDaemon(t)
+	b, d := browser.Start(t), newDaemon(t)
 	d.visit(t, 1234)
-	for name, l := range map[string]look{
-		"phone-light":   {width: 390, height: 844},
-		"phone-dark":    {width: 390, height: 844, dark: true},
-		"desktop-light": {width: 1280, height: 900},
-		"desktop-dark":  {width: 1280, height: 900, dark: true},
+	for name, l := range map[string]browser.Look{
+		"phone-light":   {Width: 390, Height: 844},
+		"phone-dark":    {Width: 390, Height: 844, Dark: true},
+		"desktop-light": {Width: 1280, Height: 900},
+		"desktop-dark":  {Width: 1280, Height: 900, Dark: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := b.open(t, d.page, l)
-			p.wait(t, drawn)
-			p.wait(t, greeted+` === "1,234"`)
+			p := b.Open(t, d.page, l)
+			p.Wait(t, drawn)
+			p.Wait(t, greeted+` === "1,234"`)
 			for _, want := range []string{"running", "greet", "127.0.0.1:", "own bind", "listening", "1,234", d.config, "Visits a second", "10 min ago"} {
-				if p.value(t, fmt.Sprintf("document.body.textContent.includes(%q)", want)) != true {
+				if p.Value(t, fmt.Sprintf("document.body.textContent.includes(%q)", want)) != true {
 					t.Errorf("%q can't be read", want)
 				}
 			}
-			if wide := p.value(t, "document.documentElement.scrollWidth"); wide != float64(l.width) {
-				t.Errorf("the page is %v px wide on a screen of %d", wide, l.width)
+			if wide := p.Value(t, "document.documentElement.scrollWidth"); wide != float64(l.Width) {
+				t.Errorf("the page is %v px wide on a screen of %d", wide, l.Width)
 			}
-			if dark := p.value(t, `getComputedStyle(document.body).backgroundColor.match(/\d+/)[0] < 128`); dark != l.dark {
-				t.Errorf("dark = %v, want %v", dark, l.dark)
+			if dark := p.Value(t, `getComputedStyle(document.body).backgroundColor.match(/\d+/)[0] < 128`); dark != l.Dark {
+				t.Errorf("dark = %v, want %v", dark, l.Dark)
 			}
-			p.quiet(t)
-			p.shoot(t, "page")
+			p.Quiet(t)
+			p.Shoot(t, "page")
 		})
 	}
 }
 
 func TestPageIsLive(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := startBrowser(t), newDaemon(t)
-	p := b.open(t, d.page, look{width: 1280, height: 900})
-	p.wait(t, drawn)
+	b, d := browser.Start(t), newDaemon(t)
+	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900})
+	p.Wait(t, drawn)
 	// What somebody has selected stays so while numbers change around it.
-	p.value(t, `getSelection().selectAllChildren(document.querySelector("#listeners .address"))`)
+	p.Value(t, `getSelection().selectAllChildren(document.querySelector("#listeners .address"))`)
 	d.visit(t, 25)
-	p.wait(t, greeted+` === "25"`)
-	if got := p.value(t, "getSelection().toString().startsWith('127.0.0.1:')"); got != true {
+	p.Wait(t, greeted+` === "25"`)
+	if got := p.Value(t, "getSelection().toString().startsWith('127.0.0.1:')"); got != true {
 		t.Error("the selection was lost")
 	}
-	p.wait(t, `document.querySelectorAll("svg")[0].getAttribute("aria-label").match(/greeted at least 0, at most [1-9]/)`)
-	p.wait(t, `document.querySelectorAll("svg")[1].getAttribute("aria-label").match(/median at least [1-9][0-9.]* (µs|ms|s)/)`)
+	p.Wait(t, `document.querySelectorAll("svg")[0].getAttribute("aria-label").match(/greeted at least 0, at most [1-9]/)`)
+	p.Wait(t, `document.querySelectorAll("svg")[1].getAttribute("aria-label").match(/median at least [1-9][0-9.]* (µs|ms|s)/)`)
 
 	// Who points at a plot is told the numbers there.
-	where := p.value(t, `(() => { const r = document.querySelector("svg").getBoundingClientRect(); return [r.right - 20, r.top + 50]; })()`).([]any)
-	p.do(t, "Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": where[0], "y": where[1]})
-	p.wait(t, `/\d+ s ago/.test(document.querySelector("svg").textContent)`)
+	where := p.Value(t, `(() => { const r = document.querySelector("svg").getBoundingClientRect(); return [r.right - 20, r.top + 50]; })()`).([]any)
+	p.Do(t, "Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": where[0], "y": where[1]})
+	p.Wait(t, `/\d+ s ago/.test(document.querySelector("svg").textContent)`)
 
 	// A bad reload is there at once, with its reason.
 	d.configure(t, `"{{.Nobody}}\n"`, freeAddress(t))
 	must(t, d.cmd.Process.Signal(syscall.SIGHUP))
-	p.wait(t, `/refused[^]*Nobody/.test(document.getElementById("facts").textContent)`)
-	p.wait(t, `/error[^]*Nobody/.test(document.getElementById("problems").textContent)`)
-	p.quiet(t)
-	p.shoot(t, "bad-reload")
+	p.Wait(t, `/refused[^]*Nobody/.test(document.getElementById("facts").textContent)`)
+	p.Wait(t, `/error[^]*Nobody/.test(document.getElementById("problems").textContent)`)
+	p.Quiet(t)
+	p.Shoot(t, "bad-reload")
 }
 
 func TestPageOutlivesTheDaemon(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := startBrowser(t), newDaemon(t)
+	b, d := browser.Start(t), newDaemon(t)
 	d.visit(t, 25)
-	p := b.open(t, d.page, look{width: 1280, height: 900})
-	p.wait(t, drawn)
-	p.wait(t, greeted+` === "25"`)
-	p.quiet(t)
+	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900})
+	p.Wait(t, drawn)
+	p.Wait(t, greeted+` === "25"`)
+	p.Quiet(t)
 	d.stop(t)
-	p.wait(t, silent)
-	p.shoot(t, "silence")
+	p.Wait(t, silent)
+	p.Shoot(t, "silence")
 	d.start(t)
-	p.wait(t, "!("+silent+")")
-	p.wait(t, greeted+` === "0"`)
+	p.Wait(t, "!("+silent+")")
+	p.Wait(t, greeted+` === "0"`)
 	// What the other one did is no longer drawn.
-	p.wait(t, `document.querySelector("svg").getAttribute("aria-label").includes("greeted at least 0, at most 0;")`)
+	p.Wait(t, `document.querySelector("svg").getAttribute("aria-label").includes("greeted at least 0, at most 0;")`)
 }
 
 func TestPageWithoutScript(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := startBrowser(t), newDaemon(t)
+	b, d := browser.Start(t), newDaemon(t)
 	d.visit(t, 25)
-	p := b.open(t, d.page, look{width: 1280, height: 900, scriptless: true})
-	if got := p.value(t, greeted); got != "25" {
+	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900, Scriptless: true})
+	if got := p.Value(t, greeted); got != "25" {
 		t.Errorf("greeted = %v, want 25", got)
 	}
 	d.visit(t, 25)
-	p.wait(t, greeted+` === "50"`) // it loads itself again
-	p.quiet(t)
-	p.shoot(t, "page")
+	p.Wait(t, greeted+` === "50"`) // it loads itself again
+	p.Quiet(t)
+	p.Shoot(t, "page")
 }
 
 // TestHistoryIsThereForLatecomers shows that the past does not begin with the look.
@@ -252,7 +253,7 @@ func TestHistoryIsThereForLatecomers(t *testing.T) {
 	skipUnlessWanted(t)
 	d := newDaemon(t)
 	d.visit(t, 25)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), browser.Patience)
 	defer cancel()
 	for sum := uint64(0); sum < 25; {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.page+"history", nil)
@@ -269,5 +270,12 @@ func TestHistoryIsThereForLatecomers(t *testing.T) {
 		if sum > 25 {
 			t.Fatalf("%d visits in the history, want 25", sum)
 		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

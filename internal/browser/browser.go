@@ -1,4 +1,5 @@
-package page_test
+// Package browser steers a headless Chromium, for tests that look at pages as people do.
+package browser
 
 import (
 	"bufio"
@@ -17,12 +18,12 @@ import (
 	"greetd.example/internal/debtest"
 )
 
-// patience is for a browser on a machine that is busy.
-const patience = 2 * time.Minute
+// Patience is for a browser on a machine that is busy.
+const Patience = 2 * time.Minute
 
-// A browser is a headless Chromium that is steered through a pair of pipes by the
+// A Browser is a headless Chromium that is steered through a pair of pipes by the
 // DevTools protocol: messages in JSON, each with a zero byte behind it.
-type browser struct {
+type Browser struct {
 	to *os.File
 
 	mu      sync.Mutex
@@ -42,8 +43,8 @@ type event struct {
 	Params json.RawMessage
 }
 
-// startBrowser starts a browser with an empty profile, for the test.
-func startBrowser(t *testing.T) *browser {
+// Start starts a browser with an empty profile, which ends with the test.
+func Start(t *testing.T) *Browser {
 	t.Helper()
 	chromium := debtest.Program(t, "chromium", "chromium")
 	commands, to, err := os.Pipe()
@@ -61,14 +62,14 @@ func startBrowser(t *testing.T) *browser {
 		"--disable-background-networking", "--disable-component-update", "--disable-sync")
 	cmd.ExtraFiles = []*os.File{commands, answers} // 3 and 4
 	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = Patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	commands.Close()
 	answers.Close()
 
-	b := &browser{to: to, replies: make(map[int]chan reply), events: make(map[string]chan event)}
+	b := &Browser{to: to, replies: make(map[int]chan reply), events: make(map[string]chan event)}
 	var reader sync.WaitGroup
 	reader.Go(func() { b.read(from) })
 	t.Cleanup(func() {
@@ -85,7 +86,7 @@ func startBrowser(t *testing.T) *browser {
 }
 
 // read hands out what the browser says, until it ends.
-func (b *browser) read(from *os.File) {
+func (b *Browser) read(from *os.File) {
 	in := bufio.NewReader(from)
 	for {
 		text, err := in.ReadBytes(0)
@@ -121,7 +122,7 @@ func (b *browser) read(from *os.File) {
 }
 
 // call asks the browser, or one of its tabs, and puts the result into value.
-func (b *browser) call(session, method string, params, value any) error {
+func (b *Browser) call(session, method string, params, value any) error {
 	answer := make(chan reply, 1)
 	b.mu.Lock()
 	b.last++
@@ -151,50 +152,51 @@ func (b *browser) call(session, method string, params, value any) error {
 			return nil
 		}
 		return json.Unmarshal(r.Result, value)
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		return errors.New("no answer")
 	}
 }
 
-// A tab is one page, with its own look.
-type tab struct {
-	browser *browser
+// A Tab is one page, with its own look.
+type Tab struct {
+	browser *Browser
 	session string
 	events  chan event
 }
 
-// A look is how somebody sees a page.
-type look struct {
-	width, height int
-	dark          bool
-	scriptless    bool
+// A Look is how somebody sees a page.
+type Look struct {
+	Width, Height int // in pixels of CSS
+	Scale         int // pixels of the screen for each of them; 0 is 1
+	Dark          bool
+	Scriptless    bool
 }
 
-// open shows url to somebody, and waits until it is loaded.
-func (b *browser) open(t *testing.T, url string, l look) *tab {
+// Open shows url to somebody, and waits until it is loaded.
+func (b *Browser) Open(t *testing.T, url string, l Look) *Tab {
 	t.Helper()
 	var target struct{ TargetID string }
 	must(t, b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target))
 	var attached struct{ SessionID string }
 	must(t, b.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached))
-	p := &tab{b, attached.SessionID, make(chan event, 10000)}
+	p := &Tab{b, attached.SessionID, make(chan event, 10000)}
 	b.mu.Lock()
 	b.events[p.session] = p.events
 	b.mu.Unlock()
 
 	scheme := "light"
-	if l.dark {
+	if l.Dark {
 		scheme = "dark"
 	}
-	p.do(t, "Page.enable", nil)
-	p.do(t, "Runtime.enable", nil)
-	p.do(t, "Log.enable", nil)
-	p.do(t, "Network.enable", nil)
-	p.do(t, "Emulation.setDeviceMetricsOverride", map[string]any{"width": l.width, "height": l.height, "deviceScaleFactor": 1, "mobile": l.width < 600})
-	p.do(t, "Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
-	p.do(t, "Emulation.setScriptExecutionDisabled", map[string]any{"value": l.scriptless})
-	p.do(t, "Page.navigate", map[string]any{"url": url})
-	for deadline := time.After(patience); ; {
+	p.Do(t, "Page.enable", nil)
+	p.Do(t, "Runtime.enable", nil)
+	p.Do(t, "Log.enable", nil)
+	p.Do(t, "Network.enable", nil)
+	p.Do(t, "Emulation.setDeviceMetricsOverride", map[string]any{"width": l.Width, "height": l.Height, "deviceScaleFactor": max(l.Scale, 1), "mobile": l.Width < 600})
+	p.Do(t, "Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
+	p.Do(t, "Emulation.setScriptExecutionDisabled", map[string]any{"value": l.Scriptless})
+	p.Do(t, "Page.navigate", map[string]any{"url": url})
+	for deadline := time.After(Patience); ; {
 		select {
 		case e := <-p.events:
 			if e.Method == "Page.loadEventFired" {
@@ -207,20 +209,21 @@ func (b *browser) open(t *testing.T, url string, l look) *tab {
 	}
 }
 
-func (p *tab) do(t *testing.T, method string, params any) {
+// Do sends a command of the DevTools protocol to the tab.
+func (p *Tab) Do(t *testing.T, method string, params any) {
 	t.Helper()
 	must(t, p.browser.call(p.session, method, params, nil))
 }
 
-// value evaluates an expression.
-func (p *tab) value(t *testing.T, expression string) any {
+// Value evaluates an expression.
+func (p *Tab) Value(t *testing.T, expression string) any {
 	t.Helper()
 	value, err := p.evaluate(expression)
 	must(t, err)
 	return value
 }
 
-func (p *tab) evaluate(expression string) (any, error) {
+func (p *Tab) evaluate(expression string) (any, error) {
 	var result struct {
 		Result           struct{ Value any }
 		ExceptionDetails *struct{ Exception struct{ Description string } }
@@ -232,12 +235,12 @@ func (p *tab) evaluate(expression string) (any, error) {
 	return result.Result.Value, err
 }
 
-// wait waits until an expression is true, even if the page is loaded again meanwhile.
-func (p *tab) wait(t *testing.T, expression string) {
+// Wait waits until an expression is true, even if the page is loaded again meanwhile.
+func (p *Tab) Wait(t *testing.T, expression string) {
 	t.Helper()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(Patience)
 	for {
 		value, err := p.evaluate("!!(" + expression + ")")
 		if err == nil && value == true {
@@ -251,9 +254,9 @@ func (p *tab) wait(t *testing.T, expression string) {
 	}
 }
 
-// quiet fails the test if the page has complained: of an error in its script, of
+// Quiet fails the test if the page has complained: of an error in its script, of
 // something that its policy forbids, of a request that failed.
-func (p *tab) quiet(t *testing.T) {
+func (p *Tab) Quiet(t *testing.T) {
 	t.Helper()
 	for {
 		select {
@@ -265,7 +268,7 @@ func (p *tab) quiet(t *testing.T) {
 	}
 }
 
-func (p *tab) check(t *testing.T, e event) {
+func (p *Tab) check(t *testing.T, e event) {
 	t.Helper()
 	switch e.Method {
 	case "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Network.loadingFailed":
@@ -279,14 +282,20 @@ func (p *tab) check(t *testing.T, e event) {
 	}
 }
 
-// shoot saves the whole page as a picture: see go help testflag for -artifacts.
-func (p *tab) shoot(t *testing.T, name string) {
+// Shoot saves the whole page as a picture, name.png: see go help testflag for -artifacts.
+func (p *Tab) Shoot(t *testing.T, name string) {
+	t.Helper()
+	must(t, os.WriteFile(t.ArtifactDir()+"/"+name+".png", p.Picture(t), 0o600))
+}
+
+// Picture returns the whole page as a PNG.
+func (p *Tab) Picture(t *testing.T) []byte {
 	t.Helper()
 	var shot struct{ Data string }
 	must(t, p.browser.call(p.session, "Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}, &shot))
 	picture, err := base64.StdEncoding.DecodeString(shot.Data)
 	must(t, err)
-	must(t, os.WriteFile(t.ArtifactDir()+"/"+name+".png", picture, 0o600))
+	return picture
 }
 
 func must(t *testing.T, err error) {
