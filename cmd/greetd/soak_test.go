@@ -93,6 +93,11 @@ func (s *soak) run(t *testing.T, lasts time.Duration) []sample {
 	began := time.Now()
 	over := make(chan struct{})
 	var everybody sync.WaitGroup
+	defer func() {
+		close(over)
+		s.pause()
+		everybody.Wait()
+	}()
 	again := func(what string, do func() error) {
 		everybody.Go(func() {
 			for {
@@ -132,9 +137,6 @@ func (s *soak) run(t *testing.T, lasts time.Duration) []sample {
 		<-bout.C
 		samples = append(samples, s.sample(t, began))
 	}
-	close(over)
-	s.pause()
-	everybody.Wait()
 	return samples
 }
 

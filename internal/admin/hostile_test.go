@@ -230,8 +230,12 @@ func TestGarbageIsRefused(t *testing.T) {
 		for _, address := range []string{unix, tcp} {
 			c := dial(t, address)
 			go io.WriteString(c, test.request) // the server need not take all of it
-			if got := read(t, bufio.NewReader(c), "GET"); got.code != test.code {
-				t.Errorf("%s at %s: %d, want %d", test.name, address, got.code, test.code)
+			want := test.code
+			if want == 404 && address == tcp {
+				want = 405 // the method is wrong there, whatever the path
+			}
+			if got := read(t, bufio.NewReader(c), "GET"); got.code != want {
+				t.Errorf("%s at %s: %d, want %d", test.name, address, got.code, want)
 			}
 		}
 	}

@@ -28,10 +28,10 @@ type acceptor struct {
 	trouble  trouble
 
 	// What Alive looks at.
-	moved   atomic.Uint64           // rises each time the loop comes round
-	resting atomic.Bool             // the loop waits on purpose: for room, or after a failure
-	own     atomic.Pointer[ownDial] // the connection that Alive is making to us
-	beat    chan struct{}           // a nudge was answered
+	moved   atomic.Uint64 // rises each time the loop comes round
+	resting atomic.Bool   // the loop waits on purpose: for room, or after a failure
+	own     ownDials      // the connections that Alive is making to us
+	beat    chan struct{} // a nudge was answered
 }
 
 func (a *acceptor) loop() error {

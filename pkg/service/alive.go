@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +15,56 @@ import (
 type ownDial struct {
 	from  string        // its local address, known before it connects
 	taken chan struct{} // closed when the accept loop has taken it
+	began time.Time
+	ended time.Time // when Alive ceased to wait for it; zero: it has not
+}
+
+// ownDials are those that may still be in the backlog of a listener. One that Alive has
+// given up is among them: the loop takes it when it comes to it, perhaps much later.
+type ownDials struct {
+	some atomic.Bool // so that the loop need not look
+	mu   sync.Mutex
+	all  []*ownDial
+}
+
+// add must come before the connection does.
+func (o *ownDials) add(from string) *ownDial {
+	own := &ownDial{from: from, taken: make(chan struct{}), began: time.Now()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = append(o.all, own)
+	o.some.Store(true)
+	return own
+}
+
+// giveUp says that nobody waits for own any more, whether it is connected or not. nil is
+// none.
+func (o *ownDials) giveUp(own *ownDial) {
+	if own == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	own.ended = time.Now()
+}
+
+// take tells whether a connection from there is one of them, and takes it out. With it go
+// those that had been given up before it began: the backlog is a queue, so they were
+// never in it.
+func (o *ownDials) take(from string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.all, func(own *ownDial) bool { return own.from == from })
+	if i < 0 {
+		return false
+	}
+	own := o.all[i]
+	close(own.taken)
+	o.all = slices.DeleteFunc(o.all, func(other *ownDial) bool {
+		return other == own || !other.ended.IsZero() && other.ended.Before(own.began)
+	})
+	o.some.Store(len(o.all) > 0)
+	return true
 }
 
 // Alive proves that every accept loop works, for a watchdog. It connects to each
@@ -39,6 +92,9 @@ func (s *Server) Alive(ctx context.Context) error {
 }
 
 func (a *acceptor) alive(ctx context.Context) error {
+	if a.resting.Load() {
+		return nil
+	}
 	before := a.moved.Load()
 	half, cancel := context.WithTimeout(ctx, patience(ctx)/2)
 	defer cancel()
@@ -87,11 +143,5 @@ func (a *acceptor) nudged() {
 
 // isOwn tells the connection that Alive has made.
 func (a *acceptor) isOwn(c net.Conn) bool {
-	own := a.own.Load()
-	if own == nil || c.RemoteAddr().String() != own.from {
-		return false
-	}
-	a.own.Store(nil)
-	close(own.taken)
-	return true
+	return a.own.some.Load() && a.own.take(c.RemoteAddr().String())
 }

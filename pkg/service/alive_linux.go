@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -15,21 +16,21 @@ func (a *acceptor) answers(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	own := &ownDial{taken: make(chan struct{})}
-	defer a.own.CompareAndSwap(own, nil)
-
+	var own *ownDial
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		var here string
 		failed := c.Control(func(fd uintptr) {
 			if err = syscall.Bind(int(fd), from); err == nil { // the loop must know us before we connect
-				own.from, err = boundTo(int(fd))
+				here, err = boundTo(int(fd))
 			}
 		})
-		a.own.Store(own)
-		if failed != nil {
-			return failed
+		if err = cmp.Or(failed, err); err == nil {
+			a.own.giveUp(own) // net tries again in rare cases
+			own = a.own.add(here)
 		}
 		return err
 	}}
+	defer func() { a.own.giveUp(own) }() // also after an error: it may have connected just when ctx ended
 	c, err := dialer.DialContext(ctx, network, to)
 	if err != nil {
 		return false
