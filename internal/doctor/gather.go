@@ -1,8 +1,8 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
-	"debug/buildinfo"
 	"errors"
 	"io/fs"
 	"os"
@@ -227,8 +227,8 @@ func namesake(ctx context.Context, module string) Namesake {
 			continue
 		}
 		seen[target] = true
-		info, err := buildinfo.ReadFile(path)
-		if module == "" || errors.Is(err, fs.ErrPermission) || err == nil && info.Main.Path == module {
+		program, err := os.ReadFile(path)
+		if module == "" || errors.Is(err, fs.ErrPermission) || err == nil && builtFrom(program, module) {
 			continue
 		}
 		n.Programs = append(n.Programs, path)
@@ -236,6 +236,12 @@ func namesake(ctx context.Context, module string) Namesake {
 	_, err := os.Stat("/etc/pam.d/greetd")
 	n.PAM = err == nil
 	return n
+}
+
+// builtFrom reports whether a program was built from a Go module. All of them have a line
+// about it in them, so debug/buildinfo, which knows every format, is not needed for this.
+func builtFrom(program []byte, module string) bool {
+	return bytes.Contains(program, []byte("\nmod\t"+module+"\t"))
 }
 
 func fileOf(info fs.FileInfo) *File {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,4 +206,29 @@ func FuzzParseDiag(f *testing.F) {
 			t.Errorf("%v of %s", b, strconv.Quote(string(message)))
 		}
 	})
+}
+
+func TestBuiltFrom(t *testing.T) {
+	info, _ := debug.ReadBuildInfo()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		program, module string
+		want            bool
+	}{
+		{self, info.Main.Path, true},
+		{self, "example.org/login", false},
+		{self, strings.TrimSuffix(info.Main.Path, "e"), false},
+		{"/bin/sh", info.Main.Path, false},
+	} {
+		program, err := os.ReadFile(test.program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := builtFrom(program, test.module); got != test.want {
+			t.Errorf("%s is built from %s: %v, want %v", test.program, test.module, got, test.want)
+		}
+	}
 }

@@ -4,12 +4,12 @@ package logcontrol
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"github.com/godbus/dbus/v5/introspect"
 )
 
 // A Log is what is controlled.
@@ -80,33 +80,21 @@ const (
 	introspection = "org.freedesktop.DBus.Introspectable"
 )
 
+// export names each method: [dbus.Conn.Export] would look for them by reflection, and for
+// that the linker would have to keep all methods that there are.
 func export(bus *dbus.Conn, log Log) error {
-	node := &introspect.Node{Name: path, Interfaces: []introspect.Interface{
-		introspect.IntrospectData,
-		{
-			Name: properties,
-			Methods: []introspect.Method{
-				{Name: "Get", Args: []introspect.Arg{{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "out"}}},
-				{Name: "GetAll", Args: []introspect.Arg{{Name: "interface", Type: "s", Direction: "in"}, {Name: "properties", Type: "a{sv}", Direction: "out"}}},
-				{Name: "Set", Args: []introspect.Arg{{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "in"}}},
-			},
-		},
-		{
-			Name: controlled,
-			Properties: []introspect.Property{
-				{Name: level, Type: "s", Access: "readwrite", Annotations: silent},
-				{Name: target, Type: "s", Access: "read", Annotations: silent},
-				{Name: identifier, Type: "s", Access: "read", Annotations: silent},
-			},
-		},
-	}}
+	o := object{log}
 	return errors.Join(
-		bus.Export(object{log}, path, properties),
-		bus.Export(introspect.NewIntrospectable(node), path, introspection),
+		bus.ExportMethodTable(map[string]any{"Get": o.Get, "GetAll": o.GetAll, "Set": o.Set}, path, properties),
+		bus.ExportMethodTable(map[string]any{"Introspect": introspect}, path, introspection),
 	)
 }
 
-var silent = []introspect.Annotation{{Name: "org.freedesktop.DBus.Property.EmitsChangedSignal", Value: "false"}}
+// introspect says what there is: busctl introspect shows it.
+func introspect() (string, *dbus.Error) { return introspected, nil }
+
+//go:embed introspect.xml
+var introspected string
 
 // The properties of org.freedesktop.LogControl1.
 const (

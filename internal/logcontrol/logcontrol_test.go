@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
 
 	"greetd.example/internal/debtest"
 	"greetd.example/internal/logcontrol"
@@ -243,5 +244,56 @@ func TestNameThatAnotherHas(t *testing.T) {
 	}
 	if got := property(t, c, "LogLevel"); got != "info" {
 		t.Errorf("LogLevel = %v", got)
+	}
+}
+
+// TestIntrospection holds what is said to be there against what is there.
+func TestIntrospection(t *testing.T) {
+	startBus(t)
+	serve(t, &fakeLog{level: "info"})
+	c := client(t)
+	property(t, c, "LogLevel")
+	object := c.Object(name, "/org/freedesktop/LogControl1")
+	node, err := introspect.Call(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	methods, values := 0, 0
+	for _, iface := range node.Interfaces {
+		for _, method := range iface.Methods {
+			methods++
+			var args []any
+			for _, arg := range method.Args {
+				switch {
+				case arg.Direction == "in" && arg.Type == "v":
+					args = append(args, dbus.MakeVariant("debug"))
+				case arg.Direction == "in":
+					args = append(args, map[string]string{"interface": controlled, "property": "LogLevel"}[arg.Name])
+				}
+			}
+			reply := object.Call(iface.Name+"."+method.Name, 0, args...)
+			out := ""
+			for _, value := range reply.Body {
+				out += dbus.SignatureOf(value).String()
+			}
+			want := ""
+			for _, arg := range method.Args {
+				if arg.Direction == "out" {
+					want += arg.Type
+				}
+			}
+			if reply.Err != nil || out != want {
+				t.Errorf("%s.%s%v returns %q, %v; want %q", iface.Name, method.Name, args, out, reply.Err, want)
+			}
+		}
+		for _, value := range iface.Properties {
+			values++
+			if got := dbus.SignatureOf(property(t, c, value.Name)).String(); iface.Name != controlled || got != value.Type {
+				t.Errorf("%s.%s is of type %s, want %s", iface.Name, value.Name, got, value.Type)
+			}
+		}
+	}
+	if methods != 6 || values != 3 {
+		t.Errorf("%d methods and %d properties, want 6 and 3", methods, values)
 	}
 }

@@ -4,33 +4,53 @@ package usage
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
 
-const template = `{{.Short}}
-{{with .Example}}
-{{.}}
-{{end}}{{with .Long}}
-{{.}}
-{{end}}
-Usage: {{.UseLine}}
-{{if .HasAvailableSubCommands}}
-Commands, each with --help:
-{{- range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}
-{{- end}}{{end}}
-{{end}}{{with .LocalFlags.FlagUsagesWrapped 80}}
-Flags:
-{{.}}{{end}}{{with .InheritedFlags.FlagUsagesWrapped 80}}
-Of every command:
-{{.}}{{end}}`
+// write writes the help of cmd. It is code rather than a template for cobra: text/template
+// calls methods by their names, so the linker would have to keep all that there are.
+func write(out io.Writer, cmd *cobra.Command) error {
+	flags, inherited := cmd.LocalFlags(), cmd.InheritedFlags()
+	text := cmd.Short + "\n"
+	for _, paragraph := range []string{cmd.Example, cmd.Long} {
+		if paragraph != "" {
+			text += "\n" + paragraph + "\n"
+		}
+	}
+	text += "\nUsage: " + cmd.UseLine() + "\n"
+	if cmd.HasAvailableSubCommands() {
+		text += "\nCommands, each with --help:\n"
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				text += fmt.Sprintf("  %-*s %s\n", sub.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+	for _, section := range []struct{ title, flags string }{
+		{"Flags:", flags.FlagUsagesWrapped(columns)},
+		{"Of every command:", inherited.FlagUsagesWrapped(columns)},
+	} {
+		if section.flags != "" {
+			text += "\n" + section.title + "\n" + section.flags
+		}
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+const columns = 80
 
 // Set makes root and all its commands show their help like this. It also adds the
 // commands that cobra itself adds later, completion and help, with examples: call it
 // when all others are there.
 func Set(root *cobra.Command) {
-	root.SetHelpTemplate(template)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		if err := write(cmd.OutOrStdout(), cmd); err != nil {
+			cmd.PrintErrln(err)
+		}
+	})
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	name := root.Name()
