@@ -3,9 +3,15 @@
 package debtest
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Program returns the path of a program. Where it is missing, root installs the Debian
@@ -39,9 +45,30 @@ func Lacking(tb testing.TB, what string, args ...any) {
 	tb.Skipf("needs "+what, args...)
 }
 
-// install waits for others who install something: packages are tested side by side.
+// install waits for others who install something: packages are tested side by side. No
+// daemon is started for being installed.
 func install(tb testing.TB, pkg string) error {
 	tb.Helper()
+	lock, err := os.Create(filepath.Join(os.TempDir(), "greetd-debtest.lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	const policy, startNothing = "/usr/sbin/policy-rc.d", "#!/bin/sh\n# while greetd's tests install a package\nexit 101\n"
+	switch mine, err := os.ReadFile(policy); {
+	case err == nil && string(mine) != startNothing:
+		// The machine has its own.
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		if err := os.WriteFile(policy, []byte(startNothing), 0o755); err != nil {
+			return err
+		}
+		defer os.Remove(policy)
+	default:
+		return err
+	}
 	apt := func(args ...string) error {
 		cmd := exec.CommandContext(tb.Context(), "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=600"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

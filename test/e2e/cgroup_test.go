@@ -20,9 +20,9 @@ func groups(scratch string) string {
 }
 
 // newGroup makes a control group for one machine. The caller removes it.
-func newGroup(t *testing.T) *os.File {
+func newGroup(t *testing.T, name string) *os.File {
 	t.Helper()
-	dir := filepath.Join(groups(os.Getenv(insideEnv)), fileName(t))
+	dir := filepath.Join(groups(os.Getenv(insideEnv)), name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,11 +24,13 @@ import (
 // A loadSpec tells a load client what to do: to open connections at fixed times, whatever
 // became of those before (an open loop), until it is told to stop. Nothing is ever retried.
 type loadSpec struct {
-	Network   string   // tcp or unix
-	Address   string   // over IPv4, each client comes from an address of its own in 127.0.0.0/8
-	Rate      float64  // connections a second
-	Greetings []string // each of them is right; {IP} stands for the client's own address
-	TalkFirst int      // bytes that a client sends before it reads
+	Network   string // tcp or unix
+	Address   string
+	From      netip.Addr // the first client's address; see source. Not valid: 127.64.0.0, or ::1 for all
+	Alone     bool       // all clients are one source: an address, over IPv6 a network (/64)
+	Rate      float64    // connections a second
+	Greetings []string   // each of them is right; {IP} stands for the client's own address
+	TalkFirst int        // bytes that a client sends before it reads
 }
 
 // An ending is what became of one connection. There is one for each.
@@ -92,21 +95,27 @@ type load struct {
 // load starts a load client, and returns when its first client was greeted.
 func (m *machine) load(spec loadSpec) *load {
 	m.Helper()
-	l := &load{t: m.T}
-	err := m.inside(func() error {
+	return m.network().load(m.T, spec)
+}
+
+// load starts a load client in the network, and returns when its first client was there.
+func (n network) load(t *testing.T, spec loadSpec) *load {
+	t.Helper()
+	l := &load{t: t}
+	err := n.inside(func() error {
 		var err error
 		l.client, l.stdin, l.stdout, err = startLoad(spec)
 		return err
 	})
 	if err != nil {
-		m.Fatal(err)
+		t.Fatal(err)
 	}
-	m.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = l.client.Process.Kill()
 		_ = l.client.Wait()
 	})
 	if line, err := l.stdout.ReadString('\n'); err != nil {
-		m.Fatalf("the load client said %q, %v", line, err)
+		t.Fatalf("the load client said %q, %v", line, err)
 	}
 	return l
 }
@@ -190,7 +199,7 @@ func (s loadSpec) run(ctx context.Context, begun func()) loadResult {
 		clients.Go(func() {
 			defer func() { <-places }()
 			began := time.Now()
-			end, said, err := s.visit(source(i))
+			end, said, err := s.visit(s.source(i))
 			ended := time.Now()
 
 			mu.Lock()
@@ -210,11 +219,30 @@ func (s loadSpec) run(ctx context.Context, begun func()) loadResult {
 	return result
 }
 
-// source returns the address from which client i comes. None comes back within a test,
-// so no port of its own is ever in TIME_WAIT.
-func source(i int) netip.Addr {
-	i %= 1 << 22
-	return netip.AddrFrom4([4]byte{127, byte(64 + i>>16), byte(i >> 8), byte(i)})
+// source returns the address from which client i comes; it is not valid where there is
+// no choice. None comes back within a test, so no port of its own is ever in TIME_WAIT.
+// Over IPv6, each client comes from a network (/64) of its own.
+func (s loadSpec) source(i int) netip.Addr {
+	first := s.From
+	switch {
+	case s.Network == "unix", !first.IsValid() && strings.HasPrefix(s.Address, "["):
+		return netip.Addr{}
+	case !first.IsValid():
+		first = netip.AddrFrom4([4]byte{127, 64})
+	}
+	if first.Is4() {
+		a := first.As4()
+		if !s.Alone {
+			binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+uint32(i%(1<<22)))
+		}
+		return netip.AddrFrom4(a)
+	}
+	a, vary := first.As16(), 6
+	if s.Alone {
+		vary = 14
+	}
+	binary.BigEndian.PutUint16(a[vary:], uint16(i))
+	return netip.AddrFrom16(a)
 }
 
 // visit is one client: it connects, says something if it has to, reads until the end of
@@ -225,7 +253,7 @@ func (s loadSpec) visit(from netip.Addr) (end ending, said string, err error) {
 	switch {
 	case s.Network == "unix":
 		me = ""
-	case strings.HasPrefix(s.Address, "["):
+	case !from.IsValid():
 		me = "::1"
 	default:
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))

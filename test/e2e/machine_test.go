@@ -10,14 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // patience bounds waits for what comes soon, on a machine that may be very busy.
@@ -27,6 +24,7 @@ const patience = 60 * time.Second
 type machine struct {
 	*testing.T
 	release release
+	name    string
 	root    string   // its file system, seen from outside
 	group   *os.File // the control group of its processes
 	nspawn  *exec.Cmd
@@ -37,28 +35,48 @@ type machine struct {
 // boot starts a machine and waits until its systemd is up.
 func boot(t *testing.T, r release) *machine {
 	t.Helper()
-	m := &machine{T: t, release: r, root: freshRoot(t, r), group: newGroup(t)}
+	m := prepare(t, r, r.name)
+	m.start()
+	return m
+}
+
+// prepare makes a machine that is still switched off. A test may have several, each with
+// a name of its own.
+func prepare(t *testing.T, r release, name string) *machine {
+	t.Helper()
+	file := fileName(t) + "-" + name
+	m := &machine{T: t, release: r, name: name, root: freshRoot(t, r, file), group: newGroup(t, file)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			m.tell()
 		}
-		_ = os.WriteFile(filepath.Join(m.group.Name(), "cgroup.kill"), []byte("1"), 0)
-		_ = m.nspawn.Wait()
+		m.kill()
 		_ = m.group.Close()
 		removeGroup(m.group.Name())
 	})
-	m.start()
-	if got := m.run("systemctl", "--version"); !strings.HasPrefix(got, "systemd "+r.systemd+" ") {
-		t.Fatalf("this is not systemd %s: %s", r.systemd, got)
-	}
 	return m
 }
 
-// start switches the machine on.
+// kill ends all processes of the machine at once.
+func (m *machine) kill() {
+	_ = os.WriteFile(filepath.Join(m.group.Name(), "cgroup.kill"), []byte("1"), 0)
+	if m.nspawn != nil {
+		_ = m.nspawn.Wait()
+	}
+}
+
+// start switches the machine on, and waits until its systemd is up.
 func (m *machine) start() {
 	m.Helper()
+	m.powerUp()
+	m.awaitSystemd()
+}
+
+// powerUp switches the machine on.
+func (m *machine) powerUp() {
+	m.Helper()
 	m.nspawn = exec.Command("systemd-nspawn", "--register=no", "--keep-unit", "--link-journal=no",
-		"--console=pipe", "--machine="+m.release.name, "--directory="+m.root, "--boot", "--private-network",
+		"--console=pipe", "--machine="+m.name, "--directory="+m.root, "--boot", "--private-network",
 		"--capability=all", "--system-call-filter=bpf", "--kill-signal=SIGRTMIN+3")
 	m.nspawn.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")
 	m.nspawn.Stdout, m.nspawn.Stderr = &m.console, &m.console
@@ -66,6 +84,11 @@ func (m *machine) start() {
 	if err := m.nspawn.Start(); err != nil {
 		m.Fatal(err)
 	}
+}
+
+// awaitSystemd returns when the machine's systemd is up, which has to be the release's.
+func (m *machine) awaitSystemd() {
+	m.Helper()
 	children := fmt.Sprintf("/proc/%d/task/%d/children", m.nspawn.Process.Pid, m.nspawn.Process.Pid)
 	m.eventually("systemd is up", func() bool {
 		child, _ := os.ReadFile(children)
@@ -76,6 +99,9 @@ func (m *machine) start() {
 		state, _ := m.try("systemctl", "is-system-running")
 		return state == "running" || state == "degraded" // no kernel modules in there
 	})
+	if got := m.run("systemctl", "--version"); !strings.HasPrefix(got, "systemd "+m.release.systemd+" ") {
+		m.Fatalf("this is not systemd %s: %s", m.release.systemd, got)
+	}
 }
 
 // reboot does what its name says, and returns when the machine is up again.
@@ -191,26 +217,11 @@ func (m *machine) eventually(what string, so func() bool) {
 	}
 }
 
-// inside calls do on a thread that is in the machine's network: what it dials or starts
-// is in there.
-func (m *machine) inside(do func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- func() error {
-			network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.init))
-			if err != nil {
-				return err
-			}
-			defer network.Close()
-			if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("enter the machine's network: %w", err)
-			}
-			return do()
-		}()
-	}()
-	return <-done
-}
+// network is the machine's network.
+func (m *machine) network() network { return network(fmt.Sprintf("/proc/%d/ns/net", m.init)) }
+
+// inside calls do in the machine's network.
+func (m *machine) inside(do func() error) error { return m.network().inside(do) }
 
 // dial connects to an address of the machine.
 func (m *machine) dial(network, address string) (net.Conn, error) {

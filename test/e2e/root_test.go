@@ -45,15 +45,15 @@ func onEachSystemd(t *testing.T, test func(m *machine)) {
 	}
 }
 
-// freshRoot returns a copy of r's file system that lasts as long as the test.
-func freshRoot(t *testing.T, r release) string {
+// freshRoot returns a copy of r's file system under a name, for as long as the test lasts.
+func freshRoot(t *testing.T, r release, name string) string {
 	t.Helper()
 	skipUnlessPossible(t)
 	base, err := r.root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := overlay(base, filepath.Join(os.Getenv(insideEnv), fileName(t)))
+	root, err := overlay(base, filepath.Join(os.Getenv(insideEnv), name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,68 @@
+-- greet.lua: asks the hosts of "listen greetd" for a client's greeting until one of them
+-- has given it whole, and only then passes it on. haproxy.cfg loads it.
+--
+-- A host may be asked a second time for the same client, and count and log two visits.
+
+local proxy = "greetd" -- the section's name, and that of its abstract socket
+local beginning = os.getenv("GREETING")
+local longest = 65536 -- bytes; what is not over by then is no greeting
+local patience = 10 -- seconds, after which no other host is asked: that would only be more load
+
+local hosts = {} -- their names
+core.register_init(function()
+	for name in pairs(core.backends[proxy].servers) do
+		table.insert(hosts, name)
+	end
+	table.sort(hosts)
+end)
+
+local function binary(hex)
+	return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
+end
+
+-- header is a PROXY header, version 2, that tells of the client. The name of a host goes
+-- with it as the unique ID (a TLV of type 5), by which use-server finds it.
+local function header(applet, host)
+	local from, to = binary(applet:get_var("txn.from")), binary(applet:get_var("txn.to"))
+	local family = #from == 4 and 0x11 or 0x21 -- TCP over IPv4 or IPv6
+	local rest = from .. to .. string.pack(">I2I2", applet.f:src_port(), applet.f:dst_port())
+	if host then
+		rest = rest .. string.pack(">Bs2", 5, host)
+	end
+	return "\r\n\r\n\0\r\nQUIT\n" .. string.pack(">BBs2", 0x21, family, rest)
+end
+
+-- ask returns the whole greeting from one host, of HAProxy's choice if it is nil; or nil.
+local function ask(applet, host)
+	local socket = core.tcp()
+	socket:settimeout(15) -- a wait for maxconn of the section, and its own timeouts
+	local text
+	if socket:connect("abns@" .. proxy) and socket:send(header(applet, host)) then
+		text = socket:receive(longest) -- until the end of file
+	end
+	socket:close()
+	if text and #text < longest and text:sub(1, #beginning) == beginning and text:sub(-1) == "\n" then
+		return text
+	end
+end
+
+-- The first host is the one with the fewest connections. But who fails at once has always
+-- the fewest: so after that each is asked by its name, in turn.
+local turn = 0
+core.register_service("greet", "tcp", function(applet)
+	local began = core.now().sec
+	local text = ask(applet)
+	turn = turn + 1
+	local start = turn
+	for i = 1, #hosts do
+		if text or core.now().sec - began > patience then
+			break
+		end
+		text = ask(applet, hosts[(start + i) % #hosts + 1])
+	end
+	if text then
+		applet:send(text)
+	else
+		core.log(core.err, "no host of " .. proxy .. " greets " .. applet.f:src())
+	end
+end)

@@ -1,0 +1,449 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"greetd.example/internal/debtest"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a cluster's addresses are: those of the hosts are in deploy/haproxy/haproxy.cfg as
+// it is, so that the tests run it unchanged.
+const (
+	balancer   = "192.0.2.1" // as the hosts see it
+	frontIPv4  = "203.0.113.1"
+	frontIPv6  = "2001:db8:ffff::1"
+	clientIPv4 = "203.0.113.2"
+	clientIPv6 = "2001:db8:ffff::2"
+	manyIPv4   = "10.64.0.0/10"    // where clients come from
+	manyIPv6   = "2001:db8:1::/48" // the same
+	clusterAt  = 150               // connections a second over IPv4, and as many over IPv6
+)
+
+// A cluster is three machines with greetd, each on a link of its own to a HAProxy, and
+// clients on its other side.
+type cluster struct {
+	*testing.T
+	balancer network
+	clients  network
+	hosts    []*machine
+	haproxy  *exec.Cmd
+	said     bytes.Buffer // by HAProxy
+}
+
+// newCluster boots a cluster, and returns when HAProxy has found its three hosts up.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	skipUnlessPossible(t)
+	c := &cluster{T: t, balancer: newNetwork(t), clients: newNetwork(t)}
+	for i := range 3 {
+		host := prepare(t, releases[i%len(releases)], fmt.Sprintf("greet%d", i+1))
+		host.powerUp()
+		c.hosts = append(c.hosts, host)
+	}
+	c.link()
+	for _, host := range c.hosts {
+		host.write("/etc/greetd/greetd.yaml", c.read("greetd.yaml"))
+		host.run("systemctl", "start", "greetd")
+	}
+	c.startHAProxy()
+	return c
+}
+
+// read returns a file of deploy/haproxy.
+func (c *cluster) read(name string) string {
+	c.Helper()
+	text, err := os.ReadFile(filepath.Join("../../deploy/haproxy", name))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return string(text)
+}
+
+// link connects the hosts to HAProxy by a switch, and the clients by a cable.
+func (c *cluster) link() {
+	c.Helper()
+	at := func(n network, command string) {
+		c.Helper()
+		words := strings.Fields(command)
+		n.run(c.T, words[0], words[1:]...)
+	}
+	at(c.balancer, "ip link add hosts type bridge")
+	at(c.balancer, "ip address add "+balancer+"/24 dev hosts")
+	at(c.balancer, "ip link set hosts up")
+	for i, host := range c.hosts {
+		host.awaitSystemd()
+		at(c.balancer, fmt.Sprintf("ip link add %s type veth peer name uplink netns %d", host.name, host.init))
+		at(c.balancer, "ip link set "+host.name+" master hosts up")
+		at(host.network(), fmt.Sprintf("ip address add 192.0.2.%d/24 dev uplink", 11+i))
+		at(host.network(), "ip link set uplink up")
+	}
+	at(c.balancer, "ip link add clients type veth peer name uplink netns "+string(c.clients))
+	at(c.balancer, "ip address add "+frontIPv4+"/24 dev clients")
+	at(c.balancer, "ip address add "+frontIPv6+"/64 dev clients nodad")
+	at(c.balancer, "ip link set clients up")
+	at(c.balancer, "ip route add "+manyIPv4+" via "+clientIPv4)
+	at(c.balancer, "ip route add "+manyIPv6+" via "+clientIPv6)
+	at(c.clients, "ip address add "+clientIPv4+"/24 dev uplink")
+	at(c.clients, "ip address add "+clientIPv6+"/64 dev uplink nodad")
+	at(c.clients, "ip link set uplink up")
+	at(c.clients, "ip route add local "+manyIPv4+" dev lo")
+	at(c.clients, "ip route add local "+manyIPv6+" dev lo")
+	at(c.clients, "sysctl -qw net.ipv6.ip_nonlocal_bind=1") // IPv4 clients need no such leave
+}
+
+// startHAProxy starts HAProxy with the files of deploy/haproxy where an operator has
+// them, which nobody else sees.
+func (c *cluster) startHAProxy() {
+	c.Helper()
+	program := debtest.Program(c.T, "haproxy", "haproxy")
+	for _, dir := range []string{"/etc/haproxy", "/run/haproxy"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			c.Fatal(err)
+		}
+		if err := unix.Mount("greetd-e2e", dir, "tmpfs", 0, "mode=0755"); err != nil {
+			c.Fatal("mount over ", dir, ": ", err)
+		}
+		c.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	for name, text := range map[string]string{
+		"greet.lua":   c.read("greet.lua"),
+		"haproxy.cfg": c.read("haproxy.cfg"),
+		"peers.cfg":   strings.ReplaceAll(c.read("haproxy.cfg"), "#peers# ", ""),
+	} {
+		if err := os.WriteFile("/etc/haproxy/"+name, []byte(text), 0o644); err != nil {
+			c.Fatal(err)
+		}
+	}
+	for _, name := range []string{"haproxy.cfg", "peers.cfg"} {
+		if out, err := command(program, "-c", "-f", "/etc/haproxy/"+name); err != nil || strings.Contains(out, "[WARNING]") {
+			c.Fatalf("haproxy -c %s: %v\n%s", name, err, out)
+		}
+	}
+	c.haproxy = exec.Command(program, "-W", "-f", "/etc/haproxy/haproxy.cfg")
+	c.haproxy.Stdout, c.haproxy.Stderr = &c.said, &c.said
+	if err := c.balancer.inside(c.haproxy.Start); err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() {
+		_ = c.haproxy.Process.Signal(syscall.SIGTERM)
+		_ = c.haproxy.Wait()
+		if c.Failed() {
+			c.Log(c.said.String())
+		}
+	})
+	for _, host := range c.hosts {
+		c.await(host, "UP")
+	}
+}
+
+// ask sends a command to HAProxy, and returns the answer.
+func (c *cluster) ask(command string) string {
+	c.Helper()
+	var answer []byte
+	socket, err := net.Dial("unix", "/run/haproxy/admin.sock")
+	if err == nil {
+		defer socket.Close()
+		_, _ = io.WriteString(socket, command+"\n")
+		answer, err = io.ReadAll(socket)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return string(answer)
+}
+
+// stat returns what HAProxy says of itself (FRONTEND), all hosts (BACKEND) or one of them.
+func (c *cluster) stat(proxy, name string) map[string]string {
+	c.Helper()
+	rows, _ := csv.NewReader(strings.NewReader(c.ask("show stat"))).ReadAll()
+	stat := map[string]string{}
+	for _, row := range rows {
+		if row[0] != proxy || row[1] != name {
+			continue
+		}
+		for i, field := range rows[0] {
+			stat[strings.TrimPrefix(field, "# ")] = row[i]
+		}
+	}
+	return stat
+}
+
+// count is a number of stat.
+func (c *cluster) count(proxy, name, field string) int {
+	c.Helper()
+	n, _ := strconv.Atoi(c.stat(proxy, name)[field])
+	return n
+}
+
+// await waits until HAProxy says that a host is UP or DOWN.
+func (c *cluster) await(host *machine, status string) {
+	c.Helper()
+	host.eventually("HAProxy has found it "+status, func() bool { return c.stat("greetd", host.name)["status"] == status })
+}
+
+// everyVisit is how often "greet" called greet.lua, and how often that asked a host.
+func (c *cluster) everyVisit() (visits, asked int) {
+	c.Helper()
+	return c.count("greet", "FRONTEND", "stot"), c.count("greetd", "FRONTEND", "stot")
+}
+
+// loads are those of underLoad. Over IPv6, everybody talks first.
+var clusterLoads = []loadSpec{
+	{Network: "tcp", Address: frontIPv4 + ":10000", From: netip.MustParsePrefix(manyIPv4).Addr()},
+	{Network: "tcp", Address: "[" + frontIPv6 + "]:10000", From: netip.MustParsePrefix(manyIPv6).Addr(), TalkFirst: 100},
+}
+
+// underLoad runs a test under load over IPv4 and IPv6. Each client must be greeted, with
+// its own address. At least so many times a host has to have failed a client who was
+// connected to it, and another had to be asked.
+func (c *cluster) underLoad(name string, again int, test func()) {
+	c.Helper()
+	c.Run(name, func(t *testing.T) {
+		outer := c.T
+		c.T = t
+		for _, host := range c.hosts {
+			host.T = t
+		}
+		defer func() {
+			c.T = outer
+			for _, host := range c.hosts {
+				host.T = outer
+			}
+		}()
+		visits, asked := c.everyVisit()
+		var loads []*load
+		for _, spec := range clusterLoads {
+			spec.Rate, spec.Greetings = clusterAt, []string{helloAll}
+			loads = append(loads, c.clients.load(t, spec))
+		}
+		test()
+		so := c.count("greet", "FRONTEND", "stot")
+		c.hosts[0].eventually("others come afterwards", func() bool { return c.count("greet", "FRONTEND", "stot") >= so+2*clusterAt })
+		for _, load := range loads {
+			if result := load.stop(); result.lost() > 0 {
+				t.Errorf("%d clients were lost: %v", result.lost(), result)
+			}
+		}
+		newVisits, newAsked := c.everyVisit()
+		if got := (newAsked - asked) - (newVisits - visits); again > 0 && got < again {
+			t.Errorf("a second host was asked %d times: this should have been at least %d", got, again)
+		}
+		for _, host := range c.hosts {
+			s := c.stat("greetd", host.name)
+			t.Logf("%s: %s, %s; %s connections, %s not made, %s broken off, %s made to another host instead",
+				host.name, s["status"], s["last_chk"], s["stot"], s["econ"], s["eresp"], s["wredis"])
+		}
+	})
+}
+
+// pile stops the host's greetd, and returns when clients are connected to it who wait for
+// their greeting: they are the hard case.
+func (c *cluster) pile(host *machine) {
+	c.Helper()
+	for _, each := range c.hosts {
+		each.signal("SIGSTOP") // or the others would get them
+	}
+	host.eventually("clients wait there", func() bool { return c.count("greetd", host.name, "scur") >= hardCases })
+	for _, other := range c.hosts {
+		if other != host {
+			other.signal("SIGCONT")
+		}
+	}
+}
+
+const hardCases = 3
+
+// signal sends a signal to greetd.
+func (m *machine) signal(name string) {
+	m.Helper()
+	m.run("systemctl", "kill", "--kill-whom=main", "--signal="+name, "greetd")
+}
+
+func TestThreeHostsBehindHAProxy(t *testing.T) {
+	c := newCluster(t)
+	one, two, three := c.hosts[0], c.hosts[1], c.hosts[2]
+
+	c.underLoad("rolling restart", 0, func() {
+		for _, host := range c.hosts {
+			before := host.property("greetd", "MainPID")
+			host.run("systemctl", "restart", "greetd")
+			if host.property("greetd", "MainPID") == before {
+				c.Errorf("%s was not restarted", host.name)
+			}
+			c.await(host, "UP")
+		}
+	})
+	c.underLoad("HAProxy reloaded", 0, func() {
+		worker := func() string {
+			for line := range strings.Lines(c.ask("show info")) {
+				if pid, is := strings.CutPrefix(line, "Pid: "); is {
+					return pid
+				}
+			}
+			return ""
+		}
+		before := worker()
+		if err := c.haproxy.Process.Signal(syscall.SIGUSR2); err != nil {
+			c.Fatal(err)
+		}
+		one.eventually("there is a new worker", func() bool { now := worker(); return now != "" && now != before })
+	})
+	c.underLoad("one drained", 0, func() {
+		c.ask("set server greetd/" + one.name + " state drain")
+		one.eventually("it is drained", func() bool { return c.count("greetd", one.name, "scur") == 0 })
+		one.run("systemctl", "stop", "greetd")
+		c.await(one, "DOWN")
+		one.run("systemctl", "start", "greetd")
+		c.await(one, "DRAIN")
+		c.ask("set server greetd/" + one.name + " state ready")
+		c.await(one, "UP")
+	})
+	c.underLoad("one says something else, one says nothing", 1, func() {
+		two.write("/etc/greetd/greetd.yaml", strings.Replace(c.read("greetd.yaml"), "Hello", "Goodbye", 1))
+		two.run("systemctl", "reload", "greetd")
+		three.run("systemctl", "stop", "greetd")
+		silence := c.hangUpOnAll(three)
+		c.await(two, "DOWN")
+		c.await(three, "DOWN")
+		if got := c.stat("greetd", two.name)["check_status"]; got != "L7RSP" {
+			t.Errorf("the check of the one that says something else ended in %s, want L7RSP", got)
+		}
+
+		two.write("/etc/greetd/greetd.yaml", c.read("greetd.yaml"))
+		two.run("systemctl", "reload", "greetd")
+		_ = silence.Close()
+		three.run("systemctl", "start", "greetd")
+		c.await(two, "UP")
+		c.await(three, "UP")
+	})
+	c.underLoad("a flood", 0, c.flood)
+	t.Run("a crowd", c.crowd)
+	c.underLoad("one killed", hardCases, func() {
+		two.dropIn("greetd.service", "[Service]", "Restart=no")
+		c.pile(two)
+		two.signal("SIGKILL")
+		c.await(two, "DOWN")
+		two.run("systemctl", "start", "greetd")
+		c.await(two, "UP")
+	})
+	c.underLoad("one cut off", hardCases, func() {
+		before := c.count("greetd", three.name, "wredis")
+		c.pile(three)
+		c.balancer.run(t, "ip", "link", "set", three.name, "down")
+		three.signal("SIGCONT") // it greets those who wait there, and nobody hears it
+		c.await(three, "DOWN")
+		three.eventually("who could not be connected to it was sent to another", func() bool {
+			return c.count("greetd", three.name, "wredis") > before
+		})
+		c.balancer.run(t, "ip", "link", "set", three.name, "up")
+		c.await(three, "UP")
+	})
+	c.underLoad("one power failure", hardCases, func() {
+		c.pile(one)
+		one.kill()
+		c.await(one, "DOWN")
+	})
+}
+
+// hangUpOnAll is a service in place of the host's greetd that accepts clients and closes
+// at once. It ends when it is closed.
+func (c *cluster) hangUpOnAll(host *machine) io.Closer {
+	c.Helper()
+	var ln net.Listener
+	err := host.inside(func() (err error) {
+		ln, err = net.Listen("tcp", ":10000")
+		return err
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+	go func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = client.Close()
+		}
+	}()
+	c.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+// The limits in haproxy.cfg of each source, whichever hosts it gets.
+const (
+	atATime = 100 // connections
+	in10s   = 200 // visits
+)
+
+// flood lets two sources come much too often, one after the other.
+func (c *cluster) flood() {
+	c.Helper()
+	for i, spec := range clusterLoads {
+		spec.From = netip.MustParseAddr([]string{"10.127.0.1", "2001:db8:1:ffff::"}[i])
+		spec.Alone, spec.Rate, spec.Greetings, spec.TalkFirst = true, 400, []string{helloAll}, 0
+		flood := c.clients.load(c.T, spec)
+		time.Sleep(2 * time.Second) // much more than there may be in 10 s
+		result := flood.stop()
+		if n := result.Endings[greeted]; n < atATime || n > in10s*3/2 || n+result.Endings[reset] < result.Offered {
+			c.Errorf("%d of a flood from %v were greeted, want about %d, and the others reset: %v", n, spec.From, in10s, result)
+		}
+	}
+}
+
+// crowd lets a source have too many connections at a time, and somebody else one.
+func (c *cluster) crowd(t *testing.T) {
+	t.Helper()
+	const tooMany = 5
+	for _, host := range c.hosts {
+		c.ask("disable health greetd/" + host.name)
+		host.signal("SIGSTOP") // so that all of them stay
+	}
+	before := c.count("greet", "FRONTEND", "dcon")
+	said := make(chan string)
+	visit := func(from string) {
+		client, err := c.clients.dial(from, frontIPv4+":10000")
+		if err != nil {
+			said <- "" // the reset came first
+			return
+		}
+		defer client.Close()
+		_ = client.SetDeadline(time.Now().Add(patience))
+		text, _ := io.ReadAll(client)
+		said <- string(text)
+	}
+	go visit("10.127.0.3")
+	for range atATime + tooMany {
+		go visit("10.127.0.2")
+	}
+	c.hosts[0].eventually("too many have come", func() bool { return c.count("greet", "FRONTEND", "dcon") >= before+tooMany })
+	for _, host := range c.hosts {
+		host.signal("SIGCONT")
+		c.ask("enable health greetd/" + host.name)
+	}
+
+	got := map[string]int{}
+	for range 1 + atATime + tooMany {
+		got[<-said]++
+	}
+	want := map[string]int{"": tooMany, "Hello there, 10.127.0.2!\n": atATime, "Hello there, 10.127.0.3!\n": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("the crowd and somebody else heard %v, want %v", got, want)
+	}
+}
