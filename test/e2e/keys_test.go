@@ -252,7 +252,7 @@ func TestEveryKeyWorksByReload(t *testing.T) {
 		m.run("systemctl", "start", "greetd")
 		for _, k := range keys {
 			daemon := m.property("greetd", "MainPID")
-			m.T.Run(k.key, func(t *testing.T) {
+			m.Run(k.key, func(t *testing.T) {
 				here := *m
 				here.T = t
 				k.try(&here)
