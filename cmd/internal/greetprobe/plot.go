@@ -37,9 +37,12 @@ func plot(values []float64, columns int, caption string) string {
 		series = append(series, values)
 		chars = append(chars, asciigraph.DefaultCharSet)
 	}
-	return asciigraph.PlotMany(series, asciigraph.SeriesChars(chars...), asciigraph.LowerBound(0),
-		asciigraph.UpperBound(0.001), asciigraph.Height(plotHeight), asciigraph.Caption(caption)) + "\n"
+	return noMinus.Replace(asciigraph.PlotMany(series, asciigraph.SeriesChars(chars...), asciigraph.LowerBound(0),
+		asciigraph.UpperBound(0.001), asciigraph.Height(plotHeight), asciigraph.Caption(caption))) + "\n"
 }
+
+// noMinus mends what asciigraph writes at the bottom when it has rounded.
+var noMinus = strings.NewReplacer("-0 ┤", " 0 ┤", "-0 ┼", " 0 ┼", "-0.00 ┤", " 0.00 ┤", "-0.00 ┼", " 0.00 ┼")
 
 // squeeze makes at most n values of many. Each stands for several in a row: for
 // the greatest of them, or NaN if there is no other.

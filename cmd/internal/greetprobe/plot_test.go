@@ -15,6 +15,14 @@ func TestPlotMarksFailures(t *testing.T) {
 	}
 }
 
+func TestPlotBeginsAtZero(t *testing.T) {
+	for most := 0.5; most < 5000; most *= 1.03 {
+		if got := plot([]float64{0.1, most, 0.2}, 80, "ms"); strings.Contains(got, "-0") {
+			t.Fatalf("a time below 0:\n%s", got)
+		}
+	}
+}
+
 func TestPlotFitsTheTerminal(t *testing.T) {
 	for _, n := range []int{1, 2, 67, 68, 69, 1000, 100_000} {
 		values := make([]float64, n)
