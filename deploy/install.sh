@@ -145,6 +145,9 @@ do_install() {
 	for file in deploy/systemd/examples/*; do
 		put_adapted "$file" "$examples/$(basename "$file")"
 	done
+	for file in deploy/prometheus/*[!o] deploy/grafana/*.json; do # all but tests in Go
+		put_adapted "$file" "$examples/${file#deploy/}"
+	done
 	put 644 deploy/systemd/greetd-tcp.conf "$lib/sysusers.d/greetd-tcp.conf"
 	put 644 deploy/systemd/greetd-tcp.catalog "$lib/systemd/catalog/greetd-tcp.catalog"
 	for file in docs/*.[158]; do
