@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,6 +204,29 @@ func TestStopLetsTheSlowFinish(t *testing.T) {
 		m.eventually("it has stopped", func() bool { return m.property("greetd", "ActiveState") == "inactive" })
 		if got := m.property("greetd", "Result"); got != "success" {
 			m.Errorf("the stop's result is %q", got)
+		}
+	})
+}
+
+// The fd store keeps the port open until the stop is over.
+func TestWhoConnectsDuringAStopIsReset(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.configure(proxied, "timeouts: {handshake: 1h, drain: 2s}")
+		m.run("systemctl", "start", "greetd")
+		first := m.callOnly("127.0.0.1", overIPv4)
+		defer first.Close()
+		m.eventually("a client keeps it from stopping at once", func() bool { return m.status().Connections.Active == 1 })
+		m.run("systemctl", "stop", "--no-block", "greetd")
+		m.eventually("it drains", func() bool { return m.property("greetd", "ActiveState") == "deactivating" })
+		second := m.callOnly("127.0.0.1", overIPv4)
+		defer second.Close()
+		_ = second.SetDeadline(time.Now().Add(patience))
+		if text, err := io.ReadAll(second); !errors.Is(err, syscall.ECONNRESET) || len(text) > 0 {
+			m.Errorf("who came late hears %q, %v", text, err)
+		}
+		if c, err := m.dial("tcp", overIPv4); err == nil {
+			_ = c.Close()
+			m.Error("stopped, and still there")
 		}
 	})
 }
