@@ -84,13 +84,36 @@ func TestPageIsNotSteeredByWhatItShows(t *testing.T) {
 		s := sample()
 		s.Hostname, s.Version, s.Configuration.Path, s.Configuration.LastReload.Error = evil, evil, evil, evil
 		s.Listeners[1].Name, s.Listeners[1].Address, s.Listeners[1].Trouble = evil, evil, evil
+		s.State, s.Commit, s.Log.Output, s.Log.Level = evil, evil[8:], evil, evil
+		s.Listeners[1].Origin, s.Listeners[1].State = evil, evil
 		return s
 	}
 	d.Problems = func() []admin.Problem { return []admin.Problem{{Level: evil, Message: evil}} }
 	unix, _ := start(t, d)
 	got := ask(t, unix, "GET", "/", "", "")
-	if strings.Contains(got.body, "<img") || strings.Count(got.body, "<script") != 1 || strings.Count(got.body, "alert(1)") < 9 {
-		t.Errorf("something came through:\n%s", got.body)
+	if strings.Contains(got.body, "<img") || strings.Count(got.body, "<script") != 1 || strings.Count(got.body, "alert(1)") != 34 {
+		t.Errorf("something came through, or %d is not 34:\n%s", strings.Count(got.body, "alert(1)"), got.body)
+	}
+}
+
+// TestPageIsWhole looks for marks that nothing was put in the place of.
+func TestPageIsWhole(t *testing.T) {
+	for name, status := range map[string]func() admin.Status{
+		"much": sample,
+		"none": func() admin.Status { return admin.Status{} },
+	} {
+		d := shown()
+		d.Status = status
+		unix, _ := start(t, d)
+		body := ask(t, unix, "GET", "/", "", "").body
+		if found := regexp.MustCompile(`\{\{.*|%!.*|%[sdv]`).FindString(body); found != "" {
+			t.Errorf("%s: the page has %q", name, found)
+		}
+		for _, tag := range []string{"title", "section", "table", "tbody", "dl", "nav", "main", "header", "style", "script"} {
+			if opened, closed := strings.Count(body, "<"+tag+">")+strings.Count(body, "<"+tag+" "), strings.Count(body, "</"+tag+">"); opened == 0 || opened != closed {
+				t.Errorf("%s: %d <%s> and %d </%s>", name, opened, tag, closed, tag)
+			}
+		}
 	}
 }
 

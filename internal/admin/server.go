@@ -36,7 +36,6 @@ const (
 type Server struct {
 	daemon  Daemon
 	routes  map[string]route
-	page    page
 	history history
 	http    http.Server
 	reloads chan struct{} // holds one for each reload under way or waiting
