@@ -45,7 +45,7 @@ fuzz: ## every fuzz target for FUZZTIME=10m each
 	sh test/fuzz.sh $(FUZZTIME) ./...
 
 soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
-	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak$$' ./cmd/greetd
+	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak' ./cmd/greetd
 
 kubernetes: $(TOOLS)/gotestsum ## deploy/kubernetes against the types and rules of its API
 	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...

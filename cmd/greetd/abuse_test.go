@@ -420,6 +420,23 @@ func TestFullOfHalfOpenHandshakes(t *testing.T) {
 	s.recovers(t)
 }
 
+func TestTenThousandHalfOpen(t *testing.T) {
+	const clients = 10_000
+	enoughDescriptors(t, clients+500)
+	s := besiege(t, "timeouts: {handshake: 6s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
+	for i := range clients {
+		if i%2 == 0 {
+			_, _ = io.WriteString(s.dial(t, "behind"), header[:half])
+		} else {
+			_, _ = io.WriteString(s.dial(t, "safe"), halfHello)
+		}
+	}
+	s.greets(t) // in the midst of them
+	s.until(t, "all of them have timed out", func() bool { return s.status(t).Outcomes[service.TimedOut] == clients })
+	s.recovers(t)
+	s.stops(t)
+}
+
 func TestReloadWithoutDescriptors(t *testing.T) {
 	s := besiege(t, "timeouts: {handshake: 10m}\nlog: {visits: none}\n", 80)
 	t.Run("held", func(t *testing.T) {

@@ -223,12 +223,17 @@ log: {visits: none}
 	}
 }
 
+func enoughDescriptors(t *testing.T, n uint64) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < n {
+		t.Fatalf("this needs %d descriptors: raise the hard limit (%+v, %v)", n, limit, err)
+	}
+}
+
 func TestTenThousandClientsThatNeverHangUp(t *testing.T) {
 	const clients = 10_000
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < clients+500 {
-		t.Fatalf("this needs %d descriptors: raise the hard limit (%+v, %v)", clients+500, limit, err)
-	}
+	enoughDescriptors(t, clients+500)
 	p := start(t, `
 listeners: [{name: greet, address: "127.0.0.1:0"}]
 log: {visits: problems}

@@ -24,13 +24,7 @@ const soakEnv = "SOAKTIME"
 // 1,000 reloads a minute all the while. Now and then everybody pauses until greetd is at
 // peace: then each client must be counted, and what greetd holds must not have grown.
 func TestSoak(t *testing.T) {
-	lasts := 15 * time.Second
-	if text := os.Getenv(soakEnv); text != "" {
-		var err error
-		if lasts, err = time.ParseDuration(text); err != nil || lasts < 10*time.Second {
-			t.Fatalf("%s=%s: must be a duration of at least 10s (%v)", soakEnv, text, err)
-		}
-	}
+	lasts := soakTime(t, 15*time.Second)
 	s := besiege(t, soakSettings[0], 20_000)
 	base, err := os.ReadFile(s.file)
 	if err != nil {
@@ -50,6 +44,20 @@ func TestSoak(t *testing.T) {
 	}
 	s.recovers(t)
 	s.stops(t)
+}
+
+// soakTime is how long a test is to take, which takes less unless somebody wants more.
+func soakTime(t *testing.T, less time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv(soakEnv)
+	if text == "" {
+		return less
+	}
+	lasts, err := time.ParseDuration(text)
+	if err != nil || lasts < 10*time.Second {
+		t.Fatalf("%s=%s: must be a duration of at least 10s (%v)", soakEnv, text, err)
+	}
+	return lasts
 }
 
 // soakSettings are what the reloads go through; %s is a file with the greeting. The
@@ -293,4 +301,71 @@ func (s *soak) reload(t *testing.T) error {
 		err = fmt.Errorf("%+v", verdict)
 	}
 	return err
+}
+
+// TestSoakCrowd has 20 times limits.connections clients that hold on until greetd closes,
+// and then come back: for ten minutes, or as long as it is told if that is less. Nobody
+// who comes once is kept out by them.
+func TestSoakCrowd(t *testing.T) {
+	const limit, times = 100, 20
+	p := start(t, fmt.Sprintf(`
+listeners: [{name: greet, address: "127.0.0.1:0"}]
+limits: {connections: %d}
+timeouts: {linger: 10m}
+log: {visits: none}
+`, limit), 20_000)
+	over := make(chan struct{})
+	var crowd sync.WaitGroup
+	defer func() {
+		close(over)
+		crowd.Wait()
+	}()
+	for range limit * times {
+		crowd.Go(func() {
+			for p.holdOn(over) {
+			}
+		})
+	}
+	var visits int
+	var slowest time.Duration
+	end := time.Now().Add(min(soakTime(t, 5*time.Second), 10*time.Minute))
+	for ; time.Now().Before(end); visits++ {
+		began := time.Now()
+		c, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(c)
+		_ = c.Close()
+		slowest = max(slowest, time.Since(began))
+		if err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+			t.Fatalf("an honest client hears %q, %v", text, err)
+		}
+	}
+	t.Logf("%d honest clients, one after the other; the slowest took %v", visits, slowest)
+	if n := p.descriptors(t); n > limit+50 {
+		t.Errorf("%d descriptors are open, though limits.connections is %d", n, limit)
+	}
+}
+
+// holdOn is a visit that does not end before greetd closes it, and reports whether there
+// is to be another. A client notices the close only by saying something.
+func (p *process) holdOn(over chan struct{}) bool {
+	c, err := net.Dial("tcp", p.address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, _ = io.Copy(io.Discard, c)
+	try := time.NewTicker(100 * time.Millisecond)
+	defer try.Stop()
+	for err == nil {
+		select {
+		case <-over:
+			return false
+		case <-try.C:
+			_, err = c.Write([]byte("."))
+		}
+	}
+	return true
 }
