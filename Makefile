@@ -2,10 +2,10 @@
 
 GO ?= go
 PREFIX ?= /usr/local
-BIN ?= bin
+BIN := bin
 ARCH ?= $(shell $(GO) env GOARCH)
 # Tools are built once from the versions in tools/go.mod and tools/release/go.mod.
-TOOLS ?= .cache/bin
+TOOLS := .cache/bin
 export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
 
 # The build info tells the version: of a clone its commit, of a module its tag. Without

@@ -1,6 +1,7 @@
 #!/bin/sh
 # install.sh [uninstall]: puts what `make build` made where the distribution has such
-# things, or takes it away again. `make install` and `make uninstall` call it.
+# things, or takes it away again. `make install` and `make uninstall` call it; in an
+# archive of a release it works by itself.
 #
 #   DESTDIR           goes before every path; empty: this machine, and systemd is told
 #   PREFIX            /usr/local (the default) or /usr; with another one systemd's files

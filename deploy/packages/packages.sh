@@ -60,12 +60,14 @@ move() {
 	done
 }
 
-# documents PACKAGE PROGRAM adds what each package has to tell of itself: to the tree all,
-# and to those that only one packager takes.
+# documents PACKAGE PROGRAM adds what each package has to tell of itself to the trees that
+# only one packager takes. rpm wants documents and licences named.
 documents() {
 	tree=$stage/$1
 	doc=usr/share/doc/$1
-	mkdir -p "$tree/deb/$doc" "$tree/deb/usr/share/lintian/overrides" "$tree/rpm/$doc" "$tree/rpm/usr/share/licenses/$1"
+	mkdir -p "$tree/deb/$doc" "$tree/deb/usr/share/lintian/overrides" "$tree/rpm" "$tree/doc/$doc" "$tree/license/usr/share/licenses/$1"
+	move "$tree/all" "$tree/doc" 'usr/share/doc/*' 'usr/share/man/*'
+	cp -R "$tree/doc/usr" "$tree/deb"
 
 	{
 		echo "$1 ($VERSION-1) unstable; urgency=medium"
@@ -79,9 +81,16 @@ documents() {
 	cp deploy/packages/deb/copyright "$tree/deb/$doc/copyright"
 	cp "deploy/packages/deb/$1.lintian-overrides" "$tree/deb/usr/share/lintian/overrides/$1"
 
-	cp CHANGELOG.md "$tree/rpm/$doc/CHANGELOG.md"
-	cp LICENSE "$tree/rpm/usr/share/licenses/$1/LICENSE"
-	cp "$work/notices-$2" "$tree/rpm/usr/share/licenses/$1/third-party-notices"
+	cp CHANGELOG.md "$tree/doc/$doc"
+	cp LICENSE "$tree/license/usr/share/licenses/$1"
+	cp "$work/notices-$2" "$tree/license/usr/share/licenses/$1/third-party-notices"
+	{
+		cat "deploy/packages/$1.yaml"
+		for type in doc license; do
+			find "$tree/$type" -type d -path "*/share/*/$1*" -printf "  - {dst: \"/%P\", type: dir, packager: rpm}\n" | sort
+			find "$tree/$type" -type f -printf "  - {src: \"%p\", dst: \"/%P\", type: $type, packager: rpm}\n" | sort
+		done
+	} >"$tree.yaml"
 
 	# Debian's zsh looks elsewhere.
 	site=usr/share/zsh/site-functions
@@ -117,7 +126,7 @@ make_packages() {
 	for package in greetd-tcp greetprobe; do
 		file=$(echo "$VERSION" | tr '~' -) # forges rename files that have a tilde
 		for type in deb rpm; do
-			"$tools"/nfpm package --config "deploy/packages/$package.yaml" --packager $type \
+			"$tools"/nfpm package --config "$stage/$package.yaml" --packager $type \
 				--target "dist/${package}_${file}_$ARCH.$type" >"$work/log" 2>&1 || {
 				cat "$work/log" >&2
 				exit 1
