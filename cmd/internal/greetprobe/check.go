@@ -27,6 +27,7 @@ type checkFlags struct {
 	warn, crit         plugin.Range
 	mismatch, refused  plugin.Choice
 	days               string
+	version            bool
 	warnDays, critDays plugin.Range // of days, for days
 }
 
@@ -45,12 +46,13 @@ has no lower end, 2: no upper end.`,
   check_greet -H mail.example -p 25 --starttls smtp -D 30,14
   greetprobe check -v localhost:10000 unix:/run/greet.sock`,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		Version:           version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.version {
+				return std.version(pluginName)
+			}
 			return f.run(ctx, cmd.Flags(), args, std)
 		},
 	}
-	cmd.SetVersionTemplate(pluginName + " {{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misused(std, err) })
 	f.register(cmd)
 	return cmd
@@ -68,7 +70,7 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	flags.VarP(&f.mismatch, "mismatch", "M", "what a greeting is that is not as expected")
 	flags.VarP(&f.refused, "refuse", "r", "what a refused connection is")
 	flags.StringVarP(&f.days, "certificate", "D", "", "days that the certificate must be valid still, as `WARN[,CRIT]`")
-	flags.BoolP("version", "V", false, "print the version")
+	flags.BoolVarP(&f.version, "version", "V", false, "print the version")
 	f.probeFlags.register(cmd)
 	f.takeSeconds(flags)
 	complete(cmd, "mismatch", "ok", "warn", "crit")

@@ -34,6 +34,7 @@ type rootFlags struct {
 	quiet    bool
 	raw      bool
 	textfile string
+	version  bool
 	wait     time.Duration
 }
 
@@ -46,12 +47,13 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 		ValidArgsFunction: completePort,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		Version:           version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.version {
+				return std.version("greetprobe")
+			}
 			return f.run(ctx, cmd.Flags(), args, std)
 		},
 	}
-	cmd.SetVersionTemplate("greetprobe {{.Version}}\n")
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	f.register(cmd)
 	flags := cmd.Flags()
@@ -63,7 +65,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	flags.BoolVar(&f.raw, "raw", false, "print greetings as they came, unescaped")
 	flags.StringVar(&f.textfile, "textfile", "", "write metrics to `FILE` for node_exporter")
 	flags.DurationVar(&f.wait, "wait", 0, "retry so long, until ok")
-	flags.BoolP("version", "V", false, "print the version")
+	flags.BoolVarP(&f.version, "version", "V", false, "print the version")
 	complete(cmd, "output", "text", "json", "prom")
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
