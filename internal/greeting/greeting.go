@@ -118,11 +118,11 @@ func Parse(text string) (*Greeting, error) {
 		g.parts, g.template = parts, nil
 	}
 	said, err := g.AppendGreeting(nil, sample)
-	if err != nil {
+	switch {
+	case errors.Is(err, errTooLong), len(said) > MaxLength:
+		return nil, errTooLong
+	case err != nil:
 		return nil, plain(err)
-	}
-	if len(said) > MaxLength {
-		return nil, fmt.Errorf("is %d bytes long for some clients: at most %d can be said", len(said), MaxLength)
 	}
 	return g, nil
 }
@@ -139,7 +139,8 @@ func plain(err error) error {
 	return fmt.Errorf("template: %s", text)
 }
 
-// AppendGreeting implements [service.Greeter].
+// AppendGreeting implements [service.Greeter]. A greeting that is longer than MaxLength
+// for this client, though not for the sample, is an error.
 func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 	v := visitor{p, g.hostname}
 	if g.template == nil {
@@ -148,15 +149,24 @@ func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 		}
 		return dst, nil
 	}
-	out := appender(dst)
+	out := appender{dst, MaxLength}
 	err := g.template.Execute(&out, v)
-	return out, err
+	return out.text, err
 }
 
-type appender []byte
+var errTooLong = fmt.Errorf("is too long: at most %d bytes can be said", MaxLength)
+
+// An appender takes what there is room for.
+type appender struct {
+	text []byte
+	room int
+}
 
 func (a *appender) Write(p []byte) (int, error) {
-	*a = append(*a, p...)
+	if a.room -= len(p); a.room < 0 {
+		return 0, errTooLong
+	}
+	a.text = append(a.text, p...)
 	return len(p), nil
 }
 

@@ -92,6 +92,29 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 	}
 }
 
+// Which client gets how much can depend on who it is; the sample visitor is somebody else.
+func TestNobodyIsToldMoreThanMaxLength(t *testing.T) {
+	for template, fits := range map[string]bool{
+		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}`:                          true,
+		`{{if eq .Port 4711}}{{printf "%65537d" 1}}{{end}}`:                          false,
+		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}x`:                         false,
+		`{{if eq .Port 4711}}{{.IP}}{{printf "%999999d" 1}}{{end}}`:                  false,
+		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}{{if eq .Port 1}}x{{end}}`: true,
+	} {
+		g, err := greeting.Parse(template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := g.AppendGreeting([]byte("before"), service.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:4711")})
+		if fits && (err != nil || len(said) != len("before")+greeting.MaxLength) {
+			t.Errorf("%s: %d bytes, %v", template, len(said), err)
+		}
+		if !fits && (err == nil || !strings.Contains(err.Error(), "at most 65536")) {
+			t.Errorf("%s: %d bytes, %v; want an error", template, len(said), err)
+		}
+	}
+}
+
 func TestTextAndFieldsCostNoAllocation(t *testing.T) {
 	g, err := greeting.Parse("Hello there, {{.IP}}!\n")
 	if err != nil {
