@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"greetd.example/cmd/internal/greetprobe"
+	"greetd.example/internal/config"
+	"greetd.example/internal/logging"
 )
 
 func main() {
@@ -18,4 +20,11 @@ func main() {
 		os.Exit(greetprobe.Run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// logControl is systemctl's way in, by D-Bus. A container has neither.
+func (d *daemon) logControl(context.Context) {
+	if os.Getenv(config.EnvBusName) != "" {
+		d.log.Event(logging.ConfigWarning, config.EnvBusName+" has no effect: greetd was built for containers, without D-Bus")
+	}
 }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
-	"greetd.example/internal/config"
-	"greetd.example/internal/logcontrol"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
@@ -39,18 +36,6 @@ func (d *daemon) watchdog(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-}
-
-// logControl answers systemctl service-log-level, if the unit has a bus name for it.
-func (d *daemon) logControl(ctx context.Context) {
-	name := os.Getenv(config.EnvBusName)
-	if name == "" {
-		return
-	}
-	logcontrol.Serve(ctx, name, d.log, func(err error) {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
-			"systemctl service-log-level does not work now: %v (%s asks for it; it needs a fixed user and a D-Bus policy)", err, config.EnvBusName))
-	})
 }
 
 // healthy is nil if greetd proves within patience that it works.

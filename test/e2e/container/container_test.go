@@ -25,7 +25,7 @@ import (
 )
 
 // maxSize is of the whole image, unpacked. What a registry carries is less than half.
-const maxSize = 16_000_000
+const maxSize = 15_000_000
 
 // patience is for what happens at once where nobody else needs the processors.
 const patience = time.Minute
