@@ -65,8 +65,10 @@ var publish = sync.OnceValues(func() (p publication, err error) {
 		if err := copyOfThis(again, newTag); err != nil {
 			return err
 		}
-		_, err := command("env", append([]string{"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "BIN=/nowhere",
-			"sh", "-c", `umask 077; exec make "$@"`, "make", "-C", again, "release"}, p.tools...)...)
+		_, err := command("env", append([]string{
+			"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "BIN=/nowhere",
+			"sh", "-c", `umask 077; exec make "$@"`, "make", "-C", again, "release",
+		}, p.tools...)...)
 		return err
 	})
 	both.Go(func() error {
@@ -245,7 +247,7 @@ func TestBillsOfMaterial(t *testing.T) {
 				t.Fatal(err)
 			}
 			wrong := filepath.Join(t.TempDir(), "wrong.json")
-			writeFile(t, wrong, strings.Replace(string(content), `"library"`, `"libary"`, 1))
+			writeFile(t, wrong, strings.Replace(string(content), `"library"`, `"book"`, 1))
 			if out, err := valid(wrong); err == nil {
 				t.Errorf("the schema takes anything: %s", out)
 			}
