@@ -3,7 +3,7 @@
 GO ?= go
 PREFIX ?= /usr/local
 BIN := bin
-ARCH ?= $(shell $(GO) env GOARCH)
+ARCH = $(shell $(GO) env GOARCH)
 # Tools are built once from the versions in tools/go.mod and tools/release/go.mod.
 TOOLS := .cache/bin
 export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
