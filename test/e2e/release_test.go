@@ -78,7 +78,10 @@ var publish = sync.OnceValues(func() (p publication, err error) {
 		_, err := command("make", append(p.tools, "-C", before, "packages")...)
 		return err
 	})
-	return p, both.Wait()
+	err = both.Wait()
+	_ = os.RemoveAll(filepath.Join(again, ".cache")) // all of this is in memory
+	_ = os.RemoveAll(filepath.Join(before, ".cache"))
+	return p, err
 })
 
 // published returns the publication, for a test that can be run here.
@@ -103,7 +106,7 @@ func copyOfThis(dir, tag string) error {
 	}
 	cmd := exec.Command("sh", "-euc", `
 		mkdir -p "$DIR"
-		tar -C ../.. --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./dist -cf - . | tar -C "$DIR" -xf -
+		tar -C ../.. --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./dist -cf - . | tar -C "$DIR" --no-same-owner -xf -
 		cd "$DIR"
 		`+news+`
 		git init --quiet
