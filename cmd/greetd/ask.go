@@ -34,8 +34,9 @@ func controlAddress(runtimeDirectory string) string {
 func (p *program) ask(ctx context.Context, question func(context.Context, *admin.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	addresses, unread := p.adminAddresses()
 	var err error
-	for _, address := range p.adminAddresses() {
+	for _, address := range addresses {
 		if err = question(ctx, admin.Dial(address)); !errors.Is(err, admin.ErrNoDaemon) {
 			break
 		}
@@ -44,6 +45,8 @@ func (p *program) ask(ctx context.Context, question func(context.Context, *admin
 	switch {
 	case err == nil || errors.As(err, &c):
 		return err
+	case errors.Is(err, admin.ErrNoDaemon) && unread != nil:
+		return coded{exitNoDaemon, errors.Join(err, errors.New("admin.address may tell another place, but can't be read"), unread)}
 	case errors.Is(err, admin.ErrNoDaemon):
 		return coded{exitNoDaemon, err}
 	default:
@@ -53,19 +56,20 @@ func (p *program) ask(ctx context.Context, question func(context.Context, *admin
 
 // adminAddresses begins with what can't have changed since the daemon started. In a unit
 // with a runtime directory of its own, an instance for example, no other daemon will do.
-func (p *program) adminAddresses() []string {
-	var addresses []string
+// unread says why the configuration could not tell.
+func (p *program) adminAddresses() (addresses []string, unread error) {
 	directory := systemd.RuntimeDirectory()
 	if directory != "" {
 		addresses = append(addresses, controlAddress(directory))
 	}
-	if loaded, err := config.Load(p.source); err == nil && loaded.Admin.Address != "" {
+	loaded, unread := config.Load(p.source)
+	if unread == nil && loaded.Admin.Address != "" {
 		addresses = append(addresses, loaded.Admin.Address)
 	}
 	if directory == "" {
 		addresses = append(addresses, controlAddress(defaultRuntimeDirectory))
 	}
-	return addresses
+	return addresses, unread
 }
 
 func (p *program) reloadCommand() *cobra.Command {
@@ -144,7 +148,7 @@ func (p *program) logLevelCommand() *cobra.Command {
 		Long: `log-level makes the running daemon log what is at least as important as LEVEL:
 error, warning, info or debug.`,
 		Example:   `  greetd log-level debug`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), isLevel),
+		Args:      isLevel,
 		ValidArgs: []string{"error", "warning", "info", "debug"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
@@ -156,6 +160,9 @@ error, warning, info or debug.`,
 
 // isLevel also takes what the configuration takes besides.
 func isLevel(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("name one level: %s", strings.Join(cmd.ValidArgs, ", "))
+	}
 	if args[0] == "warn" || slices.Contains(cmd.ValidArgs, args[0]) {
 		return nil
 	}

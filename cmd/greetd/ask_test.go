@@ -15,7 +15,7 @@ func TestAsksTheDaemonOfItsOwnRuntimeDirectory(t *testing.T) {
 		"/run/greetd@lobby": "unix:/run/greetd@lobby/admin.sock",
 	} {
 		t.Setenv("RUNTIME_DIRECTORY", directory)
-		if got := p.adminAddresses(); !slices.Equal(got, []string{want}) {
+		if got, _ := p.adminAddresses(); !slices.Equal(got, []string{want}) {
 			t.Errorf("with RUNTIME_DIRECTORY=%q it asks %q, want %q", directory, got, want)
 		}
 	}

@@ -82,7 +82,7 @@ func (p *program) place() doctor.Place {
 			return err
 		})
 		if err != nil {
-			addresses := p.adminAddresses()
+			addresses, _ := p.adminAddresses()
 			return nil, doctor.Silence{
 				Forbidden: errors.Is(err, fs.ErrPermission),
 				Nobody:    errors.Is(err, admin.ErrNoDaemon),

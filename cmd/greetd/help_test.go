@@ -17,7 +17,8 @@ func everyCommand(look func(*cobra.Command)) {
 			lookAt(below)
 		}
 	}
-	lookAt(new(program).commands())
+	root, _ := new(program).commands()
+	lookAt(root)
 }
 
 // TestHelp holds the help of every command against 80 columns, and wants a summary, and

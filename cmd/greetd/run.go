@@ -42,11 +42,13 @@ type program struct {
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	p := &program{stdout: stdout, stderr: stderr, source: config.Source{Environ: os.Environ()}}
-	root := p.commands()
+	root, helped := p.commands()
 	root.SetArgs(args)
-	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = failedToWrite(helped())
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -63,8 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	return c.code
 }
 
-func (p *program) commands() *cobra.Command {
-	root := p.serveCommand()
+// commands returns the root of them, and what usage.Set returns.
+func (p *program) commands() (root *cobra.Command, helped func() error) {
+	root = p.serveCommand()
 	root.Use = "greetd [COMMAND]"
 	root.Short = "Greet whoever connects, as a service of systemd's"
 	root.Long = `greetd tells each client that connects the address it was seen from, and lets it
@@ -84,8 +87,8 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
 		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
 		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
 	)
-	usage.Set(root)
-	return root
+	root.SetOut(p.stdout) // which cobra's completion wants to know now
+	return root, usage.Set(root)
 }
 
 func (p *program) serveCommand() *cobra.Command {

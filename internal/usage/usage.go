@@ -5,6 +5,7 @@ package usage
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -13,18 +14,19 @@ import (
 // calls methods by their names, so the linker would have to keep all that there are.
 func write(out io.Writer, cmd *cobra.Command) error {
 	flags, inherited := cmd.LocalFlags(), cmd.InheritedFlags()
-	text := cmd.Short + "\n"
+	var text strings.Builder
+	fmt.Fprintln(&text, cmd.Short)
 	for _, paragraph := range []string{cmd.Example, cmd.Long} {
 		if paragraph != "" {
-			text += "\n" + paragraph + "\n"
+			fmt.Fprintf(&text, "\n%s\n", paragraph)
 		}
 	}
-	text += "\nUsage: " + cmd.UseLine() + "\n"
+	fmt.Fprintf(&text, "\nUsage: %s\n", cmd.UseLine())
 	if cmd.HasAvailableSubCommands() {
-		text += "\nCommands, each with --help:\n"
+		fmt.Fprint(&text, "\nCommands, each with --help:\n")
 		for _, sub := range cmd.Commands() {
 			if sub.IsAvailableCommand() {
-				text += fmt.Sprintf("  %-*s %s\n", sub.NamePadding(), sub.Name(), sub.Short)
+				fmt.Fprintf(&text, "  %-*s %s\n", sub.NamePadding(), sub.Name(), sub.Short)
 			}
 		}
 	}
@@ -33,10 +35,10 @@ func write(out io.Writer, cmd *cobra.Command) error {
 		{"Of every command:", inherited.FlagUsagesWrapped(columns)},
 	} {
 		if section.flags != "" {
-			text += "\n" + section.title + "\n" + section.flags
+			fmt.Fprintf(&text, "\n%s\n%s", section.title, section.flags)
 		}
 	}
-	_, err := io.WriteString(out, text)
+	_, err := io.WriteString(out, text.String())
 	return err
 }
 
@@ -44,12 +46,12 @@ const columns = 80
 
 // Set makes root and all its commands show their help like this. It also adds the
 // commands that cobra itself adds later, completion and help, with examples: call it
-// when all others are there.
-func Set(root *cobra.Command) {
+// when all others are there. Once root was executed, what Set returned tells why help or a
+// script for completion could not be written, if it was asked for.
+func Set(root *cobra.Command) (failed func() error) {
+	var unwritten error
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		if err := write(cmd.OutOrStdout(), cmd); err != nil {
-			cmd.PrintErrln(err)
-		}
+		unwritten = write(cmd.OutOrStdout(), cmd)
 	})
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -60,18 +62,32 @@ func Set(root *cobra.Command) {
 			cmd.Short = "Print the help of a command"
 			cmd.Long = ""
 			cmd.Example = fmt.Sprintf("  %s help completion", name)
+			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+				topic, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return fmt.Errorf("there is no command %q", strings.Join(args, " "))
+				}
+				return topic.Help()
+			}
 		case "completion":
 			cmd.Short = "Print a script that lets a shell complete commands and flags"
 			cmd.Long = ""
 			cmd.Example = fmt.Sprintf("  source <(%s completion bash)", name)
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range cmd.Commands() {
 				shell.DisableFlagsInUseLine = false
 				shell.Short = fmt.Sprintf("Print a script that lets %s complete commands and flags", shell.Name())
 				shell.Long = ""
 				shell.Example = fmt.Sprintf(examples[shell.Name()], name)
+				script := shell.RunE
+				shell.RunE = func(cmd *cobra.Command, args []string) error {
+					unwritten = script(cmd, args)
+					return nil
+				}
 			}
 		}
 	}
+	return func() error { return unwritten }
 }
 
 // examples are for this shell, and for all that start from now on.

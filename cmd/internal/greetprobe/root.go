@@ -70,7 +70,8 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std))
-	usage.Set(cmd)
+	cmd.SetOut(std.out) // which cobra's completion wants to know now
+	usage.Set(cmd)      // the outlet remembers what it could not write
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c != cmd {

@@ -64,7 +64,6 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	std := streams{in, outlet, errs}
 	root := newRoot(ctx, std)
 	root.SetIn(in)
-	root.SetOut(outlet)
 	root.SetErr(errs)
 	words := args[1:]
 	if filepath.Base(args[0]) == pluginName {
