@@ -294,7 +294,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// TestOverlay builds the overlay that kustomization.yaml recommends, and sees a new
+// TestOverlay builds the overlay that README.md shows, and sees a new
 // configuration roll out.
 func TestOverlay(t *testing.T) {
 	base := render(t, manifests)
@@ -302,13 +302,13 @@ func TestOverlay(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(filepath.Dir(dir), "kubernetes"), os.DirFS(manifests)); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(manifests, "kustomization.yaml"))
+	text, err := os.ReadFile(filepath.Join(manifests, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var overlay strings.Builder
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "#   "); ok {
+		if rest, ok := strings.CutPrefix(line, "    "); ok && !strings.HasPrefix(rest, "kubectl") {
 			overlay.WriteString(rest)
 		}
 	}
