@@ -255,9 +255,9 @@ log: {visits: problems}
 		}
 	}
 	p.until(t, "descriptors are as before", func() bool { return p.descriptors(t) <= descriptors+1 })
-	t.Logf("%d KiB before, %d after", rss, p.rss(t))
 	const mebibytes = 1 << 10
-	p.until(t, "memory is as before, but for what the Go runtime keeps ready", func() bool { return p.rss(t) <= rss+40*mebibytes })
+	p.until(t, "memory is as before", func() bool { return p.rss(t) <= rss+4*mebibytes })
+	t.Logf("%d KiB before, %d after", rss, p.rss(t))
 	for _, c := range held {
 		_ = c.Close()
 	}

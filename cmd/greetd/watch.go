@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -53,11 +54,15 @@ func (d *daemon) report(ctx context.Context) {
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
 	var last string
+	var tide tide
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if active, lingering := connections(d.server.Stats()); tide.ebbs(active + lingering) {
+			debug.FreeOSMemory()
 		}
 		if now := d.status(); now != last && d.notify.Status(now) == nil {
 			last = now
@@ -65,13 +70,36 @@ func (d *daemon) report(ctx context.Context) {
 	}
 }
 
-// status is one line: the listeners, where they came from, and what is going on.
-func (d *daemon) status() string {
-	active, lingering := 0, 0
-	total := make(map[service.Outcome]uint64)
-	for _, l := range d.server.Stats() {
+// A tide tells when a crowd has gone. The runtime would keep the memory that it took for
+// minutes, and much of it until there is a next one.
+type tide struct{ high int }
+
+// crowd is how many connections take memory that is worth giving back.
+const crowd = 1000
+
+func (t *tide) ebbs(connections int) bool {
+	t.high = max(t.high, connections)
+	if t.high < crowd || connections > t.high/10 {
+		return false
+	}
+	t.high = connections
+	return true
+}
+
+func connections(stats []service.ListenerStats) (active, lingering int) {
+	for _, l := range stats {
 		active += l.Active
 		lingering += l.Lingering
+	}
+	return active, lingering
+}
+
+// status is one line: the listeners, where they came from, and what is going on.
+func (d *daemon) status() string {
+	stats := d.server.Stats()
+	active, lingering := connections(stats)
+	total := make(map[service.Outcome]uint64)
+	for _, l := range stats {
 		for o, n := range l.Visits {
 			total[o] += n
 		}

@@ -211,45 +211,80 @@ func (c *conn) LocalAddr() net.Addr {
 
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
-	file, err := c.pollable()
-	if err != nil {
-		return 0, c.failed("read", err)
+	n, errno := c.now(&c.readBy, func(fd int) (int, syscall.Errno) { return receive(fd, b) })
+	switch {
+	case errno == 0 && n == 0 && len(b) > 0:
+		return 0, io.EOF
+	case errno == 0:
+		return n, nil
+	case errno != syscall.EAGAIN:
+		return 0, c.failed("read", errno)
 	}
-	n, err := file.Read(b)
+	file, err := c.pollable()
+	if err == nil {
+		n, err = file.Read(b)
+	}
 	return n, c.failed("read", err)
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
+	n, errno := c.now(&c.writeBy, func(fd int) (int, syscall.Errno) { return send(fd, b, 0) })
+	switch {
+	case errno == 0 && n == len(b):
+		return n, nil
+	case errno != 0 && errno != syscall.EAGAIN:
+		return 0, c.failed("write", errno)
+	}
 	file, err := c.pollable()
 	if err != nil {
-		return 0, c.failed("write", err)
+		return n, c.failed("write", err)
 	}
-	n, err := file.Write(b)
-	return n, c.failed("write", err)
+	more, err := file.Write(b[n:])
+	return n + more, c.failed("write", err)
 }
 
 func (c *conn) writeQuick(b []byte) (int, error) {
-	c.mu.Lock()
-	n, errno := c.send(b)
-	c.mu.Unlock()
-	switch errno {
-	case 0:
-		return n, nil
-	case syscall.EAGAIN, syscall.EINTR:
-		return 0, nil
+	n, errno := c.now(nil, func(fd int) (int, syscall.Errno) { return send(fd, b, msgMore) })
+	if errno != 0 && errno != syscall.EAGAIN {
+		return 0, c.failed("write", errno)
 	}
-	return 0, c.failed("write", errno)
+	return n, nil
+}
+
+// now transfers bytes if that goes without waiting, and before by, if that is not nil. It
+// says EAGAIN where the poller is to do it.
+func (c *conn) now(by *time.Time, transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.fd < 0:
+		return 0, syscall.EBADF
+	case c.file != nil, by != nil && !by.IsZero() && !time.Now().Before(*by):
+		return 0, syscall.EAGAIN
+	}
+	for {
+		n, errno := transfer(c.fd)
+		switch errno {
+		case 0:
+			return n, 0
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+func receive(fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return int(n), errno
 }
 
 const msgMore = 0x8000 // MSG_MORE of sendto(2)
 
-func (c *conn) send(b []byte) (int, syscall.Errno) {
-	if c.fd < 0 {
-		return 0, syscall.EBADF
-	}
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
-		msgMore|syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT, 0, 0)
+func send(fd int, b []byte, flags uintptr) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		flags|syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
@@ -275,7 +310,7 @@ func (c *conn) failed(op string, err error) error {
 	switch {
 	case err == nil || errors.Is(err, io.EOF):
 		return err
-	case errors.Is(err, os.ErrClosed):
+	case errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EBADF):
 		err = net.ErrClosed
 	case errors.As(err, &errno):
 		err = os.NewSyscallError(op, errno)

@@ -124,6 +124,26 @@ func (r *reaper) reap(p *poll) {
 			r.attend(l, waste)
 		}
 		clear(ready)
+		if n < len(events) {
+			r.rest()
+		}
+	}
+}
+
+// rest lets events gather for a while, so that a crowd that hangs up one by one does not
+// wake the reaper for each. Nobody waits for what it does, unless somebody is hurried.
+func (r *reaper) rest() {
+	r.mu.Lock()
+	hurried := r.hurried > 0
+	r.mu.Unlock()
+	if hurried {
+		return
+	}
+	pause := time.NewTimer(sweepAfter)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-r.hurry:
 	}
 }
 

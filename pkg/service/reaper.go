@@ -40,13 +40,16 @@ type reaper struct {
 	fresh  []*lingerer // not in the poll set yet, see sweep
 	swept  []*lingerer // the memory of the last sweep, for the next
 	closed bool
+
+	hurried int           // lingerers whose place somebody may wait for: they have a leave
+	hurry   chan struct{} // there is one, or the reaper closes
 }
 
 // sweepAfter is how long after their greeting clients are looked at for the first time.
 const sweepAfter = 5 * time.Millisecond
 
 func newReaper(left func(*lingerer), heard func(*lingerer, []byte)) *reaper {
-	r := &reaper{left: left, heard: heard}
+	r := &reaper{left: left, heard: heard, hurry: make(chan struct{}, 1)}
 	r.root.prev, r.root.next = &r.root, &r.root
 	return r
 }
@@ -87,6 +90,10 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 	if l.socket = socketOf(l.conn); l.socket == nil {
 		return false
 	}
+	if l.leave != nil {
+		r.hurried++
+		r.quicken()
+	}
 	if r.poll == nil {
 		p, err := newPoll()
 		if err != nil {
@@ -104,6 +111,14 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 		r.poll.wakeBy(time.Now().Add(sweepAfter))
 	}
 	return true
+}
+
+// quicken ends the reaper's rest.
+func (r *reaper) quicken() {
+	select {
+	case r.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // socketOf returns the descriptor of c, or nil if it has none.
@@ -159,6 +174,9 @@ func (r *reaper) remove(l *lingerer) {
 func (r *reaper) unlink(l *lingerer) {
 	l.gone = true
 	l.prev.next, l.next.prev = l.next, l.prev
+	if l.socket != nil && l.leave != nil {
+		r.hurried--
+	}
 	if l.fd != 0 {
 		r.poll.forget(l)
 	}
@@ -225,6 +243,7 @@ func (r *reaper) close() {
 	r.buryAll(r.unlinkWhile(func(*lingerer) bool { return true }))
 	if r.poll != nil {
 		r.poll.close()
+		r.quicken()
 	}
 	r.running.Wait()
 }
