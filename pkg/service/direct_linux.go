@@ -297,10 +297,17 @@ func (c *conn) pollable() (*os.File, error) {
 	}
 	if c.file == nil {
 		c.file = os.NewFile(uintptr(c.fd), "connection")
-		_ = c.file.SetReadDeadline(c.readBy)
-		_ = c.file.SetWriteDeadline(c.writeBy)
+		_ = c.setFileDeadlines()
 	}
 	return c.file, nil
+}
+
+// setFileDeadlines passes on the deadlines: both at once take one timer. c.mu is held.
+func (c *conn) setFileDeadlines() error {
+	if c.readBy.Equal(c.writeBy) {
+		return c.file.SetDeadline(c.readBy)
+	}
+	return errors.Join(c.file.SetReadDeadline(c.readBy), c.file.SetWriteDeadline(c.writeBy))
 }
 
 // failed makes of err what net would say.
@@ -392,7 +399,7 @@ func (c *conn) setDeadlines(t time.Time, which ...*time.Time) error {
 	if c.file == nil {
 		return nil
 	}
-	return errors.Join(c.file.SetReadDeadline(c.readBy), c.file.SetWriteDeadline(c.writeBy))
+	return c.setFileDeadlines()
 }
 
 // SyscallConn implements syscall.Conn.
