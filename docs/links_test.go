@@ -1,0 +1,114 @@
+package docs_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pages are all Markdown pages, as seen from here.
+func pages(t *testing.T) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && path != ".." && strings.HasPrefix(entry.Name(), ".") {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(path, ".md") {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil || len(found) < 10 {
+		t.Fatalf("pages: %v, %v", found, err)
+	}
+	return found
+}
+
+var (
+	link   = regexp.MustCompile(`\[([^][]*)\]\(([^()\s]+)\)`)
+	quoted = regexp.MustCompile("`([^`]+)`")
+)
+
+// TestLinks follows each link to a file of ours, pictures too. Where its words are in
+// backquotes, they must be declared in that file, if it is Go, or else stand in it:
+// [`Bind`](internal/systemd/bind.go).
+func TestLinks(t *testing.T) {
+	followed := 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range link.FindAllStringSubmatch(strings.ReplaceAll(string(text), "\n", " "), -1) {
+			target, _, _ := strings.Cut(l[2], "#")
+			if target == "" || strings.Contains(target, "://") {
+				continue
+			}
+			followed++
+			file := filepath.Join(filepath.Dir(page), target)
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", page, err)
+				continue
+			}
+			for _, word := range quoted.FindAllStringSubmatch(l[1], -1) {
+				if !has(t, file, word[1]) {
+					t.Errorf("%s: there is no %s in %s", page, word[1], target)
+				}
+			}
+		}
+	}
+	if followed < 40 {
+		t.Errorf("only %d links were found", followed)
+	}
+}
+
+// has reports whether a file, or a Go package if it is a directory, declares name; what
+// is not Go only has to contain it. A file may be meant by its own name.
+func has(t *testing.T, file, name string) bool {
+	t.Helper()
+	if name == filepath.Base(file) {
+		return true
+	}
+	sources := []string{file}
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		sources, _ = filepath.Glob(filepath.Join(file, "*.go"))
+	}
+	return slices.ContainsFunc(sources, func(source string) bool {
+		if strings.HasSuffix(source, ".go") {
+			return declares(t, source, name)
+		}
+		text, err := os.ReadFile(source)
+		return err == nil && strings.Contains(string(text), name)
+	})
+}
+
+func declares(t *testing.T, source, name string) (found bool) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), source, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, declaration := range file.Decls {
+		switch d := declaration.(type) {
+		case *ast.FuncDecl:
+			found = found || d.Name.Name == name
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *ast.TypeSpec:
+					found = found || s.Name.Name == name
+				case *ast.ValueSpec:
+					found = found || slices.ContainsFunc(s.Names, func(n *ast.Ident) bool { return n.Name == name })
+				}
+			}
+		}
+	}
+	return found
+}
