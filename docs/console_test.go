@@ -14,37 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"greetd.example/internal/debtest"
+	"greetd.example/internal/mantest"
 )
-
-// A block is what stands between two fences of a Markdown page.
-type block struct {
-	kind string // console, sh, yaml and so on; "" for none
-	line int    // where it begins
-	text string
-}
-
-// blocks returns the fenced blocks of a page.
-func blocks(t *testing.T, page string) (found []block) {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open := false
-	for i, line := range strings.Split(string(text), "\n") {
-		kind, fence := strings.CutPrefix(line, "```")
-		switch {
-		case fence && !open:
-			found = append(found, block{kind: kind, line: i + 2})
-			open = true
-		case fence:
-			open = false
-		case open:
-			found[len(found)-1].text += line + "\n"
-		}
-	}
-	return found
-}
 
 // A command of a console block, and what it prints.
 type command struct {
@@ -56,15 +27,13 @@ type command struct {
 // commands returns what follows a $ in a page's console blocks.
 func commands(t *testing.T, page string) (found []command) {
 	t.Helper()
-	for _, b := range blocks(t, page) {
-		if b.kind != "console" {
+	for _, b := range mantest.Blocks(t, page) {
+		if b.Kind != "console" {
 			continue
 		}
-		for i, line := range strings.Split(strings.TrimSuffix(b.text, "\n"), "\n") {
+		for i, line := range b.Lines {
 			if text, ok := strings.CutPrefix(line, "$ "); ok {
-				found = append(found, command{line: b.line + i, text: text})
-			} else if strings.HasPrefix(line, "> ") {
-				found[len(found)-1].text += "\n" + line[2:]
+				found = append(found, command{line: b.Line + i, text: text})
 			} else {
 				last := &found[len(found)-1]
 				last.output = append(last.output, line)
