@@ -69,11 +69,28 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestDecisionsAreShort holds decisions to half a page or so.
+func TestDecisionsAreShort(t *testing.T) {
+	decisions, err := filepath.Glob("decisions/*.md")
+	if err != nil || len(decisions) < 5 {
+		t.Fatalf("decisions: %v, %v", decisions, err)
+	}
+	for _, path := range decisions {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if words := len(strings.Fields(string(text))); words > 350 {
+			t.Errorf("%s has %d words", path, words)
+		}
+	}
+}
+
 // has reports whether a file, or a Go package if it is a directory, declares name; what
 // is not Go only has to contain it. A file may be meant by its own name.
 func has(t *testing.T, file, name string) bool {
 	t.Helper()
-	if name == filepath.Base(file) {
+	if filepath.Base(name) == filepath.Base(file) {
 		return true
 	}
 	sources := []string{file}

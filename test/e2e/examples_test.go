@@ -8,14 +8,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
 	"greetd.example/internal/mantest"
 	"greetd.example/internal/speaker"
 )
@@ -170,7 +168,7 @@ func (m *machine) shows(where, example string) {
 }
 
 // furnish gives a machine what the examples speak of: mail servers and the names of
-// hosts, a certificate that is trusted, files, and programs.
+// hosts, a certificate that is trusted, and files.
 func (m *machine) furnish() {
 	m.Helper()
 	m.write("/etc/hosts", "127.0.0.1 localhost mail.example mail mx1 mx2 greet.example\n::1 localhost\n")
@@ -180,17 +178,19 @@ func (m *machine) furnish() {
 	m.run("mkdir", "-p", "/etc/bash_completion.d")
 	m.write("/root/greetd.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
 	m.write("/root/targets", "mx1:25\nlocalhost 10000  # ours\n")
-	m.lend("jq")
-	m.lend("curl")
 
 	authority := speaker.NewAuthority(m)
-	m.write("/etc/ssl/certs/ca-certificates.crt", read(m, authority.WriteFile(m, m.TempDir())))
+	trusted, err := os.ReadFile(authority.WriteFile(m, m.TempDir()))
+	if err != nil {
+		m.Fatal(err)
+	}
+	m.write("/etc/ssl/certs/ca-certificates.crt", string(trusted))
 	certificate := authority.Sign(m, &x509.Certificate{
 		DNSNames:  []string{"mx1", "mx2", "mail", "mail.example"},
 		NotBefore: time.Now().Add(-time.Hour),
 		NotAfter:  time.Now().AddDate(0, 0, 90),
 	})
-	err := m.inside(func() error {
+	err = m.inside(func() error {
 		for _, port := range []string{":25", ":587"} {
 			speaker.ListenOn(m, "tcp", port, mail(certificate))
 		}
@@ -200,15 +200,6 @@ func (m *machine) furnish() {
 		m.Fatal(err)
 	}
 	speaker.ListenOn(m, "unix", m.path("/run/greet.sock"), speaker.Greet("220 here\r\n"))
-}
-
-func read(t testing.TB, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // mail is as much of an SMTP server as a probe wants to see.
@@ -227,23 +218,4 @@ func mail(certificate tls.Certificate) speaker.Manner {
 			}
 		}
 	}
-}
-
-// lend puts a program of this machine into m, with the libraries that it needs.
-func (m *machine) lend(name string) {
-	m.Helper()
-	program := debtest.Program(m.T, name, name)
-	libraries, err := command("ldd", program)
-	if err != nil {
-		m.Fatal(err)
-	}
-	files := append(regexp.MustCompile(`/\S+`).FindAllString(libraries, -1), program)
-	for _, file := range files {
-		m.write("/opt/lent/"+filepath.Base(file), read(m, file))
-	}
-	loader := regexp.MustCompile(`(?m)^\s*(/\S+)`).FindStringSubmatch(libraries)[1]
-	m.run("chmod", "755", "/opt/lent/"+filepath.Base(loader))
-	wrapper := "/usr/local/bin/" + name
-	m.write(wrapper, "#!/bin/sh\nexec /opt/lent/"+filepath.Base(loader)+" --library-path /opt/lent /opt/lent/"+name+" \"$@\"\n")
-	m.run("chmod", "755", wrapper)
 }
