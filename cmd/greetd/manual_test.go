@@ -4,6 +4,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,19 +52,14 @@ func TestManualKnowsEachFlag(t *testing.T) {
 
 // TestManualKnowsEachExitCode reads the constants whose names begin with exit.
 func TestManualKnowsEachExitCode(t *testing.T) {
-	source, err := parser.ParseFile(token.NewFileSet(), "run.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var codes, page []string
-	ast.Inspect(source, func(n ast.Node) bool {
+	inspect(t, ".", func(n ast.Node) {
 		if c, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(c.Names[0].Name, "exit") && len(c.Values) == 1 {
 			codes = append(codes, c.Values[0].(*ast.BasicLit).Value)
 		}
-		return true
 	})
 	if len(codes) < 6 {
-		t.Fatalf("only %d exit codes were found in run.go", len(codes))
+		t.Fatalf("only %d exit codes were found", len(codes))
 	}
 	for _, line := range mantest.Read(t, "greetd.8").Section(t, "EXIT STATUS") {
 		if code, ok := strings.CutPrefix(line, ".It "); ok {
@@ -71,12 +69,75 @@ func TestManualKnowsEachExitCode(t *testing.T) {
 	mantest.Same(t, "exit codes", page, codes)
 }
 
+// TestManualKnowsEachVariable holds the page against what the daemon's packages ask the
+// environment for.
 func TestManualKnowsEachVariable(t *testing.T) {
-	var page []string
-	for _, word := range mantest.Read(t, "greetd.8").Section(t, "ENVIRONMENT").Words("Ev") {
-		if strings.HasPrefix(word, "GREETD_") && word != "GREETD_*" {
-			page = append(page, word)
-		}
+	variables := []string{
+		"GREETD_CONFIG", "GREETD_LISTEN", "GREETD_*", config.EnvBusName, // by internal/config
+		"GOMAXPROCS",                      // by Go itself
+		"WATCHDOG_USEC", "JOURNAL_STREAM", // by go-systemd
 	}
-	mantest.Same(t, "variables", page, []string{"GREETD_CONFIG", "GREETD_LISTEN", config.EnvBusName})
+	for _, directory := range []string{".", "../../internal/systemd", "../../internal/logging"} {
+		inspect(t, directory, func(n ast.Node) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 1 {
+				return
+			}
+			f, isMethod := call.Fun.(*ast.SelectorExpr)
+			name, isLiteral := call.Args[0].(*ast.BasicLit)
+			if isMethod && isLiteral && (f.Sel.Name == "Getenv" || f.Sel.Name == "LookupEnv") {
+				variables = append(variables, strings.Trim(name.Value, `"`))
+			}
+		})
+	}
+	mantest.Same(t, "variables", mantest.Read(t, "greetd.8").Section(t, "ENVIRONMENT").Words("Ev"), variables)
+}
+
+// inspect shows look all of a package that is no test.
+func inspect(t *testing.T, directory string, look func(ast.Node)) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(directory, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no Go files in %s: %v", directory, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(source, func(n ast.Node) bool {
+			look(n)
+			return true
+		})
+	}
+}
+
+func TestManualKnowsEachSignal(t *testing.T) {
+	signals := []string{"SIGABRT"} // which the runtime handles
+	inspect(t, ".", func(n ast.Node) {
+		if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SIG") {
+			signals = append(signals, s.Sel.Name)
+		}
+	})
+	mantest.Same(t, "signals", mantest.Read(t, "greetd.8").Section(t, "SIGNALS").Words("Dv"), signals)
+}
+
+// TestManualKnowsEachDropIn looks into the folder that the page names.
+func TestManualKnowsEachDropIn(t *testing.T) {
+	var files, page []string
+	entries, err := os.ReadDir("../../deploy/systemd/examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		files = append(files, e.Name())
+	}
+	text := strings.Join(mantest.Read(t, "greetd.8").Section(t, "SYSTEMD"), " ")
+	for _, name := range regexp.MustCompile(`[a-z-]+\.(?:conf|dbus)`).FindAllString(text, -1) {
+		page = append(page, name)
+	}
+	mantest.Same(t, "drop-ins", page, files)
 }

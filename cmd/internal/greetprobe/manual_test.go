@@ -78,6 +78,49 @@ func TestManualKnowsEachFlag(t *testing.T) {
 	}
 }
 
+// TestManualKnowsEachDefault looks for the default of each flag where the page explains it.
+func TestManualKnowsEachDefault(t *testing.T) {
+	root := newRoot(t.Context(), streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard})
+	page := mantest.Read(t, "greetprobe.1")
+	found := 0
+	for _, cmd := range append(root.Commands(), root) {
+		section := page.Section(t, "OPTIONS")
+		switch cmd.Name() {
+		case "check", "ping", "load":
+			section = append(slices.Clone(page.Section(t, cmd.Name())), section...)
+		case "greetprobe":
+		default:
+			continue
+		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if slices.Contains([]string{"", "0", "0s", "[]", "false"}, f.DefValue) {
+				return
+			}
+			found++
+			if text := explanation(section, f.Name); !strings.Contains(text, f.DefValue) {
+				t.Errorf("%s --%s: the manual page says %q, and not the default %s", cmd.CommandPath(), f.Name, text, f.DefValue)
+			}
+		})
+	}
+	if found < 20 {
+		t.Errorf("only %d defaults were found", found)
+	}
+}
+
+// explanation is the text below the item of a flag.
+func explanation(section mantest.Page, flag string) string {
+	item := regexp.MustCompile(`^\.It Fl (.* )?-` + flag + `( |$)`)
+	begin := slices.IndexFunc(section, item.MatchString)
+	if begin < 0 {
+		return ""
+	}
+	text := section[begin+1:]
+	if end := slices.IndexFunc(text, func(line string) bool { return strings.HasPrefix(line, ".It ") || line == ".El" }); end >= 0 {
+		text = text[:end]
+	}
+	return strings.Join(text, " ")
+}
+
 func flagsOf(cmd *cobra.Command) (flags []string) {
 	cmd.InitDefaultHelpFlag()
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
