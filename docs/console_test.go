@@ -151,11 +151,12 @@ func TestConsole(t *testing.T) {
 	if len(all) < 10 {
 		t.Fatalf("only %d commands were found", len(all))
 	}
-	script := inPrivate
+	var script strings.Builder
+	script.WriteString(inPrivate)
 	for _, c := range all {
-		script += fmt.Sprintf("printf '%s'\n%s\n", mark, c.text)
+		fmt.Fprintf(&script, "printf '%s'\n%s\n", mark, c.text)
 	}
-	shell := exec.CommandContext(t.Context(), "bash", "-c", script)
+	shell := exec.CommandContext(t.Context(), "bash", "-c", script.String())
 	apart(shell)
 	shell.Dir = desk(t)
 	out, _ := shell.CombinedOutput() // some of the commands fail, and say so

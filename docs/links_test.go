@@ -69,6 +69,27 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestTargets looks up what a page tells people to make.
+func TestTargets(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range target.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(string(makefile), "\n"+call[1]+":") {
+				t.Errorf("%s says make %s, and there is no such target", page, call[1])
+			}
+		}
+	}
+}
+
+var target = regexp.MustCompile("(?m)(?:^ *|`)make ([a-z][a-z0-9-]*)")
+
 // TestDecisionsAreShort holds decisions to half a page or so.
 func TestDecisionsAreShort(t *testing.T) {
 	decisions, err := filepath.Glob("decisions/*.md")

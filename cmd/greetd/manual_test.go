@@ -2,10 +2,7 @@ package main
 
 import (
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -53,7 +50,7 @@ func TestManualKnowsEachFlag(t *testing.T) {
 // TestManualKnowsEachExitCode reads the constants whose names begin with exit.
 func TestManualKnowsEachExitCode(t *testing.T) {
 	var codes, page []string
-	inspect(t, ".", func(n ast.Node) {
+	mantest.Inspect(t, ".", func(n ast.Node) {
 		if c, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(c.Names[0].Name, "exit") && len(c.Values) == 1 {
 			codes = append(codes, c.Values[0].(*ast.BasicLit).Value)
 		}
@@ -78,7 +75,7 @@ func TestManualKnowsEachVariable(t *testing.T) {
 		"WATCHDOG_USEC", "JOURNAL_STREAM", // by go-systemd
 	}
 	for _, directory := range []string{".", "../../internal/systemd", "../../internal/logging"} {
-		inspect(t, directory, func(n ast.Node) {
+		mantest.Inspect(t, directory, func(n ast.Node) {
 			call, ok := n.(*ast.CallExpr)
 			if !ok || len(call.Args) != 1 {
 				return
@@ -93,31 +90,9 @@ func TestManualKnowsEachVariable(t *testing.T) {
 	mantest.Same(t, "variables", mantest.Read(t, "greetd.8").Section(t, "ENVIRONMENT").Words("Ev"), variables)
 }
 
-// inspect shows look all of a package that is no test.
-func inspect(t *testing.T, directory string, look func(ast.Node)) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(directory, "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no Go files in %s: %v", directory, err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(source, func(n ast.Node) bool {
-			look(n)
-			return true
-		})
-	}
-}
-
 func TestManualKnowsEachSignal(t *testing.T) {
 	signals := []string{"SIGABRT"} // which the runtime handles
-	inspect(t, ".", func(n ast.Node) {
+	mantest.Inspect(t, ".", func(n ast.Node) {
 		if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SIG") {
 			signals = append(signals, s.Sel.Name)
 		}
@@ -136,8 +111,6 @@ func TestManualKnowsEachDropIn(t *testing.T) {
 		files = append(files, e.Name())
 	}
 	text := strings.Join(mantest.Read(t, "greetd.8").Section(t, "SYSTEMD"), " ")
-	for _, name := range regexp.MustCompile(`[a-z-]+\.(?:conf|dbus)`).FindAllString(text, -1) {
-		page = append(page, name)
-	}
+	page = append(page, regexp.MustCompile(`[a-z-]+\.(?:conf|dbus)`).FindAllString(text, -1)...)
 	mantest.Same(t, "drop-ins", page, files)
 }

@@ -128,7 +128,7 @@ func (m *machine) helpOf(command string) (examples []string) {
 func (m *machine) showsAll(where string, lines []string) (ran int) {
 	m.Helper()
 	prompts := slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "$ ") })
-	for _, line := range strings.Split(strings.ReplaceAll(strings.Join(lines, "\n"), "\\\n", " "), "\n") {
+	for line := range strings.SplitSeq(strings.ReplaceAll(strings.Join(lines, "\n"), "\\\n", " "), "\n") {
 		command, prompted := strings.CutPrefix(line, "$ ")
 		command, _, _ = strings.Cut(command, "  #")
 		command = strings.TrimSpace(command)
