@@ -46,7 +46,27 @@ func TestPagesAreWellFormed(t *testing.T) {
 	}
 }
 
-var missing = regexp.MustCompile(`referenced manual not found: Xr (\S+) (\d)`)
+// TestPagesFitTheTerminal lets mandoc format the pages for 80 columns: it breaks no
+// literal line.
+func TestPagesFitTheTerminal(t *testing.T) {
+	mandoc := debtest.Program(t, "mandoc", "mandoc")
+	for _, page := range []string{"greetd.8", "greetd.yaml.5", "greetprobe.1"} {
+		out, err := exec.CommandContext(t.Context(), mandoc, "-T", "ascii", "-O", "width=80", page).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(overstruck.ReplaceAllString(string(out), "")) {
+			if len(line) > 81 { // with its end
+				t.Errorf("%s has %d columns: %s", page, len(line)-1, line)
+			}
+		}
+	}
+}
+
+var (
+	overstruck = regexp.MustCompile(".\x08") // bold and underlined, as a typewriter does it
+	missing    = regexp.MustCompile(`referenced manual not found: Xr (\S+) (\d)`)
+)
 
 // keys puts the keys below value with their defaults into all, as they stand in YAML.
 func keys(prefix string, value reflect.Value, all map[string]string) {
