@@ -181,3 +181,24 @@ func TestConsole(t *testing.T) {
 	}
 	holdsMeasured(t, printed)
 }
+
+// TestMakeRun goes from nothing to a greeted client by the first command of the README.
+func TestMakeRun(t *testing.T) {
+	apartOrLacking(t)
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := regexp.MustCompile("(?m)^    (make run) .* try `(bin/greetprobe localhost 10000)`$").FindSubmatch(text)
+	if first == nil {
+		t.Fatal("the README does not begin with make run")
+	}
+	shell := exec.CommandContext(t.Context(), "bash", "-c", fmt.Sprintf("%s%s >&2 & until [ -x bin/greetprobe ]; do sleep 0.1; done; %s --wait 120s",
+		inPrivate, first[1], first[2]))
+	apart(shell)
+	shell.Dir = ".."
+	out, err := shell.Output()
+	if want := "localhost:10000 says:\nHello there, ::1!\n"; err != nil || string(out) != want {
+		t.Errorf("%s printed %q, want %q (%v)", first[2], out, want, err)
+	}
+}
