@@ -5,12 +5,12 @@ package greeting
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 	"text/template/parse"
 	"time"
 
@@ -23,42 +23,18 @@ const MaxLength = 64 << 10
 // A Greeting is a parsed template. It is a [service.Greeter].
 type Greeting struct {
 	hostname string
-	parts    []part             // where the template is nothing but text and fields
-	template *template.Template // where it is more than that
+	parts    []part      // where the template is nothing but text and fields
+	tree     *parse.Tree // where it is more than that
 }
 
 // A part appends its share of the greeting.
 type part func(dst []byte, v visitor) []byte
 
-// visitor is what a template sees. Its methods are the fields.
+// visitor is what a template sees.
 type visitor struct {
 	peer     service.Peer
 	hostname string
 }
-
-// IP is the client's address, or "unix" for the client of a unix socket.
-func (v visitor) IP() string { return string(appendIP(nil, v.peer.Remote)) }
-
-// Port is the client's port, 0 for the client of a unix socket.
-func (v visitor) Port() int { return int(v.peer.Remote.Port()) }
-
-// Listener is the name of the listener that the client reached.
-func (v visitor) Listener() string { return v.peer.Listener }
-
-// LocalIP is the address that the client reached, or "unix".
-func (v visitor) LocalIP() string { return string(appendIP(nil, v.peer.Local)) }
-
-// LocalPort is the port that the client reached, 0 for a unix socket.
-func (v visitor) LocalPort() int { return int(v.peer.Local.Port()) }
-
-// Hostname is this machine's name when the configuration was loaded.
-func (v visitor) Hostname() string { return v.hostname }
-
-// Time is when the client arrived.
-func (v visitor) Time() Time { return Time{v.peer.Arrived} }
-
-// Visit is the number of the visit since the daemon began.
-func (v visitor) Visit() uint64 { return v.peer.ID }
 
 // Time prints itself as RFC 3339 has it, in UTC and seconds, and has the methods of
 // time.Time for who wants it otherwise.
@@ -69,16 +45,37 @@ func (t Time) String() string { return string(t.append(nil)) }
 
 func (t Time) append(dst []byte) []byte { return t.UTC().AppendFormat(dst, time.RFC3339) }
 
-// fields are what a template can say, and how that is appended.
-var fields = map[string]part{
-	"IP":        func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Remote) },
-	"Port":      func(dst []byte, v visitor) []byte { return strconv.AppendInt(dst, int64(v.Port()), 10) },
-	"Listener":  func(dst []byte, v visitor) []byte { return append(dst, v.peer.Listener...) },
-	"LocalIP":   func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Local) },
-	"LocalPort": func(dst []byte, v visitor) []byte { return strconv.AppendInt(dst, int64(v.LocalPort()), 10) },
-	"Hostname":  func(dst []byte, v visitor) []byte { return append(dst, v.hostname...) },
-	"Time":      func(dst []byte, v visitor) []byte { return v.Time().append(dst) },
-	"Visit":     func(dst []byte, v visitor) []byte { return strconv.AppendUint(dst, v.peer.ID, 10) },
+// A field of a visitor is appended, or it is a value.
+type field struct {
+	append part
+	value  func(v visitor) any
+}
+
+// fields are what a template can say. The client of a unix socket has the address "unix"
+// and port 0; Hostname is this machine's when the configuration was loaded.
+var fields = map[string]field{
+	"IP":        text(func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Remote) }),
+	"Port":      number(func(v visitor) int { return int(v.peer.Remote.Port()) }),
+	"Listener":  text(func(dst []byte, v visitor) []byte { return append(dst, v.peer.Listener...) }),
+	"LocalIP":   text(func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Local) }),
+	"LocalPort": number(func(v visitor) int { return int(v.peer.Local.Port()) }),
+	"Hostname":  text(func(dst []byte, v visitor) []byte { return append(dst, v.hostname...) }),
+	"Time": {
+		func(dst []byte, v visitor) []byte { return Time{v.peer.Arrived}.append(dst) },
+		func(v visitor) any { return Time{v.peer.Arrived} },
+	},
+	"Visit": number(func(v visitor) uint64 { return v.peer.ID }),
+}
+
+func text(f part) field {
+	return field{f, func(v visitor) any { return string(f(nil, v)) }}
+}
+
+func number[N int | uint64](of func(v visitor) N) field {
+	return field{
+		func(dst []byte, v visitor) []byte { return strconv.AppendUint(dst, uint64(of(v)), 10) },
+		func(v visitor) any { return of(v) },
+	}
 }
 
 func appendIP(dst []byte, addr netip.AddrPort) []byte {
@@ -99,38 +96,49 @@ var sample = service.Peer{
 
 // Parse makes a Greeting of text, a template as text/template has it, with the
 // fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit. A
-// template that would go wrong, or need not end, is an error: an unknown field
+// template that would go wrong, or need not end, is an error: a name that is unknown
 // anywhere in it, a loop, a template within it, more than MaxLength.
 func Parse(text string) (*Greeting, error) {
-	t, err := template.New("greeting").Parse(text)
+	trees, err := parse.Parse(treeName, text, "", "", functionNames())
 	if err != nil {
 		return nil, plain(err)
 	}
-	if err := check(t); err != nil {
+	tree := trees[treeName]
+	if len(trees) > 1 || tree == nil {
+		return nil, errors.New("template: {{define}} and {{block}} have no place in a greeting")
+	}
+	if err := check(tree.Root); err != nil {
 		return nil, err
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
-	g := &Greeting{hostname: hostname, template: t}
-	if parts, ok := compile(t.Root); ok {
-		g.parts, g.template = parts, nil
+	g := &Greeting{hostname: hostname}
+	if parts, ok := compile(tree.Root); ok {
+		g.parts = parts
+	} else {
+		g.tree = tree
 	}
 	said, err := g.AppendGreeting(nil, sample)
 	switch {
 	case errors.Is(err, errTooLong), len(said) > MaxLength:
 		return nil, errTooLong
 	case err != nil:
-		return nil, plain(err)
+		return nil, err
 	}
 	return g, nil
 }
 
+const treeName = "greeting"
+
 // plain leaves the names of Go's out of a template's error: it speaks of "line 3".
 func plain(err error) error {
 	text := err.Error()
-	text = strings.TrimPrefix(text, "template: greeting:")
+	text = strings.TrimPrefix(text, "template: "+treeName+":")
+	if strings.Contains(text, ": function ") && strings.HasSuffix(text, " not defined") {
+		text += ": the functions are " + strings.Join(slices.Sorted(maps.Keys(functions)), " ")
+	}
 	if line, rest, ok := strings.Cut(text, ":"); ok {
 		if _, err := strconv.Atoi(line); err == nil {
 			return fmt.Errorf("line %s of the template: %s", line, strings.TrimSpace(rest))
@@ -143,32 +151,16 @@ func plain(err error) error {
 // for this client, though not for the sample, is an error.
 func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 	v := visitor{p, g.hostname}
-	if g.template == nil {
-		for _, appendPart := range g.parts {
-			dst = appendPart(dst, v)
-		}
-		return dst, nil
+	if g.tree != nil {
+		return execute(g.tree, dst, v)
 	}
-	out := appender{dst, MaxLength}
-	err := g.template.Execute(&out, v)
-	return out.text, err
+	for _, appendPart := range g.parts {
+		dst = appendPart(dst, v)
+	}
+	return dst, nil
 }
 
 var errTooLong = fmt.Errorf("is too long: at most %d bytes can be said", MaxLength)
-
-// An appender takes what there is room for.
-type appender struct {
-	text []byte
-	room int
-}
-
-func (a *appender) Write(p []byte) (int, error) {
-	if a.room -= len(p); a.room < 0 {
-		return 0, errTooLong
-	}
-	a.text = append(a.text, p...)
-	return len(p), nil
-}
 
 // compile makes parts of a template that is nothing but text and fields.
 func compile(root *parse.ListNode) ([]part, bool) {
@@ -178,11 +170,11 @@ func compile(root *parse.ListNode) ([]part, bool) {
 		case *parse.TextNode:
 			parts = append(parts, func(dst []byte, _ visitor) []byte { return append(dst, node.Text...) })
 		case *parse.ActionNode:
-			field, ok := onlyField(node.Pipe)
+			name, ok := onlyField(node.Pipe)
 			if !ok {
 				return nil, false
 			}
-			parts = append(parts, fields[field])
+			parts = append(parts, fields[name].append)
 		default:
 			return nil, false
 		}
@@ -190,6 +182,7 @@ func compile(root *parse.ListNode) ([]part, bool) {
 	return parts, true
 }
 
+// onlyField tells the field that is all of a pipeline.
 func onlyField(pipe *parse.PipeNode) (string, bool) {
 	if len(pipe.Decl) != 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
 		return "", false
@@ -201,20 +194,8 @@ func onlyField(pipe *parse.PipeNode) (string, bool) {
 	return field.Ident[0], true
 }
 
-// check refuses what need not end, and fields that do not exist, wherever they are.
-func check(t *template.Template) error {
-	for _, associated := range t.Templates() {
-		if associated.Name() != t.Name() {
-			return errors.New("template: {{define}} and {{block}} have no place in a greeting")
-		}
-	}
-	if t.Tree == nil || t.Root == nil {
-		return nil
-	}
-	return checkNode(t.Root)
-}
-
-func checkNode(node parse.Node) error {
+// check refuses what need not end, and names that do not exist, wherever they are.
+func check(node parse.Node) error {
 	switch node := node.(type) {
 	case *parse.ListNode:
 		if node == nil {
@@ -222,16 +203,18 @@ func checkNode(node parse.Node) error {
 		}
 		return checkAll(node.Nodes)
 	case *parse.ActionNode:
-		return checkNode(node.Pipe)
+		return check(node.Pipe)
 	case *parse.PipeNode:
-		if node == nil {
-			return nil
+		for _, decl := range node.Decl {
+			if decl.Ident[0] == "$" {
+				return errors.New("template: $ is the client: give the variable a name")
+			}
 		}
 		return checkAll(node.Cmds)
 	case *parse.CommandNode:
 		return checkAll(node.Args)
 	case *parse.ChainNode:
-		return checkNode(node.Node)
+		return errors.Join(check(node.Node), checkMethods(node.Field))
 	case *parse.IfNode:
 		return checkBranch(&node.BranchNode)
 	case *parse.WithNode:
@@ -241,26 +224,56 @@ func checkNode(node parse.Node) error {
 	case *parse.TemplateNode:
 		return errors.New("template: {{template}} has no place in a greeting")
 	case *parse.FieldNode:
-		if _, ok := fields[node.Ident[0]]; !ok {
-			return fmt.Errorf("template: there is no field .%s: the fields are %s", node.Ident[0], known())
+		return checkField(node.Ident)
+	case *parse.VariableNode:
+		if node.Ident[0] == "$" {
+			return checkField(node.Ident[1:])
+		}
+		return checkMethods(node.Ident[1:])
+	case *parse.DotNode:
+		return checkField(nil)
+	case *parse.NilNode:
+		return errors.New("template: nil has no place in a greeting: nothing is nil")
+	case *parse.NumberNode:
+		_, err := constant(node)
+		return err
+	}
+	return nil
+}
+
+// checkField looks at .IP or .Time.Year, without dots.
+func checkField(names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("template: a dot alone says nothing: the fields are %s", known())
+	}
+	if _, ok := fields[names[0]]; !ok {
+		return fmt.Errorf("template: there is no field .%s: the fields are %s", names[0], known())
+	}
+	return checkMethods(names[1:])
+}
+
+func checkMethods(names []string) error {
+	for _, name := range names {
+		if _, ok := methods[name]; !ok {
+			return fmt.Errorf("template: there is no .%s: what a .Time has is %s", name, strings.Join(slices.Sorted(maps.Keys(methods)), " "))
 		}
 	}
 	return nil
 }
 
 func checkBranch(node *parse.BranchNode) error {
-	if err := checkNode(node.Pipe); err != nil {
+	if err := check(node.Pipe); err != nil {
 		return err
 	}
-	if err := checkNode(node.List); err != nil {
+	if err := check(node.List); err != nil {
 		return err
 	}
-	return checkNode(node.ElseList)
+	return check(node.ElseList)
 }
 
 func checkAll[N parse.Node](nodes []N) error {
 	for _, node := range nodes {
-		if err := checkNode(node); err != nil {
+		if err := check(node); err != nil {
 			return err
 		}
 	}
@@ -268,10 +281,5 @@ func checkAll[N parse.Node](nodes []N) error {
 }
 
 func known() string {
-	names := make([]string, 0, len(fields))
-	for name := range fields {
-		names = append(names, "."+name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, " ")
+	return "." + strings.Join(slices.Sorted(maps.Keys(fields)), " .")
 }

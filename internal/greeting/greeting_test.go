@@ -1,10 +1,12 @@
 package greeting_test
 
 import (
+	"bytes"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	"greetd.example/internal/greeting"
@@ -24,7 +26,7 @@ func TestGreetings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for template, want := range map[string]string{
+	for text, want := range map[string]string{
 		"Hello there, {{.IP}}!\n":            "Hello there, 192.0.2.7!\n",
 		"":                                   "",
 		"plain\r\n":                          "plain\r\n",
@@ -40,32 +42,32 @@ func TestGreetings(t *testing.T) {
 		"{{.IP}}\x00\xff":                                         "192.0.2.7\x00\xff",
 		`{{(printf "%s:%d" .IP .Port) | len}} {{len .IP}}{{"!"}}`: "14 9!",
 	} {
-		g, err := greeting.Parse(template)
+		g, err := greeting.Parse(text)
 		if err != nil {
-			t.Errorf("%q: %v", template, err)
+			t.Errorf("%q: %v", text, err)
 			continue
 		}
 		got, err := g.AppendGreeting([]byte("> "), visitor)
 		if err != nil || string(got) != "> "+want {
-			t.Errorf("%q says %q, %v; want %q", template, got, err, want)
+			t.Errorf("%q says %q, %v; want %q", text, got, err, want)
 		}
 	}
 }
 
 func TestUnixClientHasNoAddress(t *testing.T) {
-	for _, template := range []string{"{{.IP}} {{.Port}} {{.LocalIP}}", "{{if true}}{{.IP}} {{.Port}} {{.LocalIP}}{{end}}"} {
-		g, err := greeting.Parse(template)
+	for _, text := range []string{"{{.IP}} {{.Port}} {{.LocalIP}}", "{{if true}}{{.IP}} {{.Port}} {{.LocalIP}}{{end}}"} {
+		g, err := greeting.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, err := g.AppendGreeting(nil, service.Peer{}); err != nil || string(got) != "unix 0 unix" {
-			t.Errorf("%q says %q, %v", template, got, err)
+			t.Errorf("%q says %q, %v", text, got, err)
 		}
 	}
 }
 
 func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
-	for template, complaint := range map[string]string{
+	for text, complaint := range map[string]string{
 		"{{.Name}}":                    "no field .Name",
 		"{{if false}}{{.Name}}{{end}}": "no field .Name",
 		"{{printf .Nope}}":             "no field .Nope",
@@ -80,37 +82,60 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		"{{call .IP}}":                                          "call",
 		strings.Repeat("x", 65537):                              "at most 65536",
 		`{{printf "%65537d" .Port}}`:                            "at most 65536",
-		"{{index .IP 100}}":                                     "index",
+		"{{index .IP 100}}":                                     "line 1 of the template: {{index .IP 100}}: index: there is nothing at 100",
+		"{{nonsense .IP}}":                                      "the functions are and eq ge",
+		"{{.Time.Years}}":                                       "what a .Time has is Add AddDate Day",
+		"{{if false}}{{.Time.UTC.Years}}{{end}}":                "there is no .Years",
+		"{{$t := .Time}}{{$t.Years}}":                           "there is no .Years",
+		"{{(.Time).Years}}":                                     "there is no .Years",
+		"{{.IP.Year}}":                                          "IP has no .Year",
+		"{{.}}":                                                 "a dot alone",
+		"{{$}}":                                                 "a dot alone",
+		"{{$ = .IP}}":                                           "$ is the client",
+		"{{and 0 ($x := 1)}}{{$x}}":                             "$x has no value yet",
+		"{{and 0 ($x := 1)}}{{$x = 2}}":                         "$x has no value yet",
+		"{{$.Name}}":                                            "no field .Name",
+		"{{nil}}":                                               "nil",
+		"{{print 1i}}":                                          "complex number",
+		"{{if false}}{{18446744073709551615}}{{end}}":           "too large",
+		"{{printf .Port}}":                                      ".Port: is not a string",
+		"{{.Port | printf}}":                                    "printf: is not a string",
+		"{{.IP 1}}":                                             "takes no argument",
+		"{{len}}":                                               "len takes 1 argument, not 0",
+		"{{eq .IP 1}}":                                          "can't be compared",
+		"{{lt .Time .Time}}":                                    "no order",
+		"{{len 5}}":                                             "no string",
+		`{{$x := "0123456789"}}` + strings.Repeat("{{$x = print $x $x}}", 40): "at most 65536",
 	} {
-		_, err := greeting.Parse(template)
+		_, err := greeting.Parse(text)
 		if err == nil || !strings.Contains(err.Error(), complaint) {
-			t.Errorf("%.50q: %v; want a word of %q", template, err, complaint)
+			t.Errorf("%.50q: %v; want a word of %q", text, err, complaint)
 		}
 		if err != nil && strings.Contains(err.Error(), "visitor") {
-			t.Errorf("%q: the error speaks of Go's types: %v", template, err)
+			t.Errorf("%q: the error speaks of Go's types: %v", text, err)
 		}
 	}
 }
 
 // Which client gets how much can depend on who it is; the sample visitor is somebody else.
 func TestNobodyIsToldMoreThanMaxLength(t *testing.T) {
-	for template, fits := range map[string]bool{
+	for text, fits := range map[string]bool{
 		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}`:                          true,
 		`{{if eq .Port 4711}}{{printf "%65537d" 1}}{{end}}`:                          false,
 		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}x`:                         false,
 		`{{if eq .Port 4711}}{{.IP}}{{printf "%999999d" 1}}{{end}}`:                  false,
 		`{{if eq .Port 4711}}{{printf "%65536d" 1}}{{end}}{{if eq .Port 1}}x{{end}}`: true,
 	} {
-		g, err := greeting.Parse(template)
+		g, err := greeting.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		said, err := g.AppendGreeting([]byte("before"), service.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:4711")})
 		if fits && (err != nil || len(said) != len("before")+greeting.MaxLength) {
-			t.Errorf("%s: %d bytes, %v", template, len(said), err)
+			t.Errorf("%s: %d bytes, %v", text, len(said), err)
 		}
 		if !fits && (err == nil || !strings.Contains(err.Error(), "at most 65536")) {
-			t.Errorf("%s: %d bytes, %v; want an error", template, len(said), err)
+			t.Errorf("%s: %d bytes, %v; want an error", text, len(said), err)
 		}
 	}
 }
@@ -126,24 +151,107 @@ func TestTextAndFieldsCostNoAllocation(t *testing.T) {
 	}
 }
 
+// oracle is a visitor as text/template can see it.
+type oracle struct {
+	IP       string
+	Port     int
+	Listener string
+
+	LocalIP   string
+	LocalPort int
+	Hostname  string
+	Time      greeting.Time
+	Visit     uint64
+}
+
+func seenAs(p service.Peer) oracle {
+	hostname, _ := os.Hostname()
+	ip := func(a netip.AddrPort) string {
+		if !a.IsValid() {
+			return "unix"
+		}
+		return a.Addr().String()
+	}
+	return oracle{
+		IP: ip(p.Remote), Port: int(p.Remote.Port()), Listener: p.Listener,
+		LocalIP: ip(p.Local), LocalPort: int(p.Local.Port()), Hostname: hostname,
+		Time: greeting.Time{Time: p.Arrived}, Visit: p.ID,
+	}
+}
+
+// compare holds what a greeting says against what text/template says, which has the last
+// word on every template that is accepted at all.
+func compare(t *testing.T, text string) (accepted bool) {
+	t.Helper()
+	g, err := greeting.Parse(text)
+	if err != nil {
+		return false
+	}
+	theirs, err := template.New("greeting").Parse(text)
+	if err != nil {
+		t.Fatalf("%q: text/template refuses it: %v", text, err)
+	}
+	for _, peer := range []service.Peer{visitor, {Listener: "inside"}, {ID: 1<<64 - 1, Remote: visitor.Local, Local: visitor.Remote, Arrived: time.Unix(1, 2)}} {
+		got, err := g.AppendGreeting(nil, peer)
+		if err != nil && strings.Contains(err.Error(), "at most 65536") {
+			continue
+		}
+		var want bytes.Buffer
+		wantErr := theirs.Execute(&want, seenAs(peer))
+		if (err == nil) != (wantErr == nil) || err == nil && string(got) != want.String() {
+			t.Errorf("%q says %q, %v; text/template says %q, %v", text, got, err, want.String(), wantErr)
+		}
+	}
+	return true
+}
+
+// understood is one of everything that a template may have.
+var understood = []string{
+	"Hello there, {{.IP}}!\n", "{{if .Port}}x{{else}}{{.Time}}{{end}}", `{{printf "%99d" .Visit}}`,
+	"{{.IP}} {{.Port}} {{.Listener}} {{.LocalIP}} {{.LocalPort}} {{.Hostname}} {{.Time}} {{.Visit}}",
+	"{{$.IP}}{{$.Time.Year}}", `a {{- "b" -}} c{{/* d */}}{{- /* e */ -}} f`, "{{true}}{{false}}{{1}}{{1.5}}{{0x1F}}{{1e3}}{{'x'}}{{`raw`}}",
+	`{{if eq .Port 0}}local{{else if lt .Port 1024}}low{{else}}high{{end}}`,
+	`{{if and .Port (ne .IP "192.0.2.7") | not}}a{{else}}b{{end}}`, `{{or "" .IP}}{{and "" .IP}}{{and 1 .Time}}{{.IP | or ""}}{{.IP | and 0}}{{or 0 0.0 false}}`,
+	`{{eq .IP "a" "b" .IP}}{{eq .Time .Time}}{{eq .Time .Time.UTC}}{{eq .Visit .Port}}{{eq .Time.Weekday 1}}{{ne 1.5 1.5}}{{eq true false}}`,
+	`{{lt .Visit .Port}}{{le .Port .Visit}}{{gt "b" "a"}}{{ge 1.5 2.5}}{{lt -1 .Visit}}{{le .Visit -1}}{{gt .Time.Month 2}}{{le "a" "a"}}`,
+	`{{len .IP}}{{len ""}}{{.IP | len}}`, `{{index .IP 0}}{{index "abc" 2 | printf "%c"}}{{index .Time}}`, `{{slice .IP 1 3}}{{slice .IP 2}}{{slice .IP}}{{slice .Listener 0 .Time.Month}}`,
+	`{{print .IP 1 2 "x" .Time 3.5}}{{print}}{{println .IP .Port}}{{printf "%d %s %v %q %x %t %5.2f" .Port .IP .Time .Listener .Visit true 1.5}}{{print print}}`,
+	`{{html "<a href='x'>&\"\x00" .IP}}{{js "it's <b>=\u2028" .Port}}{{urlquery "a b&c" .IP}}{{"<" | html | js}}`,
+	`{{.Time.Format "2006-01-02T15:04:05Z07:00"}}{{"15:04" | .Time.Format}}{{(print "Jan" | print) | .Time.UTC.Format}}`,
+	`{{.Time.Unix}} {{.Time.UnixMilli}} {{.Time.UnixMicro}} {{.Time.UnixNano}} {{.Time.UTC}} {{.Time.Local}} {{.Time.String}} {{.Time.UTC.String}} {{.Time.IsDST}}`,
+	`{{.Time.Year}}-{{.Time.Month}}-{{.Time.Day}} {{.Time.Hour}}:{{.Time.Minute}}:{{.Time.Second}}.{{.Time.Nanosecond}} {{.Time.Weekday}} {{.Time.YearDay}} {{.Time.Month.String}} {{.Time.Weekday.String}}`,
+	`{{.Time.AddDate 0 1 -1}}{{.Time.Add 3600000000000}}{{(.Time.Truncate 3600000000000).Unix}}{{.Time.Round 1e9}}{{printf "%d" .Time.Month}}{{.Time.AddDate 0 0 .Port}}`,
+	`{{$x := .IP}}{{if $x = .Listener}}{{$y := len $x}}{{$x}}{{$y}}{{$x = print $x $y}}{{end}}{{$x}}{{$t := .Time.UTC}}{{$t.Year}}{{$x := 1}}{{$x}}`,
+	`{{if $p := .Port}}{{$p}}{{else}}{{$p}}{{end}}{{($q := .IP) | len}}{{(.Time).Hour}}{{((.Time.UTC).Local).Minute}}`,
+	`{{index .IP 8}}`, `{{slice .IP 5}}`, `{{if eq .Port 0}}{{len .Port}}{{end}}`, "$\xff{{/**/}}", `{{if false}}{{.IP.Year}}{{len 5}}{{eq}}{{lt .Time 1}}{{printf 5}}{{.Time.Add .Port}}{{end}}`, `{{if .Port}}{{index .IP 0}}{{else}}{{index .IP 5}}{{end}}`,
+	`{{or .IP ($x := 1)}}{{if eq .IP "unix"}}{{$x}}{{end}}`,
+}
+
+func TestTemplatesSayWhatTextTemplateSays(t *testing.T) {
+	for _, text := range understood {
+		if !compare(t, text) {
+			_, err := greeting.Parse(text)
+			t.Errorf("%q is refused: %v", text, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"Hello there, {{.IP}}!\n", "{{if .Port}}x{{else}}{{.Time}}{{end}}", `{{printf "%99d" .Visit}}`, "{{range 9}}", "{{"} {
+	for _, seed := range understood {
+		f.Add(seed)
+		for action := range strings.SplitAfterSeq(seed, "}}") {
+			f.Add(action)
+		}
+	}
+	for _, seed := range []string{"{{range 9}}", "{{", `{{define "greeting"}}x{{end}}`, `{{.}}`, `{{nil}}`, `{{1i}}`, `{{eq .IP nil}}`} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, template string) {
-		g, err := greeting.Parse(template)
-		if err != nil {
-			return
-		}
-		if _, err := g.AppendGreeting(nil, visitor); err != nil && !strings.Contains(template, "{{") {
-			t.Errorf("plain text fails: %v", err)
-		}
-	})
+	f.Fuzz(func(t *testing.T, text string) { compare(t, text) })
 }
 
 func BenchmarkAppend(b *testing.B) {
 	for name, template := range map[string]string{
-		"text": "welcome\n", "ip": "Hello there, {{.IP}}!\n", "template": "{{if .Port}}Hello there, {{.IP}}!\n{{end}}",
+		"text": "welcome\n", "ip": "Hello there, {{.IP}}!\n", "if": "{{if .Port}}Hello there, {{.IP}}!\n{{end}}",
 	} {
 		b.Run(name, func(b *testing.B) {
 			g, err := greeting.Parse(template)
