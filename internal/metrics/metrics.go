@@ -8,15 +8,18 @@
 package metrics
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"regexp"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"greetd.example/pkg/service"
 )
@@ -38,13 +41,15 @@ type Sources struct {
 // Metrics are those of one daemon. As a [service.Observer] they time the visits,
 // without a lock and without allocating.
 type Metrics struct {
-	registry  *prometheus.Registry
 	durations prometheus.Histogram
+	registry  func() *prometheus.Registry // made when it is first asked for: start-up is for clients
 }
 
 // liveHeap is what the last garbage collection found in use: what shows a leak, and no
 // other number of the Go runtime's does, since they rise and fall between collections.
-var liveHeap = collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/gc/heap/live:bytes$")}
+func liveHeap() collectors.GoRuntimeMetricsRule {
+	return collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/gc/heap/live:bytes$")}
+}
 
 // buckets are the upper bounds of visit durations, in seconds: 50 us, where a visit
 // over loopback begins, to 10 s, twice what a visit has by default.
@@ -57,26 +62,49 @@ var buckets = []float64{
 // New returns the metrics of the daemon that the sources tell of, of the Go runtime
 // and of the process.
 func New(s Sources) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "greetd_visit_duration_seconds",
-			Help:    "Time from accepting a client to the end of its visit, which is when it was greeted or given up; lingering is not part of it.",
-			Buckets: buckets,
-		}),
-	}
-	m.registry.MustRegister(
-		reader(s),
-		m.durations,
-		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(liveHeap)),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	return m
+	durations := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "greetd_visit_duration_seconds",
+		Help:    "Time from accepting a client to the end of its visit, which is when it was greeted or given up; lingering is not part of it.",
+		Buckets: buckets,
+	})
+	return &Metrics{durations, sync.OnceValue(func() *prometheus.Registry {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(
+			reader(s),
+			durations,
+			collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(liveHeap())),
+			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		)
+		return registry
+	})}
 }
 
-// Handler answers scrapes.
+// Handler answers scrapes in the text format, which every Prometheus reads, whatever they
+// would prefer. promhttp brings four more formats along, a twentieth of the whole program.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text, err := m.text()
+		if err != nil {
+			http.Error(w, fmt.Sprintf("gather metrics: %v", err), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+		_, _ = w.Write(text)
+	})
+}
+
+func (m *Metrics) text() ([]byte, error) {
+	families, err := m.registry().Gather()
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
+			return nil, err
+		}
+	}
+	return text.Bytes(), nil
 }
 
 // Opened implements [service.Observer].
