@@ -66,28 +66,30 @@ func TestAliveIsNoVisitWhenItsTimeIsOver(t *testing.T) {
 }
 
 func TestAliveIsNoVisitWhenManyAsk(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		srv := &service.Server{}
-		addr := onKernel(t, srv, listen)
-		var asked sync.WaitGroup
-		for range 8 {
-			asked.Go(func() {
-				for range 50 {
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-					if err := srv.Alive(ctx); err != nil {
-						t.Errorf("Alive = %v", err)
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			srv := &service.Server{}
+			addr := onKernel(t, srv, listen)
+			var asked sync.WaitGroup
+			for range 8 {
+				asked.Go(func() {
+					for range 50 {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+						if err := srv.Alive(ctx); err != nil {
+							t.Errorf("Alive = %v", err)
+						}
+						cancel()
 					}
-					cancel()
-				}
-			})
-		}
-		asked.Wait()
-		readAll(t, dialKernel(t, addr))
-		eventually(t, "one visit is counted", func() bool { return srv.Stats()[0].Visits[service.Greeted] == 1 })
-		if s := srv.Stats()[0]; s.Visits[service.HungUp]+s.Visits[service.Failed] > 0 {
-			t.Errorf("stats count our own connections: %+v", s)
-		}
-	})
+				})
+			}
+			asked.Wait()
+			readAll(t, dialKernel(t, addr))
+			eventually(t, "one visit is counted", func() bool { return srv.Stats()[0].Visits[service.Greeted] == 1 })
+			if s := srv.Stats()[0]; s.Visits[service.HungUp]+s.Visits[service.Failed] > 0 {
+				t.Errorf("stats count our own connections: %+v", s)
+			}
+		})
+	}
 }
 
 func readAll(t *testing.T, c net.Conn) {

@@ -150,59 +150,65 @@ func TestLongGreetingsGoOnWhereTheQuickWriteStopped(t *testing.T) {
 	for i := range text {
 		text[i] = byte(i * 7 >> 3)
 	}
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		seen := &record{}
-		addr := onKernel(t, &service.Server{Greeter: service.Static(text), Observer: seen, WriteTimeout: time.Minute}, listen)
-		got, err := io.ReadAll(dialKernel(t, addr))
-		if err != nil || !bytes.Equal(got, text) {
-			t.Errorf("%d bytes, %v; want the %d of the greeting", len(got), err, len(text))
-		}
-		eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
-		if v := seen.visits()[0]; v.Outcome != service.Greeted || v.Written != int64(len(text)) {
-			t.Errorf("visit = %+v", v)
-		}
-	})
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			seen := &record{}
+			addr := onKernel(t, &service.Server{Greeter: service.Static(text), Observer: seen, WriteTimeout: time.Minute}, listen)
+			got, err := io.ReadAll(dialKernel(t, addr))
+			if err != nil || !bytes.Equal(got, text) {
+				t.Errorf("%d bytes, %v; want the %d of the greeting", len(got), err, len(text))
+			}
+			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			if v := seen.visits()[0]; v.Outcome != service.Greeted || v.Written != int64(len(text)) {
+				t.Errorf("visit = %+v", v)
+			}
+		})
+	}
 }
 
 func TestClientsThatHaveResetBeforeTheyWereGreeted(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		seen := &record{}
-		proceed := make(chan struct{})
-		addr := onKernel(t, &service.Server{Observer: seen, Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
-			<-proceed
-			return append(dst, "too late\n"...), nil
-		})}, listen)
-		c := dialKernel(t, addr)
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.Close()
-		close(proceed)
-		eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
-		v := seen.visits()[0]
-		if v.Outcome != service.HungUp || !strings.Contains(v.Err.Error(), "write tcp "+addr.String()+"->"+v.Remote.String()+": ") {
-			t.Errorf("%q: %v", v.Outcome, v.Err)
-		}
-	})
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			seen := &record{}
+			proceed := make(chan struct{})
+			addr := onKernel(t, &service.Server{Observer: seen, Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+				<-proceed
+				return append(dst, "too late\n"...), nil
+			})}, listen)
+			c := dialKernel(t, addr)
+			_ = c.(*net.TCPConn).SetLinger(0)
+			_ = c.Close()
+			close(proceed)
+			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			v := seen.visits()[0]
+			if v.Outcome != service.HungUp || !strings.Contains(v.Err.Error(), "write tcp "+addr.String()+"->"+v.Remote.String()+": ") {
+				t.Errorf("%q: %v", v.Outcome, v.Err)
+			}
+		})
+	}
 }
 
 func TestTLSClientsAreGreetedOnTheKernelsSockets(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		addr := onKernel(t, &service.Server{}, listen, speakingTLS(t))
-		var running sync.WaitGroup
-		for range 50 {
-			running.Go(func() {
-				c, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer c.Close()
-				if text, err := io.ReadAll(c); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
-					t.Errorf("greeting = %q, %v", text, err)
-				}
-			})
-		}
-		running.Wait()
-	})
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			addr := onKernel(t, &service.Server{}, listen, speakingTLS(t))
+			var running sync.WaitGroup
+			for range 50 {
+				running.Go(func() {
+					c, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					if text, err := io.ReadAll(c); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+						t.Errorf("greeting = %q, %v", text, err)
+					}
+				})
+			}
+			running.Wait()
+		})
+	}
 }
 
 // A descriptor's number is used again as soon as it is closed. Whoever holds a connection

@@ -38,12 +38,8 @@ func listenDirect(t *testing.T, network, address string) net.Listener {
 	return service.Direct(listen(t, network, address))
 }
 
-// onBothPaths runs test on the general path and on the fast one: nobody may see a difference.
-func onBothPaths(t *testing.T, test func(t *testing.T, listen listenFunc)) {
-	t.Helper()
-	t.Run("general", func(t *testing.T) { test(t, listen) })
-	t.Run("direct", func(t *testing.T) { test(t, listenDirect) })
-}
+// paths are the general path and the fast one: nobody may see a difference.
+var paths = map[string]listenFunc{"general": listen, "direct": listenDirect}
 
 // onKernel serves on a socket of the kernel and gives its address.
 func onKernel(t *testing.T, srv *service.Server, listen listenFunc, manners ...func(*service.Listener)) net.Addr {
@@ -91,92 +87,98 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestClientsThatTalkFirstGetTheWholeGreeting(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		const clients, atOnce = 5000, 64
-		addr := onKernel(t, &service.Server{Greeter: service.Static(strings.Repeat("greeting ", 100) + "\n")}, listen)
-		chatter := make([]byte, 4096)
-		var whole atomic.Int64
-		var running sync.WaitGroup
-		turn := make(chan struct{}, atOnce)
-		for range clients {
-			turn <- struct{}{}
-			running.Go(func() {
-				defer func() { <-turn }()
-				c, err := net.Dial("tcp", addr.String())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer c.Close()
-				if _, err := c.Write(chatter); err != nil {
-					t.Error(err)
-					return
-				}
-				text, err := io.ReadAll(c)
-				if err != nil || len(text) != 901 {
-					t.Errorf("%d bytes, %v", len(text), err)
-					return
-				}
-				whole.Add(1)
-			})
-		}
-		running.Wait()
-		if whole.Load() != clients {
-			t.Errorf("%d of %d got the whole greeting and a clean end of file", whole.Load(), clients)
-		}
-	})
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			const clients, atOnce = 5000, 64
+			addr := onKernel(t, &service.Server{Greeter: service.Static(strings.Repeat("greeting ", 100) + "\n")}, listen)
+			chatter := make([]byte, 4096)
+			var whole atomic.Int64
+			var running sync.WaitGroup
+			turn := make(chan struct{}, atOnce)
+			for range clients {
+				turn <- struct{}{}
+				running.Go(func() {
+					defer func() { <-turn }()
+					c, err := net.Dial("tcp", addr.String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					if _, err := c.Write(chatter); err != nil {
+						t.Error(err)
+						return
+					}
+					text, err := io.ReadAll(c)
+					if err != nil || len(text) != 901 {
+						t.Errorf("%d bytes, %v", len(text), err)
+						return
+					}
+					whole.Add(1)
+				})
+			}
+			running.Wait()
+			if whole.Load() != clients {
+				t.Errorf("%d of %d got the whole greeting and a clean end of file", whole.Load(), clients)
+			}
+		})
+	}
 }
 
 func TestSlowReaderTimesOutOnTheKernelsSockets(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		seen := &record{}
-		addr := onKernel(t, &service.Server{
-			Greeter: service.Static(strings.Repeat("x", 64<<20)), WriteTimeout: 200 * time.Millisecond, Observer: seen,
-		}, listen)
-		c := dialKernel(t, addr)
-		eventually(t, "the visit ended", func() bool { return len(seen.visits()) == 1 })
-		v := seen.visits()[0]
-		if v.Outcome != service.TimedOut || v.Took < 200*time.Millisecond {
-			t.Errorf("outcome = %q after %v", v.Outcome, v.Took)
-		}
-		got, err := io.ReadAll(c)
-		if err == nil {
-			t.Errorf("the greeting ends cleanly after %d of its bytes", len(got))
-		}
-		if v.Written == 0 || v.Written >= 64<<20 {
-			t.Errorf("written = %d", v.Written)
-		}
-	})
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			seen := &record{}
+			addr := onKernel(t, &service.Server{
+				Greeter: service.Static(strings.Repeat("x", 64<<20)), WriteTimeout: 200 * time.Millisecond, Observer: seen,
+			}, listen)
+			c := dialKernel(t, addr)
+			eventually(t, "the visit ended", func() bool { return len(seen.visits()) == 1 })
+			v := seen.visits()[0]
+			if v.Outcome != service.TimedOut || v.Took < 200*time.Millisecond {
+				t.Errorf("outcome = %q after %v", v.Outcome, v.Took)
+			}
+			got, err := io.ReadAll(c)
+			if err == nil {
+				t.Errorf("the greeting ends cleanly after %d of its bytes", len(got))
+			}
+			if v.Written == 0 || v.Written >= 64<<20 {
+				t.Errorf("written = %d", v.Written)
+			}
+		})
+	}
 }
 
 func TestClientsThatNeverHangUp(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		const clients = 2000 // test/e2e does it with 10,000, from another process
-		descriptors, goroutines := openDescriptors(t), runtime.NumGoroutine()
-		srv := &service.Server{LingerTimeout: 20 * time.Millisecond}
-		addr := onKernel(t, srv, listen)
-		var held []net.Conn
-		for range clients {
-			c := dialKernel(t, addr)
-			if got := read(t, c); got != "Hello there, 127.0.0.1!\n" {
-				t.Fatalf("greeting = %q", got)
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			const clients = 2000 // test/e2e does it with 10,000, from another process
+			descriptors, goroutines := openDescriptors(t), runtime.NumGoroutine()
+			srv := &service.Server{LingerTimeout: 20 * time.Millisecond}
+			addr := onKernel(t, srv, listen)
+			var held []net.Conn
+			for range clients {
+				c := dialKernel(t, addr)
+				if got := read(t, c); got != "Hello there, 127.0.0.1!\n" {
+					t.Fatalf("greeting = %q", got)
+				}
+				held = append(held, c)
 			}
-			held = append(held, c)
-		}
-		eventually(t, "all were left", func() bool {
-			s := srv.Stats()[0]
-			return s.Active+s.Lingering == 0
+			eventually(t, "all were left", func() bool {
+				s := srv.Stats()[0]
+				return s.Active+s.Lingering == 0
+			})
+			for _, c := range held {
+				_ = c.Close()
+			}
+			if err := srv.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "goroutines and descriptors are as before", func() bool {
+				return openDescriptors(t) <= descriptors+1 && runtime.NumGoroutine() <= goroutines+1 // the runtime's own poller may come to be on the way
+			})
 		})
-		for _, c := range held {
-			_ = c.Close()
-		}
-		if err := srv.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		eventually(t, "goroutines and descriptors are as before", func() bool {
-			return openDescriptors(t) <= descriptors+1 && runtime.NumGoroutine() <= goroutines+1 // the runtime's own poller may come to be on the way
-		})
-	})
+	}
 }
 
 func openDescriptors(t *testing.T) int {
@@ -189,20 +191,22 @@ func openDescriptors(t *testing.T) int {
 }
 
 func TestLingeringClientsShareOneGoroutine(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		srv := &service.Server{LingerTimeout: time.Minute}
-		addr := onKernel(t, srv, listen)
-		dialKernel(t, addr)
-		eventually(t, "the first lingers", func() bool { return srv.Stats()[0].Lingering == 1 })
-		before := runtime.NumGoroutine()
-		for range 50 {
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			srv := &service.Server{LingerTimeout: time.Minute}
+			addr := onKernel(t, srv, listen)
 			dialKernel(t, addr)
-		}
-		eventually(t, "all linger", func() bool { return srv.Stats()[0].Lingering == 51 })
-		if after := runtime.NumGoroutine(); after >= before+50 {
-			t.Errorf("%d goroutines for 50 more lingering clients", after-before)
-		}
-	})
+			eventually(t, "the first lingers", func() bool { return srv.Stats()[0].Lingering == 1 })
+			before := runtime.NumGoroutine()
+			for range 50 {
+				dialKernel(t, addr)
+			}
+			eventually(t, "all linger", func() bool { return srv.Stats()[0].Lingering == 51 })
+			if after := runtime.NumGoroutine(); after >= before+50 {
+				t.Errorf("%d goroutines for 50 more lingering clients", after-before)
+			}
+		})
+	}
 }
 
 func TestUnixClientsAreGreeted(t *testing.T) {
@@ -222,67 +226,71 @@ func TestUnixClientsAreGreeted(t *testing.T) {
 }
 
 func TestAliveConnectsToItsOwnListeners(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		seen := &record{}
-		srv := &service.Server{Observer: seen, MaxConns: 1}
-		for network, address := range map[string]string{
-			"tcp": ":0", "tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "alive.sock"),
-		} {
-			ln := listen(t, network, address)
-			go func() { _ = srv.Serve(service.Listener{Listener: deaf{ln}, Name: network}) }()
-		}
-		t.Cleanup(func() { _ = srv.Close() })
-		eventually(t, "all listen", func() bool { return len(srv.Stats()) == 4 })
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for range 3 {
-			if err := srv.Alive(ctx); err != nil {
-				t.Errorf("Alive = %v", err)
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			seen := &record{}
+			srv := &service.Server{Observer: seen, MaxConns: 1}
+			for network, address := range map[string]string{
+				"tcp": ":0", "tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "alive.sock"),
+			} {
+				ln := listen(t, network, address)
+				go func() { _ = srv.Serve(service.Listener{Listener: deaf{ln}, Name: network}) }()
 			}
-		}
-		if opened := len(seen.opened); opened != 0 {
-			t.Errorf("%d visits were told: our own connections are none", opened)
-		}
-		for _, s := range srv.Stats() {
-			if s.Active+s.Lingering != 0 || s.Visits[service.Greeted] != 0 {
-				t.Errorf("stats count our own connections: %+v", s)
+			t.Cleanup(func() { _ = srv.Close() })
+			eventually(t, "all listen", func() bool { return len(srv.Stats()) == 4 })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for range 3 {
+				if err := srv.Alive(ctx); err != nil {
+					t.Errorf("Alive = %v", err)
+				}
 			}
-		}
-	})
+			if opened := len(seen.opened); opened != 0 {
+				t.Errorf("%d visits were told: our own connections are none", opened)
+			}
+			for _, s := range srv.Stats() {
+				if s.Active+s.Lingering != 0 || s.Visits[service.Greeted] != 0 {
+					t.Errorf("stats count our own connections: %+v", s)
+				}
+			}
+		})
+	}
 }
 
 // deaf is a listener that can't be nudged.
 type deaf struct{ net.Listener }
 
 func TestShutdownLeavesNothing(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		before := runtime.NumGoroutine()
-		descriptors := openDescriptors(t)
-		srv := &service.Server{Greeter: service.Static(strings.Repeat("x", 64<<20)), WriteTimeout: time.Minute}
-		ln := listen(t, "tcp", "127.0.0.1:0")
-		ended := make(chan error, 1)
-		go func() { ended <- srv.Serve(service.Listener{Listener: ln, Name: "greet"}) }()
-		var clients []net.Conn
-		for range 20 {
-			clients = append(clients, dialKernel(t, ln.Addr()))
-		}
-		eventually(t, "all are being greeted", func() bool { s := srv.Stats(); return len(s) == 1 && s[0].Active == 20 })
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown = %v", err)
-		}
-		<-ended
-		if s := srv.Stats()[0]; s.Visits[service.Cut] != 20 {
-			t.Errorf("stats = %+v", s)
-		}
-		for _, c := range clients {
-			_ = c.Close()
-		}
-		eventually(t, "goroutines and descriptors are as before", func() bool {
-			return openDescriptors(t) <= descriptors+1 && runtime.NumGoroutine() <= before+1
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			descriptors := openDescriptors(t)
+			srv := &service.Server{Greeter: service.Static(strings.Repeat("x", 64<<20)), WriteTimeout: time.Minute}
+			ln := listen(t, "tcp", "127.0.0.1:0")
+			ended := make(chan error, 1)
+			go func() { ended <- srv.Serve(service.Listener{Listener: ln, Name: "greet"}) }()
+			var clients []net.Conn
+			for range 20 {
+				clients = append(clients, dialKernel(t, ln.Addr()))
+			}
+			eventually(t, "all are being greeted", func() bool { s := srv.Stats(); return len(s) == 1 && s[0].Active == 20 })
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown = %v", err)
+			}
+			<-ended
+			if s := srv.Stats()[0]; s.Visits[service.Cut] != 20 {
+				t.Errorf("stats = %+v", s)
+			}
+			for _, c := range clients {
+				_ = c.Close()
+			}
+			eventually(t, "goroutines and descriptors are as before", func() bool {
+				return openDescriptors(t) <= descriptors+1 && runtime.NumGoroutine() <= before+1
+			})
 		})
-	})
+	}
 }
 
 func ExampleServer() {
@@ -317,29 +325,31 @@ func ExampleServer() {
 
 // Who was accepted is lost in a crash, who waits in the backlog is not.
 func TestACrowdIsNotAcceptedLongBeforeItIsGreeted(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		const crowd, ahead = 400, 50
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a busy machine
-		ln := listen(t, "tcp", "127.0.0.1:0")
-		counting := &countingListener{Listener: ln}
-		for range crowd { // before anybody accepts
-			dialKernel(t, ln.Addr())
-		}
-		var greeted, most atomic.Int64
-		everybody := make(chan struct{})
-		serveOn(t, &service.Server{Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
-			n := greeted.Add(1)
-			most.Store(max(most.Load(), counting.accepted.Load()-n))
-			if n == crowd {
-				close(everybody)
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			const crowd, ahead = 400, 50
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a busy machine
+			ln := listen(t, "tcp", "127.0.0.1:0")
+			counting := &countingListener{Listener: ln}
+			for range crowd { // before anybody accepts
+				dialKernel(t, ln.Addr())
 			}
-			return append(dst, "hello\n"...), nil
-		})}, counting)
-		<-everybody
-		if got := most.Load(); got > ahead {
-			t.Errorf("%d of %d were accepted and not greeted yet, want at most %d", got, crowd, ahead)
-		}
-	})
+			var greeted, most atomic.Int64
+			everybody := make(chan struct{})
+			serveOn(t, &service.Server{Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+				n := greeted.Add(1)
+				most.Store(max(most.Load(), counting.accepted.Load()-n))
+				if n == crowd {
+					close(everybody)
+				}
+				return append(dst, "hello\n"...), nil
+			})}, counting)
+			<-everybody
+			if got := most.Load(); got > ahead {
+				t.Errorf("%d of %d were accepted and not greeted yet, want at most %d", got, crowd, ahead)
+			}
+		})
+	}
 }
 
 type countingListener struct {

@@ -120,26 +120,28 @@ func TestClientsThatExpectTLSAreTold(t *testing.T) {
 }
 
 func TestMistakesAboutTLSEndCleanly(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, listen listenFunc) {
-		const much = 1 << 20
-		var spoke atomic.Int32
-		srv := &service.Server{SpokeTLS: func(service.Peer) { spoke.Add(1) }, LingerTimeout: time.Minute}
-		plain := dialKernel(t, onKernel(t, srv, listen))
-		if _, err := io.WriteString(plain, hello+strings.Repeat("x", much)); err != nil {
-			t.Errorf("TLS to a plain listener: write: %v", err)
-		}
-		eventually(t, "it is told that the client spoke TLS", func() bool { return spoke.Load() == 1 })
-		if text, err := io.ReadAll(plain); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
-			t.Errorf("TLS to a plain listener: read: %q, %v", text, err)
-		}
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			const much = 1 << 20
+			var spoke atomic.Int32
+			srv := &service.Server{SpokeTLS: func(service.Peer) { spoke.Add(1) }, LingerTimeout: time.Minute}
+			plain := dialKernel(t, onKernel(t, srv, listen))
+			if _, err := io.WriteString(plain, hello+strings.Repeat("x", much)); err != nil {
+				t.Errorf("TLS to a plain listener: write: %v", err)
+			}
+			eventually(t, "it is told that the client spoke TLS", func() bool { return spoke.Load() == 1 })
+			if text, err := io.ReadAll(plain); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
+				t.Errorf("TLS to a plain listener: read: %q, %v", text, err)
+			}
 
-		encrypting := &service.Server{LingerTimeout: time.Minute}
-		c := dialKernel(t, onKernel(t, encrypting, listen, speakingTLS(t)))
-		if _, err := io.WriteString(c, strings.Repeat("GET / HTTP/1.0\r\n", much/16)); err != nil {
-			t.Errorf("plain text to a TLS listener: write: %v", err)
-		}
-		if text, err := io.ReadAll(c); err != nil || len(text) > 0 {
-			t.Errorf("plain text to a TLS listener: read: %q, %v", text, err)
-		}
-	})
+			encrypting := &service.Server{LingerTimeout: time.Minute}
+			c := dialKernel(t, onKernel(t, encrypting, listen, speakingTLS(t)))
+			if _, err := io.WriteString(c, strings.Repeat("GET / HTTP/1.0\r\n", much/16)); err != nil {
+				t.Errorf("plain text to a TLS listener: write: %v", err)
+			}
+			if text, err := io.ReadAll(c); err != nil || len(text) > 0 {
+				t.Errorf("plain text to a TLS listener: read: %q, %v", text, err)
+			}
+		})
+	}
 }
