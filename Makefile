@@ -19,7 +19,7 @@ SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/pack
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e lint licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,8 +56,12 @@ e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a 
 	tests=./test/e2e/page; echo "make e2e: only the browser, for only root can boot a systemd"; fi; \
 	set -x; GREETD_E2E=1 $(GOTESTSUM) --format=testname -- -count=1 -p=1 -timeout=45m $$tests
 
+bench: ## greetd beside nginx and others, in a network of its own, as root (BENCH='-rounds 7 -only plain')
+	@sh test/packages.sh bench
+	$(GO) run ./bench $(BENCH)
+
 lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
-	@unformatted=$$($(TOOLS)/gofumpt -l cmd deploy docs internal pkg test); \
+	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"greetd.example/internal/debtest"
+)
+
+// The benchmark runs itself again: in its namespaces, and as some of the servers.
+func TestMain(m *testing.M) {
+	if os.Getenv(inside) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// Each server greets each client with its own address, and each table is there. What the
+// numbers are is not looked at: the machine may be busy.
+func TestEveryComparisonCanBeMade(t *testing.T) {
+	if os.Getuid() != 0 {
+		debtest.Lacking(t, "root, for a network namespace")
+	}
+	t.Chdir("..")
+	if out, err := exec.Command("sh", "test/packages.sh", "bench").CombinedOutput(); err != nil || len(out) > 0 {
+		debtest.Lacking(t, "what it is compared with: %s, %v", out, err)
+	}
+	var out, problems bytes.Buffer
+	if code := run(t.Context(), []string{"-rounds", "1", "-time", "200ms", "-crowd", "500"}, &out, &problems); code != 0 {
+		t.Fatalf("exit %d: %s\n%s", code, &problems, &out)
+	}
+	tables := strings.Split(out.String(), "\n## ")[1:]
+	if want := len((&bench{scratch: t.TempDir()}).comparisons()); len(tables) != want {
+		t.Errorf("%d tables, want %d:\n%s", len(tables), want, &out)
+	}
+	good := regexp.MustCompile(`\| \d+\.\d\d \| 0 \|$`) // the last columns: p99.9, and how many got another greeting, or none
+	for _, table := range tables[:len(tables)-1] {      // the last is that of memory
+		rows := strings.Split(strings.TrimSpace(table), "\n")[4:]
+		if len(rows) < 2 {
+			t.Errorf("there is nothing to compare:\n%s", table)
+		}
+		for _, row := range rows {
+			if !good.MatchString(row) {
+				t.Errorf("not everybody was greeted as is right: %s", row)
+			}
+		}
+	}
+	if memory := tables[len(tables)-1]; strings.Count(memory, "| greetd, ") != 4 {
+		t.Errorf("the memory of not all is told:\n%s", memory)
+	}
+}
