@@ -16,7 +16,7 @@ import (
 type Log interface {
 	Level() string               // fatal, error, warning, info or debug
 	SetLevel(level string) error // to one of those, until the next reload
-	Output() string              // journald, syslog or stderr
+	Output() string              // journald, syslog, stdout or stderr
 }
 
 const (
@@ -163,7 +163,7 @@ var levels = map[string]string{
 // levelNames and targetNames are how D-Bus calls what a Log says.
 var (
 	levelNames  = map[string]string{"fatal": "crit", "error": "err", "warning": "warning", "info": "info", "debug": "debug"}
-	targetNames = map[string]string{"journald": "journal", "syslog": "syslog", "stderr": "console"}
+	targetNames = map[string]string{"journald": "journal", "syslog": "syslog", "stdout": "console", "stderr": "console"}
 )
 
 // refuse makes one of the errors of the D-Bus specification.

@@ -28,8 +28,9 @@ const (
 
 // fakeLog is a log with a level.
 type fakeLog struct {
-	mu    sync.Mutex
-	level string
+	mu     sync.Mutex
+	level  string
+	output string
 }
 
 func (l *fakeLog) Level() string {
@@ -45,7 +46,11 @@ func (l *fakeLog) SetLevel(level string) error {
 	return nil
 }
 
-func (*fakeLog) Output() string { return "journald" }
+func (l *fakeLog) Output() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.output
+}
 
 // A bus is a dbus-daemon of the test's own, which lets everybody do everything.
 type bus struct {
@@ -137,9 +142,17 @@ func TestLevels(t *testing.T) {
 	log := &fakeLog{level: "info"}
 	serve(t, log)
 	c := client(t)
-	for of, want := range map[string]any{"LogLevel": "info", "LogTarget": "journal", "SyslogIdentifier": "greetd"} {
+	for of, want := range map[string]any{"LogLevel": "info", "SyslogIdentifier": "greetd"} {
 		if got := property(t, c, of); got != want {
 			t.Errorf("%s = %v, want %v", of, got, want)
+		}
+	}
+	for output, want := range map[string]any{"journald": "journal", "syslog": "syslog", "stdout": "console", "stderr": "console"} {
+		log.mu.Lock()
+		log.output = output
+		log.mu.Unlock()
+		if got := property(t, c, "LogTarget"); got != want {
+			t.Errorf("LogTarget = %v with %s, want %v", got, output, want)
 		}
 	}
 	object := c.Object(name, "/org/freedesktop/LogControl1")
