@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -139,6 +140,24 @@ func TestKeysInText(t *testing.T) {
 				t.Errorf("%s names %s, which is no key", name, word)
 			}
 		}
+	}
+}
+
+// TestExampleOfConfiguration loads what greetd.yaml(5) shows.
+func TestExampleOfConfiguration(t *testing.T) {
+	text := strings.Join(mantest.Read(t, "greetd.yaml.5"), "\n")
+	_, shown, _ := strings.Cut(text, "\n.Bd -literal -offset indent\n")
+	shown, _, ok := strings.Cut(shown, ".Ed\n")
+	if !ok {
+		t.Fatal("the page shows no configuration")
+	}
+	file := filepath.Join(t.TempDir(), "greetd.yaml")
+	if err := os.WriteFile(file, []byte(shown), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := config.Load(config.Source{Path: file})
+	if err != nil || len(loaded.Listeners) != 2 {
+		t.Errorf("%d listeners, %v in\n%s", len(loaded.Listeners), err, shown)
 	}
 }
 
