@@ -117,10 +117,12 @@ make_packages() {
 	move "$all" "$stage" etc/greetd/greetd.yaml
 	rm -r "${all:?}/etc"
 	find "$all/usr/share/man" -type f -exec gzip -9n {} +
-	move "$all" "$stage/greetprobe/all" 'usr/bin/greetprobe' 'usr/share/*/greetprobe*' 'usr/share/*/_greetprobe'
+	move "$all" "$stage/greetprobe/all" usr/bin/greetprobe 'usr/share/man/*/greetprobe.*' \
+		'usr/share/bash-completion/*/greetprobe' 'usr/share/fish/*/greetprobe.fish' 'usr/share/zsh/*/_greetprobe'
 	documents greetd-tcp greetd
 	documents greetprobe greetprobe
 	find "$stage" -type d -empty -delete
+	chmod -R u=rwX,go=rX "$stage" # whatever umask the checkout had
 	find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 	for package in greetd-tcp greetprobe; do

@@ -39,20 +39,22 @@ for arch in $architectures; do
 	name=greetd_${version}_linux_$arch
 	tree=$work/$name
 	rm -rf "$tree"
-	mkdir -p "$tree/docs" "$tree/deploy"
-	cp -R "$work/$arch/bin" configs "$tree"
-	cp -R deploy/install.sh deploy/systemd "$tree/deploy"
+	mkdir -p "$tree/docs"
+	cp -R "$work/$arch/bin" configs deploy "$tree"
+	rm -rf "$tree/deploy/packages"
+	find "$tree/deploy" -name '*_test.go' -delete
 	cp docs/*.[158] "$tree/docs"
 	cp go.mod README.md CHANGELOG.md LICENSE "$tree"
 	cat "$work/notices-greetd" "$work/notices-greetprobe" >"$tree/third-party-notices"
 	tar --create --directory "$work" --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
 		--owner=0 --group=0 --numeric-owner --mode=u+rw,go=u-w "$name" | gzip -9n >"dist/$name.tar.gz"
+	rm -rf "$tree"
 	echo "dist/$name.tar.gz"
 
 	for program in greetd greetprobe; do
 		sbom=dist/${program}_${version}_linux_$arch.cdx.json
 		"$tools"/cyclonedx-gomod bin -json -std -noserial -notimestamp -version "$VERSION" \
-			-output "$sbom" "$tree/bin/$program" >"$work/log" 2>&1 || {
+			-output "$sbom" "$work/$arch/bin/$program" >"$work/log" 2>&1 || {
 			cat "$work/log" >&2
 			exit 1
 		}

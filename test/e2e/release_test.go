@@ -67,7 +67,7 @@ var publish = sync.OnceValues(func() (p publication, err error) {
 		}
 		_, err := command("env", append([]string{
 			"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "BIN=/nowhere",
-			"sh", "-c", `umask 077; exec make "$@"`, "make", "-C", again, "release",
+			"sh", "-c", `umask 077; chmod -R go= "$0"; exec make "$@"`, again, "-C", again, "release",
 		}, p.tools...)...)
 		return err
 	})
