@@ -28,8 +28,12 @@ type (
 	quickWriter interface{ writeQuick(b []byte) (int, error) }
 
 	// A descriptor calls f with the number of its file descriptor, which stays open
-	// meanwhile. The error says that it is closed.
-	descriptor interface{ control(f func(fd int)) error }
+	// meanwhile; the error says that it is closed. discard reads into waste, without
+	// waiting, and says EAGAIN where there is nothing.
+	descriptor interface {
+		control(f func(fd int)) error
+		discard(waste []byte) (int, error)
+	}
 
 	// An ender knows the addresses of both its ends without asking and allocating.
 	ender interface {

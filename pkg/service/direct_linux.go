@@ -252,15 +252,15 @@ func (c *conn) writeQuick(b []byte) (int, error) {
 	return n, nil
 }
 
-// now transfers bytes if that goes without waiting, and before by, if that is not nil. It
-// says EAGAIN where the poller is to do it.
+// now transfers bytes if that goes without waiting. It says EAGAIN where it does not, and,
+// unless by is nil, where the poller is to do it: it has taken c over, or by has passed.
 func (c *conn) now(by *time.Time, transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.fd < 0:
 		return 0, syscall.EBADF
-	case c.file != nil, by != nil && !by.IsZero() && !time.Now().Before(*by):
+	case by != nil && (c.file != nil || !by.IsZero() && !time.Now().Before(*by)):
 		return 0, syscall.EAGAIN
 	}
 	for {
@@ -312,11 +312,12 @@ func (c *conn) setFileDeadlines() error {
 
 // failed makes of err what net would say.
 func (c *conn) failed(op string, err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
 	var errno syscall.Errno
 	var path *fs.PathError
 	switch {
-	case err == nil || errors.Is(err, io.EOF):
-		return err
 	case errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EBADF):
 		err = net.ErrClosed
 	case errors.As(err, &errno):
@@ -341,6 +342,14 @@ func (c *conn) Close() error {
 	}
 	c.fd = -1
 	return nil
+}
+
+func (c *conn) discard(waste []byte) (int, error) {
+	n, errno := c.now(nil, func(fd int) (int, syscall.Errno) { return receive(fd, waste) })
+	if errno != 0 {
+		return 0, errno
+	}
+	return n, nil
 }
 
 func (c *conn) control(f func(fd int)) error {

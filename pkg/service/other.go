@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 )
 
@@ -13,6 +14,8 @@ import (
 
 // A poll is not there.
 type poll struct{}
+
+func socketOf(net.Conn) descriptor { return nil }
 
 func newPoll() (*poll, error) { return nil, errors.ErrUnsupported }
 

@@ -2,10 +2,10 @@ package service
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // A poll is a set of lingering sockets: an epoll(7) set that waits inside the
@@ -150,7 +150,8 @@ func (r *reaper) rest() {
 // attend reads from l once, so that a client which talks without end does not hold up the
 // others, and removes l if nothing more will come. It reports whether l is still there.
 func (r *reaper) attend(l *lingerer, waste []byte) bool {
-	n, gone := discard(l.socket, waste)
+	n, err := l.socket.discard(waste)
+	gone := n == 0 && !errors.Is(err, syscall.EAGAIN) // closed by somebody else, if not by the client
 	if l.curious && n > 0 {
 		l.curious = false
 		r.heard(l, waste[:n])
@@ -196,19 +197,27 @@ func (r *reaper) rearm(p *poll) {
 	}
 }
 
-// discard reads once into waste. It returns how much it read, and whether nothing more
-// will come. The call is raw, since it can't block.
-func discard(socket descriptor, waste []byte) (n int, gone bool) {
-	var errno syscall.Errno
-	err := socket.control(func(fd int) {
-		r, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(waste))), uintptr(len(waste)))
-		n, errno = int(r), e
-	})
-	switch {
-	case err != nil:
-		return 0, true // closed by somebody else
-	case errno != 0:
-		return 0, errno != syscall.EAGAIN && errno != syscall.EINTR
+// socketOf returns the descriptor of c, or nil if it has none.
+func socketOf(c net.Conn) descriptor {
+	switch c := c.(type) {
+	case descriptor:
+		return c
+	case syscall.Conn:
+		if raw, err := c.SyscallConn(); err == nil {
+			return rawDescriptor{raw}
+		}
 	}
-	return n, n == 0
+	return nil
+}
+
+// A rawDescriptor is what net and os have.
+type rawDescriptor struct{ raw syscall.RawConn }
+
+func (d rawDescriptor) control(f func(fd int)) error {
+	return d.raw.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+func (d rawDescriptor) discard(waste []byte) (n int, err error) {
+	failed := d.raw.Control(func(fd uintptr) { n, err = syscall.Read(int(fd), waste) })
+	return max(n, 0), errors.Join(failed, err)
 }

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -119,26 +118,6 @@ func (r *reaper) quicken() {
 	case r.hurry <- struct{}{}:
 	default:
 	}
-}
-
-// socketOf returns the descriptor of c, or nil if it has none.
-func socketOf(c net.Conn) descriptor {
-	switch c := c.(type) {
-	case descriptor:
-		return c
-	case syscall.Conn:
-		if raw, err := c.SyscallConn(); err == nil {
-			return rawDescriptor{raw}
-		}
-	}
-	return nil
-}
-
-// A rawDescriptor is what net and os have.
-type rawDescriptor struct{ raw syscall.RawConn }
-
-func (d rawDescriptor) control(f func(fd int)) error {
-	return d.raw.Control(func(fd uintptr) { f(int(fd)) })
 }
 
 // drainApart drains l in a goroutine of its own. r.mu is held.

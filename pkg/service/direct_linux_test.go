@@ -291,3 +291,28 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 		t.Errorf("%d bytes for each lingering client, want at most 1024", each)
 	}
 }
+
+// The allocations of a plain visit: the connection, the visit, and what starts a goroutine
+// and an accept. None of them depends on the greeting.
+func TestPlainVisitsAllocateLittle(t *testing.T) {
+	srv := &service.Server{Greeter: service.Static("hello\n")}
+	addr := onKernel(t, srv, listenDirect)
+	to := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: addr.(*net.TCPAddr).Port}
+	text := make([]byte, 64)
+	got := testing.AllocsPerRun(2000, func() { // by system calls alone: they allocate nothing
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = syscall.Connect(fd, to)
+		}
+		for n := 1; n > 0 && err == nil; {
+			n, err = syscall.Read(fd, text)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		_ = syscall.Close(fd)
+	})
+	if got > 4 {
+		t.Errorf("%v allocations a visit, want at most 4", got)
+	}
+}
