@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -58,21 +59,55 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c.link()
 	for _, host := range c.hosts {
-		host.write("/etc/greetd/greetd.yaml", c.read("greetd.yaml"))
+		host.write("/etc/greetd/greetd.yaml", deployed(c.T, "greetd.yaml"))
 		host.run("systemctl", "start", "greetd")
 	}
 	c.startHAProxy()
 	return c
 }
 
-// read returns a file of deploy/haproxy.
-func (c *cluster) read(name string) string {
-	c.Helper()
+// deployed returns a file of deploy/haproxy.
+func deployed(t *testing.T, name string) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../deploy/haproxy", name))
 	if err != nil {
-		c.Fatal(err)
+		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// installHAProxy puts the files of deploy/haproxy where an operator has them, which nobody
+// else sees, and returns HAProxy's path.
+func installHAProxy(t *testing.T) string {
+	t.Helper()
+	program := debtest.Program(t, "haproxy", "haproxy")
+	for _, dir := range []string{"/etc/haproxy", "/run/haproxy"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("greetd-e2e", dir, "tmpfs", 0, "mode=0755"); err != nil {
+			t.Fatal("mount over ", dir, ": ", err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	writeHAProxy(t, program, "haproxy.cfg", deployed(t, "haproxy.cfg"))
+	return program
+}
+
+// writeHAProxy writes a configuration beside greet.lua, and returns its path. HAProxy must
+// have nothing to say against it.
+func writeHAProxy(t *testing.T, program, name, text string) string {
+	t.Helper()
+	path := filepath.Join("/etc/haproxy", name)
+	for path, text := range map[string]string{path: text, "/etc/haproxy/greet.lua": deployed(t, "greet.lua")} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := command(program, "-c", "-f", path); err != nil || strings.Contains(out, "[WARNING]") {
+		t.Fatalf("haproxy -c -f %s: %v\n%s", path, err, out)
+	}
+	return path
 }
 
 // link connects the hosts to HAProxy by a switch, and the clients by a cable.
@@ -107,34 +142,10 @@ func (c *cluster) link() {
 	at(c.clients, "sysctl -qw net.ipv6.ip_nonlocal_bind=1") // IPv4 clients need no such leave
 }
 
-// startHAProxy starts HAProxy with the files of deploy/haproxy where an operator has
-// them, which nobody else sees.
+// startHAProxy starts HAProxy with the files of deploy/haproxy as they are.
 func (c *cluster) startHAProxy() {
 	c.Helper()
-	program := debtest.Program(c.T, "haproxy", "haproxy")
-	for _, dir := range []string{"/etc/haproxy", "/run/haproxy"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			c.Fatal(err)
-		}
-		if err := unix.Mount("greetd-e2e", dir, "tmpfs", 0, "mode=0755"); err != nil {
-			c.Fatal("mount over ", dir, ": ", err)
-		}
-		c.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	}
-	for name, text := range map[string]string{
-		"greet.lua":   c.read("greet.lua"),
-		"haproxy.cfg": c.read("haproxy.cfg"),
-		"peers.cfg":   strings.ReplaceAll(c.read("haproxy.cfg"), "#peers# ", ""),
-	} {
-		if err := os.WriteFile("/etc/haproxy/"+name, []byte(text), 0o644); err != nil {
-			c.Fatal(err)
-		}
-	}
-	for _, name := range []string{"haproxy.cfg", "peers.cfg"} {
-		if out, err := command(program, "-c", "-f", "/etc/haproxy/"+name); err != nil || strings.Contains(out, "[WARNING]") {
-			c.Fatalf("haproxy -c %s: %v\n%s", name, err, out)
-		}
-	}
+	program := installHAProxy(c.T)
 	c.haproxy = exec.Command(program, "-W", "-f", "/etc/haproxy/haproxy.cfg")
 	c.haproxy.Stdout, c.haproxy.Stderr = &c.said, &c.said
 	if err := c.balancer.inside(c.haproxy.Start); err != nil {
@@ -257,22 +268,28 @@ func (c *cluster) underLoad(name string, again int, test func()) {
 func (c *cluster) pile(host *machine) {
 	c.Helper()
 	for _, each := range c.hosts {
-		each.signal("SIGSTOP") // or the others would get them
+		each.signal(syscall.SIGSTOP) // or the others would get them
 	}
 	host.eventually("clients wait there", func() bool { return c.count("greetd", host.name, "scur") >= hardCases })
 	for _, other := range c.hosts {
 		if other != host {
-			other.signal("SIGCONT")
+			other.signal(syscall.SIGCONT)
 		}
 	}
 }
 
 const hardCases = 3
 
-// signal sends a signal to greetd.
-func (m *machine) signal(name string) {
+// signal sends a signal to greetd, at once: by systemctl it would take its time.
+func (m *machine) signal(signal syscall.Signal) {
 	m.Helper()
-	m.run("systemctl", "kill", "--kill-whom=main", "--signal="+name, "greetd")
+	pid := m.daemon()
+	if pid == 0 {
+		m.Fatal("there is no daemon")
+	}
+	if err := syscall.Kill(pid, signal); err != nil {
+		m.Fatal(err)
+	}
 }
 
 func TestThreeHostsBehindHAProxy(t *testing.T) {
@@ -315,7 +332,7 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 		c.await(one, "UP")
 	})
 	c.underLoad("one says something else, one says nothing", 1, func() {
-		two.write("/etc/greetd/greetd.yaml", strings.Replace(c.read("greetd.yaml"), "Hello", "Goodbye", 1))
+		two.write("/etc/greetd/greetd.yaml", strings.Replace(deployed(c.T, "greetd.yaml"), "Hello", "Goodbye", 1))
 		two.run("systemctl", "reload", "greetd")
 		three.run("systemctl", "stop", "greetd")
 		silence := c.hangUpOnAll(three)
@@ -325,7 +342,7 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 			t.Errorf("the check of the one that says something else ended in %s, want L7RSP", got)
 		}
 
-		two.write("/etc/greetd/greetd.yaml", c.read("greetd.yaml"))
+		two.write("/etc/greetd/greetd.yaml", deployed(c.T, "greetd.yaml"))
 		two.run("systemctl", "reload", "greetd")
 		_ = silence.Close()
 		three.run("systemctl", "start", "greetd")
@@ -337,7 +354,7 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 	c.underLoad("one killed", hardCases, func() {
 		two.dropIn("greetd.service", "[Service]", "Restart=no")
 		c.pile(two)
-		two.signal("SIGKILL")
+		two.signal(syscall.SIGKILL)
 		c.await(two, "DOWN")
 		two.run("systemctl", "start", "greetd")
 		c.await(two, "UP")
@@ -346,7 +363,7 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 		before := c.count("greetd", three.name, "wredis")
 		c.pile(three)
 		c.balancer.run(t, "ip", "link", "set", three.name, "down")
-		three.signal("SIGCONT") // it greets those who wait there, and nobody hears it
+		three.signal(syscall.SIGCONT) // it greets those who wait there, and nobody hears it
 		c.await(three, "DOWN")
 		three.eventually("who could not be connected to it was sent to another", func() bool {
 			return c.count("greetd", three.name, "wredis") > before
@@ -413,7 +430,7 @@ func (c *cluster) crowd(t *testing.T) {
 	const tooMany = 5
 	for _, host := range c.hosts {
 		c.ask("disable health greetd/" + host.name)
-		host.signal("SIGSTOP") // so that all of them stay
+		host.signal(syscall.SIGSTOP) // so that all of them stay
 	}
 	before := c.count("greet", "FRONTEND", "dcon")
 	said := make(chan string)
@@ -434,7 +451,7 @@ func (c *cluster) crowd(t *testing.T) {
 	}
 	c.hosts[0].eventually("too many have come", func() bool { return c.count("greet", "FRONTEND", "dcon") >= before+tooMany })
 	for _, host := range c.hosts {
-		host.signal("SIGCONT")
+		host.signal(syscall.SIGCONT)
 		c.ask("enable health greetd/" + host.name)
 	}
 
@@ -445,5 +462,51 @@ func (c *cluster) crowd(t *testing.T) {
 	want := map[string]int{"": tooMany, "Hello there, 10.127.0.2!\n": atATime, "Hello there, 10.127.0.3!\n": 1}
 	if !maps.Equal(got, want) {
 		t.Errorf("the crowd and somebody else heard %v, want %v", got, want)
+	}
+}
+
+// Two HAProxies, each with its name in the configuration and all else the same, have the
+// counts in common: the second refuses who came to the first too often.
+func TestTwoHAProxiesShareTheCounts(t *testing.T) {
+	skipUnlessPossible(t)
+	program := installHAProxy(t)
+	both := []network{newNetwork(t), newNetwork(t)}
+	both[0].run(t, "ip", "link", "add", "peer", "type", "veth", "peer", "name", "peer", "netns", string(both[1]))
+	for i, n := range both {
+		n.run(t, "ip", "address", "add", fmt.Sprintf("192.0.2.%d/24", 1+i), "dev", "peer")
+		n.run(t, "ip", "link", "set", "peer", "up")
+		name := fmt.Sprintf("balancer%d", 1+i)
+		config := strings.NewReplacer("#peers# ", "", "localpeer balancer1", "localpeer "+name, "admin.sock", name+".sock").
+			Replace(deployed(t, "haproxy.cfg"))
+		haproxy := exec.Command(program, "-db", "-f", writeHAProxy(t, program, name+".cfg", config))
+		if err := n.inside(haproxy.Start); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = haproxy.Process.Kill()
+			_ = haproxy.Wait()
+		})
+	}
+	// refused comes once, as the same client each time.
+	refused := func(n network) bool {
+		client, err := n.dial("127.0.0.1", "127.0.0.1:10000")
+		if err != nil {
+			return errors.Is(err, syscall.ECONNRESET)
+		}
+		defer client.Close()
+		_ = client.SetDeadline(time.Now().Add(100 * time.Millisecond)) // or there is no host to greet
+		_, err = client.Read(make([]byte, 1))
+		return errors.Is(err, syscall.ECONNRESET)
+	}
+	// So seldom that the second alone would never refuse.
+	for deadline := time.Now().Add(patience); !refused(both[1]); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the second did not come to know")
+		}
+		for range in10s {
+			if client, err := both[0].dial("127.0.0.1", "127.0.0.1:10000"); err == nil {
+				_ = client.Close()
+			}
+		}
 	}
 }
