@@ -75,7 +75,7 @@ func Start(t *testing.T) *Browser {
 	t.Cleanup(func() {
 		fmt.Fprint(to, `{"id":0,"method":"Browser.close"}`+"\x00")
 		reader.Wait() // until it has ended
-		cmd.Wait()
+		_ = cmd.Wait()
 		to.Close()
 		from.Close()
 		if t.Failed() {
