@@ -19,7 +19,7 @@ SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/pack
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint pictures licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -77,6 +77,10 @@ licences: $(TOOLS)/go-licenses ## only licences that we may use, in everything t
 
 vulncheck: $(TOOLS)/govulncheck ## known vulnerabilities in what the code calls
 	sh test/vulncheck.sh $(TOOLS)/govulncheck
+
+pictures: build ## take the pictures of the README, as root, in eleven minutes
+	@sh test/packages.sh e2e
+	GREETD_E2E=1 GREETD_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -timeout=20m -run TestPictures ./test/e2e
 
 fmt: $(TOOLS)/golangci-lint ## format the Go code
 	$(TOOLS)/golangci-lint fmt ./...
