@@ -91,5 +91,8 @@ func newGreeter(c config.Config, wrong func(key string, err error)) service.Gree
 		wrong(key, err)
 		return nil
 	}
+	if text, ok := greeter.Fixed(); ok {
+		return text // not a copy for each who reads it slowly
+	}
 	return greeter
 }

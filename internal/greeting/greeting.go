@@ -25,7 +25,13 @@ type Greeting struct {
 	hostname string
 	parts    []part      // where the template is nothing but text and fields
 	tree     *parse.Tree // where it is more than that
+	fixed    service.Static
+	isFixed  bool
 }
+
+// Fixed returns what everybody is told, and whether that is the same: the template is
+// nothing but text then.
+func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
 
 // A part appends its share of the greeting.
 type part func(dst []byte, v visitor) []byte
@@ -126,6 +132,10 @@ func Parse(text string) (*Greeting, error) {
 		return nil, errTooLong
 	case err != nil:
 		return nil, err
+	}
+	g.isFixed = !slices.ContainsFunc(tree.Root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
+	if g.isFixed {
+		g.fixed = service.Static(said)
 	}
 	return g, nil
 }

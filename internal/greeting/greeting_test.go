@@ -266,3 +266,22 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+func TestGreetingsThatAreTheSameForAllAreFixed(t *testing.T) {
+	for text, want := range map[string]bool{
+		"welcome\n": true, "": true, "{{/* to all */}}welcome\n": true,
+		"welcome, {{.IP}}\n": false, "{{if .Port}}welcome{{end}}\n": false,
+	} {
+		g, err := greeting.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fixed, ok := g.Fixed()
+		if ok != want {
+			t.Errorf("%q: fixed = %v, want %v", text, ok, want)
+		}
+		if said, err := g.AppendGreeting(nil, service.Peer{}); ok && (err != nil || string(said) != string(fixed)) {
+			t.Errorf("%q: fixed is %q, told is %q, %v", text, fixed, said, err)
+		}
+	}
+}
