@@ -64,8 +64,8 @@ func soakTime(t *testing.T, less time.Duration) time.Duration {
 // handshake's time is long, so that an honest client has enough of it on a machine that
 // has nothing left.
 var soakSettings = []string{
-	"timeouts: {handshake: 30s, write: 1s, linger: 200ms}\naccess: {deny: [127.66.0.0/16]}\n",
-	`timeouts: {handshake: 30s, write: 1s, linger: 100ms}
+	"timeouts: {handshake: 30s, write: 30s, linger: 200ms}\naccess: {deny: [127.66.0.0/16]}\n",
+	`timeouts: {handshake: 30s, write: 30s, linger: 100ms}
 limits: {connections: 100, per_source: {connections: 1000, rate: 100000}}
 access: {deny: [127.66.0.0/16, 192.0.2.0/24]}
 greeting_file: %s
