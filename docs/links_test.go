@@ -36,11 +36,11 @@ var (
 	quoted = regexp.MustCompile("`([^`]+)`")
 )
 
-// TestLinks follows each link to a file of ours, pictures too. Where its words are in
+// TestLinks follows each link to a file of ours, pictures too, of which each is shown. Where its words are in
 // backquotes, they must be declared in that file, if it is Go, or else stand in it:
 // [`Bind`](internal/systemd/bind.go).
 func TestLinks(t *testing.T) {
-	followed := 0
+	followed, shown := 0, map[string]bool{}
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
@@ -53,6 +53,7 @@ func TestLinks(t *testing.T) {
 			}
 			followed++
 			file := filepath.Join(filepath.Dir(page), target)
+			shown[file] = true
 			if _, err := os.Stat(file); err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue
@@ -62,6 +63,12 @@ func TestLinks(t *testing.T) {
 					t.Errorf("%s: there is no %s in %s", page, word[1], target)
 				}
 			}
+		}
+	}
+	pictures, _ := filepath.Glob("images/*.png")
+	for _, picture := range pictures {
+		if !shown[filepath.Join("../docs", picture)] {
+			t.Errorf("no page shows %s", picture)
 		}
 	}
 	if followed < 40 {
