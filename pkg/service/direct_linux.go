@@ -25,7 +25,7 @@ import (
 //     empty socket, so nothing does.
 //   - The greeting is sent with MSG_MORE, so it waits for the FIN of the half-close, and
 //     both travel in one segment: the client is woken once and not twice.
-//   - System calls that can't block are raw: the scheduler needs no chance to run others
+//   - System calls on a connection can't block, and are raw: the scheduler needs no chance to run others
 //     meanwhile, and does not take the processor away in the middle of one.
 //
 // The other half is the reaper's: a client that has hung up by its first look is never
@@ -144,7 +144,8 @@ type conn struct {
 func (c *conn) accept(fd uintptr) bool {
 	var from syscall.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(from))
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, fd,
+	// Not raw: another process that shares the socket may have made it blocking.
+	n, _, errno := syscall.Syscall6(syscall.SYS_ACCEPT4, fd,
 		uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
 	if errno != 0 {
 		c.fd = -int(errno)
