@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -34,15 +36,20 @@ const (
 // something else; the group's CPUs it minds by itself. It returns both for the log.
 func (d *daemon) heedLimits() []logging.Field {
 	fields := []logging.Field{logging.F("cpus", runtime.GOMAXPROCS(0))}
-	limit, err := memlimit.Set(memlimit.WithRatio(goShare))
-	if err != nil {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf("greetd minds no limit of its memory: %v", err))
+	limit := debug.SetMemoryLimit(-1)
+	if _, told := os.LookupEnv("GOMEMLIMIT"); !told {
+		group, err := memlimit.FromCgroup()
+		switch {
+		case err == nil:
+			d.memory = int64(min(group, math.MaxInt64))
+			limit = int64(float64(d.memory) * goShare)
+			debug.SetMemoryLimit(limit)
+		case !errors.Is(err, memlimit.ErrNoLimit):
+			d.log.Event(logging.ConfigWarning, fmt.Sprintf("greetd minds no limit of its memory: %v", err))
+		}
 	}
 	if limit == math.MaxInt64 {
 		return fields
-	}
-	if _, told := os.LookupEnv("GOMEMLIMIT"); !told {
-		d.memory = int64(math.Ceil(float64(limit) / goShare))
 	}
 	return append(fields, logging.F("memory_limit", limit))
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // configuration is about the file: good, readable for greetd, and in force?
-func configuration(f Facts) []Finding {
+func configuration(f *Facts) []Finding {
 	c := f.Config
 	name := c.Path
 	if name == "" {
@@ -57,7 +57,7 @@ func firstLine(text string) string {
 }
 
 // mayRead reports whether greetd may read the file, as far as permission bits tell.
-func (f Facts) mayRead(file File) bool {
+func (f *Facts) mayRead(file File) bool {
 	p := f.Process
 	switch {
 	case file.Mode&0o004 != 0:

@@ -8,7 +8,7 @@ import (
 )
 
 // resources is about limits that only a control group enforces.
-func resources(f Facts) []Finding {
+func resources(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -40,7 +40,7 @@ func resources(f Facts) []Finding {
 	return orOK(found, "%s, enforced", words)
 }
 
-func (f Facts) delegate(controllers []string) string {
+func (f *Facts) delegate(controllers []string) string {
 	if f.Container != "" {
 		return fmt.Sprintf("delegate the controllers %s to the container (control groups version 2), or limit all of it from outside", strings.Join(controllers, " and "))
 	}
@@ -57,7 +57,7 @@ func inBytes(value string) string {
 }
 
 // addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
-func addressFilters(f Facts) []Finding {
+func addressFilters(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -117,7 +117,7 @@ func clients(u Unit) string {
 }
 
 // filters is about those of one unit.
-func (f Facts) filters(u Unit) []Finding {
+func (f *Facts) filters(u Unit) []Finding {
 	alternative := "access.allow and access.deny in greetd.yaml, or nftables"
 	enable := "a kernel with CONFIG_CGROUP_BPF and the unified control group hierarchy; or " + alternative
 	if f.Container != "" {
@@ -148,7 +148,7 @@ type hole struct {
 }
 
 // sandbox compares the process with what the unit says, and the unit with ours.
-func sandbox(f Facts) []Finding {
+func sandbox(f *Facts) []Finding {
 	p, u := f.Process, f.Unit
 	switch {
 	case p == nil:
@@ -183,7 +183,7 @@ func sandbox(f Facts) []Finding {
 }
 
 // withoutSandbox is about a process that no unit has started.
-func (f Facts) withoutSandbox(holes []hole) Finding {
+func (f *Facts) withoutSandbox(holes []hole) Finding {
 	var all []string
 	for _, h := range holes {
 		all = append(all, h.what)
@@ -218,7 +218,7 @@ func (p Process) holes(u Unit) []hole {
 	return all
 }
 
-func (f Facts) machine() string {
+func (f *Facts) machine() string {
 	if f.Container != "" {
 		return "container (" + f.Container + ")"
 	}

@@ -60,7 +60,7 @@ type Report struct {
 // checks are all that there are, in the order of a report.
 var checks = []struct {
 	name string
-	look func(Facts) []Finding
+	look func(*Facts) []Finding
 }{
 	{"permission", permission},
 	{"daemon", answers},
@@ -90,7 +90,7 @@ func Examine(f Facts) Report {
 		r.Counts[v] = 0
 	}
 	for _, c := range checks {
-		for _, finding := range c.look(f) {
+		for _, finding := range c.look(&f) {
 			finding.Check = c.name
 			r.Findings = append(r.Findings, finding)
 			r.Counts[finding.Verdict]++

@@ -7,7 +7,7 @@ import (
 )
 
 // journalNative is about the fields of the log: do they reach the journal?
-func journalNative(f Facts) []Finding {
+func journalNative(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -46,7 +46,7 @@ func journalNative(f Facts) []Finding {
 }
 
 // journalRate is about entries that journald suppresses by itself.
-func journalRate(f Facts) []Finding {
+func journalRate(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}

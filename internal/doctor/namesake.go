@@ -7,7 +7,7 @@ import (
 )
 
 // nameCollision is about Debian's greetd, which is a login manager.
-func nameCollision(f Facts) []Finding {
+func nameCollision(f *Facts) []Finding {
 	var signs []string
 	switch f.Namesake.Package {
 	case "", "not-installed", "config-files":

@@ -13,7 +13,7 @@ import (
 const fairBacklog = 4096
 
 // listenersFrom returns the daemon's listeners of these origins.
-func (f Facts) listenersFrom(origins ...string) []Listener {
+func (f *Facts) listenersFrom(origins ...string) []Listener {
 	if f.Daemon == nil {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (f Facts) listenersFrom(origins ...string) []Listener {
 
 // bySocket reports whether the listeners are a socket unit's: those that there are, or
 // else those that there would be.
-func (f Facts) bySocket() bool {
+func (f *Facts) bySocket() bool {
 	if f.Daemon != nil && len(f.Daemon.Listeners) > 0 {
 		return len(f.listenersFrom(SocketUnit)) > 0
 	}
@@ -36,7 +36,7 @@ func (f Facts) bySocket() bool {
 }
 
 // required are the socket units that the service can't run without.
-func (f Facts) required() []string {
+func (f *Facts) required() []string {
 	var names []string
 	for _, name := range f.Unit.words("Requires") {
 		if strings.HasSuffix(name, ".socket") {
@@ -47,7 +47,7 @@ func (f Facts) required() []string {
 }
 
 // socketUnits is about where the listeners come from.
-func socketUnits(f Facts) []Finding {
+func socketUnits(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -72,7 +72,7 @@ func socketUnits(f Facts) []Finding {
 	return orOK(found, "%d of %d listeners come from %s", len(f.listenersFrom(SocketUnit)), len(f.Daemon.Listeners), f.socketNames())
 }
 
-func (f Facts) socketNames() string {
+func (f *Facts) socketNames() string {
 	var names []string
 	for _, s := range f.Sockets {
 		if s.active() {
@@ -86,7 +86,7 @@ func (f Facts) socketNames() string {
 }
 
 // socketUnit is about the settings of one of them.
-func (f Facts) socketUnit(s Unit) []Finding {
+func (f *Facts) socketUnit(s Unit) []Finding {
 	var found []Finding
 	set := func(setting string) string {
 		return fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), setting, f.renew(s))
@@ -114,12 +114,12 @@ func (f Facts) socketUnit(s Unit) []Finding {
 }
 
 // renew is how to open the sockets of s again.
-func (f Facts) renew(s Unit) string {
+func (f *Facts) renew(s Unit) string {
 	return f.systemctl("stop", f.Unit.Name, s.Name) + "; " + f.systemctl("start", s.Name)
 }
 
 // fdStore is about own listeners across a restart.
-func fdStore(f Facts) []Finding {
+func fdStore(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -163,7 +163,7 @@ func (u Unit) number(property string) int {
 }
 
 // descriptors is about limits.connections: does each client get a descriptor?
-func descriptors(f Facts) []Finding {
+func descriptors(f *Facts) []Finding {
 	wanted, have := f.Config.MaxConns, uint64(max(f.Unit.number("LimitNOFILE"), 0))
 	if !f.Config.Valid {
 		wanted = -1
@@ -190,7 +190,7 @@ func descriptors(f Facts) []Finding {
 
 // moreDescriptors is how to have as many as are needed. systemd gives as much of what
 // the unit asks as it can, without a word.
-func (f Facts) moreDescriptors(need, have, asked uint64) string {
+func (f *Facts) moreDescriptors(need, have, asked uint64) string {
 	set := f.set(fmt.Sprintf("LimitNOFILE=%d", need))
 	fewer := fmt.Sprintf("limits.connections: %d in greetd.yaml", max(int(have)-f.DescriptorsBeside, 1))
 	switch {
@@ -209,7 +209,7 @@ func (f Facts) moreDescriptors(need, have, asked uint64) string {
 }
 
 // backlog is about clients that come all at once, or during a restart.
-func backlog(f Facts) []Finding {
+func backlog(f *Facts) []Finding {
 	if f.Backlogs == nil {
 		return []Finding{unknown("ss -ltn, column Send-Q", "the sockets of this machine can't be seen")}
 	}
@@ -251,7 +251,7 @@ func backlog(f Facts) []Finding {
 }
 
 // expected are the listeners of the daemon, or those that a socket unit has for it.
-func (f Facts) expected() []Listener {
+func (f *Facts) expected() []Listener {
 	if f.Daemon != nil {
 		return f.Daemon.Listeners
 	}
@@ -268,7 +268,7 @@ func (f Facts) expected() []Listener {
 }
 
 // raiseSomaxconn works without the sysctl command, which a small Debian has not.
-func (f Facts) raiseSomaxconn() string {
+func (f *Facts) raiseSomaxconn() string {
 	if !f.Systemd.Booted {
 		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn", fairBacklog)
 	}
@@ -276,7 +276,7 @@ func (f Facts) raiseSomaxconn() string {
 }
 
 // shortBacklog finds out who made it short.
-func (f Facts) shortBacklog(l Listener, length int) Finding {
+func (f *Facts) shortBacklog(l Listener, length int) Finding {
 	again := f.systemctl("stop", f.Unit.Name) + "; " + f.systemctl("start", f.Unit.Name) // a restart keeps the socket
 	if f.withoutUnit() != nil {
 		again = "start greetd again"

@@ -15,7 +15,7 @@ const (
 )
 
 // permission tells what the others could not see, and says so once.
-func permission(f Facts) []Finding {
+func permission(f *Facts) []Finding {
 	switch p := f.Process; {
 	case f.Root:
 		return ok("root may see everything")
@@ -29,7 +29,7 @@ func permission(f Facts) []Finding {
 }
 
 // asRoot is the remedy for what this caller can't see.
-func (f Facts) asRoot() string {
+func (f *Facts) asRoot() string {
 	switch {
 	case f.Process != nil && f.Process.Self:
 		return "ExecStartPre=+" + f.program() + " doctor: with the + as root, outside the sandbox"
@@ -40,7 +40,7 @@ func (f Facts) asRoot() string {
 }
 
 // answers is about the daemon itself.
-func answers(f Facts) []Finding {
+func answers(f *Facts) []Finding {
 	if f.Daemon == nil {
 		return []Finding{f.silent()}
 	}
@@ -61,7 +61,7 @@ func answers(f Facts) []Finding {
 }
 
 // silent says why the daemon does not answer.
-func (f Facts) silent() Finding {
+func (f *Facts) silent() Finding {
 	state := f.Unit.Properties["ActiveState"]
 	switch {
 	case f.Process != nil && f.Process.Self:
@@ -87,7 +87,7 @@ func (f Facts) silent() Finding {
 	return warning(f.systemctl("enable", "--now", f.Unit.Name), "%s is %s", f.Unit.Name, state)
 }
 
-func (f Facts) howItEnded() string {
+func (f *Facts) howItEnded() string {
 	result, code := f.Unit.Properties["Result"], f.Unit.Properties["ExecMainStatus"]
 	switch {
 	case result == "exit-code" && code == "78":
@@ -101,7 +101,7 @@ func (f Facts) howItEnded() string {
 }
 
 // listensForIt reports whether a socket unit waits for the first client.
-func (f Facts) listensForIt() bool {
+func (f *Facts) listensForIt() bool {
 	for _, s := range f.Sockets {
 		if s.active() {
 			return true
@@ -111,7 +111,7 @@ func (f Facts) listensForIt() bool {
 }
 
 // startedBySystemd is about the process: is it the unit's?
-func startedBySystemd(f Facts) []Finding {
+func startedBySystemd(f *Facts) []Finding {
 	p := f.Process
 	start := f.systemctl("enable", "--now", f.Unit.Name)
 	switch {
@@ -137,7 +137,7 @@ func startedBySystemd(f Facts) []Finding {
 	return ok("systemd %d started it as %s", f.Systemd.Version, f.Unit.Name)
 }
 
-func (f Facts) inGroup() string {
+func (f *Facts) inGroup() string {
 	if f.Process.Group == "" {
 		return ""
 	}
@@ -145,7 +145,7 @@ func (f Facts) inGroup() string {
 }
 
 // outside reports whether there is a process that the unit's promises don't reach.
-func (f Facts) outside() bool {
+func (f *Facts) outside() bool {
 	p := f.Process
 	if p == nil || p.Self {
 		return false
@@ -154,10 +154,10 @@ func (f Facts) outside() bool {
 }
 
 // elsewhere reports whether the daemon answers, and its process is none of this place.
-func (f Facts) elsewhere() bool { return f.Daemon != nil && f.Process == nil }
+func (f *Facts) elsewhere() bool { return f.Daemon != nil && f.Process == nil }
 
 // withoutUnit is what a check says that is about a unit, where there is none; else nil.
-func (f Facts) withoutUnit() []Finding {
+func (f *Facts) withoutUnit() []Finding {
 	switch {
 	case !f.Systemd.Booted:
 		return notApplicable("without systemd")
@@ -174,7 +174,7 @@ func (f Facts) withoutUnit() []Finding {
 }
 
 // unitFile is about the files that the unit is read from.
-func unitFile(f Facts) []Finding {
+func unitFile(f *Facts) []Finding {
 	state := f.Unit.Properties["LoadState"]
 	if f.Systemd.Version > 0 && !f.outside() && state != "" && state != "loaded" && state != "not-found" {
 		return []Finding{problem("systemd-analyze verify "+f.Unit.Name, "systemd can't use %s: %s", f.Unit.Name, state)}
@@ -196,7 +196,7 @@ func unitFile(f Facts) []Finding {
 }
 
 // notify is about READY=1 and the others: does systemd hear them?
-func notify(f Facts) []Finding {
+func notify(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -236,13 +236,13 @@ func allows(list []string, what string) bool {
 
 // lacks reports whether greetd was started without the variable. Where its environment
 // can't be seen, it reports false.
-func (f Facts) lacks(variable string) bool {
+func (f *Facts) lacks(variable string) bool {
 	p := f.Process
 	return p != nil && !p.Self && p.Environ != nil && p.Environ[variable] == ""
 }
 
 // reload is about ExecReload=.
-func reload(f Facts) []Finding {
+func reload(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -263,7 +263,7 @@ func reload(f Facts) []Finding {
 }
 
 // program is the path of greetd in the unit.
-func (f Facts) program() string {
+func (f *Facts) program() string {
 	_, path, found := strings.Cut(f.Unit.Properties["ExecStart"], "path=")
 	if !found {
 		return "/usr/sbin/greetd"
@@ -273,7 +273,7 @@ func (f Facts) program() string {
 }
 
 // watchdog is about a greetd that hangs.
-func watchdog(f Facts) []Finding {
+func watchdog(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -293,7 +293,7 @@ func watchdog(f Facts) []Finding {
 }
 
 // restart is about a greetd that fails.
-func restart(f Facts) []Finding {
+func restart(f *Facts) []Finding {
 	if aside := f.withoutUnit(); aside != nil {
 		return aside
 	}
@@ -315,7 +315,7 @@ func restart(f Facts) []Finding {
 }
 
 // systemctl is a command for the manager that has the unit.
-func (f Facts) systemctl(words ...string) string {
+func (f *Facts) systemctl(words ...string) string {
 	command := "systemctl "
 	if f.Systemd.User {
 		command += "--user "
@@ -324,7 +324,7 @@ func (f Facts) systemctl(words ...string) string {
 }
 
 // journal is a command that shows what greetd and systemd said last.
-func (f Facts) journal() string {
+func (f *Facts) journal() string {
 	if !f.Systemd.Booted {
 		return "look at what greetd has written to its log"
 	}
@@ -336,9 +336,9 @@ func (f Facts) journal() string {
 }
 
 // set is how to put settings into the unit.
-func (f Facts) set(settings ...string) string { return f.setIn("Service", settings...) }
+func (f *Facts) set(settings ...string) string { return f.setIn("Service", settings...) }
 
-func (f Facts) setIn(section string, settings ...string) string {
+func (f *Facts) setIn(section string, settings ...string) string {
 	return fmt.Sprintf("%s: [%s] %s; then %s", f.systemctl("edit", f.Unit.Name), section,
 		strings.Join(settings, " and "), f.systemctl("restart", f.Unit.Name))
 }

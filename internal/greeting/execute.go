@@ -56,7 +56,7 @@ func (r *run) list(dst []byte, list *parse.ListNode) ([]byte, error) {
 
 func (r *run) action(dst []byte, node *parse.ActionNode) ([]byte, error) {
 	if name, ok := onlyField(node.Pipe); ok {
-		return fields[name].append(dst, r.visitor), nil
+		return named(fields, name).append(dst, r.visitor), nil
 	}
 	value, err := r.pipe(node.Pipe)
 	if err != nil {
@@ -155,7 +155,7 @@ func noArguments(name string, args []parse.Node, last any) error {
 
 // field is the value of .IP or .Time.Year, without dots.
 func (r *run) field(names []string, args []parse.Node, last any) (any, error) {
-	return r.chain(fields[names[0]].value(r.visitor), names, args, last)
+	return r.chain(named(fields, names[0]).value(r.visitor), names, args, last)
 }
 
 // chain calls methods of value, which names[0] is the name of, one after the other. The
@@ -170,7 +170,7 @@ func (r *run) chain(value any, names []string, args []parse.Node, last any) (any
 		if i == len(names)-2 {
 			given, final = args, last
 		}
-		m := methods[name]
+		m := named(methods, name)
 		if !m.has(value) {
 			return nil, fmt.Errorf("%s has no .%s", names[i], name)
 		}
@@ -184,7 +184,7 @@ func (r *run) chain(value any, names []string, args []parse.Node, last any) (any
 }
 
 func (r *run) function(name string, args []parse.Node, last any) (any, error) {
-	f := functions[name]
+	f := named(functions, name)
 	if f.call == nil {
 		return r.logic(name, args, last)
 	}

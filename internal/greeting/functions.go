@@ -3,59 +3,73 @@ package greeting
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"text/template"
 	"time"
 )
 
 // A function is one of text/template's.
 type function struct {
+	name       string
 	parameters []parameter
 	variadic   bool                          // more of anything may follow
 	call       func(args []any) (any, error) // nil for and and or
 }
 
-var (
-	one = []parameter{anything}
-	two = []parameter{anything, anything}
-)
-
-// functions are all but call: there is nothing to call.
-var functions = map[string]function{
-	"and":      {},
-	"or":       {},
-	"not":      {one, false, func(args []any) (any, error) { return !truth(args[0]), nil }},
-	"eq":       {one, true, func(args []any) (any, error) { return equalToAny(args[0], args[1:]) }},
-	"ne":       {two, false, inverse(func(a, b any) (bool, error) { return equalToAny(a, []any{b}) })},
-	"lt":       {two, false, func(args []any) (any, error) { return less(args[0], args[1]) }},
-	"le":       {two, false, func(args []any) (any, error) { return lessOrEqual(args[0], args[1]) }},
-	"gt":       {two, false, inverse(lessOrEqual)},
-	"ge":       {two, false, inverse(less)},
-	"len":      {one, false, func(args []any) (any, error) { return length(args[0]) }},
-	"index":    {one, true, func(args []any) (any, error) { return index(args[0], args[1:]) }},
-	"slice":    {one, true, func(args []any) (any, error) { return slice(args[0], args[1:]) }},
-	"print":    {nil, true, func(args []any) (any, error) { return fmt.Sprint(args...), nil }},
-	"println":  {nil, true, func(args []any) (any, error) { return fmt.Sprintln(args...), nil }},
-	"printf":   {[]parameter{aString}, true, func(args []any) (any, error) { return fmt.Sprintf(args[0].(string), args[1:]...), nil }},
-	"html":     {nil, true, func(args []any) (any, error) { return template.HTMLEscaper(args...), nil }},
-	"js":       {nil, true, func(args []any) (any, error) { return template.JSEscaper(args...), nil }},
-	"urlquery": {nil, true, func(args []any) (any, error) { return template.URLQueryEscaper(args...), nil }},
+// functions are all but call: there is nothing to call. They, and the methods below, are
+// lists for the compiler to lay out: a map would have to be filled at each start.
+var functions = []function{
+	{name: "and"},
+	{name: "or"},
+	{"not", []parameter{anything}, false, func(args []any) (any, error) { return !truth(args[0]), nil }},
+	{"eq", []parameter{anything}, true, func(args []any) (any, error) { return equalToAny(args[0], args[1:]) }},
+	{"ne", []parameter{anything, anything}, false, func(args []any) (any, error) { return not(equalToAny(args[0], args[1:])) }},
+	{"lt", []parameter{anything, anything}, false, func(args []any) (any, error) { return less(args[0], args[1]) }},
+	{"le", []parameter{anything, anything}, false, func(args []any) (any, error) { return lessOrEqual(args[0], args[1]) }},
+	{"gt", []parameter{anything, anything}, false, func(args []any) (any, error) { return not(lessOrEqual(args[0], args[1])) }},
+	{"ge", []parameter{anything, anything}, false, func(args []any) (any, error) { return not(less(args[0], args[1])) }},
+	{"len", []parameter{anything}, false, func(args []any) (any, error) { return length(args[0]) }},
+	{"index", []parameter{anything}, true, func(args []any) (any, error) { return index(args[0], args[1:]) }},
+	{"slice", []parameter{anything}, true, func(args []any) (any, error) { return slice(args[0], args[1:]) }},
+	{"print", nil, true, func(args []any) (any, error) { return fmt.Sprint(args...), nil }},
+	{"println", nil, true, func(args []any) (any, error) { return fmt.Sprintln(args...), nil }},
+	{"printf", []parameter{aString}, true, func(args []any) (any, error) { return fmt.Sprintf(args[0].(string), args[1:]...), nil }},
+	{"html", nil, true, func(args []any) (any, error) { return template.HTMLEscaper(args...), nil }},
+	{"js", nil, true, func(args []any) (any, error) { return template.JSEscaper(args...), nil }},
+	{"urlquery", nil, true, func(args []any) (any, error) { return template.URLQueryEscaper(args...), nil }},
 }
+
+func (f function) called() string { return f.name }
 
 // functionNames is what the parser wants to know of them.
 func functionNames() map[string]any {
 	names := make(map[string]any, len(functions))
-	for name := range functions {
-		names[name] = true
+	for _, f := range functions {
+		names[f.name] = true
 	}
 	return names
 }
 
-func inverse(f func(a, b any) (bool, error)) func(args []any) (any, error) {
-	return func(args []any) (any, error) {
-		yes, err := f(args[0], args[1])
-		return !yes, err
+// named finds what has a name, nil if nothing has.
+func named[T interface{ called() string }](all []T, name string) *T {
+	for i := range all {
+		if all[i].called() == name {
+			return &all[i]
+		}
 	}
+	return nil
 }
+
+// namesOf lists them for a sentence.
+func namesOf[T interface{ called() string }](all []T, separator string) string {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].called()
+	}
+	return strings.Join(names, separator)
+}
+
+func not(yes bool, err error) (bool, error) { return !yes, err }
 
 func equalToAny(a any, others []any) (bool, error) {
 	if len(others) == 0 {
@@ -136,35 +150,38 @@ func position(index any, last int) (int, error) {
 
 // A method is one of time.Time's.
 type method struct {
+	name       string
 	parameters []parameter
 	of         func(t time.Time, args []any) any
 	ofWord     bool // also one of a month's and a day's
 }
 
-var methods = map[string]method{
-	"Add":        {parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Add(args[0].(time.Duration)) }},
-	"AddDate":    {parameters: []parameter{anInt, anInt, anInt}, of: func(t time.Time, args []any) any { return t.AddDate(args[0].(int), args[1].(int), args[2].(int)) }},
-	"Day":        {of: func(t time.Time, _ []any) any { return t.Day() }},
-	"Format":     {parameters: []parameter{aString}, of: func(t time.Time, args []any) any { return t.Format(args[0].(string)) }},
-	"Hour":       {of: func(t time.Time, _ []any) any { return t.Hour() }},
-	"IsDST":      {of: func(t time.Time, _ []any) any { return t.IsDST() }},
-	"Local":      {of: func(t time.Time, _ []any) any { return t.Local() }},
-	"Minute":     {of: func(t time.Time, _ []any) any { return t.Minute() }},
-	"Month":      {of: func(t time.Time, _ []any) any { return t.Month() }},
-	"Nanosecond": {of: func(t time.Time, _ []any) any { return t.Nanosecond() }},
-	"Round":      {parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Round(args[0].(time.Duration)) }},
-	"Second":     {of: func(t time.Time, _ []any) any { return t.Second() }},
-	"String":     {ofWord: true},
-	"Truncate":   {parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Truncate(args[0].(time.Duration)) }},
-	"UTC":        {of: func(t time.Time, _ []any) any { return t.UTC() }},
-	"Unix":       {of: func(t time.Time, _ []any) any { return t.Unix() }},
-	"UnixMicro":  {of: func(t time.Time, _ []any) any { return t.UnixMicro() }},
-	"UnixMilli":  {of: func(t time.Time, _ []any) any { return t.UnixMilli() }},
-	"UnixNano":   {of: func(t time.Time, _ []any) any { return t.UnixNano() }},
-	"Weekday":    {of: func(t time.Time, _ []any) any { return t.Weekday() }},
-	"Year":       {of: func(t time.Time, _ []any) any { return t.Year() }},
-	"YearDay":    {of: func(t time.Time, _ []any) any { return t.YearDay() }},
+var methods = []method{
+	{name: "Add", parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Add(args[0].(time.Duration)) }},
+	{name: "AddDate", parameters: []parameter{anInt, anInt, anInt}, of: func(t time.Time, args []any) any { return t.AddDate(args[0].(int), args[1].(int), args[2].(int)) }},
+	{name: "Day", of: func(t time.Time, _ []any) any { return t.Day() }},
+	{name: "Format", parameters: []parameter{aString}, of: func(t time.Time, args []any) any { return t.Format(args[0].(string)) }},
+	{name: "Hour", of: func(t time.Time, _ []any) any { return t.Hour() }},
+	{name: "IsDST", of: func(t time.Time, _ []any) any { return t.IsDST() }},
+	{name: "Local", of: func(t time.Time, _ []any) any { return t.Local() }},
+	{name: "Minute", of: func(t time.Time, _ []any) any { return t.Minute() }},
+	{name: "Month", of: func(t time.Time, _ []any) any { return t.Month() }},
+	{name: "Nanosecond", of: func(t time.Time, _ []any) any { return t.Nanosecond() }},
+	{name: "Round", parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Round(args[0].(time.Duration)) }},
+	{name: "Second", of: func(t time.Time, _ []any) any { return t.Second() }},
+	{name: "String", ofWord: true},
+	{name: "Truncate", parameters: []parameter{aDuration}, of: func(t time.Time, args []any) any { return t.Truncate(args[0].(time.Duration)) }},
+	{name: "UTC", of: func(t time.Time, _ []any) any { return t.UTC() }},
+	{name: "Unix", of: func(t time.Time, _ []any) any { return t.Unix() }},
+	{name: "UnixMicro", of: func(t time.Time, _ []any) any { return t.UnixMicro() }},
+	{name: "UnixMilli", of: func(t time.Time, _ []any) any { return t.UnixMilli() }},
+	{name: "UnixNano", of: func(t time.Time, _ []any) any { return t.UnixNano() }},
+	{name: "Weekday", of: func(t time.Time, _ []any) any { return t.Weekday() }},
+	{name: "Year", of: func(t time.Time, _ []any) any { return t.Year() }},
+	{name: "YearDay", of: func(t time.Time, _ []any) any { return t.YearDay() }},
 }
+
+func (m method) called() string { return m.name }
 
 // has reports whether a value has the method.
 func (m method) has(value any) bool {

@@ -5,7 +5,6 @@ package greeting
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -53,36 +52,41 @@ func (t Time) append(dst []byte) []byte { return t.UTC().AppendFormat(dst, time.
 
 // A field of a visitor is appended, or it is a value.
 type field struct {
+	name   string
 	append part
 	value  func(v visitor) any
 }
 
 // fields are what a template can say. The client of a unix socket has the address "unix"
 // and port 0; Hostname is this machine's when the configuration was loaded.
-var fields = map[string]field{
-	"IP":        text(func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Remote) }),
-	"Port":      number(func(v visitor) int { return int(v.peer.Remote.Port()) }),
-	"Listener":  text(func(dst []byte, v visitor) []byte { return append(dst, v.peer.Listener...) }),
-	"LocalIP":   text(func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Local) }),
-	"LocalPort": number(func(v visitor) int { return int(v.peer.Local.Port()) }),
-	"Hostname":  text(func(dst []byte, v visitor) []byte { return append(dst, v.hostname...) }),
-	"Time": {
+var fields = []field{
+	text("Hostname", func(dst []byte, v visitor) []byte { return append(dst, v.hostname...) }),
+	text("IP", func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Remote) }),
+	text("Listener", func(dst []byte, v visitor) []byte { return append(dst, v.peer.Listener...) }),
+	text("LocalIP", func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Local) }),
+	number("LocalPort", func(v visitor) int { return int(v.peer.Local.Port()) }),
+	number("Port", func(v visitor) int { return int(v.peer.Remote.Port()) }),
+	{
+		"Time",
 		func(dst []byte, v visitor) []byte { return Time{v.peer.Arrived}.append(dst) },
 		func(v visitor) any { return Time{v.peer.Arrived} },
 	},
-	"Visit": number(func(v visitor) uint64 { return v.peer.ID }),
+	number("Visit", func(v visitor) uint64 { return v.peer.ID }),
 }
 
-func text(f part) field {
-	return field{f, func(v visitor) any { return string(f(nil, v)) }}
+func text(name string, f part) field {
+	return field{name, f, func(v visitor) any { return string(f(nil, v)) }}
 }
 
-func number[N int | uint64](of func(v visitor) N) field {
+func number[N int | uint64](name string, of func(v visitor) N) field {
 	return field{
+		name,
 		func(dst []byte, v visitor) []byte { return strconv.AppendUint(dst, uint64(of(v)), 10) },
 		func(v visitor) any { return of(v) },
 	}
 }
+
+func (f field) called() string { return f.name }
 
 func appendIP(dst []byte, addr netip.AddrPort) []byte {
 	if !addr.IsValid() {
@@ -147,7 +151,7 @@ func plain(err error) error {
 	text := err.Error()
 	text = strings.TrimPrefix(text, "template: "+treeName+":")
 	if strings.Contains(text, ": function ") && strings.HasSuffix(text, " not defined") {
-		text += ": the functions are " + strings.Join(slices.Sorted(maps.Keys(functions)), " ")
+		text += ": the functions are " + namesOf(functions, " ")
 	}
 	if line, rest, ok := strings.Cut(text, ":"); ok {
 		if _, err := strconv.Atoi(line); err == nil {
@@ -184,7 +188,7 @@ func compile(root *parse.ListNode) ([]part, bool) {
 			if !ok {
 				return nil, false
 			}
-			parts = append(parts, fields[name].append)
+			parts = append(parts, named(fields, name).append)
 		default:
 			return nil, false
 		}
@@ -256,7 +260,7 @@ func checkField(names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("template: a dot alone says nothing: the fields are %s", known())
 	}
-	if _, ok := fields[names[0]]; !ok {
+	if named(fields, names[0]) == nil {
 		return fmt.Errorf("template: there is no field .%s: the fields are %s", names[0], known())
 	}
 	return checkMethods(names[1:])
@@ -264,8 +268,8 @@ func checkField(names []string) error {
 
 func checkMethods(names []string) error {
 	for _, name := range names {
-		if _, ok := methods[name]; !ok {
-			return fmt.Errorf("template: there is no .%s: what a .Time has is %s", name, strings.Join(slices.Sorted(maps.Keys(methods)), " "))
+		if named(methods, name) == nil {
+			return fmt.Errorf("template: there is no .%s: what a .Time has is %s", name, namesOf(methods, " "))
 		}
 	}
 	return nil
@@ -291,5 +295,5 @@ func checkAll[N parse.Node](nodes []N) error {
 }
 
 func known() string {
-	return "." + strings.Join(slices.Sorted(maps.Keys(fields)), " .")
+	return "." + namesOf(fields, " .")
 }

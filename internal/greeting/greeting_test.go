@@ -83,7 +83,7 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		strings.Repeat("x", 65537):                              "at most 65536",
 		`{{printf "%65537d" .Port}}`:                            "at most 65536",
 		"{{index .IP 100}}":                                     "line 1 of the template: {{index .IP 100}}: index: there is nothing at 100",
-		"{{nonsense .IP}}":                                      "the functions are and eq ge",
+		"{{nonsense .IP}}":                                      "the functions are and or not eq",
 		"{{.Time.Years}}":                                       "what a .Time has is Add AddDate Day",
 		"{{if false}}{{.Time.UTC.Years}}{{end}}":                "there is no .Years",
 		"{{$t := .Time}}{{$t.Years}}":                           "there is no .Years",
