@@ -61,18 +61,18 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 	} else if _, _, err := net.SplitHostPort(place); err != nil || strings.ContainsFunc(place, outsideHost) {
 		return fmt.Errorf("ask the daemon at %s: want unix:/path or host:port", c.address)
 	}
-	answer, text, err := exchange(ctx, network, place, fmt.Sprintf(
+	answer, err := exchange(ctx, network, place, fmt.Sprintf(
 		"%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", method, path, host, len(body), body))
 	if err != nil {
 		return c.explain(err)
 	}
 	switch {
-	case answer.Header.Get("Content-Type") != "application/json":
-		if value != nil || answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("the daemon at %s says: %s", c.address, bytes.TrimSpace(text))
+	case answer.kind != "application/json":
+		if value != nil || answer.code != http.StatusOK {
+			return fmt.Errorf("the daemon at %s says: %s", c.address, bytes.TrimSpace(answer.text))
 		}
 	case value != nil:
-		if err := json.Unmarshal(text, value); err != nil {
+		if err := json.Unmarshal(answer.text, value); err != nil {
 			return fmt.Errorf("the daemon at %s speaks another version's language: %w; run its own greetd", c.address, err)
 		}
 	}
@@ -82,33 +82,40 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 // outsideHost finds what can't be in a Host header.
 func outsideHost(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }
 
-// exchange sends a request and returns the answer and its whole body.
-func exchange(ctx context.Context, network, place, request string) (*http.Response, []byte, error) {
+// A reply is what a daemon says.
+type reply struct {
+	code int
+	kind string // its Content-Type
+	text []byte
+}
+
+// exchange sends a request and returns the answer.
+func exchange(ctx context.Context, network, place, request string) (reply, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, place)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	answer, text, err := converse(conn, request)
+	a, err := converse(conn, request)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return answer, text, err
+	return a, err
 }
 
-func converse(conn net.Conn, request string) (*http.Response, []byte, error) {
+func converse(conn net.Conn, request string) (reply, error) {
 	if _, err := io.WriteString(conn, request); err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	return answer, text, err
+	defer func() { _ = r.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	return reply{r.StatusCode, r.Header.Get("Content-Type"), text}, err
 }
 
 // explain finds words for a failed conversation.

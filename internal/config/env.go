@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -24,7 +25,7 @@ const (
 var notKeys = []string{envConfig, envListen, EnvBusName}
 
 // envValues maps each variable that sets one key to its field and that key.
-var envValues = func() map[string]envValue {
+var envValues = sync.OnceValue(func() map[string]envValue {
 	all := make(map[string]envValue)
 	for key, f := range schema.values() {
 		if !strings.Contains(key, "[]") {
@@ -32,7 +33,7 @@ var envValues = func() map[string]envValue {
 		}
 	}
 	return all
-}()
+})
 
 type envValue struct {
 	key   string
@@ -41,7 +42,9 @@ type envValue struct {
 
 // foreign matches what Kubernetes and Docker put into every container beside a
 // service that is named greetd or greetd-something.
-var foreign = regexp.MustCompile(`^GREETD_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)`)
+var foreign = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^GREETD_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)`)
+})
 
 // ours maps the names of greetd's variables in environ to their values. As for
 // getenv(3), the first of two counts.
@@ -49,7 +52,7 @@ func ours(environ []string) map[string]string {
 	vars := make(map[string]string)
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if _, again := vars[name]; !again && strings.HasPrefix(name, envPrefix) && !foreign.MatchString(e) {
+		if _, again := vars[name]; !again && strings.HasPrefix(name, envPrefix) && !foreign().MatchString(e) {
 			vars[name] = value
 		}
 	}
@@ -62,7 +65,7 @@ func readEnv(vars map[string]string, problems *problems, set func(key string, va
 		if slices.Contains(notKeys, name) {
 			continue
 		}
-		known, ok := envValues[name]
+		known, ok := envValues()[name]
 		if !ok {
 			problems.add(environment(plain(name)), "", "%s", unknownVariable(name))
 			continue
@@ -77,7 +80,7 @@ func readEnv(vars map[string]string, problems *problems, set func(key string, va
 }
 
 func unknownVariable(name string) string {
-	names := append(slices.Sorted(maps.Keys(envValues)), notKeys...)
+	names := append(slices.Sorted(maps.Keys(envValues())), notKeys...)
 	if near := nearest(strings.TrimPrefix(name, envPrefix), trimmed(names)); near != "" {
 		return "is not known: did you mean " + envPrefix + near + "? Else unset it"
 	}

@@ -183,15 +183,10 @@ func (r *fileReader) empty() {
 	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or remove the file to run with the defaults")
 }
 
-var (
-	yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
-
-	// countedFrom0 matches the errors of which yaml counts the lines from 0.
-	countedFrom0 = regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`)
-)
-
 // malformed tells what the YAML parser says.
 func (r *fileReader) malformed(data []byte, err error) {
+	yamlError := regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+	countedFrom0 := regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`) // the errors of which yaml counts the lines from 0
 	reason, line := err.Error(), 0
 	if m := yamlError.FindStringSubmatch(reason); m != nil {
 		reason = m[2]

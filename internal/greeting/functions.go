@@ -133,7 +133,7 @@ func slice(item any, indexes []any) (any, error) {
 
 // position makes an index of a whole number, up to last.
 func position(index any, last int) (int, error) {
-	at := int64(-1)
+	var at int64
 	switch kind, v := kindOf(index); kind {
 	case integer:
 		at = v.integer

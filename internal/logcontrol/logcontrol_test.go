@@ -285,18 +285,15 @@ func TestIntrospection(t *testing.T) {
 				}
 			}
 			reply := object.Call(iface.Name+"."+method.Name, 0, args...)
-			out := ""
-			for _, value := range reply.Body {
-				out += dbus.SignatureOf(value).String()
-			}
-			want := ""
+			out := dbus.SignatureOf(reply.Body...).String()
+			var want strings.Builder
 			for _, arg := range method.Args {
 				if arg.Direction == "out" {
-					want += arg.Type
+					want.WriteString(arg.Type)
 				}
 			}
-			if reply.Err != nil || out != want {
-				t.Errorf("%s.%s%v returns %q, %v; want %q", iface.Name, method.Name, args, out, reply.Err, want)
+			if reply.Err != nil || out != want.String() {
+				t.Errorf("%s.%s%v returns %q, %v; want %q", iface.Name, method.Name, args, out, reply.Err, &want)
 			}
 		}
 		for _, value := range iface.Properties {
