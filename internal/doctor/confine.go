@@ -200,7 +200,7 @@ func (f *Facts) withoutSandbox(holes []hole) Finding {
 }
 
 // holes are those of a process of unit u. That greetd is root comes first.
-func (p Process) holes(u Unit) []hole {
+func (p *Process) holes(u Unit) []hole {
 	var all []hole
 	add := func(open bool, what, setting string, set bool) {
 		if open {

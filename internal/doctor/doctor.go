@@ -7,7 +7,6 @@ package doctor
 
 import (
 	"fmt"
-	"slices"
 )
 
 // A Verdict is what came of one check.
@@ -85,21 +84,19 @@ var checks = []struct {
 
 // Examine judges the facts, and nothing else: the same facts give the same report.
 func Examine(f Facts) Report {
-	r := Report{Healthy: true, Counts: make(map[Verdict]int)}
-	for _, v := range worstFirst {
-		r.Counts[v] = 0
-	}
+	r := Report{Counts: make(map[Verdict]int)}
+	found := make(map[Verdict][]Finding)
 	for _, c := range checks {
 		for _, finding := range c.look(&f) {
 			finding.Check = c.name
-			r.Findings = append(r.Findings, finding)
-			r.Counts[finding.Verdict]++
+			found[finding.Verdict] = append(found[finding.Verdict], finding)
 		}
 	}
+	for _, v := range worstFirst {
+		r.Findings = append(r.Findings, found[v]...)
+		r.Counts[v] = len(found[v])
+	}
 	r.Healthy = r.Counts[Problem] == 0
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return slices.Index(worstFirst, a.Verdict) - slices.Index(worstFirst, b.Verdict)
-	})
 	return r
 }
 

@@ -31,7 +31,7 @@ func well(tb testing.TB, place string) Facts {
 	version, mode, _ := strings.Cut(place, "-")
 	service := parseShow(read(tb, place, "greetd.service"))
 	p := parseStatus(read(tb, version+"-own", "status"))
-	p.PID = Unit{Properties: service}.number("MainPID")
+	p.PID = (&Unit{Properties: service}).number("MainPID")
 	p.Group, p.Manager = parseGroups(read(tb, version+"-own", "cgroup"))
 	p.MaxFiles = parseMaxFiles(read(tb, version+"-own", "limits"))
 	p.ReadOnlyRoot = parseReadOnlyRoot(read(tb, version+"-own", "mountinfo"))

@@ -101,12 +101,12 @@ type Unit struct {
 	Controllers []string // those of its control group, or of all if it doesn't run; nil: can't be seen
 }
 
-func (u Unit) loaded() bool { return u.Properties["LoadState"] == "loaded" }
-func (u Unit) active() bool {
+func (u *Unit) loaded() bool { return u.Properties["LoadState"] == "loaded" }
+func (u *Unit) active() bool {
 	return u.Properties["ActiveState"] == "active" || u.Properties["ActiveState"] == "reloading"
 }
-func (u Unit) is(property string) bool        { return u.Properties[property] == "yes" }
-func (u Unit) words(property string) []string { return strings.Fields(u.Properties[property]) }
+func (u *Unit) is(property string) bool        { return u.Properties[property] == "yes" }
+func (u *Unit) words(property string) []string { return strings.Fields(u.Properties[property]) }
 
 // A Config is what doctor needs to know of the configuration.
 type Config struct {

@@ -154,7 +154,7 @@ func listenersWord(n int) string {
 }
 
 // number is that of a property; 0 if it has none.
-func (u Unit) number(property string) int {
+func (u *Unit) number(property string) int {
 	n, err := strconv.Atoi(u.Properties[property])
 	if err != nil {
 		return 0
