@@ -2,6 +2,7 @@ package service
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -49,7 +50,8 @@ func (s *Server) Stats() []ListenerStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]ListenerStats, 0, len(s.counters))
-	for name, c := range s.counters {
+	for _, name := range slices.Sorted(maps.Keys(s.counters)) {
+		c := s.counters[name]
 		visits := make(map[Outcome]uint64, len(c.visits))
 		for _, o := range Outcomes() {
 			visits[o] = c.visits[o.index()]
@@ -67,6 +69,5 @@ func (s *Server) Stats() []ListenerStats {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b ListenerStats) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
