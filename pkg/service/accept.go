@@ -226,6 +226,9 @@ func (t *trouble) begin(a *acceptor, err error, retryIn time.Duration) {
 }
 
 func (t *trouble) ease(a *acceptor) {
+	if t.why.Load() == nil { // and there is no delay, then
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.delay = 0

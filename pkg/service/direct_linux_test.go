@@ -316,3 +316,27 @@ func TestPlainVisitsAllocateLittle(t *testing.T) {
 		t.Errorf("%v allocations a visit, want at most 4", got)
 	}
 }
+
+// Another process that shares the socket can make it blocking, for everybody.
+func TestDirectSurvivesABlockingSocket(t *testing.T) {
+	ln := listenDirect(t, "tcp", "127.0.0.1:0")
+	raw, err := ln.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &service.Server{}
+	serveOn(t, srv, ln)
+	for range 10 {
+		_ = raw.Control(func(fd uintptr) {
+			if err := syscall.SetNonblock(int(fd), false); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := read(t, dialKernel(t, ln.Addr())); got != "Hello there, 127.0.0.1!\n" {
+			t.Errorf("greeting = %q", got)
+		}
+	}
+	if err := srv.Shutdown(expires(t, time.Minute)); err != nil {
+		t.Error(err)
+	}
+}

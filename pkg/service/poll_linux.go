@@ -120,9 +120,7 @@ func (r *reaper) reap(p *poll) {
 			}
 		}
 		r.mu.Unlock()
-		for _, l := range ready {
-			r.attend(l, waste)
-		}
+		r.attend(ready, waste)
 		clear(ready)
 		if n < len(events) {
 			r.rest()
@@ -147,19 +145,27 @@ func (r *reaper) rest() {
 	}
 }
 
-// attend reads from l once, so that a client which talks without end does not hold up the
-// others, and removes l if nothing more will come. It reports whether l is still there.
-func (r *reaper) attend(l *lingerer, waste []byte) bool {
-	n, err := l.socket.discard(waste)
-	gone := n == 0 && !errors.Is(err, syscall.EAGAIN) // closed by somebody else, if not by the client
-	if l.curious && n > 0 {
-		l.curious = false
-		r.heard(l, waste[:n])
+// attend reads once from each of these, so that a client which talks without end does not
+// hold up the others, and removes those from whom nothing more will come. It returns the
+// others, in the same memory.
+func (r *reaper) attend(these []*lingerer, waste []byte) []*lingerer {
+	staying, leaving := these[:0], r.leaving[:0]
+	for _, l := range these {
+		n, err := l.socket.discard(waste)
+		if l.curious && n > 0 {
+			l.curious = false
+			r.heard(l, waste[:n])
+		}
+		if n == 0 && !errors.Is(err, syscall.EAGAIN) { // closed by somebody else, if not by the client
+			leaving = append(leaving, l)
+		} else {
+			staying = append(staying, l)
+		}
 	}
-	if gone {
-		r.remove(l)
-	}
-	return !gone
+	r.remove(leaving)
+	clear(leaving)
+	r.leaving = leaving
+	return staying
 }
 
 // sweep takes its first look at those who came since the last sweep. Most clients hang up
@@ -170,16 +176,15 @@ func (r *reaper) sweep(waste []byte) {
 	fresh := r.fresh
 	r.fresh, r.swept = r.swept[:0], nil
 	r.mu.Unlock()
-	for _, l := range fresh {
-		if !r.attend(l, waste) {
-			continue
-		}
-		r.mu.Lock()
+
+	staying := r.attend(fresh, waste)
+	r.mu.Lock()
+	for _, l := range staying {
 		if !l.gone && !r.poll.add(l) {
 			r.drainApart(l)
 		}
-		r.mu.Unlock()
 	}
+	r.mu.Unlock()
 	clear(fresh)
 	r.swept = fresh
 }

@@ -29,7 +29,7 @@ type lingerer struct {
 // Sockets of the kernel share one poll set and one goroutine; other connections have
 // a goroutine each.
 type reaper struct {
-	left    func(*lingerer)         // called once for each that is closed, without locks held
+	left    func([]*lingerer)       // called with those that are closed, once with each, without locks held
 	heard   func(*lingerer, []byte) // called with what a curious one says first, without locks held
 	running sync.WaitGroup
 
@@ -37,24 +37,25 @@ type reaper struct {
 	root   lingerer    // a ring in the order of until: root.next gives way first
 	poll   *poll       // nil until a kernel socket comes, and where there is none
 	fresh  []*lingerer // not in the poll set yet, see sweep
-	swept  []*lingerer // the memory of the last sweep, for the next
 	closed bool
+
+	swept, leaving []*lingerer // memory that reap uses again
 
 	hurried int           // lingerers whose place somebody may wait for: they have a leave
 	hurry   chan struct{} // there is one, or the reaper closes
 }
 
 // sweepAfter is how long after their greeting clients are looked at for the first time.
-const sweepAfter = 5 * time.Millisecond
+const sweepAfter = 2 * time.Millisecond
 
-func newReaper(left func(*lingerer), heard func(*lingerer, []byte)) *reaper {
+func newReaper(left func([]*lingerer), heard func(*lingerer, []byte)) *reaper {
 	r := &reaper{left: left, heard: heard, hurry: make(chan struct{}, 1)}
 	r.root.prev, r.root.next = &r.root, &r.root
 	return r
 }
 
-// push takes l into the ring. watch must follow.
-func (r *reaper) push(l *lingerer) {
+// push takes l into the ring, and reports whether that is all. If not, watch must follow.
+func (r *reaper) push(l *lingerer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	after := r.root.prev
@@ -63,6 +64,26 @@ func (r *reaper) push(l *lingerer) {
 	}
 	l.prev, l.next = after, after.next
 	l.prev.next, l.next.prev = l, l
+	if l.hurried() {
+		r.hurried++
+	}
+	return !r.closed && r.poll != nil && r.watchLater(l)
+}
+
+// hurried tells whether somebody may wait for l's place.
+func (l *lingerer) hurried() bool { return l.socket != nil && l.leave != nil }
+
+// watchLater leaves l to the next sweep, if it can wait. r.mu is held.
+func (r *reaper) watchLater(l *lingerer) bool {
+	if l.socket == nil || l.hurried() {
+		return false
+	}
+	r.poll.wakeBy(r.root.next.until)
+	r.fresh = append(r.fresh, l)
+	if len(r.fresh) == 1 {
+		r.poll.wakeBy(time.Now().Add(sweepAfter))
+	}
+	return true
 }
 
 // watch begins to drain l, which was pushed. It may have been evicted since.
@@ -74,11 +95,11 @@ func (r *reaper) watch(l *lingerer) {
 	case r.closed:
 		r.unlink(l)
 		r.mu.Unlock()
-		r.bury(l)
-	case r.watchSocket(l):
-		r.mu.Unlock()
+		r.bury([]*lingerer{l})
 	default:
-		r.drainApart(l)
+		if !r.watchSocket(l) {
+			r.drainApart(l)
+		}
 		r.mu.Unlock()
 	}
 }
@@ -86,12 +107,8 @@ func (r *reaper) watch(l *lingerer) {
 // watchSocket sees to l by the poll set, if it is a socket of the kernel: at once where
 // somebody waits for its place, else after a first look. r.mu is held.
 func (r *reaper) watchSocket(l *lingerer) bool {
-	if l.socket = socketOf(l.conn); l.socket == nil {
+	if l.socket == nil {
 		return false
-	}
-	if l.leave != nil {
-		r.hurried++
-		r.quicken()
 	}
 	if r.poll == nil {
 		p, err := newPoll()
@@ -101,15 +118,12 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 		r.poll = p
 		r.running.Go(func() { r.reap(p) }) // close waits
 	}
+	if r.watchLater(l) {
+		return true
+	}
 	r.poll.wakeBy(r.root.next.until)
-	if l.leave != nil {
-		return r.poll.add(l)
-	}
-	r.fresh = append(r.fresh, l)
-	if len(r.fresh) == 1 {
-		r.poll.wakeBy(time.Now().Add(sweepAfter))
-	}
-	return true
+	r.quicken()
+	return r.poll.add(l)
 }
 
 // quicken ends the reaper's rest.
@@ -134,26 +148,14 @@ func (r *reaper) drain(l *lingerer) {
 		r.heard(l, first[:n])
 	}
 	_, _ = io.Copy(io.Discard, l.conn)
-	r.remove(l)
-}
-
-// remove closes l, unless somebody else has.
-func (r *reaper) remove(l *lingerer) {
-	r.mu.Lock()
-	if l.gone {
-		r.mu.Unlock()
-		return
-	}
-	r.unlink(l)
-	r.mu.Unlock()
-	r.bury(l)
+	r.remove([]*lingerer{l})
 }
 
 // unlink takes l out of the ring and the poll set. r.mu is held; bury must follow.
 func (r *reaper) unlink(l *lingerer) {
 	l.gone = true
 	l.prev.next, l.next.prev = l.next, l.prev
-	if l.socket != nil && l.leave != nil {
+	if l.hurried() {
 		r.hurried--
 	}
 	if l.fd != 0 {
@@ -161,14 +163,35 @@ func (r *reaper) unlink(l *lingerer) {
 	}
 }
 
-func (r *reaper) bury(l *lingerer) {
-	_ = l.conn.Close()
-	r.left(l)
+// remove closes these, but for those that somebody else has closed. It takes each lock once,
+// since visits wait for them. The slice is overwritten.
+func (r *reaper) remove(these []*lingerer) {
+	gone := these[:0]
+	r.mu.Lock()
+	for _, l := range these {
+		if !l.gone {
+			r.unlink(l)
+			gone = append(gone, l)
+		}
+	}
+	r.mu.Unlock()
+	r.bury(gone)
+}
+
+// bury closes those who are unlinked, and reports whether there was anybody.
+func (r *reaper) bury(gone []*lingerer) bool {
+	for _, l := range gone {
+		_ = l.conn.Close()
+	}
+	if len(gone) > 0 {
+		r.left(gone)
+	}
+	return len(gone) > 0
 }
 
 // evict closes up to n of the oldest, and reports whether there was one.
 func (r *reaper) evict(n int) bool {
-	return r.buryAll(r.unlinkWhile(func(l *lingerer) bool {
+	return r.bury(r.unlinkWhile(func(l *lingerer) bool {
 		n--
 		return n >= 0
 	}))
@@ -177,7 +200,7 @@ func (r *reaper) evict(n int) bool {
 // expire closes those whose time has come.
 func (r *reaper) expire() {
 	now := time.Now()
-	r.buryAll(r.unlinkWhile(func(l *lingerer) bool { return !l.until.After(now) }))
+	r.bury(r.unlinkWhile(func(l *lingerer) bool { return !l.until.After(now) }))
 }
 
 func (r *reaper) unlinkWhile(these func(*lingerer) bool) []*lingerer {
@@ -189,13 +212,6 @@ func (r *reaper) unlinkWhile(these func(*lingerer) bool) []*lingerer {
 		gone = append(gone, l)
 	}
 	return gone
-}
-
-func (r *reaper) buryAll(gone []*lingerer) bool {
-	for _, l := range gone {
-		r.bury(l)
-	}
-	return len(gone) > 0
 }
 
 // shorten makes nobody linger for more than d from now.
@@ -219,7 +235,7 @@ func (r *reaper) close() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	r.buryAll(r.unlinkWhile(func(*lingerer) bool { return true }))
+	r.bury(r.unlinkWhile(func(*lingerer) bool { return true }))
 	if r.poll != nil {
 		r.poll.close()
 		r.quicken()

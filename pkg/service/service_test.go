@@ -801,6 +801,7 @@ func TestAliveNudgesTheLoop(t *testing.T) {
 			}
 		}
 		read(t, s.dial(t)) // the nudges did no harm
+		synctest.Wait()
 		if got := s.visits(); len(got) != 1 || len(s.troubles()) != 0 {
 			t.Errorf("visits = %+v, trouble = %q", got, s.troubles())
 		}

@@ -265,7 +265,7 @@ func (v *visit) settle(outcome Outcome, err error) {
 	var l *lingerer
 	if (outcome == Greeted || v.polite) && v.rules.linger > 0 && closeWrite(v.conn) {
 		l = &v.lingerer
-		l.conn, l.counters, l.leave = v.conn, v.acceptor.counters, v.leave
+		l.conn, l.socket, l.counters, l.leave = v.conn, socketOf(v.conn), v.acceptor.counters, v.leave
 		l.until = v.peer.Arrived.Add(took + v.rules.linger)
 		if outcome == Greeted && s.SpokeTLS != nil && v.rules.manners[v.peer.Listener].tls == nil {
 			l.curious, l.peer = true, &v.peer
@@ -275,6 +275,7 @@ func (v *visit) settle(outcome Outcome, err error) {
 	}
 	told := Visit{Peer: v.peer, Outcome: outcome, Written: v.written, Took: took, Err: err}
 
+	watched := false
 	s.mu.Lock()
 	s.visits.remove(v)
 	c := v.acceptor.counters
@@ -284,15 +285,16 @@ func (v *visit) settle(outcome Outcome, err error) {
 	if l != nil {
 		s.lingering++
 		c.lingering++
-		s.reaper.push(l)
+		watched = s.reaper.push(l)
 	}
 	s.wake()
 	s.mu.Unlock()
 
-	if l != nil {
-		s.reaper.watch(l)
-	} else if v.leave != nil {
+	switch {
+	case l == nil && v.leave != nil:
 		v.leave()
+	case l != nil && !watched:
+		s.reaper.watch(l)
 	}
 	if s.Observer != nil {
 		s.Observer.Closed(told)
@@ -316,15 +318,19 @@ func closeWrite(c net.Conn) bool {
 	return ok && half.CloseWrite() == nil
 }
 
-// left is called when a lingering connection is closed.
-func (s *Server) left(l *lingerer) {
+// left is called with lingering connections that are closed.
+func (s *Server) left(gone []*lingerer) {
 	s.mu.Lock()
-	s.lingering--
-	l.counters.lingering--
+	s.lingering -= len(gone)
+	for _, l := range gone {
+		l.counters.lingering--
+	}
 	s.wake()
 	s.mu.Unlock()
-	if l.leave != nil {
-		l.leave()
+	for _, l := range gone {
+		if l.leave != nil {
+			l.leave()
+		}
 	}
 }
 
