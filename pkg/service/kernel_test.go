@@ -364,3 +364,32 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	}
 	return c, err
 }
+
+// Who has hung up has left, also if nobody has looked since: but for a visit that is just
+// being settled.
+func TestPlacesAreFreeAsSoonAsClientsHaveHungUp(t *testing.T) {
+	const clients, early = 500, 25
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			var inside atomic.Int64
+			addr := onKernel(t, &service.Server{LingerTimeout: time.Minute, Admit: func(service.Peer) (func(), error) {
+				if inside.Add(1) > 1 {
+					inside.Add(-1)
+					return nil, errors.New("one at a time")
+				}
+				return func() { inside.Add(-1) }, nil
+			}}, listen)
+			refused := 0
+			for range clients {
+				c := dialKernel(t, addr)
+				if read(t, c) == "" {
+					refused++
+				}
+				_ = c.Close()
+			}
+			if refused > early {
+				t.Errorf("%d of %d were refused, one after the other", refused, clients)
+			}
+		})
+	}
+}

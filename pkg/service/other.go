@@ -25,6 +25,7 @@ func (*poll) wakeBy(time.Time)   {}
 func (*poll) close()             {}
 
 func (*reaper) reap(*poll) {}
+func (*reaper) sweep()     {}
 
 // answers can't be told apart from a client's connection here.
 func (*acceptor) answers(context.Context) bool { return false }

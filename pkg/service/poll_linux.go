@@ -16,6 +16,11 @@ type poll struct {
 	raw   syscall.RawConn
 	socks map[int32]*lingerer // by descriptor
 	wake  time.Time           // when wait ends at the latest; zero: it does not
+
+	// Memory for who sweeps.
+	events   [128]syscall.EpollEvent
+	attended [128]*lingerer
+	waste    [64 << 10]byte
 }
 
 func newPoll() (*poll, error) {
@@ -77,116 +82,130 @@ func (p *poll) setWake(t time.Time) {
 	_ = p.file.SetReadDeadline(t)
 }
 
-// wait waits for events, and returns how many there are: 0 when it is time to wake.
-// An error says that the set is closed.
-func (p *poll) wait(events []syscall.EpollEvent) (n int, err error) {
+// wait waits for an event or until it is time to wake, and reports which. An error says that
+// the set is closed.
+func (p *poll) wait() (event bool, err error) {
+	var one [1]syscall.EpollEvent
 	var failed error
 	err = p.raw.Read(func(set uintptr) bool {
-		n, failed = syscall.EpollWait(int(set), events, 0)
-		if failed == syscall.EINTR {
-			n, failed = 0, nil
+		var n int
+		n, failed = syscall.EpollWait(int(set), one[:], 0)
+		if errors.Is(failed, syscall.EINTR) {
+			failed = nil
 		}
-		return n != 0 || failed != nil
+		return n > 0 || failed != nil
 	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return 0, nil
+		return false, nil
 	}
-	return max(n, 0), errors.Join(err, failed)
+	return true, errors.Join(err, failed)
+}
+
+// ready fills events, without waiting, and returns how many there are.
+func (p *poll) ready(events []syscall.EpollEvent) (n int) {
+	_ = p.raw.Control(func(set uintptr) { n, _ = syscall.EpollWait(int(set), events, 0) })
+	return max(n, 0)
 }
 
 func (p *poll) close() { _ = p.file.Close() }
 
 // reap is the goroutine of the poll set.
 func (r *reaper) reap(p *poll) {
-	events := make([]syscall.EpollEvent, 128)
-	waste := make([]byte, 64<<10)
-	ready := make([]*lingerer, 0, len(events))
 	for {
-		n, err := p.wait(events)
-		if err != nil {
+		event, err := p.wait()
+		switch {
+		case err != nil:
 			return
-		}
-		if n == 0 {
-			r.sweep(waste)
+		case event:
+			r.sweeping.Lock()
+			r.attendEvents()
+			r.sweeping.Unlock()
+			r.rest()
+		default:
+			r.sweep()
 			r.expire()
 			r.rearm(p)
-			continue
-		}
-		ready = ready[:0]
-		r.mu.Lock()
-		for _, event := range events[:n] {
-			if l := p.socks[event.Fd]; l != nil {
-				ready = append(ready, l)
-			}
-		}
-		r.mu.Unlock()
-		r.attend(ready, waste)
-		clear(ready)
-		if n < len(events) {
-			r.rest()
 		}
 	}
 }
 
 // rest lets events gather for a while, so that a crowd that hangs up one by one does not
-// wake the reaper for each. Nobody waits for what it does, unless somebody is hurried.
+// wake the reaper for each. Who needs a place that they free calls sweep.
 func (r *reaper) rest() {
-	r.mu.Lock()
-	hurried := r.hurried > 0
-	r.mu.Unlock()
-	if hurried {
-		return
-	}
 	pause := time.NewTimer(sweepAfter)
 	defer pause.Stop()
 	select {
 	case <-pause.C:
-	case <-r.hurry:
+	case <-r.closing:
+	}
+}
+
+// sweep takes its first look at those who came since the last sweep. Most clients hang up
+// as soon as they are greeted, and have done so by now: it costs less to read from them
+// once, in one go, than to put each into the poll set and be told. When it returns, whoever had
+// hung up before it was called has left.
+func (r *reaper) sweep() {
+	r.sweeping.Lock()
+	defer r.sweeping.Unlock()
+	r.mu.Lock()
+	fresh := r.fresh
+	r.fresh, r.swept = r.swept[:0], nil
+	joined := r.poll != nil && len(r.poll.socks) > 0
+	r.mu.Unlock()
+
+	staying := r.attend(fresh)
+	r.mu.Lock()
+	for _, l := range staying {
+		r.join(l)
+	}
+	r.mu.Unlock()
+	clear(fresh)
+	r.swept = fresh
+	if joined {
+		r.attendEvents()
+	}
+}
+
+// attendEvents sees to those of the poll set with whom something has happened. r.sweeping is
+// held.
+func (r *reaper) attendEvents() {
+	p := r.poll
+	for {
+		n := p.ready(p.events[:])
+		these := p.attended[:0]
+		r.mu.Lock()
+		for _, event := range p.events[:n] {
+			if l := p.socks[event.Fd]; l != nil {
+				these = append(these, l)
+			}
+		}
+		r.mu.Unlock()
+		r.attend(these)
+		clear(these)
+		if n < len(p.events) {
+			return
+		}
 	}
 }
 
 // attend reads once from each of these, so that a client which talks without end does not
 // hold up the others, and removes those from whom nothing more will come. It returns the
-// others, in the same memory.
-func (r *reaper) attend(these []*lingerer, waste []byte) []*lingerer {
-	staying, leaving := these[:0], r.leaving[:0]
-	for _, l := range these {
-		n, err := l.socket.discard(waste)
+// others. The slice is overwritten. r.sweeping is held.
+func (r *reaper) attend(these []*lingerer) (staying []*lingerer) {
+	gone := 0
+	for i, l := range these {
+		n, err := l.socket.discard(r.poll.waste[:])
 		if l.curious && n > 0 {
 			l.curious = false
-			r.heard(l, waste[:n])
+			r.heard(l, r.poll.waste[:n])
 		}
 		if n == 0 && !errors.Is(err, syscall.EAGAIN) { // closed by somebody else, if not by the client
-			leaving = append(leaving, l)
-		} else {
-			staying = append(staying, l)
+			these[i], these[gone] = these[gone], l
+			gone++
 		}
 	}
-	r.remove(leaving)
-	clear(leaving)
-	r.leaving = leaving
-	return staying
-}
-
-// sweep takes its first look at those who came since the last sweep. Most clients hang up
-// as soon as they are greeted, and have done so by now: it costs less to read from them
-// once, in one go, than to put each into the poll set and be told.
-func (r *reaper) sweep(waste []byte) {
-	r.mu.Lock()
-	fresh := r.fresh
-	r.fresh, r.swept = r.swept[:0], nil
-	r.mu.Unlock()
-
-	staying := r.attend(fresh, waste)
-	r.mu.Lock()
-	for _, l := range staying {
-		if !l.gone && !r.poll.add(l) {
-			r.drainApart(l)
-		}
-	}
-	r.mu.Unlock()
-	clear(fresh)
-	r.swept = fresh
+	r.remove(these[:gone])
+	return these[gone:]
 }
 
 // rearm sets the time to wake for those who linger now.

@@ -3,7 +3,9 @@ package service
 import (
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +22,7 @@ type lingerer struct {
 	fd       int32 // in the poll set; 0: not there, or not yet
 	curious  bool  // what the client says first is worth a look
 	gone     bool
+	halved   atomic.Bool // it is half-closed; to close it before would reset a client that talked
 
 	prev, next *lingerer
 }
@@ -39,17 +42,17 @@ type reaper struct {
 	fresh  []*lingerer // not in the poll set yet, see sweep
 	closed bool
 
-	swept, leaving []*lingerer // memory that reap uses again
+	sweeping sync.Mutex  // by one at a time
+	swept    []*lingerer // the memory of the last sweep, for the next
 
-	hurried int           // lingerers whose place somebody may wait for: they have a leave
-	hurry   chan struct{} // there is one, or the reaper closes
+	closing chan struct{} // closed with closed
 }
 
 // sweepAfter is how long after their greeting clients are looked at for the first time.
 const sweepAfter = 2 * time.Millisecond
 
 func newReaper(left func([]*lingerer), heard func(*lingerer, []byte)) *reaper {
-	r := &reaper{left: left, heard: heard, hurry: make(chan struct{}, 1)}
+	r := &reaper{left: left, heard: heard, closing: make(chan struct{})}
 	r.root.prev, r.root.next = &r.root, &r.root
 	return r
 }
@@ -64,19 +67,21 @@ func (r *reaper) push(l *lingerer) bool {
 	}
 	l.prev, l.next = after, after.next
 	l.prev.next, l.next.prev = l, l
-	if l.hurried() {
-		r.hurried++
-	}
-	return !r.closed && r.poll != nil && r.watchLater(l)
+	return !r.closed && r.watchSocket(l)
 }
 
-// hurried tells whether somebody may wait for l's place.
-func (l *lingerer) hurried() bool { return l.socket != nil && l.leave != nil }
-
-// watchLater leaves l to the next sweep, if it can wait. r.mu is held.
-func (r *reaper) watchLater(l *lingerer) bool {
-	if l.socket == nil || l.hurried() {
+// watchSocket leaves l to the next sweep, if it is a socket of the kernel. r.mu is held.
+func (r *reaper) watchSocket(l *lingerer) bool {
+	if l.socket == nil {
 		return false
+	}
+	if r.poll == nil {
+		p, err := newPoll()
+		if err != nil {
+			return false
+		}
+		r.poll = p
+		r.running.Go(func() { r.reap(p) }) // close waits
 	}
 	r.poll.wakeBy(r.root.next.until)
 	r.fresh = append(r.fresh, l)
@@ -97,40 +102,15 @@ func (r *reaper) watch(l *lingerer) {
 		r.mu.Unlock()
 		r.bury([]*lingerer{l})
 	default:
-		if !r.watchSocket(l) {
-			r.drainApart(l)
-		}
+		r.drainApart(l)
 		r.mu.Unlock()
 	}
 }
 
-// watchSocket sees to l by the poll set, if it is a socket of the kernel: at once where
-// somebody waits for its place, else after a first look. r.mu is held.
-func (r *reaper) watchSocket(l *lingerer) bool {
-	if l.socket == nil {
-		return false
-	}
-	if r.poll == nil {
-		p, err := newPoll()
-		if err != nil {
-			return false
-		}
-		r.poll = p
-		r.running.Go(func() { r.reap(p) }) // close waits
-	}
-	if r.watchLater(l) {
-		return true
-	}
-	r.poll.wakeBy(r.root.next.until)
-	r.quicken()
-	return r.poll.add(l)
-}
-
-// quicken ends the reaper's rest.
-func (r *reaper) quicken() {
-	select {
-	case r.hurry <- struct{}{}:
-	default:
+// join puts l, which the sweep found still there, into the poll set. r.mu is held.
+func (r *reaper) join(l *lingerer) {
+	if !l.gone && !r.poll.add(l) {
+		r.drainApart(l)
 	}
 }
 
@@ -155,9 +135,6 @@ func (r *reaper) drain(l *lingerer) {
 func (r *reaper) unlink(l *lingerer) {
 	l.gone = true
 	l.prev.next, l.next.prev = l.next, l.prev
-	if l.hurried() {
-		r.hurried--
-	}
 	if l.fd != 0 {
 		r.poll.forget(l)
 	}
@@ -189,18 +166,28 @@ func (r *reaper) bury(gone []*lingerer) bool {
 	return len(gone) > 0
 }
 
-// evict closes up to n of the oldest, and reports whether there was one.
+// evict closes up to n of the oldest, and reports whether there was one. It waits for one
+// that is just being half-closed, which takes a system call.
 func (r *reaper) evict(n int) bool {
-	return r.bury(r.unlinkWhile(func(l *lingerer) bool {
-		n--
-		return n >= 0
-	}))
+	for {
+		pending := false
+		gone := r.unlinkWhile(func(l *lingerer) bool {
+			n--
+			pending = n >= 0 && !l.halved.Load()
+			return n >= 0 && !pending
+		})
+		if len(gone) > 0 || !pending {
+			return r.bury(gone)
+		}
+		n++
+		runtime.Gosched()
+	}
 }
 
 // expire closes those whose time has come.
 func (r *reaper) expire() {
 	now := time.Now()
-	r.bury(r.unlinkWhile(func(l *lingerer) bool { return !l.until.After(now) }))
+	r.bury(r.unlinkWhile(func(l *lingerer) bool { return l.halved.Load() && !l.until.After(now) }))
 }
 
 func (r *reaper) unlinkWhile(these func(*lingerer) bool) []*lingerer {
@@ -233,12 +220,14 @@ func (r *reaper) shorten(d time.Duration) {
 // close closes all that linger and waits until nothing of the reaper runs.
 func (r *reaper) close() {
 	r.mu.Lock()
-	r.closed = true
+	if !r.closed {
+		r.closed = true
+		close(r.closing)
+	}
 	r.mu.Unlock()
 	r.bury(r.unlinkWhile(func(*lingerer) bool { return true }))
 	if r.poll != nil {
 		r.poll.close()
-		r.quicken()
 	}
 	r.running.Wait()
 }

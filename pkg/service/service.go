@@ -31,7 +31,8 @@ type Server struct {
 	// Admit decides, after a PROXY header and before TLS, whether a client is served.
 	// An error refuses it. leave, if not nil, is called once, when the connection is
 	// closed for good. nil admits everybody. It is called from many goroutines at
-	// once and must not block.
+	// once and must not block. A client that it refuses is asked for again at once, after a
+	// look for others who have just left.
 	Admit func(Peer) (leave func(), err error)
 
 	// SpokeTLS, if not nil, is told of each client that was greeted in plain text and

@@ -151,6 +151,10 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	}
 	if v.rules.admit != nil {
 		if v.leave, err = v.rules.admit(v.peer); err != nil {
+			v.acceptor.server.reaper.sweep() // somebody may have left, and nobody has noticed
+			v.leave, err = v.rules.admit(v.peer)
+		}
+		if err != nil {
 			return Refused, err
 		}
 	}
@@ -255,7 +259,8 @@ func (v *visit) judge(err error, other Outcome) Outcome {
 }
 
 // settle ends the visit: it closes the connection or hands it to the reaper, counts
-// the outcome, and tells the observer.
+// the outcome, and tells the observer. The reaper has it before the client sees the end, so
+// that a client that comes again at once finds its place free.
 func (v *visit) settle(outcome Outcome, err error) {
 	if outcome == Cut {
 		err = errCut
@@ -263,7 +268,8 @@ func (v *visit) settle(outcome Outcome, err error) {
 	s := v.acceptor.server
 	took := time.Since(v.peer.Arrived)
 	var l *lingerer
-	if (outcome == Greeted || v.polite) && v.rules.linger > 0 && closeWrite(v.conn) {
+	half, canHalf := v.conn.(halfCloser)
+	if (outcome == Greeted || v.polite) && v.rules.linger > 0 && canHalf {
 		l = &v.lingerer
 		l.conn, l.socket, l.counters, l.leave = v.conn, socketOf(v.conn), v.acceptor.counters, v.leave
 		l.until = v.peer.Arrived.Add(took + v.rules.linger)
@@ -291,10 +297,16 @@ func (v *visit) settle(outcome Outcome, err error) {
 	s.mu.Unlock()
 
 	switch {
-	case l == nil && v.leave != nil:
+	case l != nil:
+		err := half.CloseWrite()
+		l.halved.Store(true)
+		if err != nil { // the client has gone
+			s.reaper.remove([]*lingerer{l})
+		} else if !watched {
+			s.reaper.watch(l)
+		}
+	case v.leave != nil:
 		v.leave()
-	case l != nil && !watched:
-		s.reaper.watch(l)
 	}
 	if s.Observer != nil {
 		s.Observer.Closed(told)
@@ -311,12 +323,8 @@ func (v *visit) hangUp(outcome Outcome) {
 	_ = v.conn.Close()
 }
 
-// closeWrite half-closes c, and reports whether that was possible: not where c can't
-// be half-closed, nor where the client has gone.
-func closeWrite(c net.Conn) bool {
-	half, ok := c.(interface{ CloseWrite() error })
-	return ok && half.CloseWrite() == nil
-}
+// A halfCloser can say that it has said everything.
+type halfCloser interface{ CloseWrite() error }
 
 // left is called with lingering connections that are closed.
 func (s *Server) left(gone []*lingerer) {
