@@ -360,16 +360,23 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 		c.await(two, "UP")
 	})
 	c.underLoad("one cut off", hardCases, func() {
+		down := func() { c.balancer.run(t, "ip", "link", "set", three.name, "down") }
+		back := func() {
+			c.await(three, "DOWN")
+			c.balancer.run(t, "ip", "link", "set", three.name, "up")
+			c.await(three, "UP")
+		}
 		before := c.count("greetd", three.name, "wredis")
-		c.pile(three)
-		c.balancer.run(t, "ip", "link", "set", three.name, "down")
-		three.signal(syscall.SIGCONT) // it greets those who wait there, and nobody hears it
-		c.await(three, "DOWN")
+		down()
 		three.eventually("who could not be connected to it was sent to another", func() bool {
 			return c.count("greetd", three.name, "wredis") > before
 		})
-		c.balancer.run(t, "ip", "link", "set", three.name, "up")
-		c.await(three, "UP")
+		back()
+
+		c.pile(three) // and then nobody else is sent there: the others have fewer
+		down()
+		three.signal(syscall.SIGCONT) // it greets those who wait there, and nobody hears it
+		back()
 	})
 	c.underLoad("one power failure", hardCases, func() {
 		c.pile(one)
