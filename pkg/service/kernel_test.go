@@ -393,3 +393,31 @@ func TestPlacesAreFreeAsSoonAsClientsHaveHungUp(t *testing.T) {
 		})
 	}
 }
+
+// More clients than the reaper sees to at once, all of whom always have something to say.
+func TestACrowdThatTalksWithoutEndIsLeft(t *testing.T) {
+	const talkers = 300
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			srv := &service.Server{LingerTimeout: 200 * time.Millisecond}
+			addr := onKernel(t, srv, listen)
+			chatter := make([]byte, 256<<10)
+			var running sync.WaitGroup
+			for range talkers {
+				c := dialKernel(t, addr)
+				running.Go(func() {
+					for {
+						if _, err := c.Write(chatter); err != nil {
+							return
+						}
+					}
+				})
+			}
+			eventually(t, "all were left", func() bool {
+				s := srv.Stats()[0]
+				return s.Visits[service.Greeted] == talkers && s.Active+s.Lingering == 0
+			})
+			running.Wait()
+		})
+	}
+}

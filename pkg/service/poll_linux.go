@@ -166,11 +166,15 @@ func (r *reaper) sweep() {
 	}
 }
 
-// attendEvents sees to those of the poll set with whom something has happened. r.sweeping is
+// attendEvents sees once to those of the poll set with whom something has happened: some of
+// them always have something to say, and the others wait for their time to end. r.sweeping is
 // held.
 func (r *reaper) attendEvents() {
 	p := r.poll
-	for {
+	r.mu.Lock()
+	portions := len(p.socks)/len(p.events) + 1 // the kernel takes turns between them
+	r.mu.Unlock()
+	for range portions {
 		n := p.ready(p.events[:])
 		these := p.attended[:0]
 		r.mu.Lock()
