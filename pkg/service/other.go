@@ -24,8 +24,8 @@ func (*poll) forget(*lingerer)   {}
 func (*poll) wakeBy(time.Time)   {}
 func (*poll) close()             {}
 
-func (*reaper) reap(*poll) {}
-func (*reaper) sweep()     {}
+func (*reaper) reap(*poll)  {}
+func (*reaper) sweep() bool { return false }
 
 // answers can't be told apart from a client's connection here.
 func (*acceptor) answers(context.Context) bool { return false }

@@ -132,7 +132,7 @@ func (r *reaper) reap(p *poll) {
 // rest lets events gather for a while, so that a crowd that hangs up one by one does not
 // wake the reaper for each. Who needs a place that they free calls sweep.
 func (r *reaper) rest() {
-	pause := time.NewTimer(sweepAfter)
+	pause := time.NewTimer(leastPatience)
 	defer pause.Stop()
 	select {
 	case <-pause.C:
@@ -143,8 +143,8 @@ func (r *reaper) rest() {
 // sweep takes its first look at those who came since the last sweep. Most clients hang up
 // as soon as they are greeted, and have done so by now: it costs less to read from them
 // once, in one go, than to put each into the poll set and be told. When it returns, whoever had
-// hung up before it was called has left.
-func (r *reaper) sweep() {
+// hung up before it was called has left; it reports whether anybody has.
+func (r *reaper) sweep() bool {
 	r.sweeping.Lock()
 	defer r.sweeping.Unlock()
 	r.mu.Lock()
@@ -154,7 +154,11 @@ func (r *reaper) sweep() {
 	r.mu.Unlock()
 
 	staying := r.attend(fresh)
+	gone := len(fresh) - len(staying)
 	r.mu.Lock()
+	if len(fresh) > 0 {
+		r.patience = follow(r.patience, len(staying) > gone)
+	}
 	for _, l := range staying {
 		r.join(l)
 	}
@@ -162,14 +166,24 @@ func (r *reaper) sweep() {
 	clear(fresh)
 	r.swept = fresh
 	if joined {
-		r.attendEvents()
+		gone += r.attendEvents()
 	}
+	return gone > 0
+}
+
+// follow is how long to wait for the next to hang up, when most of the last were still there or
+// were not.
+func follow(patience time.Duration, stayed bool) time.Duration {
+	if stayed {
+		return min(2*patience, mostPatience)
+	}
+	return max(patience/2, leastPatience)
 }
 
 // attendEvents sees once to those of the poll set with whom something has happened: some of
-// them always have something to say, and the others wait for their time to end. r.sweeping is
-// held.
-func (r *reaper) attendEvents() {
+// them always have something to say, and the others wait for their time to end. It returns how
+// many have left. r.sweeping is held.
+func (r *reaper) attendEvents() (gone int) {
 	p := r.poll
 	r.mu.Lock()
 	portions := len(p.socks)/len(p.events) + 1 // the kernel takes turns between them
@@ -184,12 +198,13 @@ func (r *reaper) attendEvents() {
 			}
 		}
 		r.mu.Unlock()
-		r.attend(these)
+		gone += len(these) - len(r.attend(these))
 		clear(these)
 		if n < len(p.events) {
-			return
+			break
 		}
 	}
+	return gone
 }
 
 // attend reads once from each of these, so that a client which talks without end does not
@@ -221,7 +236,7 @@ func (r *reaper) rearm(p *poll) {
 		p.wakeBy(r.root.next.until)
 	}
 	if len(r.fresh) > 0 {
-		p.wakeBy(time.Now().Add(sweepAfter))
+		p.wakeBy(time.Now().Add(r.patience))
 	}
 }
 

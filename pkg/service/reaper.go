@@ -36,11 +36,12 @@ type reaper struct {
 	heard   func(*lingerer, []byte) // called with what a curious one says first, without locks held
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	root   lingerer    // a ring in the order of until: root.next gives way first
-	poll   *poll       // nil until a kernel socket comes, and where there is none
-	fresh  []*lingerer // not in the poll set yet, see sweep
-	closed bool
+	mu       sync.Mutex
+	root     lingerer    // a ring in the order of until: root.next gives way first
+	poll     *poll       // nil until a kernel socket comes, and where there is none
+	fresh    []*lingerer // not in the poll set yet, see sweep
+	closed   bool
+	patience time.Duration // from a greeting to the first look
 
 	sweeping sync.Mutex  // by one at a time
 	swept    []*lingerer // the memory of the last sweep, for the next
@@ -48,11 +49,15 @@ type reaper struct {
 	closing chan struct{} // closed with closed
 }
 
-// sweepAfter is how long after their greeting clients are looked at for the first time.
-const sweepAfter = 2 * time.Millisecond
+// So long after their greeting clients are looked at for the first time. It follows them, who
+// may be near or far, so that most have hung up by then.
+const (
+	leastPatience = 2 * time.Millisecond
+	mostPatience  = 128 * time.Millisecond
+)
 
 func newReaper(left func([]*lingerer), heard func(*lingerer, []byte)) *reaper {
-	r := &reaper{left: left, heard: heard, closing: make(chan struct{})}
+	r := &reaper{left: left, heard: heard, patience: leastPatience, closing: make(chan struct{})}
 	r.root.prev, r.root.next = &r.root, &r.root
 	return r
 }
@@ -86,7 +91,7 @@ func (r *reaper) watchSocket(l *lingerer) bool {
 	r.poll.wakeBy(r.root.next.until)
 	r.fresh = append(r.fresh, l)
 	if len(r.fresh) == 1 {
-		r.poll.wakeBy(time.Now().Add(sweepAfter))
+		r.poll.wakeBy(time.Now().Add(r.patience))
 	}
 	return true
 }
@@ -166,9 +171,12 @@ func (r *reaper) bury(gone []*lingerer) bool {
 	return len(gone) > 0
 }
 
-// evict closes up to n of the oldest, and reports whether there was one. It waits for one
-// that is just being half-closed, which takes a system call.
+// evict makes room, and reports whether it could: if nobody has left unnoticed, it closes up to n
+// of the oldest. It waits for one that is just being half-closed, which takes a system call.
 func (r *reaper) evict(n int) bool {
+	if r.sweep() {
+		return true
+	}
 	for {
 		pending := false
 		gone := r.unlinkWhile(func(l *lingerer) bool {

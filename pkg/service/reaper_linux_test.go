@@ -1,0 +1,92 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+func TestPatienceFollowsTheClients(t *testing.T) {
+	patience := leastPatience
+	for _, step := range []struct {
+		stayed bool
+		want   time.Duration
+	}{
+		{false, 2 * time.Millisecond},
+		{true, 4 * time.Millisecond},
+		{true, 8 * time.Millisecond},
+		{false, 4 * time.Millisecond},
+	} {
+		if patience = follow(patience, step.stayed); patience != step.want {
+			t.Fatalf("patience is %v, want %v", patience, step.want)
+		}
+	}
+	for range 20 {
+		patience = follow(patience, true)
+	}
+	if patience != mostPatience {
+		t.Errorf("patience grows to %v, want %v", patience, mostPatience)
+	}
+}
+
+// unwatched serves with a reaper that never looks by itself. greeted returns a client who has
+// read the greeting to its end.
+func unwatched(t *testing.T, srv *Server) (greeted func() net.Conn) {
+	t.Helper()
+	srv.init()
+	srv.reaper.patience = time.Hour
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- srv.Serve(Listener{Listener: Direct(tcp), Name: "greet"}) }()
+	t.Cleanup(func() {
+		_ = srv.Close()
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+	return func() net.Conn {
+		c, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
+		if text, err := io.ReadAll(c); len(text) == 0 {
+			t.Fatalf("no greeting: %v", err)
+		}
+		return c
+	}
+}
+
+// Where all places are taken, those who have left give way before one who lingers, even if
+// the reaper has not seen yet that they have.
+func TestWhoHasLeftGivesWayFirst(t *testing.T) {
+	gaveWay := make(chan string, 3)
+	srv := &Server{MaxConns: 2, LingerTimeout: time.Minute, Admit: func(p Peer) (func(), error) {
+		return func() { gaveWay <- p.Remote.String() }, nil
+	}}
+	greeted := unwatched(t, srv)
+	stays, leaves := greeted(), greeted()
+	_ = leaves.Close()
+	greeted()
+	if first := <-gaveWay; first != leaves.LocalAddr().String() {
+		t.Errorf("%s gave way, want %s, who has left; %s stays", first, leaves.LocalAddr(), stays.LocalAddr())
+	}
+}
+
+func TestShutdownWaitsForNobodyWhoHasLeft(t *testing.T) {
+	srv := &Server{LingerTimeout: time.Hour}
+	greeted := unwatched(t, srv)
+	_ = greeted().Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown waited to its end: %v", err)
+	}
+}
