@@ -32,10 +32,34 @@ const (
 	leastRoom        = 64
 )
 
+// takeCPUs makes Go run on one CPU where it would run on two, unless clients shake hands in
+// TLS: docs/decisions/one-of-two-cpus.md has why. With more CPUs, or one, Go has those of its
+// control group, and GOMAXPROCS overrules all of this.
+func takeCPUs(listeners []service.Listener) {
+	takeAllCPUs()
+	if _, told := os.LookupEnv("GOMAXPROCS"); !told && runtime.GOMAXPROCS(0) == 2 && !shakeHands(listeners) {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
+// takeAllCPUs is for work that clients must not wait for.
+func takeAllCPUs() {
+	if _, told := os.LookupEnv("GOMAXPROCS"); !told {
+		runtime.SetDefaultGOMAXPROCS()
+	}
+}
+
+// shakeHands reports whether one of the listeners has TLS.
+func shakeHands(listeners []service.Listener) bool {
+	return slices.ContainsFunc(listeners, func(l service.Listener) bool { return l.TLS != nil })
+}
+
+// cpus is on how many Go runs, for the log.
+func cpus() logging.Field { return logging.F("cpus", runtime.GOMAXPROCS(0)) }
+
 // heedLimits makes Go mind the memory that its control group has, unless GOMEMLIMIT says
-// something else; the group's CPUs it minds by itself. It returns both for the log.
-func (d *daemon) heedLimits() []logging.Field {
-	fields := []logging.Field{logging.F("cpus", runtime.GOMAXPROCS(0))}
+// something else. It returns the limit for the log, if there is one.
+func (d *daemon) heedLimits() (fields []logging.Field) {
 	limit := debug.SetMemoryLimit(-1)
 	if _, told := os.LookupEnv("GOMEMLIMIT"); !told {
 		group, err := memlimit.FromCgroup()
@@ -48,10 +72,10 @@ func (d *daemon) heedLimits() []logging.Field {
 			d.log.Event(logging.ConfigWarning, fmt.Sprintf("greetd minds no limit of its memory: %v", err))
 		}
 	}
-	if limit == math.MaxInt64 {
-		return fields
+	if limit != math.MaxInt64 {
+		fields = append(fields, logging.F("memory_limit", limit))
 	}
-	return append(fields, logging.F("memory_limit", limit))
+	return fields
 }
 
 // fit lowers limits.connections to those that the control group has memory for. More of
@@ -61,7 +85,7 @@ func (d *daemon) fit(c *config.Config, m manners) {
 		return
 	}
 	each := int64(memoryOfVisit)
-	if slices.ContainsFunc(m.listeners, func(l service.Listener) bool { return l.TLS != nil }) {
+	if shakeHands(m.listeners) {
 		each = memoryOfTLSVisit
 	}
 	asked, room := c.Limits.Connections, int(max((d.memory-memoryBeside)/each, leastRoom))

@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 //	                       connect, once somebody listens, send LINE, and print what is said; !: nobody listens
 //	signal SIGNAL          to the process in the background
 //	await FILE TEXT        until the file has the text
+//	[two-cpus]             there are two, and TWO_CPUS is their list for taskset
 //	certificate NAME [AGE] NAME.pem and NAME.key, for greet.example and 127.0.0.1, valid for an hour; AGE: made so long ago
 func runScripts(t *testing.T, directory string) {
 	t.Helper()
@@ -55,7 +56,14 @@ func runScripts(t *testing.T, directory string) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
+			e.Setenv("TWO_CPUS", twoCPUs())
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "two-cpus" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return twoCPUs() != "", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freeport,
@@ -66,6 +74,24 @@ func runScripts(t *testing.T, directory string) {
 			"certificate": certificate,
 		},
 	})
+}
+
+// twoCPUs lists two that we may run on, for taskset(1); "" if there is but one.
+func twoCPUs() string {
+	var ours unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &ours); err != nil {
+		return ""
+	}
+	var list []string
+	for i := range 1024 {
+		if ours.IsSet(i) {
+			list = append(list, strconv.Itoa(i))
+		}
+	}
+	if len(list) < 2 {
+		return ""
+	}
+	return strings.Join(list[:2], ",")
 }
 
 func freeport(ts *testscript.TestScript, _ bool, names []string) {

@@ -53,7 +53,7 @@ func (d *daemon) reload(ctx context.Context) admin.Verdict {
 			OK: true, Generation: next.generation, Changed: changed,
 			Message: fmt.Sprintf("%s applies now: %s", nameOf(next.Loaded), orNothing(changed)),
 		}
-		d.log.Event(logging.Reloaded, verdict.Message, logging.F("generation", next.generation))
+		d.log.Event(logging.Reloaded, verdict.Message, logging.F("generation", next.generation), cpus())
 		d.warn(next)
 	}
 	if d.state.CompareAndSwap(&reloading, running) { // else draining has begun, and is not taken back
@@ -64,6 +64,9 @@ func (d *daemon) reload(ctx context.Context) admin.Verdict {
 
 // apply builds the whole new thing first, and then swaps it in.
 func (d *daemon) apply(ctx context.Context, before *current) (*current, error) {
+	takeAllCPUs()
+	serving := before.listeners
+	defer func() { takeCPUs(serving) }()
 	loaded, m, err := load(d.source)
 	if err != nil {
 		return nil, err
@@ -84,6 +87,7 @@ func (d *daemon) apply(ctx context.Context, before *current) (*current, error) {
 	m.admission(&d.sources)
 	d.server.Update(m.rules, m.listeners...)
 	plan.carryOut(m.listeners)
+	serving = m.listeners
 	return &current{Loaded: loaded, listeners: m.listeners, generation: before.generation + 1, since: time.Now()}, nil
 }
 

@@ -99,9 +99,10 @@ func (d *daemon) live(ctx context.Context, p *program, signals <-chan os.Signal)
 	}
 	defer d.log.Close()
 	d.setState(admin.Starting)
+	takeCPUs(m.listeners)
 	b := build()
 	d.log.Event(logging.Started, fmt.Sprintf("greetd %s starts with %s", b.version, nameOf(loaded)),
-		append(d.heedLimits(), logging.F("version", b.version), logging.F("config", loaded.Path))...)
+		append(d.heedLimits(), cpus(), logging.F("version", b.version), logging.F("config", loaded.Path))...)
 	d.fit(&loaded.Config, m)
 
 	m.admission(&d.sources)
