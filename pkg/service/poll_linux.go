@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -153,16 +155,12 @@ func (r *reaper) sweep() bool {
 	joined := r.poll != nil && len(r.poll.socks) > 0
 	r.mu.Unlock()
 
-	staying := r.attend(fresh)
-	gone := len(fresh) - len(staying)
-	r.mu.Lock()
+	gone := r.attend(fresh)
 	if len(fresh) > 0 {
-		r.patience = follow(r.patience, len(staying) > gone)
+		r.mu.Lock()
+		r.patience = follow(r.patience, gone < len(fresh)/2)
+		r.mu.Unlock()
 	}
-	for _, l := range staying {
-		r.join(l)
-	}
-	r.mu.Unlock()
 	clear(fresh)
 	r.swept = fresh
 	if joined {
@@ -198,7 +196,7 @@ func (r *reaper) attendEvents() (gone int) {
 			}
 		}
 		r.mu.Unlock()
-		gone += len(these) - len(r.attend(these))
+		gone += r.attend(these)
 		clear(these)
 		if n < len(p.events) {
 			break
@@ -208,10 +206,31 @@ func (r *reaper) attendEvents() (gone int) {
 }
 
 // attend reads once from each of these, so that a client which talks without end does not
-// hold up the others, and removes those from whom nothing more will come. It returns the
-// others. The slice is overwritten. r.sweeping is held.
-func (r *reaper) attend(these []*lingerer) (staying []*lingerer) {
-	gone := 0
+// hold up the others. It removes those from whom nothing more will come, sees that the others
+// are in the poll set, and returns how many it has removed. After each portion visits go on.
+// The slice is overwritten. r.sweeping is held.
+func (r *reaper) attend(these []*lingerer) (removed int) {
+	for some := range slices.Chunk(these, portion) {
+		gone := r.split(some)
+		r.remove(some[:gone])
+		removed += gone
+		if staying := some[gone:]; len(staying) > 0 {
+			r.mu.Lock()
+			for _, l := range staying {
+				r.join(l)
+			}
+			r.mu.Unlock()
+		}
+		runtime.Gosched()
+	}
+	return removed
+}
+
+// portion takes as long as some visits do. They wait for it where Go has one CPU.
+const portion = 16
+
+// split reads from each of these, and puts those first from whom nothing more will come.
+func (r *reaper) split(these []*lingerer) (gone int) {
 	for i, l := range these {
 		n, err := l.socket.discard(r.poll.waste[:])
 		if l.curious && n > 0 {
@@ -223,8 +242,7 @@ func (r *reaper) attend(these []*lingerer) (staying []*lingerer) {
 			gone++
 		}
 	}
-	r.remove(these[:gone])
-	return these[gone:]
+	return gone
 }
 
 // rearm sets the time to wake for those who linger now.

@@ -112,9 +112,9 @@ func (r *reaper) watch(l *lingerer) {
 	}
 }
 
-// join puts l, which the sweep found still there, into the poll set. r.mu is held.
+// join puts l into the poll set, unless it is there. r.mu is held.
 func (r *reaper) join(l *lingerer) {
-	if !l.gone && !r.poll.add(l) {
+	if !l.gone && l.fd == 0 && !r.poll.add(l) {
 		r.drainApart(l)
 	}
 }
