@@ -101,6 +101,29 @@ func (d *daemon) fit(c *config.Config, m manners) {
 // descriptorsBeside is what greetd needs apart from its clients.
 const descriptorsBeside = 64
 
+// mostDescriptors is how many the table is made for where connections have no limit.
+const mostDescriptors = 1 << 16
+
+// growDescriptorTable makes the kernel's table of our descriptors large enough for so many
+// connections (0: no limit), so that it need not grow when a crowd comes. It doubles each
+// time, and a process with threads then waits until no CPU can be reading the old one
+// (synchronize_rcu in expand_fdtable): 10 ms and more, in the middle of an accept, and eight
+// times until there are 10,000. A slot takes 8 bytes of the kernel's memory.
+func growDescriptorTable(connections int) {
+	wanted := descriptorLimit()
+	if connections > 0 {
+		wanted = min(wanted, uint64(connections)+descriptorsBeside)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return // it grows later, then
+	}
+	defer unix.Close(event)
+	if highest, err := unix.FcntlInt(uintptr(event), unix.F_DUPFD_CLOEXEC, int(min(wanted, mostDescriptors))-1); err == nil {
+		_ = unix.Close(highest)
+	}
+}
+
 func descriptorLimit() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -88,6 +88,7 @@ func (d *daemon) apply(ctx context.Context, before *current) (*current, error) {
 	d.server.Update(m.rules, m.listeners...)
 	plan.carryOut(m.listeners)
 	serving = m.listeners
+	growDescriptorTable(loaded.Limits.Connections)
 	return &current{Loaded: loaded, listeners: m.listeners, generation: before.generation + 1, since: time.Now()}, nil
 }
 

@@ -190,6 +190,7 @@ func (d *daemon) watch(ctx context.Context, signals <-chan os.Signal) error {
 	defer stop()
 	reloads, stopReloads := context.WithCancel(watching)
 	defer stopReloads()
+	helpers.Go(func() { growDescriptorTable(d.limit()) }) // not before READY, for which nobody need wait
 	helpers.Go(func() { d.watchdog(watching) })
 	helpers.Go(func() { d.report(watching) })
 	helpers.Go(func() { d.logControl(watching) })
