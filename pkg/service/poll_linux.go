@@ -152,6 +152,7 @@ func (r *reaper) sweep() bool {
 	r.mu.Lock()
 	fresh := r.fresh
 	r.fresh, r.swept = r.swept[:0], nil
+	r.sweptAt = time.Now()
 	joined := r.poll != nil && len(r.poll.socks) > 0
 	r.mu.Unlock()
 

@@ -42,6 +42,7 @@ type reaper struct {
 	fresh    []*lingerer // not in the poll set yet, see sweep
 	closed   bool
 	patience time.Duration // from a greeting to the first look
+	sweptAt  time.Time
 
 	sweeping sync.Mutex  // by one at a time
 	swept    []*lingerer // the memory of the last sweep, for the next
@@ -53,7 +54,7 @@ type reaper struct {
 // may be near or far, so that most have hung up by then.
 const (
 	leastPatience = 2 * time.Millisecond
-	mostPatience  = 128 * time.Millisecond
+	mostPatience  = 512 * time.Millisecond
 )
 
 func newReaper(left func([]*lingerer), heard func(*lingerer, []byte)) *reaper {
@@ -171,10 +172,14 @@ func (r *reaper) bury(gone []*lingerer) bool {
 	return len(gone) > 0
 }
 
-// evict makes room, and reports whether it could: if nobody has left unnoticed, it closes up to n
-// of the oldest. It waits for one that is just being half-closed, which takes a system call.
+// evict makes room, and reports whether it could. Unless it was done lately, it looks for those
+// who have left; if there is nobody, it closes up to n of the oldest. It waits for one that is
+// just being half-closed, which takes a system call.
 func (r *reaper) evict(n int) bool {
-	if r.sweep() {
+	r.mu.Lock()
+	lately := time.Since(r.sweptAt) < r.patience
+	r.mu.Unlock()
+	if !lately && r.sweep() {
 		return true
 	}
 	for {
