@@ -159,7 +159,7 @@ func (r *reaper) sweep() bool {
 	gone := r.attend(fresh)
 	if len(fresh) > 0 {
 		r.mu.Lock()
-		r.patience = follow(r.patience, gone < len(fresh)/2)
+		r.patience = follow(r.patience, len(fresh), gone)
 		r.mu.Unlock()
 	}
 	clear(fresh)
@@ -170,10 +170,9 @@ func (r *reaper) sweep() bool {
 	return gone > 0
 }
 
-// follow is how long to wait for the next to hang up, when most of the last were still there or
-// were not.
-func follow(patience time.Duration, stayed bool) time.Duration {
-	if stayed {
+// follow is how long to wait for the next to hang up, when of the last so many had.
+func follow(patience time.Duration, all, gone int) time.Duration {
+	if 2*gone < all {
 		return min(2*patience, mostPatience)
 	}
 	return max(patience/2, leastPatience)

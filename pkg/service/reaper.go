@@ -42,7 +42,7 @@ type reaper struct {
 	fresh    []*lingerer // not in the poll set yet, see sweep
 	closed   bool
 	patience time.Duration // from a greeting to the first look
-	sweptAt  time.Time
+	sweptAt  time.Time     // when sweep was called last
 
 	sweeping sync.Mutex  // by one at a time
 	swept    []*lingerer // the memory of the last sweep, for the next

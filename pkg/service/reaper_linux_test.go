@@ -12,20 +12,21 @@ import (
 func TestPatienceFollowsTheClients(t *testing.T) {
 	patience := leastPatience
 	for _, step := range []struct {
-		stayed bool
-		want   time.Duration
+		all, gone int
+		want      time.Duration
 	}{
-		{false, 2 * time.Millisecond},
-		{true, 4 * time.Millisecond},
-		{true, 8 * time.Millisecond},
-		{false, 4 * time.Millisecond},
+		{1, 1, 2 * time.Millisecond},
+		{1, 0, 4 * time.Millisecond},
+		{100, 49, 8 * time.Millisecond},
+		{100, 50, 4 * time.Millisecond},
+		{3, 1, 8 * time.Millisecond},
 	} {
-		if patience = follow(patience, step.stayed); patience != step.want {
-			t.Fatalf("patience is %v, want %v", patience, step.want)
+		if patience = follow(patience, step.all, step.gone); patience != step.want {
+			t.Fatalf("patience is %v when %d of %d have left, want %v", patience, step.gone, step.all, step.want)
 		}
 	}
 	for range 20 {
-		patience = follow(patience, true)
+		patience = follow(patience, 1, 0)
 	}
 	if patience != mostPatience {
 		t.Errorf("patience grows to %v, want %v", patience, mostPatience)
