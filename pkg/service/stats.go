@@ -12,7 +12,7 @@ type ListenerStats struct {
 	Name         string
 	Open         bool               // somebody accepts on it
 	Active       int                // visits under way
-	Lingering    int                // connections whose visit has ended, and that have not yet hung up
+	Lingering    int                // connections whose visit has ended; who hangs up is among them for up to half a second
 	Visits       map[Outcome]uint64 // visits that have ended; every Outcome is a key
 	Bytes        uint64             // of greetings, as far as they were written
 	AcceptErrors uint64             // failed accepts that were tried again
