@@ -253,10 +253,10 @@ func TestNobodyTouchesAnothersDescriptor(t *testing.T) {
 }
 
 func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
-	const clients = 2000
+	const clients = 4000
 	srv := &service.Server{LingerTimeout: time.Hour}
 	addr := onKernel(t, srv, listenDirect)
-	holders := make([]int, 0, clients) // descriptors, since net.Conn has memory of its own
+	holders := make([]int, 0, clients+1) // descriptors, since net.Conn has memory of its own
 	defer func() {
 		for _, fd := range holders {
 			_ = syscall.Close(fd)
@@ -273,15 +273,20 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "all linger", func() bool { return srv.Stats()[0].Lingering == len(holders) })
+		eventually(t, "all linger", func() bool { s := srv.Stats(); return len(s) == 1 && s[0].Lingering == len(holders) })
 	}
-	inUse := func() uint64 {
-		var m runtime.MemStats
+	memory := func() (m runtime.MemStats) {
 		runtime.GC()
 		runtime.GC() // what pools hold goes with the second
 		runtime.ReadMemStats(&m)
+		return m
+	}
+	inUse := func() uint64 {
+		m := memory()
 		return m.HeapInuse + m.StackInuse
 	}
+	hold(1) // what the first client costs is there to stay
+	live := memory().HeapAlloc
 	hold(clients / 2) // whatever grows once has grown
 	before := inUse()
 	hold(clients / 2)
@@ -289,6 +294,16 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 	t.Logf("%d bytes for each", each)
 	if each > 1024 {
 		t.Errorf("%d bytes for each lingering client, want at most 1024", each)
+	}
+	for _, fd := range holders {
+		_ = syscall.Close(fd)
+	}
+	holders = holders[:0]
+	eventually(t, "all have left", func() bool { return srv.Stats()[0].Lingering == 0 })
+	kept := int64(memory().HeapAlloc) - int64(live)
+	t.Logf("%d bytes when they have left", kept)
+	if kept > 64<<10 {
+		t.Errorf("%d bytes are kept for a crowd that has left, want at most 64 KiB", kept)
 	}
 }
 

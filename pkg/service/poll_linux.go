@@ -17,6 +17,7 @@ type poll struct {
 	file  *os.File
 	raw   syscall.RawConn
 	socks map[int32]*lingerer // by descriptor
+	most  int                 // that socks has had since it was made
 	wake  time.Time           // when wait ends at the latest; zero: it does not
 
 	// Memory for who sweeps.
@@ -24,6 +25,9 @@ type poll struct {
 	attended [128]*lingerer
 	waste    [64 << 10]byte
 }
+
+// crowd is how many lingerers take memory that is given back when they have gone.
+const crowd = 1024
 
 func newPoll() (*poll, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -50,6 +54,7 @@ func (p *poll) add(l *lingerer) bool {
 		l.fd = int32(fd)
 		event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: l.fd}
 		p.socks[l.fd] = l
+		p.most = max(p.most, len(p.socks))
 		failed = p.control(syscall.EPOLL_CTL_ADD, fd, &event)
 	})
 	if err == nil && failed == nil {
@@ -68,6 +73,9 @@ func (p *poll) control(op, fd int, event *syscall.EpollEvent) (err error) {
 func (p *poll) forget(l *lingerer) {
 	if p.socks[l.fd] == l {
 		delete(p.socks, l.fd)
+	}
+	if len(p.socks) == 0 && p.most > crowd { // a map keeps the room that it had
+		p.socks, p.most = make(map[int32]*lingerer), 0
 	}
 	l.fd = 0
 }
@@ -163,7 +171,9 @@ func (r *reaper) sweep() bool {
 		r.mu.Unlock()
 	}
 	clear(fresh)
-	r.swept = fresh
+	if cap(fresh) <= crowd {
+		r.swept = fresh
+	}
 	if joined {
 		gone += r.attendEvents()
 	}
