@@ -29,7 +29,7 @@ func (b *bench) comparisons() []comparison {
 	pair := b.path("pair.pem")
 	return []comparison{
 		{"plain", b.rates("64 clients at a time, in plain text", 0, []peer{plain, greetd, b.ours("bare Go loop", "bare"), {name: "C floor", args: []string{b.floor, port}}}, here64)},
-		{"cpus", b.rates("Go on one of two CPUs, as greetd has it, or on both", 0, []peer{greetd, twoCPUs}, here64)},
+		{"cpus", b.rates("as many CPUs for Go as greetd takes, and two", 0, []peer{greetd, twoCPUs}, here64)},
 		{"log", b.logged(greetd)},
 		{"limits", b.rates("20 networks in access.deny, and a limit for each source", 0, []peer{greetd, b.greetdWith("greetd, limiting", here(""), unlogged, limiting())}, here64)},
 		{"tls", b.rates("64 clients at a time, over TLS 1.3 with ECDSA P-256, each with a new session", 0, []peer{
