@@ -165,11 +165,11 @@ func (r *reaper) sweep() bool {
 	r.mu.Unlock()
 
 	gone := r.attend(fresh)
-	if len(fresh) > 0 {
-		r.mu.Lock()
+	r.mu.Lock()
+	if len(fresh) > 0 && !r.hurried {
 		r.patience = follow(r.patience, len(fresh), gone)
-		r.mu.Unlock()
 	}
+	r.mu.Unlock()
 	clear(fresh)
 	if cap(fresh) <= crowd {
 		r.swept = fresh

@@ -42,6 +42,7 @@ type reaper struct {
 	fresh    []*lingerer // not in the poll set yet, see sweep
 	closed   bool
 	patience time.Duration // from a greeting to the first look
+	hurried  bool          // patience stays as it is
 	sweptAt  time.Time     // when sweep was called last
 
 	sweeping sync.Mutex  // by one at a time
@@ -228,6 +229,14 @@ func (r *reaper) shorten(d time.Duration) {
 	if r.poll != nil && r.root.next != &r.root {
 		r.poll.wakeBy(r.root.next.until)
 	}
+}
+
+// hurry looks at those who linger now, and from now on as soon as it ever does.
+func (r *reaper) hurry() {
+	r.mu.Lock()
+	r.patience, r.hurried = leastPatience, true
+	r.mu.Unlock()
+	r.sweep()
 }
 
 // close closes all that linger and waits until nothing of the reaper runs.

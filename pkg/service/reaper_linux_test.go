@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -33,9 +34,8 @@ func TestPatienceFollowsTheClients(t *testing.T) {
 	}
 }
 
-// unwatched serves with a reaper that never looks by itself. greeted returns a client who has
-// read the greeting to its end.
-func unwatched(t *testing.T, srv *Server) (greeted func() net.Conn) {
+// unwatched serves with a reaper that never looks by itself.
+func unwatched(t *testing.T, srv *Server) (dial func() net.Conn) {
 	t.Helper()
 	srv.init()
 	srv.reaper.patience = time.Hour
@@ -57,11 +57,18 @@ func unwatched(t *testing.T, srv *Server) (greeted func() net.Conn) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(time.Minute))
-		if text, err := io.ReadAll(c); len(text) == 0 {
-			t.Fatalf("no greeting: %v", err)
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
 		}
 		return c
+	}
+}
+
+// hear reads the greeting to its end.
+func hear(t *testing.T, c net.Conn) {
+	t.Helper()
+	if text, err := io.ReadAll(c); len(text) == 0 || err != nil {
+		t.Fatalf("greeting %q, %v", text, err)
 	}
 }
 
@@ -72,22 +79,47 @@ func TestWhoHasLeftGivesWayFirst(t *testing.T) {
 	srv := &Server{MaxConns: 2, LingerTimeout: time.Minute, Admit: func(p Peer) (func(), error) {
 		return func() { gaveWay <- p.Remote.String() }, nil
 	}}
-	greeted := unwatched(t, srv)
-	stays, leaves := greeted(), greeted()
+	dial := unwatched(t, srv)
+	stays, leaves := dial(), dial()
+	hear(t, stays)
+	hear(t, leaves)
 	_ = leaves.Close()
-	greeted()
+	hear(t, dial())
 	if first := <-gaveWay; first != leaves.LocalAddr().String() {
 		t.Errorf("%s gave way, want %s, who has left; %s stays", first, leaves.LocalAddr(), stays.LocalAddr())
 	}
 }
 
+// Who is greeted while Shutdown waits is looked at soon, too.
 func TestShutdownWaitsForNobodyWhoHasLeft(t *testing.T) {
-	srv := &Server{LingerTimeout: time.Hour}
-	greeted := unwatched(t, srv)
-	_ = greeted().Close()
+	inside, goOn := make(chan struct{}, 1), make(chan struct{}, 1)
+	goOn <- struct{}{}
+	srv := &Server{LingerTimeout: time.Hour, Admit: func(Peer) (func(), error) {
+		inside <- struct{}{}
+		<-goOn
+		return nil, nil
+	}}
+	dial := unwatched(t, srv)
+	first := dial()
+	hear(t, first)
+	<-inside
+	_ = first.Close()
+
+	last := dial()
+	<-inside
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
+	ended := make(chan error)
+	go func() { ended <- srv.Shutdown(ctx) }()
+	for waiting := 0; waiting == 0; runtime.Gosched() {
+		srv.mu.Lock()
+		waiting = srv.waiters
+		srv.mu.Unlock()
+	}
+	goOn <- struct{}{}
+	hear(t, last)
+	_ = last.Close()
+	if err := <-ended; err != nil {
 		t.Errorf("Shutdown waited to its end: %v", err)
 	}
 }

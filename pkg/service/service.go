@@ -221,7 +221,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.close()
 	s.loops.Wait()
 
-	s.reaper.sweep() // whoever has left is nobody to wait for
+	s.reaper.hurry() // whoever has left is nobody to wait for
 	err := s.drained(ctx)
 	if err != nil {
 		s.cut()
