@@ -173,12 +173,39 @@ func (p *process) cpu(t *testing.T) time.Duration {
 // rss is the memory in use, in KiB.
 func (p *process) rss(t *testing.T) int {
 	t.Helper()
-	_, rest, _ := strings.Cut(p.proc(t, "status"), "VmRSS:")
+	return p.figure(t, "VmRSS:")
+}
+
+// figure is the number after a name in proc_pid_status(5).
+func (p *process) figure(t *testing.T, name string) int {
+	t.Helper()
+	_, rest, _ := strings.Cut(p.proc(t, "status"), name)
 	n, err := strconv.Atoi(strings.Fields(rest)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// The kernel's table grows before there is a crowd, and not while it comes.
+func TestDescriptorTableIsMadeForTheCrowd(t *testing.T) {
+	enoughDescriptors(t, 8000)
+	configuration := func(connections int) string {
+		return fmt.Sprintf("listeners: [{name: greet, address: \"127.0.0.1:0\"}]\nlimits: {connections: %d}\n", connections)
+	}
+	p := start(t, configuration(3000), 8000)
+	slots := func() int { return p.figure(t, "FDSize:") }
+	p.until(t, "there is room for 3,000", func() bool { return slots() >= 3000 })
+	if n := slots(); n >= 7000 {
+		t.Errorf("there is room for %d at once", n)
+	}
+	if err := os.WriteFile(p.file, []byte(configuration(7000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "a reload makes room for 7,000", func() bool { return slots() >= 7000 })
 }
 
 func TestOutOfDescriptors(t *testing.T) {

@@ -101,7 +101,7 @@ func (d *daemon) fit(c *config.Config, m manners) {
 // descriptorsBeside is what greetd needs apart from its clients.
 const descriptorsBeside = 64
 
-// mostDescriptors is how many the table is made for where connections have no limit.
+// mostDescriptors is how many the table is made for at most.
 const mostDescriptors = 1 << 16
 
 // growDescriptorTable makes the kernel's table of our descriptors large enough for so many

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // shipped is the path of greetd as make build makes it.
@@ -176,39 +174,5 @@ func TestIdleMemory(t *testing.T) {
 	t.Logf("%d KiB, of which %d are its own and %d of the file", used["VmRSS"], used["RssAnon"], used["RssFile"])
 	if bytes := used["VmRSS"] << 10; bytes == 0 || bytes > mostMemory {
 		t.Errorf("an idle greetd has %d bytes in memory, want at most %d", bytes, mostMemory)
-	}
-}
-
-// The table of descriptors grows once, before there is a crowd, and not while it comes.
-func TestDescriptorTableIsMadeForTheCrowd(t *testing.T) {
-	greetd, err := shipped()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	service, _ := newManager(t).run(t, greetd)
-	defer stop(service)
-	const connections = 10_000 // the default of limits.connections
-	want := min(int(limit.Max), connections+descriptorsBeside)
-	for end := time.Now().Add(patient); ; time.Sleep(time.Millisecond) { // another process has to move
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", service.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var size int
-		for line := range strings.Lines(string(text)) {
-			if slots, ok := strings.CutPrefix(line, "FDSize:"); ok {
-				size, _ = strconv.Atoi(strings.TrimSpace(slots))
-			}
-		}
-		if size >= want {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the table has %d slots, want %d", size, want)
-		}
 	}
 }
