@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // The benchmark runs itself again: in its namespaces, and as some of the servers.
@@ -23,11 +23,11 @@ func TestMain(m *testing.M) {
 // numbers are is not looked at: the machine may be busy.
 func TestEveryComparisonCanBeMade(t *testing.T) {
 	if os.Getuid() != 0 {
-		debtest.Lacking(t, "root, for a network namespace")
+		debian.Lacking(t, "root, for a network namespace")
 	}
 	t.Chdir("..")
 	if out, err := exec.Command("sh", "test/packages.sh", "bench").CombinedOutput(); err != nil || len(out) > 0 {
-		debtest.Lacking(t, "what it is compared with: %s, %v", out, err)
+		debian.Lacking(t, "what it is compared with: %s, %v", out, err)
 	}
 	var out, problems bytes.Buffer
 	if code := run(t.Context(), []string{"-rounds", "1", "-time", "200ms", "-crowd", "500"}, &out, &problems); code != 0 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // shells complete a line as somebody who presses Tab sees it. $1 is the program, $2 the
@@ -39,10 +39,10 @@ var shells = []struct{ name, pkg, script string }{
 
 // TestCompletions presses Tab in each shell.
 func TestCompletions(t *testing.T) {
-	debtest.Program(t, "fish", "fish")
-	debtest.Program(t, "zsh", "zsh")
+	debian.Program(t, "fish", "fish")
+	debian.Program(t, "zsh", "zsh")
 	if exec.CommandContext(t.Context(), "test", "-e", "/usr/share/bash-completion/bash_completion").Run() != nil {
-		debtest.Program(t, "dh_bash-completion", "bash-completion")
+		debian.Program(t, "dh_bash-completion", "bash-completion")
 	}
 	bin := filepath.Join(desk(t), "bin")
 	for _, shell := range shells {

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/debtest"
-	"greetd.example/internal/mantest"
+	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/manpage"
 )
 
 // A command of a console block, and what it prints.
@@ -27,7 +27,7 @@ type command struct {
 // commands returns what follows a $ in a page's console blocks.
 func commands(t *testing.T, page string) (found []command) {
 	t.Helper()
-	for _, b := range mantest.Blocks(t, page) {
+	for _, b := range manpage.Blocks(t, page) {
 		if b.Kind != "console" {
 			continue
 		}
@@ -78,11 +78,11 @@ func apart(cmd *exec.Cmd) {
 // apartOrLacking skips the test where the machine has no networks to give away.
 func apartOrLacking(t *testing.T) {
 	t.Helper()
-	debtest.Program(t, "ip", "iproute2")
+	debian.Program(t, "ip", "iproute2")
 	try := exec.CommandContext(t.Context(), "true")
 	apart(try)
 	if err := try.Run(); err != nil {
-		debtest.Lacking(t, "a network namespace: %v", err)
+		debian.Lacking(t, "a network namespace: %v", err)
 	}
 }
 
@@ -149,7 +149,7 @@ func holdsMeasured(t *testing.T, printed map[string]string) {
 // numbers by which the page says something have to be of that kind in each run.
 func TestConsole(t *testing.T) {
 	apartOrLacking(t)
-	debtest.Program(t, "gcc", "build-essential")
+	debian.Program(t, "gcc", "build-essential")
 	const page = "from-sockets-to-systemd.md"
 	all := commands(t, page)
 	if len(all) < 10 {

@@ -21,17 +21,17 @@ import (
 	"time"
 
 	"greetd.example/internal/config"
-	"greetd.example/internal/debtest"
 	"greetd.example/internal/doctor"
 	"greetd.example/internal/greeting"
-	"greetd.example/internal/mantest"
 	"greetd.example/internal/metrics"
+	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/manpage"
 	"greetd.example/pkg/service"
 )
 
 // TestPagesAreWellFormed lets mandoc look for mistakes.
 func TestPagesAreWellFormed(t *testing.T) {
-	mandoc := debtest.Program(t, "mandoc", "mandoc")
+	mandoc := debian.Program(t, "mandoc", "mandoc")
 	pages, err := filepath.Glob("*.[158]")
 	if err != nil || len(pages) != 3 {
 		t.Fatalf("pages: %v, %v", pages, err)
@@ -50,7 +50,7 @@ func TestPagesAreWellFormed(t *testing.T) {
 // TestPagesFitTheTerminal lets mandoc format the pages for 80 columns: it breaks no
 // literal line.
 func TestPagesFitTheTerminal(t *testing.T) {
-	mandoc := debtest.Program(t, "mandoc", "mandoc")
+	mandoc := debian.Program(t, "mandoc", "mandoc")
 	for _, page := range []string{"greetd.8", "greetd.yaml.5", "greetprobe.1"} {
 		out, err := exec.CommandContext(t.Context(), mandoc, "-T", "ascii", "-O", "width=80", page).Output()
 		if err != nil {
@@ -106,7 +106,7 @@ var keyItem = regexp.MustCompile(`^\.It Va (\S+) : Li (.*)$`)
 
 func TestConfigurationKeys(t *testing.T) {
 	want, page := defaults(), map[string]string{}
-	for _, line := range mantest.Read(t, "greetd.yaml.5") {
+	for _, line := range manpage.Read(t, "greetd.yaml.5") {
 		if item := keyItem.FindStringSubmatch(line); item != nil {
 			value := item[2]
 			if text, err := strconv.Unquote(value); err == nil {
@@ -131,7 +131,7 @@ func TestConfigurationKeys(t *testing.T) {
 func TestKeysInText(t *testing.T) {
 	all := defaults()
 	for _, name := range []string{"greetd.yaml.5", "greetd.8"} {
-		for _, word := range mantest.Read(t, name).Words("Va") {
+		for _, word := range manpage.Read(t, name).Words("Va") {
 			known := false
 			for key := range all {
 				known = known || key == word || strings.HasPrefix(key, word+".") || strings.HasPrefix(key, word+"[") || strings.HasSuffix(key, "."+word)
@@ -145,7 +145,7 @@ func TestKeysInText(t *testing.T) {
 
 // TestExampleOfConfiguration loads what greetd.yaml(5) shows.
 func TestExampleOfConfiguration(t *testing.T) {
-	text := strings.Join(mantest.Read(t, "greetd.yaml.5"), "\n")
+	text := strings.Join(manpage.Read(t, "greetd.yaml.5"), "\n")
 	_, shown, _ := strings.Cut(text, "\n.Bd -literal -offset indent\n")
 	shown, _, ok := strings.Cut(shown, ".Ed\n")
 	if !ok {
@@ -169,8 +169,8 @@ func TestTemplateFields(t *testing.T) {
 	if !ok {
 		t.Fatalf("the error %q does not tell the fields", err)
 	}
-	mantest.Same(t, "fields of the greeting",
-		mantest.Read(t, "greetd.yaml.5").Section(t, "GREETING").Words("Li"),
+	manpage.Same(t, "fields of the greeting",
+		manpage.Read(t, "greetd.yaml.5").Section(t, "GREETING").Words("Li"),
 		template.FindAllString(known, -1))
 }
 
@@ -185,7 +185,7 @@ func literals(t *testing.T, directory string) []string {
 			found = append(found, text)
 		}
 	}
-	mantest.Inspect(t, directory, func(n ast.Node) {
+	manpage.Inspect(t, directory, func(n ast.Node) {
 		switch n := n.(type) {
 		case *ast.CallExpr:
 			if s, ok := n.Fun.(*ast.SelectorExpr); ok && len(n.Args) == 2 &&
@@ -214,7 +214,7 @@ func TestJournalFields(t *testing.T) {
 	for i, key := range keys {
 		keys[i] = "GREETD_" + strings.ToUpper(key)
 	}
-	mantest.Same(t, "journal fields", mantest.Read(t, "greetd.8").Section(t, "JOURNAL").Words("Ev"), keys)
+	manpage.Same(t, "journal fields", manpage.Read(t, "greetd.8").Section(t, "JOURNAL").Words("Ev"), keys)
 }
 
 func TestOutcomes(t *testing.T) {
@@ -222,7 +222,7 @@ func TestOutcomes(t *testing.T) {
 	for _, outcome := range service.Outcomes() {
 		outcomes = append(outcomes, string(outcome))
 	}
-	mantest.Same(t, "outcomes", mantest.Read(t, "greetd.8").Section(t, "VISITS").Words("Li"), outcomes)
+	manpage.Same(t, "outcomes", manpage.Read(t, "greetd.8").Section(t, "VISITS").Words("Li"), outcomes)
 }
 
 var (
@@ -259,7 +259,7 @@ func TestMetrics(t *testing.T) {
 		want = append(want, name+" "+strings.Join(names, ","))
 	}
 	page := []string{}
-	for _, word := range mantest.Read(t, "greetd.8").Section(t, "ADMIN").Words("Li") {
+	for _, word := range manpage.Read(t, "greetd.8").Section(t, "ADMIN").Words("Li") {
 		if !strings.HasPrefix(word, "greetd_") {
 			continue
 		}
@@ -268,11 +268,11 @@ func TestMetrics(t *testing.T) {
 		slices.Sort(names)
 		page = append(page, name+" "+strings.Join(names, ","))
 	}
-	mantest.Same(t, "metrics and their labels", page, want)
+	manpage.Same(t, "metrics and their labels", page, want)
 }
 
 func TestChecksOfDoctor(t *testing.T) {
-	text := strings.Join(mantest.Read(t, "greetd.8").Section(t, "DIAGNOSTICS"), " ")
+	text := strings.Join(manpage.Read(t, "greetd.8").Section(t, "DIAGNOSTICS"), " ")
 	_, text, _ = strings.Cut(text, "looks at ")
 	text, _, ok := strings.Cut(text, ", each with a verdict")
 	if !ok {
@@ -286,5 +286,5 @@ func TestChecksOfDoctor(t *testing.T) {
 	for _, f := range regexp.MustCompile(`"check":"([^"]+)"`).FindAllSubmatch(bytes.TrimSpace(report), -1) {
 		checks = append(checks, string(f[1]))
 	}
-	mantest.Same(t, "doctor's checks", strings.Fields(strings.NewReplacer(",", "", " and ", " ").Replace(text)), checks)
+	manpage.Same(t, "doctor's checks", strings.Fields(strings.NewReplacer(",", "", " and ", " ").Replace(text)), checks)
 }

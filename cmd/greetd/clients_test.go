@@ -3,13 +3,13 @@ package main
 import (
 	"testing"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // TestClients holds greetd against programs that others have written.
 func TestClients(t *testing.T) {
 	for name, pkg := range map[string]string{"openssl": "openssl", "stunnel": "stunnel4", "haproxy": "haproxy"} {
-		debtest.Program(t, name, pkg)
+		debian.Program(t, name, pkg)
 	}
 	runScripts(t, "testdata/clients")
 }

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -70,7 +70,7 @@ func moveClockOf(t *testing.T, p *process) (by io.Writer, moved *bufio.Reader) {
 	})
 	moved = bufio.NewReader(out)
 	if line, err := moved.ReadString('\n'); line != "ready\n" {
-		debtest.Lacking(t, "to trace another process, to move its clock: wallclock says %q, %v", line, err)
+		debian.Lacking(t, "to trace another process, to move its clock: wallclock says %q, %v", line, err)
 	}
 	return in, moved
 }

@@ -1,5 +1,3 @@
-//go:build !container
-
 // Greetd greets whoever connects, as a service of systemd's should: see greetd(8).
 package main
 

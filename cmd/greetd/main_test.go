@@ -22,7 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/wallclock"
+	"greetd.example/internal/test/wallclock"
 )
 
 func TestMain(m *testing.M) {

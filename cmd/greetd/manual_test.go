@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"greetd.example/internal/config"
-	"greetd.example/internal/mantest"
+	"greetd.example/internal/test/manpage"
 )
 
 func TestManualKnowsEachCommand(t *testing.T) {
@@ -22,12 +22,12 @@ func TestManualKnowsEachCommand(t *testing.T) {
 		}
 	})
 	var page []string
-	for _, line := range mantest.Read(t, "greetd.8").Section(t, "COMMANDS") {
+	for _, line := range manpage.Read(t, "greetd.8").Section(t, "COMMANDS") {
 		if item, ok := strings.CutPrefix(line, ".It Cm "); ok {
 			page = append(page, strings.Fields(item)[0])
 		}
 	}
-	mantest.Same(t, "commands", page, commands)
+	manpage.Same(t, "commands", page, commands)
 }
 
 func TestManualKnowsEachFlag(t *testing.T) {
@@ -41,16 +41,16 @@ func TestManualKnowsEachFlag(t *testing.T) {
 		})
 	})
 	var page []string
-	for _, word := range mantest.Read(t, "greetd.8").Section(t, "OPTIONS").Words("Fl") {
+	for _, word := range manpage.Read(t, "greetd.8").Section(t, "OPTIONS").Words("Fl") {
 		page = append(page, "-"+word)
 	}
-	mantest.Same(t, "flags", page, flags)
+	manpage.Same(t, "flags", page, flags)
 }
 
 // TestManualKnowsEachExitCode reads the constants whose names begin with exit.
 func TestManualKnowsEachExitCode(t *testing.T) {
 	var codes, page []string
-	mantest.Inspect(t, ".", func(n ast.Node) {
+	manpage.Inspect(t, ".", func(n ast.Node) {
 		if c, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(c.Names[0].Name, "exit") && len(c.Values) == 1 {
 			codes = append(codes, c.Values[0].(*ast.BasicLit).Value)
 		}
@@ -58,12 +58,12 @@ func TestManualKnowsEachExitCode(t *testing.T) {
 	if len(codes) < 6 {
 		t.Fatalf("only %d exit codes were found", len(codes))
 	}
-	for _, line := range mantest.Read(t, "greetd.8").Section(t, "EXIT STATUS") {
+	for _, line := range manpage.Read(t, "greetd.8").Section(t, "EXIT STATUS") {
 		if code, ok := strings.CutPrefix(line, ".It "); ok {
 			page = append(page, code)
 		}
 	}
-	mantest.Same(t, "exit codes", page, codes)
+	manpage.Same(t, "exit codes", page, codes)
 }
 
 // TestManualKnowsEachVariable holds the page against what the daemon's packages ask the
@@ -75,7 +75,7 @@ func TestManualKnowsEachVariable(t *testing.T) {
 		"WATCHDOG_USEC", "JOURNAL_STREAM", // by go-systemd
 	}
 	for _, directory := range []string{".", "../../internal/systemd", "../../internal/logging"} {
-		mantest.Inspect(t, directory, func(n ast.Node) {
+		manpage.Inspect(t, directory, func(n ast.Node) {
 			call, ok := n.(*ast.CallExpr)
 			if !ok || len(call.Args) != 1 {
 				return
@@ -87,17 +87,17 @@ func TestManualKnowsEachVariable(t *testing.T) {
 			}
 		})
 	}
-	mantest.Same(t, "variables", mantest.Read(t, "greetd.8").Section(t, "ENVIRONMENT").Words("Ev"), variables)
+	manpage.Same(t, "variables", manpage.Read(t, "greetd.8").Section(t, "ENVIRONMENT").Words("Ev"), variables)
 }
 
 func TestManualKnowsEachSignal(t *testing.T) {
 	signals := []string{"SIGABRT"} // which the runtime handles
-	mantest.Inspect(t, ".", func(n ast.Node) {
+	manpage.Inspect(t, ".", func(n ast.Node) {
 		if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SIG") {
 			signals = append(signals, s.Sel.Name)
 		}
 	})
-	mantest.Same(t, "signals", mantest.Read(t, "greetd.8").Section(t, "SIGNALS").Words("Dv"), signals)
+	manpage.Same(t, "signals", manpage.Read(t, "greetd.8").Section(t, "SIGNALS").Words("Dv"), signals)
 }
 
 // TestManualKnowsEachDropIn looks into the folder that the page names.
@@ -110,7 +110,7 @@ func TestManualKnowsEachDropIn(t *testing.T) {
 	for _, e := range entries {
 		files = append(files, e.Name())
 	}
-	text := strings.Join(mantest.Read(t, "greetd.8").Section(t, "SYSTEMD"), " ")
+	text := strings.Join(manpage.Read(t, "greetd.8").Section(t, "SYSTEMD"), " ")
 	page = append(page, regexp.MustCompile(`[a-z-]+\.(?:conf|dbus)`).FindAllString(text, -1)...)
-	mantest.Same(t, "drop-ins", page, files)
+	manpage.Same(t, "drop-ins", page, files)
 }

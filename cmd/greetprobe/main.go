@@ -1,13 +1,9 @@
-// Command greetprobe asks servers that speak first what they have to say.
+// Command greetprobe asks servers that speak first what they have to say: see greetprobe(1).
 package main
 
 import (
 	"context"
 	"os"
-
-	"greetd.example/cmd/internal/greetprobe"
 )
 
-func main() {
-	os.Exit(greetprobe.Run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) }

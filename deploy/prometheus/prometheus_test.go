@@ -9,11 +9,11 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 func TestPromtool(t *testing.T) {
-	promtool := debtest.Program(t, "promtool", "prometheus")
+	promtool := debian.Program(t, "promtool", "prometheus")
 	for _, args := range [][]string{
 		{"check", "config", "prometheus.yml"}, // and the rules that it names
 		{"test", "rules", "greetd.rules.test.yml"},

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"greetd.example/internal/admin"
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // umask sets the process's umask for the test.
@@ -74,7 +74,7 @@ func TestOtherUsersMayNotAsk(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("needs root, to become nobody")
 		}
-		debtest.Lacking(t, "root, to become nobody")
+		debian.Lacking(t, "root, to become nobody")
 	}
 	dir := socketDir(t)
 	address := "unix:" + filepath.Join(dir, "s")

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/mantest"
+	"greetd.example/internal/test/manpage"
 )
 
 // TestManualKnowsEachPath holds greetd(8) against what can be asked over HTTP.
@@ -23,24 +23,24 @@ func TestManualKnowsEachPath(t *testing.T) {
 	for path, route := range s.routes {
 		paths = append(paths, route.method+" "+path)
 	}
-	for _, line := range mantest.Read(t, "greetd.8").Section(t, "ADMIN") {
+	for _, line := range manpage.Read(t, "greetd.8").Section(t, "ADMIN") {
 		if words := strings.TrimPrefix(line, ".It Li "); strings.HasPrefix(words, "GET ") || strings.HasPrefix(words, "POST ") {
 			page = append(page, words)
 		}
 	}
-	mantest.Same(t, "paths", page, paths)
+	manpage.Same(t, "paths", page, paths)
 }
 
 // TestManualKnowsEachKey holds greetd(8) against the JSON of a status.
 func TestManualKnowsEachKey(t *testing.T) {
 	var page []string
-	for _, word := range mantest.Read(t, "greetd.8").Section(t, "ADMIN").Words("Li") {
+	for _, word := range manpage.Read(t, "greetd.8").Section(t, "ADMIN").Words("Li") {
 		if word == "GET" || word == "POST" || strings.HasPrefix(word, "/") || strings.HasPrefix(word, "greetd_") {
 			continue
 		}
 		page = append(page, word)
 	}
-	mantest.Same(t, "keys of the status", page, jsonKeys(reflect.TypeFor[Status]()))
+	manpage.Same(t, "keys of the status", page, jsonKeys(reflect.TypeFor[Status]()))
 }
 
 // jsonKeys returns the keys of a struct and of the structs in it.

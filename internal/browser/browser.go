@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // Patience is for a browser on a machine that is busy.
@@ -46,7 +46,7 @@ type event struct {
 // Start starts a browser with an empty profile, which ends with the test.
 func Start(t *testing.T) *Browser {
 	t.Helper()
-	chromium := debtest.Program(t, "chromium", "chromium")
+	chromium := debian.Program(t, "chromium", "chromium")
 	commands, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 func TestParseSpan(t *testing.T) {
@@ -120,7 +120,7 @@ func TestSeesBacklogs(t *testing.T) {
 	for i, network := range []string{"tcp4", "tcp6", "tcp"} {
 		ln, err := net.Listen(network, map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "tcp": ":0"}[network])
 		if err != nil {
-			debtest.Lacking(t, "%s: %v", network, err)
+			debian.Lacking(t, "%s: %v", network, err)
 		}
 		defer ln.Close()
 		conn, err := ln.(*net.TCPListener).SyscallConn()

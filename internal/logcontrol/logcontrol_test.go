@@ -15,8 +15,8 @@ import (
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/introspect"
 
-	"greetd.example/internal/debtest"
 	"greetd.example/internal/logcontrol"
+	"greetd.example/internal/test/debian"
 )
 
 const (
@@ -60,7 +60,7 @@ type bus struct {
 
 func startBus(t *testing.T) *bus {
 	t.Helper()
-	program := debtest.Program(t, "dbus-daemon", "dbus-daemon")
+	program := debian.Program(t, "dbus-daemon", "dbus-daemon")
 	directory := t.TempDir()
 	b := &bus{socket: filepath.Join(directory, "socket")}
 	config := filepath.Join(directory, "bus.conf")

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -104,7 +104,7 @@ func TestCatalogNamesRealFields(t *testing.T) {
 func TestCatalogCompiles(t *testing.T) {
 	journalctl, err := exec.LookPath("journalctl")
 	if err != nil {
-		debtest.Lacking(t, "journalctl")
+		debian.Lacking(t, "journalctl")
 	}
 	data, err := os.ReadFile(catalogFile)
 	if err != nil {

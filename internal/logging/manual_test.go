@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"greetd.example/internal/mantest"
+	"greetd.example/internal/test/manpage"
 )
 
 // priorityWords are the names of journald's priorities in the manual.
@@ -17,10 +17,10 @@ func TestManualKnowsEachEvent(t *testing.T) {
 	for e := range numEvents {
 		events = append(events, Event(e).ID()+" "+priorityWords[eventKinds[e].priority])
 	}
-	text := strings.Join(mantest.Read(t, "greetd.8"), "\n")
+	text := strings.Join(manpage.Read(t, "greetd.8"), "\n")
 	var page []string
 	for _, item := range regexp.MustCompile(`(?m)^\.It Li ([0-9a-f]{32}) Pq (\w+)$`).FindAllStringSubmatch(text, -1) {
 		page = append(page, item[1]+" "+item[2])
 	}
-	mantest.Same(t, "events", page, events)
+	manpage.Same(t, "events", page, events)
 }

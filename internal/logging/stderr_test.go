@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -186,7 +186,7 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		debtest.Lacking(t, "pseudo-terminals: %v", err)
+		debian.Lacking(t, "pseudo-terminals: %v", err)
 	}
 	t.Cleanup(func() { master.Close() })
 	fd, err := descriptor(master)
@@ -273,7 +273,7 @@ func TestColor(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		debtest.Lacking(t, "a device that is full: %v", err)
+		debian.Lacking(t, "a device that is full: %v", err)
 	}
 	defer full.Close()
 	o := defaults

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
 	"greetd.example/internal/metrics"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -183,7 +183,7 @@ func TestTimingAVisitDoesNotAllocate(t *testing.T) {
 }
 
 func TestPromtoolFindsNothing(t *testing.T) {
-	promtool := debtest.Program(t, "promtool", "prometheus")
+	promtool := debian.Program(t, "promtool", "prometheus")
 	m := metrics.New(sources())
 	m.Closed(service.Visit{Took: time.Millisecond})
 	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics")
@@ -196,7 +196,7 @@ func TestPromtoolFindsNothing(t *testing.T) {
 
 // TestPrometheusScrapes lets a real Prometheus scrape, and asks it what it has seen.
 func TestPrometheusScrapes(t *testing.T) {
-	prometheus := debtest.Program(t, "prometheus", "prometheus")
+	prometheus := debian.Program(t, "prometheus", "prometheus")
 	m := metrics.New(sources())
 	for range 100 {
 		m.Closed(service.Visit{Took: 80 * time.Microsecond})

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 func bind(t *testing.T, address string, reusePort bool) Socket {
@@ -83,7 +83,7 @@ func inNetwork(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // for good: the thread ends with the test's goroutine
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		debtest.Lacking(t, "a network namespace of its own: %v", err)
+		debian.Lacking(t, "a network namespace of its own: %v", err)
 	}
 	sysctl(t, "net/ipv6/conf/all/accept_dad", "0")
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -105,7 +105,7 @@ func inNetwork(t *testing.T) {
 func sysctl(t *testing.T, name, value string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
-		debtest.Lacking(t, "to set %s: %v", name, err)
+		debian.Lacking(t, "to set %s: %v", name, err)
 	}
 }
 
@@ -234,7 +234,7 @@ func withoutCapabilities(t *testing.T) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
-		debtest.Lacking(t, "to drop capabilities: %v", err)
+		debian.Lacking(t, "to drop capabilities: %v", err)
 	}
 }
 
@@ -383,7 +383,7 @@ func TestBindUnixWithoutPermission(t *testing.T) {
 func TestBindUnixReadOnly(t *testing.T) {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		debtest.Lacking(t, "a mount namespace of its own: %v", err)
+		debian.Lacking(t, "a mount namespace of its own: %v", err)
 	}
 	path := socketPath(t)
 	dir := filepath.Dir(path)
@@ -391,7 +391,7 @@ func TestBindUnixReadOnly(t *testing.T) {
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("none", dir, "tmpfs", unix.MS_RDONLY, ""))
 	if err != nil {
-		debtest.Lacking(t, "to mount: %v", err)
+		debian.Lacking(t, "to mount: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
 	refused(t, "unix:"+path, unix.EROFS, dir+" can't be written", "$RUNTIME_DIRECTORY")

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // roleVariable makes another process of the test binary.
@@ -354,7 +354,7 @@ func TestInheritRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.file == nil {
-				debtest.Lacking(t, "a kernel with such sockets")
+				debian.Lacking(t, "a kernel with such sockets")
 			}
 			found := inherited(t, []*os.File{tc.file}, "LISTEN_FDS=1", "LISTEN_FDNAMES=greet")
 			if !strings.Contains(found.Error, tc.reason) || found.Sockets != nil {
@@ -437,7 +437,7 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 func TestInheritFromSystemdSocketActivate(t *testing.T) {
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
-		debtest.Lacking(t, "systemd-socket-activate of systemd")
+		debian.Lacking(t, "systemd-socket-activate of systemd")
 	}
 	self, err := os.Executable()
 	if err != nil {

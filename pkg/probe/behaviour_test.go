@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
@@ -26,38 +26,38 @@ func TestBehaviour(t *testing.T) {
 	patient, patient220 := probe.Probe{Idle: 9 * time.Second}, expect220
 	patient220.Idle = patient.Idle
 	rows := []row{
-		{"greets, holds open", speaker.Greet(greeting), probe.Probe{}, "ok", "line", 0, greeting, 0, 2 * time.Second},
-		{"greets, holds open, expected", speaker.Greet(greeting), expect220, "ok", "match", 0, greeting, 0, 2 * time.Second},
-		{"greets without 220, closes", speaker.GreetAndClose("hello\n"), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 5 * time.Second},
-		{"greets without 220, closes, 220 expected", speaker.GreetAndClose("hello\n"), expect220, "mismatch", "eof", 4, "hello\n", 0, 2 * time.Second},
-		{"greets without newline, closes", speaker.GreetAndClose("hello"), probe.Probe{}, "ok", "eof", 0, "hello", 0, 2 * time.Second},
-		{"silent", speaker.Silent, probe.Probe{}, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
-		{"silent, 220 expected", speaker.Silent, expect220, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
-		{"resets at once", speaker.Reset, probe.Probe{}, "reset", "reset", 4, "", 0, 5 * time.Second},
-		{"closes at once", speaker.Close, probe.Probe{}, "closed", "eof", 4, "", 0, 5 * time.Second},
-		{"one byte a second", speaker.Repeat("x", time.Second), patient, "partial", "timeout", 2, "xxxxxxxxxxx", 10 * time.Second, 14 * time.Second},
-		{"one byte a second, expected", speaker.GreetInPieces(time.Second, "2", "2", "0", " ", "h"), patient220, "ok", "match", 0, "220", 2 * time.Second, 10 * time.Second},
-		{"1 MiB without newline", speaker.Big(1 << 20), probe.Probe{}, "ok", "max", 0, strings.Repeat("x", 4096), 0, 2 * time.Second},
-		{"1 MiB without newline, 220 expected", speaker.Big(1 << 20), expect220, "mismatch", "max", 4, strings.Repeat("x", 4096), 0, 2 * time.Second},
-		{"ANSI, NUL, 8-bit", speaker.Greet(hostile), probe.Probe{}, "ok", "line", 0, hostile, 0, 2 * time.Second},
-		{"endless lines", speaker.Repeat("hello\n", 0), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 2 * time.Second},
-		{"a line a second for ever", speaker.Repeat("hello\n", time.Second), probe.Probe{}, "ok", "line", 0, "hello\n", 0, time.Second},
-		{"a line a second for ever, 220 expected", speaker.Repeat("hello\n", time.Second), patient220, "mismatch", "timeout", 4, strings.Repeat("hello\n", 11), 10 * time.Second, 14 * time.Second},
-		{"speaks after 3 s", speaker.GreetLate(greeting, 3*time.Second), probe.Probe{}, "ok", "line", 0, greeting, 3 * time.Second, 9 * time.Second},
-		{"splits lines and UTF-8", speaker.GreetInPieces(20*time.Millisecond, multiline[:2], multiline[2:7], multiline[7:20], multiline[20:]), probe.Probe{}, "ok", "line", 0, multiline, 0, 5 * time.Second},
-		{"part of a line, then reset", speaker.GreetAndReset("220 he"), probe.Probe{}, "reset", "reset", 4, "220 he", 100 * time.Millisecond, 2 * time.Second},
-		{"part of a line, then reset, matched early", speaker.GreetAndReset("220 he"), expect220, "ok", "match", 0, "220 he", 0, 2 * time.Second},
-		{"punishes early talkers", speaker.Strict(greeting), probe.Probe{}, "ok", "line", 0, greeting, 200 * time.Millisecond, 5 * time.Second},
-		{"login: and no newline", speaker.Greet("login: "), probe.Probe{}, "ok", "idle", 0, "login: ", 2 * time.Second, 9 * time.Second},
-		{"login: and no newline, 220 expected", speaker.Greet("login: "), expect220, "mismatch", "idle", 4, "login: ", 2 * time.Second, 9 * time.Second},
-		{"promises another line and stops", speaker.Greet("220-wait\r\n"), probe.Probe{Read: 3 * time.Second}, "partial", "timeout", 2, "220-wait\r\n", 3 * time.Second, 9 * time.Second},
-		{"MySQL", speaker.Greet("\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz" + "more"), probe.Probe{}, "ok", "line", 0, "\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz", 0, 2 * time.Second},
+		{"greets, holds open", testserver.Greet(greeting), probe.Probe{}, "ok", "line", 0, greeting, 0, 2 * time.Second},
+		{"greets, holds open, expected", testserver.Greet(greeting), expect220, "ok", "match", 0, greeting, 0, 2 * time.Second},
+		{"greets without 220, closes", testserver.GreetAndClose("hello\n"), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 5 * time.Second},
+		{"greets without 220, closes, 220 expected", testserver.GreetAndClose("hello\n"), expect220, "mismatch", "eof", 4, "hello\n", 0, 2 * time.Second},
+		{"greets without newline, closes", testserver.GreetAndClose("hello"), probe.Probe{}, "ok", "eof", 0, "hello", 0, 2 * time.Second},
+		{"silent", testserver.Silent, probe.Probe{}, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
+		{"silent, 220 expected", testserver.Silent, expect220, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
+		{"resets at once", testserver.Reset, probe.Probe{}, "reset", "reset", 4, "", 0, 5 * time.Second},
+		{"closes at once", testserver.Close, probe.Probe{}, "closed", "eof", 4, "", 0, 5 * time.Second},
+		{"one byte a second", testserver.Repeat("x", time.Second), patient, "partial", "timeout", 2, "xxxxxxxxxxx", 10 * time.Second, 14 * time.Second},
+		{"one byte a second, expected", testserver.GreetInPieces(time.Second, "2", "2", "0", " ", "h"), patient220, "ok", "match", 0, "220", 2 * time.Second, 10 * time.Second},
+		{"1 MiB without newline", testserver.Big(1 << 20), probe.Probe{}, "ok", "max", 0, strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"1 MiB without newline, 220 expected", testserver.Big(1 << 20), expect220, "mismatch", "max", 4, strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"ANSI, NUL, 8-bit", testserver.Greet(hostile), probe.Probe{}, "ok", "line", 0, hostile, 0, 2 * time.Second},
+		{"endless lines", testserver.Repeat("hello\n", 0), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 2 * time.Second},
+		{"a line a second for ever", testserver.Repeat("hello\n", time.Second), probe.Probe{}, "ok", "line", 0, "hello\n", 0, time.Second},
+		{"a line a second for ever, 220 expected", testserver.Repeat("hello\n", time.Second), patient220, "mismatch", "timeout", 4, strings.Repeat("hello\n", 11), 10 * time.Second, 14 * time.Second},
+		{"speaks after 3 s", testserver.GreetLate(greeting, 3*time.Second), probe.Probe{}, "ok", "line", 0, greeting, 3 * time.Second, 9 * time.Second},
+		{"splits lines and UTF-8", testserver.GreetInPieces(20*time.Millisecond, multiline[:2], multiline[2:7], multiline[7:20], multiline[20:]), probe.Probe{}, "ok", "line", 0, multiline, 0, 5 * time.Second},
+		{"part of a line, then reset", testserver.GreetAndReset("220 he"), probe.Probe{}, "reset", "reset", 4, "220 he", 100 * time.Millisecond, 2 * time.Second},
+		{"part of a line, then reset, matched early", testserver.GreetAndReset("220 he"), expect220, "ok", "match", 0, "220 he", 0, 2 * time.Second},
+		{"punishes early talkers", testserver.Strict(greeting), probe.Probe{}, "ok", "line", 0, greeting, 200 * time.Millisecond, 5 * time.Second},
+		{"login: and no newline", testserver.Greet("login: "), probe.Probe{}, "ok", "idle", 0, "login: ", 2 * time.Second, 9 * time.Second},
+		{"login: and no newline, 220 expected", testserver.Greet("login: "), expect220, "mismatch", "idle", 4, "login: ", 2 * time.Second, 9 * time.Second},
+		{"promises another line and stops", testserver.Greet("220-wait\r\n"), probe.Probe{Read: 3 * time.Second}, "partial", "timeout", 2, "220-wait\r\n", 3 * time.Second, 9 * time.Second},
+		{"MySQL", testserver.Greet("\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz" + "more"), probe.Probe{}, "ok", "line", 0, "\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz", 0, 2 * time.Second},
 	}
 	// Each row waits, but not for the others: more at once than t.Parallel allows.
 	var running sync.WaitGroup
 	var all []*asked
 	for _, row := range rows {
-		one := &asked{row: row, server: speaker.Listen(t, row.manner)}
+		one := &asked{row: row, server: testserver.Listen(t, row.manner)}
 		all = append(all, one)
 		running.Go(func() { one.ask(t) })
 	}
@@ -69,7 +69,7 @@ func TestBehaviour(t *testing.T) {
 
 type row struct {
 	name     string
-	manner   speaker.Manner
+	manner   testserver.Behavior
 	probe    probe.Probe
 	status   probe.Status
 	end      probe.End
@@ -81,7 +81,7 @@ type row struct {
 // An asked row has its server and what came of it.
 type asked struct {
 	row
-	server *speaker.Server
+	server *testserver.Server
 	result probe.Result
 	took   time.Duration
 }
@@ -132,7 +132,7 @@ func TestRefusedTellsTheErrno(t *testing.T) {
 
 func TestBlackholeEndsAtTheConnectLimit(t *testing.T) {
 	t.Parallel()
-	target := parse(t, speaker.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
+	target := parse(t, testserver.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
 	r := new(probe.Probe).Do(t.Context(), target)
 	if r.Status != probe.ConnectTimeout || r.Exit() != 3 || r.Timing.Connect != nil {
 		t.Errorf("%s %v, connect %v", r.Status, r.Err, r.Timing.Connect)
@@ -147,7 +147,7 @@ func TestBlackholeEndsAtTheConnectLimit(t *testing.T) {
 
 func TestLateAcceptShowsSYNsSentAgain(t *testing.T) {
 	t.Parallel()
-	target := parse(t, speaker.Blackhole(t, "tcp4", "127.0.0.1:0", speaker.Greet("220 hi\n"), 500*time.Millisecond))
+	target := parse(t, testserver.Blackhole(t, "tcp4", "127.0.0.1:0", testserver.Greet("220 hi\n"), 500*time.Millisecond))
 	r := new(probe.Probe).Do(t.Context(), target)
 	if r.Status != probe.OK || r.TCP == nil || r.TCP.SynRetrans < 1 {
 		t.Errorf("%s %v, TCP %+v; want ok, and a SYN sent again", r.Status, r.Err, r.TCP)
@@ -158,7 +158,7 @@ func TestLateAcceptShowsSYNsSentAgain(t *testing.T) {
 }
 
 func TestDirectConnectionNeedsOneSYN(t *testing.T) {
-	server := speaker.Listen(t, speaker.Greet("220 hi\n"))
+	server := testserver.Listen(t, testserver.Greet("220 hi\n"))
 	r := new(probe.Probe).Do(t.Context(), parse(t, server.Addr))
 	if r.TCP == nil || r.TCP.SynRetrans != 0 || r.TCP.RTT <= 0 {
 		t.Errorf("TCP = %+v, want a round-trip time and no SYN sent again", r.TCP)
@@ -168,7 +168,7 @@ func TestDirectConnectionNeedsOneSYN(t *testing.T) {
 func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
-	speaker.ListenOn(t, "unix", path, speaker.Greet("hi\n"))
+	testserver.ListenOn(t, "unix", path, testserver.Greet("hi\n"))
 	r := new(probe.Probe).Do(t.Context(), parse(t, "unix:"+path))
 	if r.Status != probe.OK || r.Remote != path || r.Family != 0 || r.TCP != nil {
 		t.Errorf("%+v", r)
@@ -187,7 +187,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 func TestSourceAddress(t *testing.T) {
-	server := speaker.Listen(t, speaker.Greet("hi\n"))
+	server := testserver.Listen(t, testserver.Greet("hi\n"))
 	target := parse(t, server.Addr)
 	p := probe.Probe{Source: addr("127.0.0.9")}
 	if r := p.Do(t.Context(), target); r.Status != probe.OK || !strings.HasPrefix(r.Local, "127.0.0.9:") {
@@ -204,7 +204,7 @@ func TestSourceAddress(t *testing.T) {
 }
 
 func TestConnectOnlyReadsNothing(t *testing.T) {
-	server := speaker.Listen(t, speaker.Silent)
+	server := testserver.Listen(t, testserver.Silent)
 	p := probe.Probe{ConnectOnly: true}
 	r := p.Do(t.Context(), parse(t, server.Addr))
 	if r.Status != probe.OK || r.Phase != probe.PhaseDone || r.Greeting != nil {
@@ -213,7 +213,7 @@ func TestConnectOnlyReadsNothing(t *testing.T) {
 }
 
 func TestSendAndQuitAreExact(t *testing.T) {
-	server := speaker.Listen(t, speaker.GreetLate("hi\n", 100*time.Millisecond))
+	server := testserver.Listen(t, testserver.GreetLate("hi\n", 100*time.Millisecond))
 	p := probe.Probe{Send: "\x00a", Quit: "b\r\n"}
 	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.OK {
 		t.Errorf("%s %v", r.Status, r.Err)
@@ -225,7 +225,7 @@ func TestSendAndQuitAreExact(t *testing.T) {
 
 func TestAbruptHangUp(t *testing.T) {
 	ended := make(chan error, 1)
-	server := speaker.Listen(t, func(c netConn) {
+	server := testserver.Listen(t, func(c netConn) {
 		c.Write([]byte("hi\n"))
 		_, err := c.Read(make([]byte, 1))
 		ended <- err

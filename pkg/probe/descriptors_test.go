@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/probe"
 )
 
@@ -14,7 +14,7 @@ func TestFailedConnectsLeaveDescriptorsAlone(t *testing.T) {
 	open := func() (names []string) {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			debtest.Lacking(t, "a list of its descriptors: %v", err)
+			debian.Lacking(t, "a list of its descriptors: %v", err)
 		}
 		for _, e := range entries {
 			to, _ := os.Readlink("/proc/self/fd/" + e.Name())

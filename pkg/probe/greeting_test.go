@@ -7,12 +7,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
 // ask probes in memory what a server with that manner says, in fake time.
-func ask(t *testing.T, p probe.Probe, manner speaker.Manner) (r probe.Result) {
+func ask(t *testing.T, p probe.Probe, manner testserver.Behavior) (r probe.Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{hosts: map[string]host{"192.0.2.9": {manner: manner}}}
@@ -40,7 +40,7 @@ func TestCompletion(t *testing.T) {
 		{"MySQL error", "\x04\x00\x00\x00\xff\x69\x04H" + "rest", "\x04\x00\x00\x00\xff\x69\x04H"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := ask(t, probe.Probe{}, speaker.Greet(test.said))
+			r := ask(t, probe.Probe{}, testserver.Greet(test.said))
 			if r.Status != probe.OK || r.Greeting.End != probe.EndLine || string(r.Greeting.Bytes) != test.want {
 				t.Errorf("%s/%s %q, want ok/line %q", r.Status, r.Greeting.End, r.Greeting.Bytes, test.want)
 			}
@@ -66,31 +66,31 @@ func TestPatterns(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		probe   probe.Probe
-		manner  speaker.Manner
+		manner  testserver.Behavior
 		status  probe.Status
 		end     probe.End
 		matched bool
 		pattern string
 		total   time.Duration
 	}{
-		{"any", probe.Probe{Expect: texts("no", "ESMTP")}, speaker.Greet(mail), "ok", "match", true, "ESMTP", 0},
-		{"none", probe.Probe{Expect: texts("no", "non")}, speaker.GreetAndClose(mail), "mismatch", "eof", false, "no | non", 0},
-		{"all", probe.Probe{Expect: texts("220", "ESMTP"), ExpectAll: true}, speaker.Greet(mail), "ok", "match", true, "220 | ESMTP", 0},
-		{"not all", probe.Probe{Expect: texts("220", "ESMTP", "no"), ExpectAll: true}, speaker.GreetAndClose(mail), "mismatch", "eof", false, "no", 0},
-		{"all, in pieces", probe.Probe{Expect: texts("220", "there"), ExpectAll: true}, speaker.GreetInPieces(time.Second, "22", "0 ", "there"), "ok", "match", true, "220 | there", 2 * time.Second},
-		{"after a line", probe.Probe{Expect: texts("220 ")}, speaker.GreetInPieces(time.Second, "220-wait\r\n", "220 go\r\n"), "ok", "match", true, "220 ", time.Second},
-		{"a promised line may be late", probe.Probe{Expect: texts("220 ")}, speaker.GreetInPieces(6*time.Second, "220-wait\r\n", "220 go\r\n"), "ok", "match", true, "220 ", 6 * time.Second},
-		{"a line that was not promised may not", probe.Probe{Expect: texts("220 ")}, speaker.GreetInPieces(6*time.Second, "hello\r\n", "220 go\r\n"), "mismatch", "idle", false, "220 ", 2 * time.Second},
-		{"behind a NUL", probe.Probe{Expect: texts("220")}, speaker.Greet("\x00220\n"), "ok", "match", true, "220", 0},
-		{"regexp", probe.Probe{Expect: []probe.Pattern{re(`^220 \S+ ESMTP$`)}}, speaker.Greet(mail), "ok", "match", true, `^220 \S+ ESMTP$`, 0},
-		{"regexp of the second line", probe.Probe{Expect: []probe.Pattern{re(`^two$`)}}, speaker.Greet("one\ntwo\n"), "ok", "match", true, "^two$", 0},
-		{"regexp waits for the line", probe.Probe{Expect: []probe.Pattern{re(`^220 ok$`)}}, speaker.GreetInPieces(time.Second, "220 ok", "ay\n"), "mismatch", "idle", false, `^220 ok$`, 3 * time.Second},
-		{"regexp without newline", probe.Probe{Expect: []probe.Pattern{re(`^login: $`)}}, speaker.Greet("login: "), "ok", "idle", true, `^login: $`, 2 * time.Second},
-		{"rejected", probe.Probe{Reject: []probe.Pattern{re(`^4\d\d `)}}, speaker.Greet("421 busy\r\n"), "rejected", "match", false, `^4\d\d `, 0},
-		{"rejected before expected", probe.Probe{Expect: texts("220"), Reject: texts("spam")}, speaker.Greet("220 spam\n"), "rejected", "match", false, "spam", 0},
-		{"nothing to reject", probe.Probe{Reject: texts("421")}, speaker.Greet(mail), "ok", "idle", true, "", 2 * time.Second},
-		{"nothing to reject in a line a second", probe.Probe{Reject: texts("421")}, speaker.Repeat("hi\n", time.Second), "ok", "timeout", true, "", 10 * time.Second},
-		{"nothing said", probe.Probe{Expect: texts("220")}, speaker.Close, "closed", "eof", false, "", 0},
+		{"any", probe.Probe{Expect: texts("no", "ESMTP")}, testserver.Greet(mail), "ok", "match", true, "ESMTP", 0},
+		{"none", probe.Probe{Expect: texts("no", "non")}, testserver.GreetAndClose(mail), "mismatch", "eof", false, "no | non", 0},
+		{"all", probe.Probe{Expect: texts("220", "ESMTP"), ExpectAll: true}, testserver.Greet(mail), "ok", "match", true, "220 | ESMTP", 0},
+		{"not all", probe.Probe{Expect: texts("220", "ESMTP", "no"), ExpectAll: true}, testserver.GreetAndClose(mail), "mismatch", "eof", false, "no", 0},
+		{"all, in pieces", probe.Probe{Expect: texts("220", "there"), ExpectAll: true}, testserver.GreetInPieces(time.Second, "22", "0 ", "there"), "ok", "match", true, "220 | there", 2 * time.Second},
+		{"after a line", probe.Probe{Expect: texts("220 ")}, testserver.GreetInPieces(time.Second, "220-wait\r\n", "220 go\r\n"), "ok", "match", true, "220 ", time.Second},
+		{"a promised line may be late", probe.Probe{Expect: texts("220 ")}, testserver.GreetInPieces(6*time.Second, "220-wait\r\n", "220 go\r\n"), "ok", "match", true, "220 ", 6 * time.Second},
+		{"a line that was not promised may not", probe.Probe{Expect: texts("220 ")}, testserver.GreetInPieces(6*time.Second, "hello\r\n", "220 go\r\n"), "mismatch", "idle", false, "220 ", 2 * time.Second},
+		{"behind a NUL", probe.Probe{Expect: texts("220")}, testserver.Greet("\x00220\n"), "ok", "match", true, "220", 0},
+		{"regexp", probe.Probe{Expect: []probe.Pattern{re(`^220 \S+ ESMTP$`)}}, testserver.Greet(mail), "ok", "match", true, `^220 \S+ ESMTP$`, 0},
+		{"regexp of the second line", probe.Probe{Expect: []probe.Pattern{re(`^two$`)}}, testserver.Greet("one\ntwo\n"), "ok", "match", true, "^two$", 0},
+		{"regexp waits for the line", probe.Probe{Expect: []probe.Pattern{re(`^220 ok$`)}}, testserver.GreetInPieces(time.Second, "220 ok", "ay\n"), "mismatch", "idle", false, `^220 ok$`, 3 * time.Second},
+		{"regexp without newline", probe.Probe{Expect: []probe.Pattern{re(`^login: $`)}}, testserver.Greet("login: "), "ok", "idle", true, `^login: $`, 2 * time.Second},
+		{"rejected", probe.Probe{Reject: []probe.Pattern{re(`^4\d\d `)}}, testserver.Greet("421 busy\r\n"), "rejected", "match", false, `^4\d\d `, 0},
+		{"rejected before expected", probe.Probe{Expect: texts("220"), Reject: texts("spam")}, testserver.Greet("220 spam\n"), "rejected", "match", false, "spam", 0},
+		{"nothing to reject", probe.Probe{Reject: texts("421")}, testserver.Greet(mail), "ok", "idle", true, "", 2 * time.Second},
+		{"nothing to reject in a line a second", probe.Probe{Reject: texts("421")}, testserver.Repeat("hi\n", time.Second), "ok", "timeout", true, "", 10 * time.Second},
+		{"nothing said", probe.Probe{Expect: texts("220")}, testserver.Close, "closed", "eof", false, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := ask(t, test.probe, test.manner)
@@ -117,21 +117,21 @@ func TestRegexpErrorQuotesWhatWasWritten(t *testing.T) {
 }
 
 func TestTiming(t *testing.T) {
-	r := ask(t, probe.Probe{}, speaker.GreetInPieces(time.Second, "220-", "a\r\n", "220 b\r\n"))
+	r := ask(t, probe.Probe{}, testserver.GreetInPieces(time.Second, "220-", "a\r\n", "220 b\r\n"))
 	if *r.Timing.FirstByte != 0 || *r.Timing.Greeting != 2*time.Second || r.Timing.Total != 2*time.Second {
 		t.Errorf("first byte %s, greeting %s, total %s", *r.Timing.FirstByte, *r.Timing.Greeting, r.Timing.Total)
 	}
 	if *r.Timing.Resolve != 0 || r.Timing.Proxy != nil || r.Timing.TLS != nil {
 		t.Errorf("%+v", r.Timing)
 	}
-	r = ask(t, probe.Probe{}, speaker.Repeat("x", time.Second))
+	r = ask(t, probe.Probe{}, testserver.Repeat("x", time.Second))
 	if r.Timing.FirstByte == nil || r.Timing.Greeting != nil {
 		t.Errorf("a partial greeting has %+v", r.Timing)
 	}
 }
 
 func TestNoIdleLimit(t *testing.T) {
-	r := ask(t, probe.Probe{Idle: -1}, speaker.Greet("login: "))
+	r := ask(t, probe.Probe{Idle: -1}, testserver.Greet("login: "))
 	if r.Status != probe.Partial || r.Timing.Total != 10*time.Second {
 		t.Errorf("%s after %s", r.Status, r.Timing.Total)
 	}
@@ -139,13 +139,13 @@ func TestNoIdleLimit(t *testing.T) {
 
 func TestMaxBytes(t *testing.T) {
 	for _, n := range []int{1, 2, 511, 512, 513, 2048, 2049, 100_000} {
-		r := ask(t, probe.Probe{MaxBytes: n}, speaker.Big(200_000))
+		r := ask(t, probe.Probe{MaxBytes: n}, testserver.Big(200_000))
 		if len(r.Greeting.Bytes) != n || r.Greeting.End != probe.EndMax || !r.Greeting.Truncated {
 			t.Errorf("MaxBytes %d: %d bytes, end %s", n, len(r.Greeting.Bytes), r.Greeting.End)
 		}
 	}
 	line := append(bytes.Repeat([]byte("x"), 99), '\n')
-	if r := ask(t, probe.Probe{MaxBytes: 100}, speaker.Greet(string(line))); r.Greeting.End != probe.EndLine || r.Greeting.Truncated {
+	if r := ask(t, probe.Probe{MaxBytes: 100}, testserver.Greet(string(line))); r.Greeting.End != probe.EndLine || r.Greeting.Truncated {
 		t.Errorf("a line that just fits ends with %s", r.Greeting.End)
 	}
 }
@@ -161,7 +161,7 @@ func FuzzCompletion(f *testing.F) {
 		if len(said) == 0 || len(said) > 500 {
 			return
 		}
-		whole := ask(t, probe.Probe{}, speaker.GreetAndClose(string(said)))
+		whole := ask(t, probe.Probe{}, testserver.GreetAndClose(string(said)))
 		var pieces []string
 		for rest := said; len(rest) > 0; {
 			n := min(len(rest), 1+int(size%16))

@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"greetd.example/internal/memnet"
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/memnet"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
@@ -35,7 +35,7 @@ type lookup struct {
 // either if neither is set.
 type host struct {
 	after  time.Duration
-	manner speaker.Manner
+	manner testserver.Behavior
 	err    error
 }
 
@@ -93,7 +93,7 @@ func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // TestHappyEyeballs holds the race against RFC 8305, in fake time.
 func TestHappyEyeballs(t *testing.T) {
-	greets := host{manner: speaker.Greet("220 hi\n")}
+	greets := host{manner: testserver.Greet("220 hi\n")}
 	silent := host{}
 	refused := host{err: syscall.ECONNREFUSED}
 	slowly := host{err: syscall.ECONNREFUSED, after: ms(10)}
@@ -278,7 +278,7 @@ func TestCancelEndsEveryPhase(t *testing.T) {
 	for name, n := range map[string]*network{
 		"resolve":  {lookups: map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}},
 		"connect":  {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}},
-		"greeting": {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}},
+		"greeting": {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}}
 		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(ctx, parse(t, "mail.example:25"))
@@ -311,7 +311,7 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 
 func TestTotalCapsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: speaker.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}}
 		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(t.Context(), parse(t, "mail.example:25"))
@@ -325,7 +325,7 @@ func TestDoAllProbesEachAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{
 			lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {after: time.Second, addrs: []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"}}},
-			hosts:   map[string]host{"127.0.0.1": {manner: speaker.Greet("one\n")}, "127.0.0.2": {manner: speaker.Greet("two\n")}, "::1": {err: syscall.ECONNREFUSED}},
+			hosts:   map[string]host{"127.0.0.1": {manner: testserver.Greet("one\n")}, "127.0.0.2": {manner: testserver.Greet("two\n")}, "::1": {err: syscall.ECONNREFUSED}},
 		}
 		defer n.open.Wait()
 		p := n.probe()

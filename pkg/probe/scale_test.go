@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
@@ -130,7 +130,7 @@ func serve() {
 				panic(err)
 			}
 			go func() {
-				speaker.Greet("220 mail.example ESMTP\r\n")(c)
+				testserver.Greet("220 mail.example ESMTP\r\n")(c)
 				c.Close()
 			}()
 		}
@@ -161,7 +161,7 @@ func serveApart(tb testing.TB) (port uint16) {
 // A thousand targets that don't answer take no longer than one.
 func TestBlackholedTargets(t *testing.T) {
 	t.Parallel()
-	target := parse(t, speaker.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
+	target := parse(t, testserver.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
 	var p probe.Probe
 	many := probe.Many{Parallel: blackholed, Do: func(ctx context.Context, t probe.Target) []probe.Result {
 		return []probe.Result{p.Do(ctx, t)}

@@ -14,12 +14,12 @@ import (
 
 	proxyproto "github.com/pires/go-proxyproto"
 
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
 // over speaks TLS with cert, then does as manner.
-func over(cert tls.Certificate, manner speaker.Manner) speaker.Manner {
+func over(cert tls.Certificate, manner testserver.Behavior) testserver.Behavior {
 	return func(c net.Conn) {
 		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
 		if secure.Handshake() == nil {
@@ -30,7 +30,7 @@ func over(cert tls.Certificate, manner speaker.Manner) speaker.Manner {
 }
 
 func TestTLS(t *testing.T) {
-	ca := speaker.NewAuthority(t)
+	ca := testserver.NewAuthority(t)
 	local := []net.IP{net.IPv4(127, 0, 0, 1)}
 	good := ca.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "good"}, DNSNames: []string{"mail.example"}, IPAddresses: local})
 	old := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -38,40 +38,40 @@ func TestTLS(t *testing.T) {
 	next := time.Date(2999, 2, 3, 4, 5, 6, 0, time.UTC)
 	early := ca.Sign(t, &x509.Certificate{NotBefore: next, NotAfter: next.Add(time.Hour), IPAddresses: local})
 	other := ca.Sign(t, &x509.Certificate{DNSNames: []string{"other.example", "b.example"}})
-	self := (*speaker.Authority)(nil).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "self"}, IPAddresses: local})
-	strange := speaker.NewAuthority(t).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "strange"}, IPAddresses: local})
+	self := (*testserver.Authority)(nil).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "self"}, IPAddresses: local})
+	strange := testserver.NewAuthority(t).Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "strange"}, IPAddresses: local})
 	trust := func() *tls.Config { return &tls.Config{RootCAs: ca.Pool()} }
 
 	for _, test := range []struct {
 		name     string
-		manner   speaker.Manner
+		manner   testserver.Behavior
 		config   *tls.Config
 		status   probe.Status
 		err      string
 		verified bool
 		problem  string
 	}{
-		{name: "good", manner: over(good, speaker.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
-		{name: "by name", manner: over(good, speaker.Greet("hi\n")), config: &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
-		{name: "expired", manner: over(expired, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
-		{name: "not yet valid", manner: over(early, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
-		{name: "another name", manner: over(other, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
-		{name: "self-signed", manner: over(self, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
-		{name: "unknown authority", manner: over(strange, speaker.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA"},
-		{name: "self-signed, insecure", manner: over(self, speaker.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
-		{name: "plain text", manner: speaker.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
-		{name: "plain text, hostile and slow", manner: speaker.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
-		{name: "hangs up", manner: speaker.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
-		{name: "silent", manner: speaker.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
+		{name: "good", manner: over(good, testserver.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
+		{name: "by name", manner: over(good, testserver.Greet("hi\n")), config: &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
+		{name: "expired", manner: over(expired, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
+		{name: "not yet valid", manner: over(early, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
+		{name: "another name", manner: over(other, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
+		{name: "self-signed", manner: over(self, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
+		{name: "unknown authority", manner: over(strange, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA"},
+		{name: "self-signed, insecure", manner: over(self, testserver.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
+		{name: "plain text", manner: testserver.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
+		{name: "plain text, hostile and slow", manner: testserver.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
+		{name: "hangs up", manner: testserver.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
+		{name: "silent", manner: testserver.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
 		{name: "an older version", manner: func(c net.Conn) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
 		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
-		{name: "silent after the handshake", manner: over(good, speaker.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
-		{name: "hangs up after the handshake", manner: over(good, speaker.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
+		{name: "silent after the handshake", manner: over(good, testserver.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
+		{name: "hangs up after the handshake", manner: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := speaker.Listen(t, test.manner)
+			server := testserver.Listen(t, test.manner)
 			p := probe.Probe{TLS: test.config, Read: time.Second}
 			r := p.Do(t.Context(), parse(t, server.Addr))
 			got := ""
@@ -95,13 +95,13 @@ func TestTLS(t *testing.T) {
 }
 
 func TestTLSTellsTheCertificate(t *testing.T) {
-	ca := speaker.NewAuthority(t)
+	ca := testserver.NewAuthority(t)
 	until := time.Now().Add(48 * time.Hour).Truncate(time.Second).UTC()
 	cert := ca.Sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "mail"}, DNSNames: []string{"mail.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: until.Add(-72 * time.Hour), NotAfter: until,
 	})
-	server := speaker.Listen(t, over(cert, speaker.Greet("hi\n")))
+	server := testserver.Listen(t, over(cert, testserver.Greet("hi\n")))
 	target := parse(t, server.Addr)
 	target.Host, target.Addr = "mail.example", addr("127.0.0.1")
 	p := probe.Probe{TLS: &tls.Config{RootCAs: ca.Pool()}}
@@ -120,7 +120,7 @@ func TestTLSTellsTheCertificate(t *testing.T) {
 
 // scripted answers each line that begins as the first word of a step with its second,
 // and starts TLS after the step whose third is "tls".
-func scripted(cert tls.Certificate, greeting string, steps ...[3]string) speaker.Manner {
+func scripted(cert tls.Certificate, greeting string, steps ...[3]string) testserver.Behavior {
 	return func(c net.Conn) {
 		io.WriteString(c, greeting)
 		lines := bufio.NewReader(c)
@@ -135,23 +135,23 @@ func scripted(cert tls.Certificate, greeting string, steps ...[3]string) speaker
 			}
 			io.WriteString(c, step[1])
 			if step[2] == "tls" {
-				over(cert, speaker.Silent)(c)
+				over(cert, testserver.Silent)(c)
 				return
 			}
 		}
-		speaker.Silent(c)
+		testserver.Silent(c)
 	}
 }
 
 func TestStartTLS(t *testing.T) {
-	ca := speaker.NewAuthority(t)
+	ca := testserver.NewAuthority(t)
 	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	const hello = "220-mail.example\r\n220 ESMTP\r\n"
 	ehlo := [3]string{"EHLO [127.0.0.1]\r\n", "250-mail.example\r\n250-starttls\r\n250 SIZE\r\n", ""}
 	for _, test := range []struct {
 		name     string
 		protocol probe.StartTLS
-		manner   speaker.Manner
+		manner   testserver.Behavior
 		status   probe.Status
 		err      string
 	}{
@@ -164,15 +164,15 @@ func TestStartTLS(t *testing.T) {
 		{"imap refused", probe.IMAP, scripted(cert, "* OK\r\n", [3]string{"greet", "greet BAD what\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "greet BAD what"`},
 		{"pop3 refused", probe.POP3, scripted(cert, "+OK\r\n", [3]string{"STLS", "-ERR no\r\n", ""}), probe.TLSFailed, `the server refused STLS: "-ERR no"`},
 		{"injection", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS", "220 go\r\n250 evil\r\n", "tls"}), probe.TLSFailed, "the server said more in plain text after it agreed to TLS"},
-		{"silent", probe.SMTP, speaker.Greet(hello), probe.TLSFailed, "no answer when asked for TLS within 1s"},
+		{"silent", probe.SMTP, testserver.Greet(hello), probe.TLSFailed, "no answer when asked for TLS within 1s"},
 		{"hangs up", probe.SMTP, scripted(cert, hello, [3]string{"never", "", ""}), probe.TLSFailed, ""},
 		{"endless", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", strings.Repeat("250-x\r\n", 1000), ""}), probe.TLSFailed, "the reply has more than 100 lines"},
 		{"endless line", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", strings.Repeat("x", 10000), ""}), probe.TLSFailed, "the server's reply has a line that is too long"},
-		{"no greeting", probe.SMTP, speaker.Silent, probe.NoGreeting, "connected, but the server said nothing within 1s"},
+		{"no greeting", probe.SMTP, testserver.Silent, probe.NoGreeting, "connected, but the server said nothing within 1s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := speaker.Listen(t, test.manner)
+			server := testserver.Listen(t, test.manner)
 			p := probe.Probe{StartTLS: test.protocol, TLS: &tls.Config{RootCAs: ca.Pool()}, Read: time.Second}
 			r := p.Do(t.Context(), parse(t, server.Addr))
 			if r.Status != test.status || test.err != "" && r.Err.Error() != test.err {
@@ -189,8 +189,8 @@ func TestStartTLS(t *testing.T) {
 }
 
 func TestStartTLSJudgesThePlainGreeting(t *testing.T) {
-	cert := (*speaker.Authority)(nil).Sign(t, &x509.Certificate{})
-	server := speaker.Listen(t, scripted(cert, "220-mail\r\n220 ESMTP\r\n",
+	cert := (*testserver.Authority)(nil).Sign(t, &x509.Certificate{})
+	server := testserver.Listen(t, scripted(cert, "220-mail\r\n220 ESMTP\r\n",
 		[3]string{"EHLO", "250 STARTTLS\r\n", ""}, [3]string{"STARTTLS", "220 go\r\n", "tls"}))
 	p := probe.Probe{StartTLS: probe.SMTP, TLS: &tls.Config{InsecureSkipVerify: true}, Expect: []probe.Pattern{probe.Text("mail")}}
 	r := p.Do(t.Context(), parse(t, server.Addr))
@@ -210,14 +210,14 @@ func TestProxyHeader(t *testing.T) {
 			manner := func(c net.Conn) {
 				h, _ := proxyproto.Read(bufio.NewReader(c))
 				header <- h
-				speaker.Greet("hi\n")(c)
+				testserver.Greet("hi\n")(c)
 			}
 			address, target := "127.0.0.1:0", ""
 			if network == "unix" {
 				address = t.TempDir() + "/s"
 				target = "unix:"
 			}
-			server := speaker.ListenOn(t, network, address, manner)
+			server := testserver.ListenOn(t, network, address, manner)
 			p := probe.Probe{Proxy: version}
 			r := p.Do(t.Context(), parse(t, target+server.Addr))
 			h := <-header
@@ -233,9 +233,9 @@ func TestProxyHeader(t *testing.T) {
 }
 
 func TestProxyHeaderComesBeforeTLS(t *testing.T) {
-	ca := speaker.NewAuthority(t)
+	ca := testserver.NewAuthority(t)
 	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	server := speaker.Listen(t, func(c net.Conn) {
+	server := testserver.Listen(t, func(c net.Conn) {
 		var line []byte
 		for b := make([]byte, 1); !bytes.HasSuffix(line, []byte("\n")); line = append(line, b...) {
 			if _, err := c.Read(b); err != nil {
@@ -243,7 +243,7 @@ func TestProxyHeaderComesBeforeTLS(t *testing.T) {
 			}
 		}
 		if bytes.HasPrefix(line, []byte("PROXY TCP4 127.0.0.1 127.0.0.1 ")) {
-			over(cert, speaker.Greet("hi\n"))(c)
+			over(cert, testserver.Greet("hi\n"))(c)
 		}
 	})
 	p := probe.Probe{Proxy: 1, TLS: &tls.Config{RootCAs: ca.Pool()}}

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
@@ -27,7 +27,7 @@ func startsAt(n *network, start time.Duration) probe.Probe {
 
 func TestWaitUntilItGreets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{hosts: map[string]host{"192.0.2.9": {manner: speaker.Greet("hi\n")}}}
+		n := &network{hosts: map[string]host{"192.0.2.9": {manner: testserver.Greet("hi\n")}}}
 		defer n.open.Wait()
 		p := startsAt(n, 10*time.Second)
 		began, tries := time.Now(), 0

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/net/nettest"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -266,7 +266,7 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 		for range n {
 			fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 			if err != nil {
-				debtest.Lacking(t, "%d descriptors: %v", 2*clients, err)
+				debian.Lacking(t, "%d descriptors: %v", 2*clients, err)
 			}
 			holders = append(holders, fd)
 			if err := syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: addr.(*net.TCPAddr).Port}); err != nil {

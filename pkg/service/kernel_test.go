@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
 
@@ -185,7 +185,7 @@ func openDescriptors(t *testing.T) int {
 	t.Helper()
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		debtest.Lacking(t, "a list of its descriptors: %v", err)
+		debian.Lacking(t, "a list of its descriptors: %v", err)
 	}
 	return len(open)
 }

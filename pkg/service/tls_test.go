@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"greetd.example/internal/memnet"
+	"greetd.example/internal/test/memnet"
 	"greetd.example/pkg/service"
 )
 

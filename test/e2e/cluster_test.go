@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,7 +80,7 @@ func deployed(t *testing.T, name string) string {
 // else sees, and returns HAProxy's path.
 func installHAProxy(t *testing.T) string {
 	t.Helper()
-	program := debtest.Program(t, "haproxy", "haproxy")
+	program := debian.Program(t, "haproxy", "haproxy")
 	for _, dir := range []string{"/etc/haproxy", "/run/haproxy"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)

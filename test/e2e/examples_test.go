@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/mantest"
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/manpage"
+	"greetd.example/internal/test/testserver"
 )
 
 // What the help, the manual pages and the Markdown pages show is run here, as it stands.
@@ -61,7 +61,7 @@ func (m *machine) sources() map[string]func() int {
 	}
 	for _, name := range manuals {
 		all[name] = func() int {
-			ran, page := 0, mantest.Read(m, name)
+			ran, page := 0, manpage.Read(m, name)
 			for begin := slices.IndexFunc(page, isDisplay); begin >= 0; begin = slices.IndexFunc(page, isDisplay) {
 				m.run("systemctl", "start", "greetd.service") // the display before may have stopped it
 				page = page[begin+1:]
@@ -74,7 +74,7 @@ func (m *machine) sources() map[string]func() int {
 	}
 	for _, page := range []string{"README.md", "docs/from-sockets-to-systemd.md", "docs/for-daemon-authors.md"} {
 		all[page] = func() (ran int) {
-			for _, block := range mantest.Blocks(m, "../../"+page) {
+			for _, block := range manpage.Blocks(m, "../../"+page) {
 				where := fmt.Sprintf("%s:%d", page, block.Line)
 				switch block.Kind {
 				case "sh":
@@ -179,7 +179,7 @@ func (m *machine) furnish() {
 	m.write("/root/greetd.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
 	m.write("/root/targets", "mx1:25\nlocalhost 10000  # ours\n")
 
-	authority := speaker.NewAuthority(m)
+	authority := testserver.NewAuthority(m)
 	trusted, err := os.ReadFile(authority.WriteFile(m, m.TempDir()))
 	if err != nil {
 		m.Fatal(err)
@@ -192,18 +192,18 @@ func (m *machine) furnish() {
 	})
 	err = m.inside(func() error {
 		for _, port := range []string{":25", ":587"} {
-			speaker.ListenOn(m, "tcp", port, mail(certificate))
+			testserver.ListenOn(m, "tcp", port, mail(certificate))
 		}
 		return nil
 	})
 	if err != nil {
 		m.Fatal(err)
 	}
-	speaker.ListenOn(m, "unix", m.path("/run/greet.sock"), speaker.Greet("220 here\r\n"))
+	testserver.ListenOn(m, "unix", m.path("/run/greet.sock"), testserver.Greet("220 here\r\n"))
 }
 
 // mail is as much of an SMTP server as a probe wants to see.
-func mail(certificate tls.Certificate) speaker.Manner {
+func mail(certificate tls.Certificate) testserver.Behavior {
 	return func(c net.Conn) {
 		_, _ = io.WriteString(c, "220 mx1.example ESMTP\r\n")
 		for in := bufio.NewScanner(c); in.Scan(); {

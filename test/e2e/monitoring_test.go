@@ -20,8 +20,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"greetd.example/internal/debtest"
-	"greetd.example/internal/mantest"
+	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/manpage"
 )
 
 // A watcher is a Prometheus that is in a machine's network.
@@ -54,7 +54,7 @@ func (m *machine) serve(name string, args ...string) {
 // watch starts Prometheus with the rules that are shipped. It looks each second.
 func (m *machine) watch() *watcher {
 	m.Helper()
-	prometheus := debtest.Program(m.T, "prometheus", "prometheus")
+	prometheus := debian.Program(m.T, "prometheus", "prometheus")
 	rules, err := filepath.Abs("../../deploy/prometheus/greetd.rules.yml")
 	if err != nil {
 		m.Fatal(err)
@@ -222,7 +222,7 @@ func (m *machine) monitored() *watcher {
 		"ExecStart=/usr/bin/greetprobe --quiet --tls --insecure --textfile "+textfiles+"/greetprobe.prom --file /etc/greetprobe/targets")
 	m.run("systemctl", "start", "greetprobe.timer")
 	m.run("systemctl", "start", "greetprobe.service") // and does not fail, though nobody is on port 9
-	m.serve(debtest.Program(m.T, "prometheus-node-exporter", "prometheus-node-exporter"), "--collector.disable-defaults",
+	m.serve(debian.Program(m.T, "prometheus-node-exporter", "prometheus-node-exporter"), "--collector.disable-defaults",
 		"--collector.textfile", "--collector.textfile.directory="+m.path(textfiles), "--web.listen-address=127.0.0.1:9100")
 	return m.watch()
 }
@@ -298,7 +298,7 @@ func TestDashboardAndRulesHaveData(t *testing.T) {
 
 		names := w.labels("__name__")
 		for page, section := range map[string]string{"greetd.8": "ADMIN", "greetprobe.1": "Metrics"} {
-			for _, word := range mantest.Read(m.T, page).Section(m.T, section).Words("Li") {
+			for _, word := range manpage.Read(m.T, page).Section(m.T, section).Words("Li") {
 				name, _, _ := strings.Cut(word, "{")
 				if ours.MatchString(name) && !slices.Contains(names, name) && !slices.Contains(names, name+"_bucket") {
 					m.Errorf("%s tells of %s, which is in no scrape", page, name)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // The configuration of the new version differs from the one before, so dpkg and rpm have
@@ -23,7 +23,7 @@ const (
 
 // bare is r without greetd.
 func bare(r release) release {
-	r.root = func() (string, error) { return debian(r.name) }
+	r.root = func() (string, error) { return debootstrapped(r.name) }
 	return r
 }
 
@@ -285,7 +285,7 @@ func TestRPMLife(t *testing.T) {
 	r := bare(releases[len(releases)-1])
 	m := prepare(t, r, r.name)
 	if out, err := command("chroot", m.root, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends rpm"); err != nil {
-		debtest.Lacking(t, "rpm in the container: %v\n%s", err, out)
+		debian.Lacking(t, "rpm in the container: %v\n%s", err, out)
 	}
 	m.start()
 	m.bringPackages()
@@ -341,8 +341,8 @@ func TestRPMLife(t *testing.T) {
 // What lintian and rpm say of the packages themselves.
 func TestPackagesAreInOrder(t *testing.T) {
 	skipUnlessPossible(t)
-	lintian := debtest.Program(t, "lintian", "lintian")
-	rpm := debtest.Program(t, "rpm", "rpm")
+	lintian := debian.Program(t, "lintian", "lintian")
+	rpm := debian.Program(t, "rpm", "rpm")
 	now := published(t).now
 
 	debs, err := filepath.Glob(filepath.Join(now, "*.deb"))
@@ -372,7 +372,7 @@ func TestPackagesAreInOrder(t *testing.T) {
 // Both packagers install the same, but for what only one of them has.
 func TestPackagesHaveWhatMakeInstallHas(t *testing.T) {
 	skipUnlessPossible(t)
-	rpm := debtest.Program(t, "rpm", "rpm")
+	rpm := debian.Program(t, "rpm", "rpm")
 	root := t.TempDir()
 	if out, err := makeInstall(t, "install", root, "PREFIX=/usr"); err != nil {
 		t.Fatal(err, out)

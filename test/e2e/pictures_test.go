@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"greetd.example/internal/browser"
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 const picturesEnv = "GREETD_PICTURES" // set: make the pictures of the README in this directory
@@ -44,7 +44,7 @@ func TestPictures(t *testing.T) {
 		tab := b.Open(t, url, l)
 		tab.Wait(t, ready)
 		tab.Quiet(t)
-		small := exec.Command(debtest.Program(t, "pngquant", "pngquant"), "--speed=1", "--strip", "--nofs", "16", "-")
+		small := exec.Command(debian.Program(t, "pngquant", "pngquant"), "--speed=1", "--strip", "--nofs", "16", "-")
 		small.Stdin = bytes.NewReader(tab.Picture(t))
 		picture, err := small.Output()
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"greetd.example/internal/debtest"
+	"greetd.example/internal/test/debian"
 )
 
 // newTag is the version that the tests publish. No real one comes near.
@@ -88,7 +88,7 @@ var publish = sync.OnceValues(func() (p publication, err error) {
 func published(t *testing.T) publication {
 	t.Helper()
 	skipUnlessPossible(t)
-	debtest.Program(t, "git", "git")
+	debian.Program(t, "git", "git")
 	p, err := publish()
 	if err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func skipUnlessPossible(t *testing.T) {
 
 // installed returns the release's file system with greetd put into it by make install.
 func installed(release string) (string, error) {
-	base, err := debian(release)
+	base, err := debootstrapped(release)
 	if err != nil {
 		return "", err
 	}
@@ -110,9 +110,9 @@ func overlay(base, dir string) (string, error) {
 	return root, nil
 }
 
-// debian returns the release's file system from the cache. It makes it with debootstrap
+// debootstrapped returns the release's file system from the cache. It makes it with debootstrap
 // if it is not there; it appears under its name when it is whole.
-func debian(release string) (string, error) {
+func debootstrapped(release string) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}

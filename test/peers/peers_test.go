@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/debtest"
-	"greetd.example/internal/speaker"
+	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/testserver"
 )
 
 // greetprobe is the path of the program under test.
@@ -93,7 +93,7 @@ func (r result) fails(t *testing.T, status, err string) {
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		debtest.Lacking(t, "root: the server changes its user")
+		debian.Lacking(t, "root: the server changes its user")
 	}
 }
 
@@ -168,14 +168,14 @@ func start(t *testing.T, ports []string, name string, args ...string) {
 // certificates makes an authority, and a certificate of it for 127.0.0.1.
 func certificates(t *testing.T, dir string) (ca, cert, key string) {
 	t.Helper()
-	authority := speaker.NewAuthority(t)
+	authority := testserver.NewAuthority(t)
 	pair := authority.Sign(t, &x509.Certificate{DNSNames: []string{"mail.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	cert, key = speaker.WritePair(t, dir, pair)
+	cert, key = testserver.WritePair(t, dir, pair)
 	return authority.WriteFile(t, dir), cert, key
 }
 
 func TestOpenSSL(t *testing.T) {
-	openssl := debtest.Program(t, "openssl", "openssl")
+	openssl := debian.Program(t, "openssl", "openssl")
 	dir := t.TempDir()
 	ca, cert, key := certificates(t, dir)
 	for _, test := range []struct {
@@ -240,10 +240,10 @@ listen through
 
 // HAProxy hands on whose connection it is: the backend sees what greetprobe announced.
 func TestHAProxy(t *testing.T) {
-	haproxy := debtest.Program(t, "haproxy", "haproxy")
-	backend := speaker.Listen(t, func(c net.Conn) {
+	haproxy := debian.Program(t, "haproxy", "haproxy")
+	backend := testserver.Listen(t, func(c net.Conn) {
 		header, _ := bufio.NewReader(c).ReadString('\n')
-		speaker.GreetAndClose("220 " + strings.TrimSpace(header) + "\n")(c)
+		testserver.GreetAndClose("220 " + strings.TrimSpace(header) + "\n")(c)
 	})
 	port := freePorts(t, 1)[0]
 	config := fill(t, t.TempDir(), "haproxy.cfg", haproxyConfig, "{PORT}", port, "{BACKEND}", backend.Addr)
@@ -302,7 +302,7 @@ smtpd pass - - n - - smtpd
 
 func TestPostfix(t *testing.T) {
 	needsRoot(t)
-	postfix := debtest.Program(t, "postfix", "postfix")
+	postfix := debian.Program(t, "postfix", "postfix")
 	dir := openDir(t)
 	ca, cert, key := certificates(t, dir)
 	ports := freePorts(t, 5)
@@ -393,9 +393,9 @@ service pop3-login {
 
 func TestDovecot(t *testing.T) {
 	needsRoot(t)
-	debtest.Program(t, "/usr/lib/dovecot/pop3-login", "dovecot-pop3d")
-	debtest.Program(t, "/usr/lib/dovecot/imap-login", "dovecot-imapd")
-	dovecot := debtest.Program(t, "dovecot", "dovecot-core")
+	debian.Program(t, "/usr/lib/dovecot/pop3-login", "dovecot-pop3d")
+	debian.Program(t, "/usr/lib/dovecot/imap-login", "dovecot-imapd")
+	dovecot := debian.Program(t, "dovecot", "dovecot-core")
 	dir := openDir(t)
 	ca, cert, key := certificates(t, dir)
 	ports := freePorts(t, 4)

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"greetd.example/pkg/probe"
+)
+
+// explain writes why a probe took as long as it did.
+func explain(w io.Writer, r probe.Result) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "greetprobe: %s: %s after %s\n", safe(r.Target.String()), r.Status, millis(r.Timing.Total))
+	attempts := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, a := range r.Attempts {
+		fmt.Fprintf(attempts, "  %s\t%s\tbegun at %s, ended at %s\n", a.Addr, a.Result, millis(a.Start), millis(a.End))
+	}
+	_ = attempts.Flush()
+	if words := phases(r.Timing); words != "" {
+		fmt.Fprintf(&b, "  %s\n", words)
+	}
+	if r.TCP != nil && (r.TCP.RTT > 0 || r.TCP.SynRetrans > 0) { // a refusal measured nothing
+		fmt.Fprintf(&b, "  round trip %s, %d SYN sent again\n", millis(r.TCP.RTT), r.TCP.SynRetrans)
+	}
+	explainTLS(&b, r.TLS)
+	_, _ = w.Write(b.Bytes())
+}
+
+// phases tells the steps that were completed.
+func phases(t probe.Timing) string {
+	var words []string
+	for _, phase := range timings(t) {
+		if phase.took != nil {
+			words = append(words, phase.name+" "+millis(*phase.took))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+type timing struct {
+	name string
+	took *time.Duration // nil: not reached
+}
+
+// timings lists the steps in their order, without the total.
+func timings(t probe.Timing) []timing {
+	return []timing{
+		{"resolve", t.Resolve},
+		{"connect", t.Connect},
+		{"proxy", t.Proxy},
+		{"tls", t.TLS},
+		{"first_byte", t.FirstByte},
+		{"greeting", t.Greeting},
+	}
+}
+
+func explainTLS(w io.Writer, t *probe.TLS) {
+	if t == nil {
+		return
+	}
+	if t.Version != "" {
+		fmt.Fprintf(w, "  %s, %s\n", t.Version, t.Cipher)
+	}
+	if t.NotAfter.IsZero() {
+		return
+	}
+	fmt.Fprintf(w, "  certificate of %s, by %s, for %s\n", safe(t.Subject), safe(t.Issuer), safe(strings.Join(t.Names, " ")))
+	trust := "good for " + t.ServerName
+	if !t.Verified {
+		trust = "not trusted: " + t.Problem
+	}
+	fmt.Fprintf(w, "  valid until %s, %s\n", t.NotAfter.UTC().Format(time.RFC3339), safe(trust))
+}
+
+// millis writes d in milliseconds, as ping(8) does.
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"greetd.example/pkg/probe"
+)
+
+// probeFlags say how to probe one target. Every command has them.
+type probeFlags struct {
+	ipv4, ipv6  bool
+	source      string
+	connect     time.Duration
+	read        time.Duration
+	total       time.Duration
+	idle        time.Duration
+	maxBytes    int
+	expect      []string
+	expectAll   bool
+	regex       []string
+	reject      []string
+	send, quit  string
+	tls         bool
+	startTLS    string
+	sni, ca     string
+	insecure    bool
+	proxy       string
+	connectOnly bool
+	verbose     int // how often -v was given
+}
+
+// register declares the flags on cmd, with their completions.
+func (f *probeFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only")
+	flags.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
+	flags.StringVarP(&f.source, "source", "S", "", "local `ADDR`ess to connect from")
+	flags.DurationVar(&f.connect, "connect-timeout", probe.DefaultConnect, "for connecting, all addresses together")
+	flags.DurationVar(&f.read, "read-timeout", probe.DefaultRead, "from connected to greeting complete")
+	flags.DurationVarP(&f.total, "timeout", "t", probe.DefaultTotal, "for everything, resolving included")
+	flags.DurationVar(&f.idle, "idle", probe.DefaultIdle, "so much quiet ends a greeting without newline; 0: never")
+	flags.IntVarP(&f.maxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "of a greeting")
+	flags.StringArrayVarP(&f.expect, "expect", "e", nil, "the greeting must contain `TEXT`; repeated: any of them")
+	flags.BoolVarP(&f.expectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")
+	flags.StringArrayVar(&f.regex, "regex", nil, "the greeting must match `RE`, ^ and $ at each line")
+	flags.StringArrayVar(&f.reject, "reject", nil, "the greeting must not match `RE`")
+	flags.StringVarP(&f.send, "send", "s", "", `send `+"`TEXT`"+` when connected, with \r \n \t \\ \xHH`)
+	flags.StringVarP(&f.quit, "quit", "q", "", `send `+"`TEXT`"+` before hanging up, with \r \n \t \\ \xHH`)
+	flags.BoolVar(&f.tls, "tls", false, "speak TLS")
+	flags.StringVar(&f.startTLS, "starttls", "", "ask for TLS in `PROTOCOL` smtp, imap or pop3")
+	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
+	flags.StringVar(&f.ca, "ca", "", "trust the certificates in `FILE` (PEM), and no others")
+	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate")
+	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
+	flags.BoolVarP(&f.connectOnly, "connect-only", "z", false, "don't wait for a greeting")
+	flags.CountVarP(&f.verbose, "verbose", "v", "tell each attempt, phase and round-trip time; repeat for more")
+	complete(cmd, "starttls", "smtp", "imap", "pop3")
+	complete(cmd, "proxy", "v1", "v2")
+	for _, name := range flagsWithoutFiles {
+		complete(cmd, name)
+	}
+}
+
+// flagsWithoutFiles take what a shell can't complete.
+var flagsWithoutFiles = []string{
+	"source", "connect-timeout", "read-timeout", "timeout", "idle", "max-bytes", "expect", "regex", "reject", "send", "quit", "sni",
+}
+
+// complete makes words the completions of a flag.
+func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag: a mistake in this package
+	}
+}
+
+// probe makes a probe of the flags that cmd was called with. The error tells all that
+// is wrong with them.
+func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
+	p := probe.Probe{
+		Connect: f.connect, Read: f.read, Total: f.total, Idle: f.idle, MaxBytes: f.maxBytes,
+		ExpectAll: f.expectAll, ConnectOnly: f.connectOnly, StartTLS: probe.StartTLS(f.startTLS),
+	}
+	if f.idle == 0 {
+		p.Idle = -1
+	}
+	err := errors.Join(
+		f.checkNumbers(), f.checkPairs(flags),
+		f.setAddresses(&p), f.setPatterns(&p), f.setTexts(&p), f.setTLS(&p),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func (f *probeFlags) checkNumbers() error {
+	var errs []error
+	for _, limit := range []struct {
+		flag  string
+		value time.Duration
+	}{{"connect-timeout", f.connect}, {"read-timeout", f.read}, {"timeout", f.total}} {
+		if limit.value <= 0 {
+			errs = append(errs, fmt.Errorf("--%s %s: must be more than 0", limit.flag, limit.value))
+		}
+	}
+	if f.idle < 0 {
+		errs = append(errs, fmt.Errorf("--idle %s: can't be negative", f.idle))
+	}
+	if f.maxBytes < 1 || f.maxBytes > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("--max-bytes %d: must be between 1 and %d", f.maxBytes, math.MaxInt32))
+	}
+	return errors.Join(errs...)
+}
+
+// checkPairs refuses flags that contradict each other, or would do nothing.
+func (f *probeFlags) checkPairs(flags *pflag.FlagSet) error {
+	var errs []error
+	refuse := func(wrong bool, words string) {
+		if wrong {
+			errs = append(errs, errors.New(words))
+		}
+	}
+	patterns := len(f.expect)+len(f.regex)+len(f.reject) > 0
+	refuse(f.ipv4 && f.ipv6, "-4 and -6 exclude each other; without them both families are tried")
+	refuse(f.expectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
+	refuse(f.connectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
+	refuse(f.connectOnly && f.send+f.quit+f.startTLS != "", "--connect-only sends nothing")
+	refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
+	if !f.tls && f.startTLS == "" {
+		for _, name := range []string{"sni", "ca", "insecure"} {
+			refuse(flags.Changed(name), "--"+name+" needs --tls or --starttls")
+		}
+	}
+	switch probe.StartTLS(f.startTLS) {
+	case "", probe.SMTP, probe.IMAP, probe.POP3:
+	default:
+		refuse(true, fmt.Sprintf("--starttls %s: there are smtp, imap and pop3", f.startTLS))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *probeFlags) setAddresses(p *probe.Probe) error {
+	switch {
+	case f.ipv4:
+		p.Family = 4
+	case f.ipv6:
+		p.Family = 6
+	}
+	var errs []error
+	switch f.proxy {
+	case "":
+	case "v1":
+		p.Proxy = 1
+	case "v2":
+		p.Proxy = 2
+	default:
+		errs = append(errs, fmt.Errorf("--proxy %s: there are v1 and v2", f.proxy))
+	}
+	if f.source != "" {
+		addr, err := netip.ParseAddr(f.source)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--source %q is no address", f.source))
+		}
+		p.Source = addr
+	}
+	return errors.Join(errs...)
+}
+
+func (f *probeFlags) setPatterns(p *probe.Probe) error {
+	var errs []error
+	for _, text := range f.expect {
+		if text == "" {
+			errs = append(errs, errors.New("--expect: an empty text is in every greeting"))
+		}
+		p.Expect = append(p.Expect, probe.Text(text))
+	}
+	for _, list := range []struct {
+		flag  string
+		exprs []string
+		to    *[]probe.Pattern
+	}{{"regex", f.regex, &p.Expect}, {"reject", f.reject, &p.Reject}} {
+		for _, expr := range list.exprs {
+			pattern, err := probe.Regexp(expr)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("--%s %w", list.flag, err))
+			}
+			*list.to = append(*list.to, pattern)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *probeFlags) setTexts(p *probe.Probe) error {
+	var errSend, errQuit error
+	if p.Send, errSend = probe.Unescape(f.send); errSend != nil {
+		errSend = fmt.Errorf("--send: %w", errSend)
+	}
+	if p.Quit, errQuit = probe.Unescape(f.quit); errQuit != nil {
+		errQuit = fmt.Errorf("--quit: %w", errQuit)
+	}
+	return errors.Join(errSend, errQuit)
+}
+
+func (f *probeFlags) setTLS(p *probe.Probe) error {
+	if !f.tls && f.startTLS == "" {
+		return nil
+	}
+	p.TLS = &tls.Config{ServerName: f.sni, InsecureSkipVerify: f.insecure} //nolint:gosec // asked for by --insecure
+	if f.ca == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(f.ca)
+	if err != nil {
+		return fmt.Errorf("--ca: %w", err)
+	}
+	p.TLS.RootCAs = x509.NewCertPool()
+	if !p.TLS.RootCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("--ca %s: no certificate in it (PEM)", f.ca)
+	}
+	return nil
+}

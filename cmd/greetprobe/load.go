@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"greetd.example/internal/openloop"
+	"greetd.example/pkg/probe"
+)
+
+// maxRate is far above what one machine can ask.
+const maxRate = 1e6
+
+// loadFlags are those of greetprobe load.
+type loadFlags struct {
+	probeFlags
+	rate        float64
+	duration    time.Duration
+	arrivals    string
+	seed        uint64
+	maxInflight int
+	rst         bool
+	hdr         string
+	output      string
+	plot        bool
+}
+
+func newLoad(ctx context.Context, std streams) *cobra.Command {
+	var f loadFlags
+	cmd := &cobra.Command{
+		Use:   "load [flags] --rate N TARGET",
+		Short: "Probe at a fixed rate, and tell how long greetings take under it",
+		Long: `Load starts probes at fixed times, whatever becomes of those before (an open
+loop), so a server that stalls can't slow the questions down and look good.
+"from due" counts from when a probe should have started, and is what a client
+of the server would see; "from start" counts from when it did. A name is
+resolved once.`,
+		Example: `  greetprobe load --rate 50 localhost:10000                  for 30 s
+  greetprobe load --rate 2000 -d 1m --rst localhost:10000    leaves no TIME_WAIT
+  greetprobe load --rate 5000 -S 127.0.0.0/24 localhost 10000
+  greetprobe load --rate 50 --arrivals poisson --plot mail:25
+  greetprobe load --rate 50 --hdr mail.hgrm -o json mail:25`,
+		ValidArgsFunction: completePort,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(ctx, cmd.Flags(), args, std)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
+	flags.DurationVarP(&f.duration, "duration", "d", 30*time.Second, "for how long probes start")
+	flags.StringVar(&f.arrivals, "arrivals", "constant", "`WHEN` probes start: constant, or at random: poisson")
+	flags.Uint64Var(&f.seed, "seed", 0, "repeat the times that poisson had with seed `N`")
+	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; the next ones wait, and that counts")
+	flags.BoolVar(&f.rst, "rst", false, "hang up with a reset, which leaves no socket in TIME_WAIT")
+	flags.StringVar(&f.hdr, "hdr", "", "write the times to `FILE` for HdrHistogram's tools: percentiles\nfrom due, or to NAME.hlog its log, second by second")
+	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
+	flags.BoolVar(&f.plot, "plot", false, "draw the course at the end, on a terminal")
+	f.register(cmd)
+	flags.Lookup("verbose").Usage = "tell why the slowest greeting was slow"
+	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network of them, in turn"
+	for _, name := range []string{"rate", "duration", "seed", "max-inflight"} {
+		complete(cmd, name)
+	}
+	complete(cmd, "arrivals", "constant", "poisson")
+	complete(cmd, "output", "text", "json")
+	return cmd
+}
+
+func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
+	sources, errSource := f.sources()
+	p, errProbe := f.probe(flags)
+	target, errTarget := oneTarget(args)
+	if err := errors.Join(f.check(flags), errSource, errProbe, errTarget); err != nil {
+		return err
+	}
+	if f.rst {
+		p.HangUp = probe.Abruptly
+	}
+	if f.arrivals == "poisson" && !flags.Changed("seed") {
+		f.seed = uint64(rand.Uint32()) // short enough to be typed again
+	}
+	l := load{loadFlags: f, streams: std, probe: *p, target: target, sources: sources}
+	return l.run(ctx)
+}
+
+// check refuses what is wrong with the flags of load.
+func (f *loadFlags) check(flags *pflag.FlagSet) error {
+	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	switch {
+	case !flags.Changed("rate"):
+		refuse(true, "no rate: write --rate N, in probes a second")
+	default:
+		refuse(!(f.rate > 0 && f.rate <= maxRate), "--rate %v: must be more than 0, and at most %d a second", f.rate, int(maxRate))
+	}
+	refuse(f.duration <= 0, "--duration %s: must be more than 0", f.duration)
+	refuse(f.arrivals != "constant" && f.arrivals != "poisson", "--arrivals %s: there are constant and poisson", f.arrivals)
+	refuse(flags.Changed("seed") && f.arrivals != "poisson", "--seed is for --arrivals poisson")
+	refuse(f.maxInflight < 1, "--max-inflight %d: must be at least 1", f.maxInflight)
+	refuse(f.plot && f.output != "text", "--plot is for text, not for --output %s", f.output)
+	return errors.Join(append(errs, checkForm(f.output))...)
+}
+
+// sources takes a network out of --source. It is the zero value if there is none.
+func (f *loadFlags) sources() (spread, error) {
+	if !strings.Contains(f.source, "/") {
+		return spread{}, nil
+	}
+	s, err := parseSpread(f.source)
+	f.source = ""
+	if err != nil {
+		return spread{}, fmt.Errorf("--source %w", err)
+	}
+	return s, nil
+}
+
+// schedule is when probes are due.
+func (f *loadFlags) schedule() iter.Seq[time.Duration] {
+	due := openloop.Constant(f.rate)
+	if f.arrivals == "poisson" {
+		due = openloop.Poisson(f.rate, f.seed)
+	}
+	return openloop.Before(f.duration, due)
+}
+
+// A load is one under way.
+type load struct {
+	*loadFlags
+	streams
+	probe   probe.Probe
+	target  probe.Target
+	sources spread // its count is 0: as probe has it
+	tally   *tally
+}
+
+func (l *load) run(ctx context.Context) error {
+	if err := l.resolve(ctx); err != nil {
+		if ctx.Err() != nil {
+			return exitCode(probe.ExitCanceled)
+		}
+		l.say("%s: %s", safe(l.target.String()), safe(err.Error()))
+		return exitCode(probe.ExitTimeout)
+	}
+	hdr, err := createHDR(l.hdr)
+	if err != nil {
+		l.say("%s", err)
+		return exitCode(probe.ExitLocal)
+	}
+	start := time.Now()
+	l.tally = newTally(newCourse(start, hdr.log()))
+	series := openloop.Runner{Due: l.schedule(), Fire: l.fire, MaxInflight: l.maxInflight, End: l.duration}
+
+	over := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { l.progress(start, over) })
+	due := series.Run(ctx)
+	close(over)
+	watching.Wait()
+
+	took := l.duration
+	if ctx.Err() != nil {
+		took = min(time.Since(start), took)
+	}
+	l.tally.course.finish(took)
+	report := l.tally.report(l.loadFlags, l.target.String(), start, took, due, ctx.Err() != nil)
+	l.print(report)
+	if l.verbose > 0 && report.Outcomes[probe.OK] > 0 {
+		explain(l.err, l.tally.slowest)
+	}
+	if err := hdr.finish(l.tally); err != nil {
+		l.say("%s", err)
+		report.Exit = max(report.Exit, probe.ExitLocal)
+	}
+	if report.Exit == probe.ExitOK {
+		return nil
+	}
+	return exitCode(report.Exit)
+}
+
+// resolve resolves the target's name for all probes.
+func (l *load) resolve(ctx context.Context) error {
+	if l.sources.count > 0 {
+		l.probe.Source = l.sources.at(0)
+	}
+	addrs, err := l.probe.Addresses(ctx, l.target)
+	if err != nil {
+		return err
+	}
+	known := map[string][]netip.Addr{}
+	for _, addr := range addrs {
+		network := "ip6"
+		if addr.Is4() {
+			network = "ip4"
+		}
+		known[network] = append(known[network], addr)
+	}
+	l.probe.Resolve = func(_ context.Context, network, _ string) ([]netip.Addr, error) {
+		return known[network], nil
+	}
+	return nil
+}
+
+// fire makes one probe.
+func (l *load) fire(ctx context.Context, s openloop.Shot) {
+	p := l.probe
+	if l.sources.count > 0 {
+		p.Source = l.sources.at(s.Seq)
+	}
+	l.tally.start(s)
+	r := p.Do(ctx, l.target)
+	l.tally.end(s, &r, time.Now())
+}
+
+func (l *load) print(r *loadReport) {
+	if l.output == "json" {
+		text, _ := json.Marshal(r) // it is made of strings and numbers
+		_, _ = l.out.Write(append(text, '\n'))
+		return
+	}
+	r.print(l.out)
+	switch {
+	case l.plot && !l.terminals():
+		l.say("--plot draws on a terminal only")
+	case l.plot && len(l.tally.course.p99) > 0:
+		fmt.Fprint(l.out, "\n", plot(l.tally.course.p99, columns(l.out), "ms from due in each second, 99 of 100 were faster; x: no greeting"))
+	}
+}
+
+// progress shows how far the load is, every second, on a terminal.
+func (l *load) progress(start time.Time, over <-chan struct{}) {
+	if !l.terminals() || l.output != "text" {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			line := l.tally.progress(now.Sub(start), l.duration)
+			fmt.Fprintf(l.err, "\r\x1b[K%s", cut(line, columns(l.err)-1))
+		case <-over:
+			fmt.Fprint(l.err, "\r\x1b[K")
+			return
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"io"
+	"math"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// A course is a load second by second, each shot in the second of its end.
+type course struct {
+	start   time.Time
+	latency *hdrhistogram.Histogram // of the present second
+	service *hdrhistogram.Histogram
+	p99     []float64 // of the latency, in milliseconds, of the seconds before; NaN: none was greeted
+	log     *hdrhistogram.HistogramLogWriter
+	err     error // the first one of the log
+}
+
+// newCourse also writes an interval log in HdrHistogram's format, version 1.3, to
+// log, if that is not nil: two lines a second, with the tags latency and service,
+// in nanoseconds.
+func newCourse(start time.Time, log io.Writer) *course {
+	c := &course{start: start, latency: newTimes(), service: newTimes()}
+	if log != nil {
+		c.log = hdrhistogram.NewHistogramLogWriter(log)
+		c.err = c.writeHead()
+	}
+	return c
+}
+
+func (c *course) writeHead() error {
+	for _, write := range []func() error{
+		c.log.OutputLogFormatVersion,
+		func() error { return c.log.OutputStartTime(c.start.UnixMilli()) },
+		c.log.OutputLegend,
+	} {
+		if err := write(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *course) record(now time.Time, latency, service time.Duration) {
+	c.advance(int(now.Sub(c.start) / time.Second))
+	record(c.latency, latency)
+	record(c.service, service)
+}
+
+// advance closes the seconds before this one.
+func (c *course) advance(second int) {
+	for len(c.p99) < second {
+		from := c.start.Add(time.Duration(len(c.p99)) * time.Second)
+		c.p99 = append(c.p99, p99(c.latency))
+		c.write("latency", c.latency, from)
+		c.write("service", c.service, from)
+	}
+}
+
+// write logs the histogram of the second that began then, and empties it.
+func (c *course) write(tag string, h *hdrhistogram.Histogram, from time.Time) {
+	defer h.Reset()
+	if c.log == nil || c.err != nil || h.TotalCount() == 0 {
+		return
+	}
+	h.SetTag(tag)
+	h.SetStartTimeMs(from.UnixMilli())
+	h.SetEndTimeMs(from.Add(time.Second).UnixMilli())
+	c.err = c.log.OutputIntervalHistogram(h)
+}
+
+// finish closes all seconds of a load that took so long, and what came after.
+func (c *course) finish(took time.Duration) {
+	c.advance(int(took / time.Second))
+	if c.latency.TotalCount() > 0 {
+		c.advance(len(c.p99) + 1)
+	}
+}
+
+func p99(h *hdrhistogram.Histogram) float64 {
+	if h.TotalCount() == 0 {
+		return math.NaN()
+	}
+	return float64(h.ValueAtPercentile(99)) / float64(time.Millisecond)
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"greetd.example/pkg/probe"
+)
+
+// An output reports results, one call at a time.
+type output struct {
+	*rootFlags
+	streams
+	count   int // results
+	exit    int // the largest so far
+	midline bool
+	metrics metrics
+	tries   sync.Mutex
+}
+
+func newOutput(f *rootFlags, std streams) *output {
+	return &output{rootFlags: f, streams: std}
+}
+
+// result reports a target that has ended. One that was interrupted has not.
+func (o *output) result(r probe.Result) {
+	if r.Status == probe.Canceled {
+		return
+	}
+	o.count++
+	o.exit = max(o.exit, r.Exit())
+	if o.output == "prom" || o.textfile != "" {
+		o.metrics.add(r)
+	}
+	o.print(r)
+	if o.verbose > 0 {
+		explain(o.err, r)
+	}
+	if r.Err != nil {
+		o.say("%s: %s", safe(r.Target.String()), safe(r.Err.Error()))
+	}
+}
+
+// try reports a try of --wait that did not succeed. It may be called at any time.
+func (o *output) try(r probe.Result) {
+	if o.verbose > 0 {
+		o.tries.Lock()
+		defer o.tries.Unlock()
+		o.say("%s: %s; trying again", safe(r.Target.String()), safe(r.Err.Error()))
+	}
+}
+
+// print writes r to standard output, in one write.
+func (o *output) print(r probe.Result) {
+	var text []byte
+	switch {
+	case o.quiet || o.output == "prom":
+		return
+	case o.output == "json":
+		text, _ = json.Marshal(r) // it is made of strings and numbers
+		text = append(text, '\n')
+	case r.Greeting != nil && len(r.Greeting.Bytes) > 0:
+		text = o.text(r)
+	}
+	_, _ = o.out.Write(text)
+}
+
+// text returns the greeting under its headline. Unless raw, it ends with a newline.
+func (o *output) text(r probe.Result) []byte {
+	var b bytes.Buffer
+	if o.midline {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "%s says:\n", safe(r.Target.String()))
+	if o.raw {
+		b.Write(r.Greeting.Bytes)
+	} else {
+		b.WriteString(probe.Escape(r.Greeting.Bytes))
+	}
+	o.midline = !bytes.HasSuffix(b.Bytes(), []byte("\n"))
+	if o.midline && !o.raw {
+		b.WriteByte('\n')
+		o.midline = false
+	}
+	return b.Bytes()
+}
+
+// end writes what had to wait for the last result, and returns the exit code.
+func (o *output) end() error {
+	if o.output == "prom" && !o.quiet {
+		_, _ = o.out.Write(o.metrics.text())
+	}
+	if o.textfile != "" {
+		if err := o.metrics.save(o.textfile); err != nil {
+			o.say("%s", err)
+			o.exit = max(o.exit, probe.ExitLocal)
+		}
+	}
+	if o.exit == probe.ExitOK {
+		return nil
+	}
+	return exitCode(o.exit)
+}
+
+// safe makes one line of s that is safe for a terminal.
+func safe(s string) string {
+	return string(bytes.ReplaceAll([]byte(probe.Escape([]byte(s))), []byte("\n"), []byte(`\n`)))
+}

@@ -1,0 +1,394 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"greetd.example/internal/openloop"
+	"greetd.example/pkg/probe"
+)
+
+// leastInterval keeps a ping from being a load.
+const leastInterval = time.Millisecond
+
+// redraw is how often a plot is drawn again, at most.
+const redraw = 100 * time.Millisecond
+
+// pingFlags are those of greetprobe ping.
+type pingFlags struct {
+	probeFlags
+	count    int
+	interval time.Duration
+	output   string
+	plot     bool
+}
+
+func newPing(ctx context.Context, std streams) *cobra.Command {
+	var f pingFlags
+	cmd := &cobra.Command{
+		Use:   "ping [flags] TARGET",
+		Short: "Probe again and again, and sum up as ping(8) does",
+		Long: `Ping probes one target every second until it is interrupted, a line each, and
+sums up at the end. Probes start on time: a slow one overlaps with the next. A
+name is resolved each time, and that counts.`,
+		Example: `  greetprobe ping mail.example:25               until ^C; ^\ sums up and goes on
+  greetprobe ping -c 10 -i 200ms mail.example 25
+  greetprobe ping --plot '[2001:db8::1]:smtp'   draw the course
+  greetprobe ping -c 60 -o json mail.example:25 | jq .timing_us`,
+		ValidArgsFunction: completePort,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(ctx, cmd.Flags(), args, std)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntVarP(&f.count, "count", "c", 0, "stop after `N` probes (default: go on until interrupted)")
+	flags.DurationVarP(&f.interval, "interval", "i", time.Second, "from the start of a probe to that of the next")
+	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text, or json: a line each and a summary object")
+	flags.BoolVar(&f.plot, "plot", false, "draw the course, on a terminal")
+	f.register(cmd)
+	complete(cmd, "count")
+	complete(cmd, "interval")
+	complete(cmd, "output", "text", "json")
+	return cmd
+}
+
+func (f *pingFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
+	p, errProbe := f.probe(flags)
+	target, errTarget := oneTarget(args)
+	if err := errors.Join(errProbe, f.check(), errTarget); err != nil {
+		return err
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGQUIT)
+	defer signal.Stop(asked)
+
+	s := newPingSeries(f, target, std)
+	return s.run(ctx, p.Do, asked)
+}
+
+// check refuses what is wrong with the flags of ping.
+func (f *pingFlags) check() error {
+	var errs []error
+	if f.count < 0 {
+		errs = append(errs, fmt.Errorf("--count %d: can't be negative", f.count))
+	}
+	if f.interval < leastInterval {
+		errs = append(errs, fmt.Errorf("--interval %s: must be at least %s; for more there is greetprobe load", f.interval, leastInterval))
+	}
+	if f.plot && f.output != "text" {
+		errs = append(errs, errors.New("--plot is for text, not for --output "+f.output))
+	}
+	if f.plot && f.verbose > 0 {
+		errs = append(errs, errors.New("--plot and -v exclude each other: both want the screen"))
+	}
+	return errors.Join(append(errs, checkForm(f.output))...)
+}
+
+// checkForm refuses an output that is neither text nor json.
+func checkForm(output string) error {
+	if output != "text" && output != "json" {
+		return fmt.Errorf("--output %s: there are text and json", output)
+	}
+	return nil
+}
+
+// oneTarget reads HOST PORT or TARGET.
+func oneTarget(args []string) (probe.Target, error) {
+	targets, err := argTargets(args)
+	switch {
+	case err != nil:
+		return probe.Target{}, err
+	case len(targets) == 0:
+		return probe.Target{}, errNoTarget
+	case len(targets) > 1:
+		return probe.Target{}, fmt.Errorf("%d targets: there can be only one", len(targets))
+	}
+	return targets[0], nil
+}
+
+// A pingSeries is one ping under way.
+type pingSeries struct {
+	streams
+	flags  *pingFlags
+	target probe.Target
+	name   string // of the target, safe for a terminal
+
+	mu       sync.Mutex // guards the rest, and the streams
+	stats    *pingStats
+	outcomes map[probe.Status]int
+	exit     int       // the largest so far
+	start    time.Time // of the first probe
+	last     time.Time // start of the last one that ended
+	live     *livePlot // nil: lines
+	drawn    time.Time
+	line     string    // of the last probe, below the plot
+	course   []float64 // milliseconds, in the order of their ends
+}
+
+func newPingSeries(f *pingFlags, target probe.Target, std streams) *pingSeries {
+	s := &pingSeries{
+		streams: std, flags: f, target: target, name: safe(target.String()),
+		stats: newPingStats(), outcomes: map[probe.Status]int{}, start: time.Now(),
+	}
+	switch {
+	case f.plot && std.terminals():
+		s.live = &livePlot{w: std.out}
+	case f.plot:
+		std.say("--plot draws on a terminal only: here come the lines")
+	}
+	return s
+}
+
+// run probes until the count is reached or ctx is done. Whenever asked it sums up and
+// goes on.
+func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Target) probe.Result, asked <-chan os.Signal) error {
+	if s.flags.output == "text" && s.live == nil {
+		fmt.Fprintf(s.out, "probing %s every %s\n", s.name, s.flags.interval)
+	}
+	series := openloop.Runner{
+		Due: openloop.Constant(1 / s.flags.interval.Seconds()),
+		Fire: func(ctx context.Context, shot openloop.Shot) {
+			s.ended(shot, do(ctx, s.target))
+		},
+	}
+	if s.flags.count > 0 {
+		series.Due = openloop.First(s.flags.count, series.Due)
+	}
+	done := make(chan struct{})
+	var answering sync.WaitGroup
+	answering.Go(func() { s.answer(asked, done) })
+	series.Run(ctx)
+	close(done)
+	answering.Wait()
+	return s.finish(ctx.Err() != nil)
+}
+
+// answer sums up whenever asked, until done.
+func (s *pingSeries) answer(asked <-chan os.Signal, done <-chan struct{}) {
+	for {
+		select {
+		case <-asked:
+			s.mu.Lock()
+			s.sumUp(false, false)
+			s.mu.Unlock()
+		case <-done:
+			return
+		}
+	}
+}
+
+// ended reports one probe. One that was interrupted is not counted.
+func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
+	if r.Status == probe.Canceled {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok := r.Status == probe.OK
+	s.stats.add(shot.Seq, shot.Due, ok, r.Timing.Total)
+	s.outcomes[r.Status]++
+	s.exit = max(s.exit, r.Exit())
+	if shot.Started.After(s.last) {
+		s.last = shot.Started
+	}
+	if s.flags.output == "json" {
+		text, _ := json.Marshal(r) // it is made of strings and numbers
+		_, _ = s.out.Write(append(text, '\n'))
+	} else {
+		s.show(shot.Seq+1, r)
+	}
+	if s.flags.verbose > 0 {
+		explain(s.err, r)
+	}
+}
+
+// show writes the line of a probe, or draws the plot anew.
+func (s *pingSeries) show(seq int, r probe.Result) {
+	s.line = pingLine(seq, r)
+	if s.live == nil {
+		fmt.Fprintln(s.out, s.line)
+		return
+	}
+	took := math.NaN()
+	if r.Status == probe.OK {
+		took = float64(r.Timing.Total) / float64(time.Millisecond)
+	}
+	s.course = append(s.course, took)
+	if now := time.Now(); now.Sub(s.drawn) >= redraw {
+		s.drawn = now
+		s.draw()
+	}
+}
+
+func (s *pingSeries) draw() {
+	wide := columns(s.out)
+	s.live.draw(plot(s.course, wide, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)) + cut(s.line, wide-1) + "\n")
+}
+
+// cut shortens text to so many characters.
+func cut(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most])
+	}
+	return text
+}
+
+// pingLine tells how one probe ended, in one line.
+func pingLine(seq int, r probe.Result) string {
+	if r.Status != probe.OK {
+		return fmt.Sprintf("%s: seq=%d %s: %s", safe(r.Target.String()), seq, r.Status, safe(r.Err.Error()))
+	}
+	size := 0
+	if r.Greeting != nil {
+		size = len(r.Greeting.Bytes)
+	}
+	from := r.Remote
+	if r.Target.Path != "" {
+		from = r.Target.String()
+	}
+	return fmt.Sprintf("%s from %s: seq=%d time=%s ms", plural(size, "byte"), safe(from), seq, pingTime(r.Timing.Total))
+}
+
+// pingTime tells milliseconds in at least three digits, rounded as ping(8) does.
+func pingTime(d time.Duration) string {
+	us := d.Microseconds()
+	switch {
+	case us >= 100_000-50:
+		return strconv.FormatInt((us+500)/1000, 10)
+	case us >= 10_000-5:
+		return fmt.Sprintf("%d.%d", (us+50)/1000, (us+50)%1000/100)
+	case us >= 1000:
+		return fmt.Sprintf("%d.%02d", (us+5)/1000, (us+5)%1000/10)
+	default:
+		return fmt.Sprintf("%d.%03d", us/1000, us%1000)
+	}
+}
+
+// finish sums up for the last time, and returns the exit code.
+func (s *pingSeries) finish(interrupted bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if interrupted {
+		s.exit = probe.ExitCanceled
+	}
+	if s.live != nil && len(s.course) > 0 {
+		s.draw()
+	}
+	s.sumUp(true, interrupted)
+	if s.exit == probe.ExitOK {
+		return nil
+	}
+	return exitCode(s.exit)
+}
+
+// sumUp prints the numbers so far. The caller holds mu.
+func (s *pingSeries) sumUp(final, interrupted bool) {
+	now := time.Now()
+	took := max(s.last.Sub(s.start), 0)
+	if s.flags.output == "json" {
+		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // as above
+		_, _ = s.out.Write(append(text, '\n'))
+		return
+	}
+	s.stats.print(s.out, s.name, took, now)
+	if failures := s.failures(); failures != "" {
+		fmt.Fprintf(s.out, "failed: %s\n", failures)
+	}
+	if s.live != nil {
+		s.live.lines = 0 // the next plot comes below
+	}
+}
+
+// failures counts what went wrong, the most frequent first.
+func (s *pingSeries) failures() string {
+	byCount := func(a, b probe.Status) int {
+		return cmp.Or(s.outcomes[b]-s.outcomes[a], cmp.Compare(a, b))
+	}
+	var words []string
+	for _, status := range slices.SortedFunc(maps.Keys(s.outcomes), byCount) {
+		if status != probe.OK {
+			words = append(words, fmt.Sprintf("%s %d", status, s.outcomes[status]))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// A pingSummary is the schema greetprobe-ping/1.
+type pingSummary struct {
+	Schema      string               `json:"schema"`
+	Time        string               `json:"time"` // RFC 3339, when the first probe was due
+	Target      string               `json:"target"`
+	Sent        int                  `json:"sent"`
+	Received    int                  `json:"received"`
+	Loss        float64              `json:"loss_percent"`
+	Took        int64                `json:"time_us"` // from the start of the first probe to that of the last
+	Greeting    *pingTimes           `json:"greeting_us"`
+	Outage      *pingOutage          `json:"longest_outage"`
+	Outcomes    map[probe.Status]int `json:"outcomes"`
+	Final       bool                 `json:"final"` // false: asked for in between
+	Interrupted bool                 `json:"interrupted"`
+	Exit        int                  `json:"exit"`
+}
+
+type pingTimes struct {
+	Min  int64 `json:"min"`
+	Avg  int64 `json:"avg"`
+	Max  int64 `json:"max"`
+	Mdev int64 `json:"mdev"`
+	P50  int64 `json:"p50"`
+	P90  int64 `json:"p90"`
+	P99  int64 `json:"p99"`
+}
+
+type pingOutage struct {
+	Length   int64  `json:"us"`
+	Probes   int    `json:"probes"`
+	FirstSeq int    `json:"first_seq"` // from 1
+	From     string `json:"from"`      // RFC 3339
+	Over     bool   `json:"over"`
+}
+
+func (s *pingSeries) summary(now time.Time, took time.Duration, final, interrupted bool) pingSummary {
+	sum := pingSummary{
+		Schema: "greetprobe-ping/1", Time: wireTime(s.start), Target: s.target.String(),
+		Sent: s.stats.sent, Received: s.stats.received, Loss: s.stats.loss(), Took: took.Microseconds(),
+		Outcomes: s.outcomes, Final: final, Interrupted: interrupted, Exit: s.exit,
+	}
+	if s.stats.received > 0 {
+		sum.Greeting = &pingTimes{
+			Min: s.stats.min.Microseconds(), Avg: s.stats.avg().Microseconds(),
+			Max: s.stats.max.Microseconds(), Mdev: s.stats.mdev().Microseconds(),
+			P50: s.stats.percentile(50).Microseconds(), P90: s.stats.percentile(90).Microseconds(),
+			P99: s.stats.percentile(99).Microseconds(),
+		}
+	}
+	if o := s.stats.outages.longestUntil(now); o.probes > 0 {
+		sum.Outage = &pingOutage{
+			Length: o.length().Microseconds(), Probes: o.probes, FirstSeq: o.first + 1,
+			From: wireTime(o.from), Over: o.over,
+		}
+	}
+	return sum
+}
+
+// wireTime is a time as in the schema greetprobe/1.
+func wireTime(t time.Time) string {
+	return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00")
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// longest is the greatest time that our histograms tell apart, far above what the
+// timeouts let a probe take. Three digits are kept of each.
+const longest = time.Hour
+
+// pingStats adds up a series of probes, in the numbers of ping(8). Times count in
+// whole microseconds, as there.
+type pingStats struct {
+	sent, received int // those that ended
+	min, max       time.Duration
+	sum, sumSquare float64 // of microseconds and their squares
+	times          *hdrhistogram.Histogram
+	outages        outages
+}
+
+func newPingStats() *pingStats {
+	return &pingStats{times: hdrhistogram.New(1, longest.Microseconds(), 3)}
+}
+
+// add counts the probe with this number, from 0, that was due then. took is how
+// long it was until the greeting, if there was one.
+func (s *pingStats) add(seq int, due time.Time, ok bool, took time.Duration) {
+	s.sent++
+	s.outages.add(seq, due, ok)
+	if !ok {
+		return
+	}
+	took = took.Truncate(time.Microsecond)
+	if s.received == 0 || took < s.min {
+		s.min = took
+	}
+	s.max = max(s.max, took)
+	s.received++
+	us := float64(took.Microseconds())
+	s.sum += us
+	s.sumSquare += us * us
+	_ = s.times.RecordValue(min(took, longest).Microseconds()) // which is in its range
+}
+
+// loss is a percentage.
+func (s *pingStats) loss() float64 {
+	return float64(s.sent-s.received) * 100 / float64(max(s.sent, 1))
+}
+
+func (s *pingStats) avg() time.Duration {
+	return time.Duration(s.sum/float64(max(s.received, 1))) * time.Microsecond
+}
+
+// mdev is the standard deviation of the whole, by the arithmetic of ping_common.c
+// in iputils: of two ways that differ in rounding it takes the one that suits the
+// sum, and cuts off fractions of microseconds, of the variance and of its root.
+func (s *pingStats) mdev() time.Duration {
+	if s.received == 0 {
+		return 0
+	}
+	n := float64(s.received)
+	var variance int64
+	if s.sum < math.MaxInt32 {
+		variance = int64((s.sumSquare - float64(s.sum*s.sum)/n) / n)
+	} else {
+		avg := s.avg().Microseconds()
+		variance = int64(s.sumSquare/n - float64(avg*avg))
+	}
+	root := new(big.Int).Sqrt(big.NewInt(max(variance, 0)))
+	return time.Duration(root.Int64()) * time.Microsecond
+}
+
+func (s *pingStats) percentile(p float64) time.Duration {
+	return min(time.Duration(s.times.ValueAtPercentile(p))*time.Microsecond, s.max)
+}
+
+// print writes the summary. took is from the first probe to the last one's start.
+func (s *pingStats) print(w io.Writer, target string, took time.Duration, now time.Time) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n--- %s greeting statistics ---\n", target)
+	fmt.Fprintf(&b, "%d probes sent, %d received, %.6g%% loss, time %d ms\n",
+		s.sent, s.received, float32(s.loss()), took.Round(time.Millisecond).Milliseconds())
+	if s.received > 0 {
+		fmt.Fprintf(&b, "min/avg/max/mdev = %s/%s/%s/%s ms\n", ms(s.min), ms(s.avg()), ms(s.max), ms(s.mdev()))
+		fmt.Fprintf(&b, "p50/p90/p99 = %s/%s/%s ms\n", ms(s.percentile(50)), ms(s.percentile(90)), ms(s.percentile(99)))
+	}
+	if o := s.outages.longestUntil(now); o.probes > 0 {
+		fmt.Fprintf(&b, "longest outage %s s: %s, %s\n", decimals(o.length(), time.Second), plural(o.probes, "probe"), o.when())
+	}
+	_, _ = io.WriteString(w, b.String())
+}
+
+// ms tells milliseconds to the microsecond, as ping(8) does in its summary.
+func ms(d time.Duration) string { return decimals(d, time.Millisecond) }
+
+// decimals tells a duration in units, with three decimals that are cut, not rounded.
+func decimals(d, unit time.Duration) string {
+	return fmt.Sprintf("%d.%03d", d/unit, d%unit*1000/unit)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// outage is a row of probes that failed.
+type outage struct {
+	first  int       // its first probe
+	probes int       // how many
+	from   time.Time // when its first probe was due
+	until  time.Time // when the first good one after it was due, or the present
+	over   bool      // there was a good one after it
+}
+
+func (o outage) length() time.Duration { return o.until.Sub(o.from) }
+
+func (o outage) when() string {
+	text := fmt.Sprintf("from seq %d at %s", o.first+1, o.from.Format(time.TimeOnly))
+	if !o.over {
+		text += ", still going on"
+	}
+	return text
+}
+
+// outages finds the longest one. Probes may end in any order; they are looked at
+// in that of their numbers.
+type outages struct {
+	next    int // the number that is to be looked at
+	waiting map[int]ended
+	current outage // probes is 0: none
+	worst   outage // of those that are over
+}
+
+// ended is a probe that waits for an earlier one to end.
+type ended struct {
+	due time.Time
+	ok  bool
+}
+
+func (o *outages) add(seq int, due time.Time, ok bool) {
+	if o.waiting == nil {
+		o.waiting = map[int]ended{}
+	}
+	o.waiting[seq] = ended{due, ok}
+	for e, found := o.waiting[o.next]; found; e, found = o.waiting[o.next] {
+		delete(o.waiting, o.next)
+		o.look(e)
+		o.next++
+	}
+}
+
+func (o *outages) look(e ended) {
+	switch {
+	case !e.ok && o.current.probes == 0:
+		o.current = outage{first: o.next, probes: 1, from: e.due}
+	case !e.ok:
+		o.current.probes++
+	case o.current.probes > 0:
+		o.current.until, o.current.over = e.due, true
+		if o.current.length() > o.worst.length() {
+			o.worst = o.current
+		}
+		o.current = outage{}
+	}
+}
+
+// longestUntil returns the longest outage so far, the present one included. Its
+// probes is 0 if all went well.
+func (o *outages) longestUntil(now time.Time) outage {
+	if current := o.current; current.probes > 0 {
+		current.until = now
+		if current.length() > o.worst.length() {
+			return current
+		}
+	}
+	return o.worst
+}

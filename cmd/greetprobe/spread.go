@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// A spread is the addresses of a network that a host can have.
+type spread struct {
+	first netip.Addr
+	count uint64
+}
+
+// parseSpread reads a CIDR. An IPv4 network without its own address and that for
+// broadcast is meant, an IPv6 one without the address of its routers.
+func parseSpread(cidr string) (spread, error) {
+	prefix, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return spread{}, fmt.Errorf("%q is neither an address nor a network as 127.0.0.0/24", cidr)
+	}
+	prefix = prefix.Masked()
+	bits := prefix.Addr().BitLen() - prefix.Bits()
+	s := spread{prefix.Addr(), 1 << min(bits, 63)}
+	if bits < 2 {
+		return s, nil
+	}
+	s.first = s.first.Next()
+	s.count--
+	if s.first.Is4() {
+		s.count--
+	}
+	return s, nil
+}
+
+// at is the i-th of the addresses, over and over again.
+func (s spread) at(i int) netip.Addr {
+	wide := s.first.As16()
+	low := wide[8:]
+	binary.BigEndian.PutUint64(low, binary.BigEndian.Uint64(low)+uint64(i)%s.count) // the host part is within
+	addr := netip.AddrFrom16(wide)
+	if s.first.Is4() {
+		return addr.Unmap()
+	}
+	return addr
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"greetd.example/internal/openloop"
+	"greetd.example/pkg/probe"
+)
+
+// newTimes makes a histogram of nanoseconds that tells microseconds apart and
+// keeps three digits of the rest, up to longest.
+func newTimes() *hdrhistogram.Histogram {
+	return hdrhistogram.New(int64(time.Microsecond), int64(longest), 3)
+}
+
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(int64(min(max(d, 0), longest))) // which is in its range
+}
+
+// A tally adds up the shots of a load. Its methods may be called at any time, by
+// many goroutines at once.
+type tally struct {
+	mu       sync.Mutex
+	latency  *hdrhistogram.Histogram // of those greeted: from when they were due
+	service  *hdrhistogram.Histogram // of those greeted: from when they started
+	lag      *hdrhistogram.Histogram // from due to start, of those that no limit held back
+	outcomes map[probe.Status]int
+	examples map[probe.Status]string // the first error of each
+	slowest  probe.Result            // of those greeted, from its start
+	local    map[syscall.Errno]int   // what this machine was short of; 0: something else
+	exit     int                     // the largest of all
+	started  int
+	ended    int
+	peak     int // in flight at once, at most
+	held     int // started late because of the limit
+	course   *course
+}
+
+func newTally(c *course) *tally {
+	return &tally{
+		latency: newTimes(), service: newTimes(), lag: newTimes(),
+		outcomes: map[probe.Status]int{}, examples: map[probe.Status]string{}, local: map[syscall.Errno]int{},
+		course: c,
+	}
+}
+
+func (t *tally) start(s openloop.Shot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.started++
+	t.peak = max(t.peak, t.started-t.ended)
+	if s.Held {
+		t.held++
+	} else {
+		record(t.lag, s.Started.Sub(s.Due))
+	}
+}
+
+func (t *tally) end(s openloop.Shot, r *probe.Result, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended++
+	if t.outcomes[r.Status]++; t.outcomes[r.Status] == 1 && r.Err != nil {
+		t.examples[r.Status] = safe(r.Err.Error())
+	}
+	t.exit = max(t.exit, r.Exit())
+	if r.Status == probe.LocalError {
+		var errno syscall.Errno
+		errors.As(r.Err, &errno)
+		t.local[errno]++
+	}
+	if r.Status == probe.OK {
+		record(t.latency, now.Sub(s.Due))
+		record(t.service, now.Sub(s.Started))
+		if t.slowest.Timing.Total < r.Timing.Total {
+			t.slowest = *r
+		}
+		t.course.record(now, now.Sub(s.Due), now.Sub(s.Started))
+	}
+}
+
+// progress tells in one line how far a load is.
+func (t *tally) progress(since, duration time.Duration) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	left := max(duration-since, 0).Round(time.Second)
+	return fmt.Sprintf("%d started, %d under way, %d greeted, %d failed; %s to go",
+		t.started, t.started-t.ended, t.outcomes[probe.OK], t.ended-t.outcomes[probe.OK], left)
+}

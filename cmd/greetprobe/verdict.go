@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"greetd.example/internal/plugin"
+	"greetd.example/pkg/probe"
+)
+
+// maxBanner is how much of a greeting stands in a status line, in characters.
+const maxBanner = 80
+
+// maxProblems is of how many targets a status line tells what is wrong.
+const maxProblems = 3
+
+// A verdict is what a check thinks of one target.
+type verdict struct {
+	probe.Result
+	state plugin.State
+	words string // one sentence, the target included
+	perf  []plugin.Metric
+}
+
+func (f *checkFlags) judge(r probe.Result, now time.Time) verdict {
+	v := verdict{Result: r, state: f.stateOf(r.Status), perf: f.metrics(r)}
+	name, took := r.Target.String(), r.Timing.Total.Seconds()
+	switch {
+	case r.Err != nil:
+		v.words = fmt.Sprintf("%s: %s", name, r.Err)
+	case f.connectOnly:
+		v.words = fmt.Sprintf("%s connects in %.3f s", name, took)
+	default:
+		v.words = fmt.Sprintf("%s greets in %.3f s", name, took)
+	}
+	if r.Status == probe.OK || r.Status == probe.Mismatch {
+		v.hold(took, "", &f.warn, &f.crit)
+	}
+	if days, known := daysLeft(r.TLS, now); known && f.warnDays.String() != "" {
+		v.hold(days, fmt.Sprintf(", its certificate ends on %s, in %v days", r.TLS.NotAfter.UTC().Format(time.DateOnly), days),
+			&f.warnDays, &f.critDays)
+		v.perf = append(v.perf, plugin.Metric{Label: "certificate_days", Value: days, Warn: f.warnDays, Crit: f.critDays})
+	}
+	if f.verbose == 1 {
+		v.words += " (" + phases(r.Timing) + ")"
+	}
+	if g := r.Greeting; g != nil && len(g.Bytes) > 0 {
+		v.words += ": " + plugin.Clean(strings.TrimRight(string(g.Bytes), "\r\n"), maxBanner)
+	}
+	return v
+}
+
+// stateOf is the state that a status means, before any threshold.
+func (f *checkFlags) stateOf(s probe.Status) plugin.State {
+	switch s {
+	case probe.OK:
+		return plugin.OK
+	case probe.Mismatch:
+		return plugin.State(f.mismatch)
+	case probe.Refused:
+		return plugin.State(f.refused)
+	case probe.LocalError, probe.Canceled:
+		return plugin.Unknown
+	default:
+		return plugin.Critical
+	}
+}
+
+// hold holds a value against its thresholds. If it alerts, words say so.
+func (v *verdict) hold(value float64, words string, warn, crit *plugin.Range) {
+	state, missed := plugin.Critical, crit
+	if !crit.Alerts(value) {
+		state, missed = plugin.Warning, warn
+	}
+	if !missed.Alerts(value) {
+		return
+	}
+	v.state = plugin.Worst(v.state, state)
+	v.words += fmt.Sprintf("%s (%s: threshold %s)", words, state, missed)
+}
+
+// daysLeft is how many whole days a certificate is valid still; less than 0 if it
+// has expired.
+func daysLeft(t *probe.TLS, now time.Time) (days float64, known bool) {
+	if t == nil || t.NotAfter.IsZero() {
+		return 0, false
+	}
+	return math.Floor(t.NotAfter.Sub(now).Hours() / 24), true
+}
+
+// metrics is the performance data of the phases that were completed.
+func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
+	metrics := []plugin.Metric{{
+		Label: "time", Value: r.Timing.Total.Seconds(), Unit: "s",
+		Warn: f.warn, Crit: f.crit, Max: f.total.Seconds(),
+	}}
+	for _, phase := range timings(r.Timing) {
+		if phase.took != nil {
+			metrics = append(metrics, plugin.Metric{Label: phase.name, Value: phase.took.Seconds(), Unit: "s"})
+		}
+	}
+	return metrics
+}
+
+// report puts the verdicts together, in the order given.
+func (f *checkFlags) report(verdicts []verdict) *plugin.Report {
+	report := &plugin.Report{Service: service}
+	var states []plugin.State
+	for _, v := range verdicts {
+		states = append(states, v.state)
+		for _, m := range v.perf {
+			if len(verdicts) > 1 {
+				m.Label = v.Target.String() + " " + m.Label
+			}
+			report.Perf = append(report.Perf, m)
+		}
+		if f.verbose >= 2 {
+			report.Long = append(report.Long, f.details(v)...)
+		}
+	}
+	report.State = plugin.Worst(states...)
+	report.Text = summary(verdicts)
+	return report
+}
+
+// summary is the text of the status line.
+func summary(verdicts []verdict) string {
+	if len(verdicts) == 1 {
+		return verdicts[0].words
+	}
+	worstFirst := slices.SortedStableFunc(slices.Values(verdicts), func(a, b verdict) int {
+		switch {
+		case a.state == b.state:
+			return 0
+		case plugin.Worst(a.state, b.state) == a.state:
+			return -1
+		default:
+			return 1
+		}
+	})
+	bad := slices.IndexFunc(worstFirst, func(v verdict) bool { return v.state == plugin.OK })
+	switch bad {
+	case -1:
+		bad = len(worstFirst)
+	case 0:
+		slowest := slices.MaxFunc(verdicts, func(a, b verdict) int { return int(a.Timing.Total - b.Timing.Total) })
+		return fmt.Sprintf("%s, the slowest is %s in %.3f s",
+			greeted(verdicts), slowest.Target, slowest.Timing.Total.Seconds())
+	}
+	var words []string
+	for _, v := range worstFirst[:min(bad, maxProblems)] {
+		words = append(words, fmt.Sprintf("%s %s", v.state, v.words))
+	}
+	if bad > maxProblems {
+		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
+	}
+	return fmt.Sprintf("%d of %d targets not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
+}
+
+// greeted tells how many targets greet, of those that are all OK.
+func greeted(verdicts []verdict) string {
+	n := 0
+	for _, v := range verdicts {
+		if v.Status == probe.OK {
+			n++
+		}
+	}
+	if n == len(verdicts) {
+		return fmt.Sprintf("%d targets greet", n)
+	}
+	return fmt.Sprintf("%d targets OK, %d of them as expected", len(verdicts), n)
+}
+
+// details is what -vv tells of a target, and with -vvv what the server said.
+func (f *checkFlags) details(v verdict) []string {
+	var b bytes.Buffer
+	explain(&b, v.Result)
+	if f.verbose >= 3 {
+		fmt.Fprintf(&b, "  limits: connect %s, read %s, all %s, idle %s, %d bytes\n", f.connect, f.read, f.total, f.idle, f.maxBytes)
+		if v.Greeting != nil {
+			for line := range bytes.Lines(v.Greeting.Bytes) {
+				fmt.Fprintf(&b, "  said: %s\n", safe(string(bytes.TrimSuffix(line, []byte("\n")))))
+			}
+		}
+	}
+	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+}
