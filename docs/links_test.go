@@ -38,7 +38,7 @@ var (
 
 // TestLinks follows each link to a file of ours, pictures too, of which each is shown. Where its words are in
 // backquotes, they must be declared in that file, if it is Go, or else stand in it:
-// [`Bind`](internal/systemd/bind.go).
+// [`Bind`](pkg/systemd/bind.go).
 func TestLinks(t *testing.T) {
 	followed, shown := 0, map[string]bool{}
 	for _, page := range pages(t) {

@@ -11,8 +11,8 @@ import (
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/logging"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // An adminSide is where operators reach the daemon. Under systemd there is always the

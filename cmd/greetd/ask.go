@@ -13,7 +13,7 @@ import (
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/config"
-	"greetd.example/internal/systemd"
+	"greetd.example/pkg/systemd"
 )
 
 // The commands in this file talk to the daemon that runs.

@@ -16,7 +16,7 @@ import (
 	"greetd.example/internal/admin"
 	"greetd.example/internal/config"
 	"greetd.example/internal/doctor"
-	"greetd.example/internal/systemd"
+	"greetd.example/pkg/systemd"
 )
 
 // doctorPatience bounds the wait for a daemon that may be what is ill.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"greetd.example/internal/systemd"
+	"greetd.example/pkg/systemd"
 )
 
 // readNamed reads a file that the configuration names: the one at path, or the

@@ -14,8 +14,8 @@ import (
 
 	"greetd.example/internal/config"
 	"greetd.example/internal/logging"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // A post is one socket that is served under one listener's name.

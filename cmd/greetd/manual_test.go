@@ -74,7 +74,7 @@ func TestManualKnowsEachVariable(t *testing.T) {
 		"GOMAXPROCS",                      // by Go itself
 		"WATCHDOG_USEC", "JOURNAL_STREAM", // by go-systemd
 	}
-	for _, directory := range []string{".", "../../internal/systemd", "../../internal/logging"} {
+	for _, directory := range []string{".", "../../pkg/systemd", "../../internal/logging"} {
 		manpage.Inspect(t, directory, func(n ast.Node) {
 			call, ok := n.(*ast.CallExpr)
 			if !ok || len(call.Args) != 1 {

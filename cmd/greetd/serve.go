@@ -20,8 +20,8 @@ import (
 	"greetd.example/internal/config"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/metrics"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // daemon is one running greetd.

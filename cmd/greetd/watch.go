@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"greetd.example/internal/logging"
-	"greetd.example/internal/systemd"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // watchdog tells systemd that greetd is well, as long as that is proved: the accept
