@@ -129,8 +129,10 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		source.Path = path
 	}
 	loaded, err := config.Load(source)
-	if err == nil && !needsCredentials(loaded.Config) {
-		_, _, err = load(source)
+	hidden := err == nil && needsCredentials(loaded.Config)
+	var m manners
+	if err == nil && !hidden {
+		_, m, err = load(source)
 	}
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return doctor.Config{Path: source.Path, Forbidden: true}
@@ -138,11 +140,21 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	if err != nil {
 		return doctor.Config{Path: source.Path, Problems: strings.Split(err.Error(), "\n")}
 	}
-	return doctor.Config{
-		Valid: true, Path: loaded.Path,
-		Listeners: len(loaded.Listeners), MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
+	c := doctor.Config{
+		Valid: true, Path: loaded.Path, Hidden: hidden,
+		MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
 		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
 	}
+	for i, l := range loaded.Listeners {
+		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address})
+		if !hidden && m.listeners[i].TLS != nil {
+			own := leaf(m.listeners[i])
+			c.Certificates = append(c.Certificates, doctor.Certificate{
+				Listener: l.Name, Path: l.TLS.Certificate, NotBefore: own.NotBefore, NotAfter: own.NotAfter,
+			})
+		}
+	}
+	return c
 }
 
 // needsCredentials reports whether only the unit's own processes can find all files.

@@ -1,35 +1,37 @@
 // Package doctor says which promises of greetd's units hold on a machine, and what to
-// do about the others. [Gather] looks at the machine, and [Examine] judges what it saw.
+// do about the others. [Gather] asks systemd, the daemon and /proc, and [Examine] makes
+// findings of their answers.
 //
-// systemd is lenient: what the kernel, the container or its own version doesn't allow
-// is often left out without an error. Here is who notices.
+// A new finding is a function from Facts to findings, and a line in the table of checks.
 package doctor
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
-// A Verdict is what came of one check.
-type Verdict string
+// A Severity says how bad a finding is.
+type Severity string
 
 // From worst to best.
 const (
-	Problem       Verdict = "problem" // a promise does not hold, and clients or the machine pay for it
-	Warning       Verdict = "warning" // weaker than it could be: by choice, or since nothing more is possible here
-	Unknown       Verdict = "unknown" // it could not be looked at
-	OK            Verdict = "ok"
-	NotApplicable Verdict = "n/a" // there is no such promise in this place
+	Problem       Severity = "problem" // a promise does not hold, and clients or the machine pay for it
+	Warning       Severity = "warning" // weaker than it could be: by choice, or since nothing more is possible here
+	Unknown       Severity = "unknown" // it could not be looked at
+	OK            Severity = "ok"
+	NotApplicable Severity = "n/a" // there is no such promise in this place
 )
 
-var worstFirst = []Verdict{Problem, Warning, Unknown, OK, NotApplicable}
+var worstFirst = []Severity{Problem, Warning, Unknown, OK, NotApplicable}
 
 // A Finding is the outcome of one check. A check that has more to say than one thing
 // has several.
 type Finding struct {
-	Check   string  `json:"check"` // its name, from a closed set
-	Verdict Verdict `json:"verdict"`
-	Found   string  `json:"found"`  // in words, without a full stop
-	Remedy  string  `json:"remedy"` // a command or a setting; "" if there is nothing to do
+	Check    string   `json:"check"` // its name, from a closed set
+	Severity Severity `json:"verdict"`
+	Found    string   `json:"found"`  // in words, without a full stop
+	Remedy   string   `json:"remedy"` // a command or a setting; "" if there is nothing to do
 }
 
 // A Report is what `greetd doctor --json` prints: every finding, the worst first, and
@@ -48,76 +50,87 @@ type Finding struct {
 //	  ]
 //	}
 //
-// Names and verdicts are for programs, and stay. What is found and what helps is for
+// The names of checks and verdicts are for programs, and stay. What is found and what helps is for
 // people, and gets better.
 type Report struct {
-	Healthy  bool            `json:"healthy"`
-	Counts   map[Verdict]int `json:"counts"` // of every verdict
-	Findings []Finding       `json:"findings"`
+	Healthy  bool             `json:"healthy"`
+	Counts   map[Severity]int `json:"counts"` // of every verdict
+	Findings []Finding        `json:"findings"`
 }
 
-// checks are all that there are, in the order of a report.
+// checks are all that there are, in the order of a report. Those that are about the unit
+// are only called where there is one, and greetd runs by it.
 var checks = []struct {
-	name string
-	look func(*Facts) []Finding
+	name      string
+	aboutUnit bool
+	look      func(*Facts) []Finding
 }{
-	{"permission", permission},
-	{"daemon", answers},
-	{"configuration", configuration},
-	{"systemd", startedBySystemd},
-	{"unit", unitFile},
-	{"notify", notify},
-	{"reload", reload},
-	{"watchdog", watchdog},
-	{"restart", restart},
-	{"journal", journalNative},
-	{"journal-rate", journalRate},
-	{"socket-units", socketUnits},
-	{"fd-store", fdStore},
-	{"descriptors", descriptors},
-	{"backlog", backlog},
-	{"resources", resources},
-	{"address-filters", addressFilters},
-	{"sandbox", sandbox},
-	{"name-collision", nameCollision},
+	{"permission", false, permission},
+	{"daemon", false, answers},
+	{"configuration", false, configuration},
+	{"systemd", false, startedBySystemd},
+	{"unit", false, unitFile},
+	{"notify", true, notify},
+	{"reload", true, reload},
+	{"watchdog", true, watchdog},
+	{"restart", true, restart},
+	{"journal", false, journal},
+	{"journal-rate", true, journalRate},
+	{"ports", false, ports},
+	{"socket-units", true, socketUnits},
+	{"fd-store", true, fdStore},
+	{"descriptors", false, descriptors},
+	{"backlog", false, backlog},
+	{"resources", true, resources},
+	{"address-filters", true, addressFilters},
+	{"certificates", false, certificates},
+	{"sandbox", false, sandbox},
+	{"name-collision", false, nameCollision},
 }
 
-// Examine judges the facts, and nothing else: the same facts give the same report.
+// Examine makes a report of the facts, and of nothing else.
 func Examine(f Facts) Report {
-	r := Report{Counts: make(map[Verdict]int)}
-	found := make(map[Verdict][]Finding)
+	r := Report{Counts: make(map[Severity]int)}
+	for _, s := range worstFirst {
+		r.Counts[s] = 0
+	}
+	aside := f.withoutUnit()
 	for _, c := range checks {
-		for _, finding := range c.look(&f) {
+		found := aside
+		if !c.aboutUnit || aside == nil {
+			found = c.look(&f)
+		}
+		for _, finding := range found {
 			finding.Check = c.name
-			found[finding.Verdict] = append(found[finding.Verdict], finding)
+			r.Findings = append(r.Findings, finding)
+			r.Counts[finding.Severity]++
 		}
 	}
-	for _, v := range worstFirst {
-		r.Findings = append(r.Findings, found[v]...)
-		r.Counts[v] = len(found[v])
-	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return slices.Index(worstFirst, a.Severity) - slices.Index(worstFirst, b.Severity)
+	})
 	r.Healthy = r.Counts[Problem] == 0
 	return r
 }
 
 func problem(remedy, format string, args ...any) Finding {
-	return Finding{Verdict: Problem, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+	return Finding{Severity: Problem, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func warning(remedy, format string, args ...any) Finding {
-	return Finding{Verdict: Warning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+	return Finding{Severity: Warning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func unknown(remedy, format string, args ...any) Finding {
-	return Finding{Verdict: Unknown, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+	return Finding{Severity: Unknown, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func ok(format string, args ...any) []Finding {
-	return []Finding{{Verdict: OK, Found: fmt.Sprintf(format, args...)}}
+	return []Finding{{Severity: OK, Found: fmt.Sprintf(format, args...)}}
 }
 
 func notApplicable(format string, args ...any) []Finding {
-	return []Finding{{Verdict: NotApplicable, Found: fmt.Sprintf(format, args...)}}
+	return []Finding{{Severity: NotApplicable, Found: fmt.Sprintf(format, args...)}}
 }
 
 // orOK is what was found, or that all is well if that is nothing.
@@ -126,4 +139,12 @@ func orOK(found []Finding, format string, args ...any) []Finding {
 		return found
 	}
 	return ok(format, args...)
+}
+
+func firstLine(text string) string {
+	first, rest, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if rest != "" {
+		first += " …"
+	}
+	return first
 }

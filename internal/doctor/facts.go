@@ -1,38 +1,47 @@
 package doctor
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
-	"strings"
+	"slices"
 	"time"
 )
 
-// Facts are what was seen of a machine, its systemd and its greetd. A nil says that
-// something is not there, or that this caller may not look; comments tell which.
+// Facts are what was seen of a machine, its systemd and its greetd. Findings are made
+// from them alone. A nil says that something is not there, or that this caller may not
+// see it; comments say which.
 type Facts struct {
-	Root      bool      // root asks
-	Container string    // what this machine is a container of, such as systemd-nspawn; "" if it is none
-	Systemd   Systemd   // the service manager
-	Daemon    *Daemon   // what greetd says of itself; nil: it doesn't
-	Silence   Silence   // why not
-	Process   *Process  // greetd's, or the caller's own before the start; nil: none that can be seen
-	Unit      Unit      // the unit of the process, or else the one that would start it
-	Sockets   []Unit    // the socket units that are there for Unit
-	Config    Config    // as a daemon that starts now would load it
-	Backlogs  []Backlog // of all TCP sockets that listen in the caller's network; nil: can't be seen
-	Somaxconn int       // net.core.somaxconn; 0: can't be seen
-	Journald  RateLimit // for units without their own
+	Now       time.Time
+	Root      bool     // root asks
+	Container string   // what this machine is a container of, such as systemd-nspawn; "" if it is none
+	Unseen    []string // what could not be looked at, and why
+	Systemd   Systemd
+	Daemon    *Daemon  // what greetd says of itself; nil: it doesn't
+	Silence   Silence  // why not
+	Process   *Process // greetd's, or the caller's own before the start; nil: none that can be seen
+	Unit      Unit     // the unit of the process, or else the one that would start it
+	Sockets   []Unit   // the socket units that are there for Unit
+	Config    Config   // as a daemon that starts now would load it
+	Listening []Socket // TCP, in the caller's network namespace; nil: can't be seen
+	Somaxconn int      // net.core.somaxconn; 0: can't be seen
+	Journald  RateLimit
+	Syslog    string // why /dev/log does not answer; "" if it does, or is not used
 	Namesake  Namesake
 
 	// DescriptorsBeside is how many greetd needs apart from its clients.
 	DescriptorsBeside int
 }
 
-// Systemd is the service manager of the machine.
+// Systemd is the service manager of the machine, and what its tools say of Unit.
 type Systemd struct {
-	Booted  bool   // it runs here at all
-	Version int    // 0: it doesn't tell
-	Trouble string // why it doesn't tell; "" if it does
-	User    bool   // Unit is one of a user's own manager (systemctl --user)
+	Booted     bool     // it runs here at all
+	Version    int      // 0: it could not be asked
+	Trouble    string   // why not
+	User       bool     // Unit is one of a user's own manager (systemctl --user)
+	Verify     []string // the lines of systemd-analyze verify
+	Open       []string // what systemd-analyze security finds open; nil: not looked at
+	ExitStatus string   // the name of Unit.ExecMainStatus, such as EXEC for 203; "" for none
 }
 
 // Silence is why the daemon says nothing.
@@ -76,52 +85,131 @@ const (
 
 // A Process is one, as /proc shows it.
 type Process struct {
-	PID          int
-	Self         bool   // the caller's own, started by the unit before greetd itself (ExecStartPre=)
-	Group        string // the last part of its control group: greetd.service, session-1.scope; "" for none
-	Manager      int    // the user whose systemd that belongs to; -1 for the system's
-	UID          int
-	GIDs         []int // the first is the effective one
-	NoNewPrivs   bool
-	Filtered     bool   // by seccomp
-	Capabilities uint64 // the effective ones
-	MaxFiles     uint64
-	ReadOnlyRoot *bool             // nil: can't be seen
-	Environ      map[string]string // nil: only root and its user may look
-	OwnNetwork   *bool             // not that of process 1; nil: only root may look
-	OwnUsers     *bool             // a user namespace; nil: only root may look
+	PID      int
+	Self     bool // the caller's own, started by the unit before greetd itself (ExecStartPre=)
+	UID      int
+	GIDs     []int             // the first is the effective one
+	MaxFiles uint64            // RLIMIT_NOFILE; 0: can't be seen
+	Unit     string            // that it belongs to; "" for none
+	Environ  map[string]string // nil: only root and its user may look
 }
 
-// A Unit is its properties, as `systemctl show` prints them; repeated ones have a line
-// for each. Without any, systemd could not be asked.
+// A Unit has the properties of a service or socket unit, by the names that they have on
+// D-Bus: see org.freedesktop.systemd1(5). Without a LoadState systemd could not be asked.
 type Unit struct {
-	Name        string
-	Properties  map[string]string
-	Filtering   *bool    // its address filters are in the kernel; nil: it doesn't run, or only root may look
-	Controllers []string // those of its control group, or of all if it doesn't run; nil: can't be seen
+	Name string
+
+	Names, DropInPaths, Requires, TriggeredBy                     []string
+	LoadState, ActiveState, SubState, UnitFileState, FragmentPath string
+	NeedDaemonReload, DynamicUser                                 bool
+	Type, NotifyAccess, Restart, Result, StatusText, User         string
+	StandardOutput, StandardError                                 string
+	ExecStart, ExecReload                                         [][]any // the path, the arguments, …
+	RuntimeDirectory, Environment                                 []string
+	RestrictAddressFamilies                                       []any // are they those allowed, and which
+	IPAddressAllow, IPAddressDeny                                 [][]any
+
+	ExecMainCode, ExecMainStatus                 int
+	MainPID, NRestarts                           int
+	FileDescriptorStoreMax, NFileDescriptorStore int
+	StartLimitBurst, TriggerLimitBurst           int
+	LogRateLimitBurst                            int
+	LimitNOFILE, MemoryMax, MemoryCurrent        uint64
+	TasksMax, TasksCurrent, IPIngressBytes       uint64
+	WatchdogUSec, StartLimitIntervalUSec         Span
+	LogRateLimitIntervalUSec, TimeoutStartUSec   Span
+	DeferAcceptUSec, TriggerLimitIntervalUSec    Span
+
+	Listen  [][]any // of a socket unit: Stream, the address
+	Accept  bool
+	Backlog int
 }
 
-func (u *Unit) loaded() bool { return u.Properties["LoadState"] == "loaded" }
-func (u *Unit) active() bool {
-	return u.Properties["ActiveState"] == "active" || u.Properties["ActiveState"] == "reloading"
+// unset is what systemd says where it has no number, and for infinity.
+const unset = math.MaxUint64
+
+// A Span is a time in microseconds, as systemd counts.
+type Span uint64
+
+func (s Span) duration() time.Duration {
+	return time.Duration(min(uint64(s), math.MaxInt64/1000)) * time.Microsecond
 }
-func (u *Unit) is(property string) bool        { return u.Properties[property] == "yes" }
-func (u *Unit) words(property string) []string { return strings.Fields(u.Properties[property]) }
+
+func (u *Unit) loaded() bool { return u.LoadState == "loaded" }
+func (u *Unit) active() bool { return u.ActiveState == "active" || u.ActiveState == "reloading" }
+
+// starting reports whether systemd is about to start u, again or for the first time.
+func (u *Unit) starting() bool { return u.ActiveState == "activating" }
+
+// streams are the addresses that a socket unit listens at.
+func (u *Unit) streams() []string {
+	var all []string
+	for _, l := range u.Listen {
+		if len(l) == 2 && l[0] == "Stream" {
+			all = append(all, fmt.Sprint(l[1]))
+		}
+	}
+	return all
+}
+
+// command is the path and the arguments of the first of commands such as ExecStart=.
+func command(commands [][]any) (path string, args []string) {
+	if len(commands) == 0 || len(commands[0]) < 2 {
+		return "", nil
+	}
+	path, _ = commands[0][0].(string)
+	args, _ = commands[0][1].([]string)
+	return path, args
+}
+
+// allowsFamily reads RestrictAddressFamilies=. An empty list allows all.
+func (u *Unit) allowsFamily(family string) bool {
+	if len(u.RestrictAddressFamilies) != 2 {
+		return true
+	}
+	allowed, _ := u.RestrictAddressFamilies[0].(bool)
+	families, _ := u.RestrictAddressFamilies[1].([]string)
+	return slices.Contains(families, family) == allowed || !allowed && len(families) == 0
+}
+
+// prefixes reads IPAddressAllow= or IPAddressDeny=: family, address, length.
+func prefixes(property [][]any) []string {
+	var all []string
+	for _, p := range property {
+		if len(p) != 3 {
+			continue
+		}
+		address, _ := p[1].([]byte)
+		length, _ := p[2].(uint32)
+		if ip, ok := netip.AddrFromSlice(address); ok {
+			all = append(all, netip.PrefixFrom(ip, int(length)).String())
+		}
+	}
+	return all
+}
 
 // A Config is what doctor needs to know of the configuration.
 type Config struct {
-	Path      string
-	File      *File // nil: there is none
-	Problems  []string
-	Forbidden bool // the caller may not read it
-	MaxConns  int
-	AdminSet  bool // admin.address is set
-	LogOutput string
-	LogVisits string
-	LogRate   int
-	LogBurst  int
-	Listeners int
-	Valid     bool // there is one: without Problems, and not Forbidden
+	Path         string
+	File         *File // nil: there is none
+	Problems     []string
+	Forbidden    bool // the caller may not read it
+	MaxConns     int
+	AdminSet     bool // admin.address is set
+	LogOutput    string
+	LogVisits    string
+	LogRate      int
+	LogBurst     int
+	Listeners    []Listener // Name and Address
+	Certificates []Certificate
+	Hidden       bool // certificates are credentials, which this caller can't read
+	Valid        bool // there is one: without Problems, and not Forbidden
+}
+
+// A Certificate is that of a listener, as it is on disk.
+type Certificate struct {
+	Listener, Path      string
+	NotBefore, NotAfter time.Time
 }
 
 // A File is the configuration's.
@@ -131,10 +219,13 @@ type File struct {
 	Changed  time.Time
 }
 
-// A Backlog is how many clients may wait at a TCP socket.
-type Backlog struct {
+// A Socket listens for TCP.
+type Socket struct {
 	Address netip.AddrPort
-	Max     int
+	Backlog int    // how many clients may wait
+	PID     int    // of the process that has it; 0: only root may look
+	Program string // the name of that process
+	Unit    string // that the process belongs to, or that process 1 has the socket for; "" if it is not known
 }
 
 // A RateLimit is journald's: Burst entries in each Interval; 0 in either is no limit.
@@ -149,4 +240,5 @@ type Namesake struct {
 	Package  string   // what dpkg says of the package greetd: installed, config-files, …; "" if it doesn't know it
 	Programs []string // files named greetd that are other programs
 	PAM      bool     // /etc/pam.d/greetd exists
+	Display  bool     // display-manager.service is Unit
 }

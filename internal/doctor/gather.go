@@ -4,25 +4,29 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// patience bounds each question to systemd.
-const patience = 10 * time.Second
+// askTimeout bounds all questions to systemd, and to other programs.
+const askTimeout = 15 * time.Second
 
-// A Place is what Gather is told.
+// A Place is what Gather needs to know.
 type Place struct {
 	// Unit is the one that would start greetd: greetd.service.
 	Unit string
 
-	// Module is the module that greetd is built from, to tell it from others of its
-	// name; "" can't tell.
+	// Module is the module that greetd is built from, to distinguish it from others of
+	// its name; "" if that is not known.
 	Module string
 
 	// DescriptorsBeside is how many greetd needs apart from its clients.
@@ -38,49 +42,20 @@ type Place struct {
 }
 
 // Gather looks at this machine. What can't be seen is left out of the facts, and is no
-// error. It changes nothing, starts systemctl, systemd-analyze and dpkg-query, and
-// takes a moment; ctx can end it early.
+// error. It changes nothing, starts systemd-analyze and dpkg-query, and takes a moment;
+// ctx can end it early.
 func Gather(ctx context.Context, p Place) Facts {
-	f := Facts{
-		Root:              os.Geteuid() == 0,
-		Container:         container(),
-		Systemd:           Systemd{Booted: booted()},
-		Somaxconn:         somaxconn(),
-		DescriptorsBeside: p.DescriptorsBeside,
-	}
-	f.Daemon, f.Silence = p.Ask(ctx)
-	f.Unit.Name = p.Unit
-	if f.Systemd.Booted {
-		askSystemd(ctx, p, &f)
-	} else if f.Daemon != nil {
-		f.Process = look(f.Daemon.PID)
-	}
-	var environ []string
-	if f.Process != nil && !f.Process.Self {
-		for key, value := range f.Process.Environ {
-			environ = append(environ, key+"="+value)
-		}
-	}
-	f.Config = p.Configure(environ)
-	if info, err := os.Stat(f.Config.Path); f.Config.Path != "" && err == nil {
-		f.Config.File = fileOf(info)
-	}
-	f.Backlogs, _ = listening()
-	f.Namesake = namesake(ctx, p.Module)
-	return f
-}
-
-// askSystemd finds the process and its unit, in the order in which they tell of each
-// other.
-func askSystemd(ctx context.Context, p Place, f *Facts) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	version, err := run(ctx, "systemctl", "show", "--property=Version", "--value")
-	if err != nil {
-		f.Systemd.Trouble = err.Error()
+	f := Facts{
+		Now:               time.Now(),
+		Root:              os.Geteuid() == 0,
+		Container:         firstLine(readFile("/run/systemd/container")),
+		DescriptorsBeside: p.DescriptorsBeside,
+		Unit:              Unit{Name: p.Unit},
 	}
-	f.Systemd.Version = leadingNumber(version)
-
+	f.Somaxconn, _ = strconv.Atoi(firstLine(readFile("/proc/sys/net/core/somaxconn")))
+	f.Daemon, f.Silence = p.Ask(ctx)
 	switch {
 	case f.Daemon != nil:
 		f.Process = look(f.Daemon.PID)
@@ -88,135 +63,85 @@ func askSystemd(ctx context.Context, p Place, f *Facts) {
 		f.Process = look(os.Getpid())
 		f.Process.Self = true
 	}
-	if f.Process != nil && strings.HasSuffix(f.Process.Group, ".service") {
-		f.Unit.Name = f.Process.Group
-		f.Systemd.User = f.Process.Manager >= 0
-	}
-	if f.Systemd.Version == 0 || f.Systemd.User && f.Process.Manager != os.Geteuid() {
-		return
-	}
-	f.Unit.Properties = show(ctx, f.Systemd, f.Unit.Name)
-	if f.Unit.Name != p.Unit && f.outside() { // a shell's, which may be in the service of sshd
-		f.Systemd.User = false
-		f.Unit = Unit{Name: p.Unit, Properties: show(ctx, f.Systemd, p.Unit)}
-	}
-	askAgain(ctx, p, f)
-	if pid := f.Unit.number("MainPID"); f.Process == nil && pid > 0 {
-		f.Process = look(pid)
-	}
-	f.Unit.Controllers = controllers(f.Unit)
-	f.Unit.Filtering = filtering(f.Unit)
-	f.Sockets = socketsOf(ctx, f.Systemd, f.Unit)
-	if text, err := run(ctx, "systemd-analyze", "cat-config", "systemd/journald.conf"); err == nil {
-		f.Journald = parseRateLimit(text)
-	}
-}
-
-// askAgain gives a daemon that was started just now a moment to listen: with a wrong
-// Type= systemd calls it active before that.
-func askAgain(ctx context.Context, p Place, f *Facts) {
-	again := time.NewTicker(200 * time.Millisecond)
-	defer again.Stop()
-	for range 10 {
-		if f.Daemon != nil || !f.Silence.Nobody || !f.Unit.active() {
-			return
-		}
-		select {
-		case <-again.C:
-			f.Daemon, f.Silence = p.Ask(ctx)
-		case <-ctx.Done():
-			return
+	var systemd *manager
+	if info, err := os.Lstat("/run/systemd/system"); err == nil && info.IsDir() { // sd_booted(3)
+		f.Systemd.Booted = true
+		if systemd = f.askSystemd(ctx, p); systemd != nil {
+			defer systemd.Close()
 		}
 	}
+	f.Config = p.Configure(f.environ())
+	if info, err := os.Stat(f.Config.Path); f.Config.Path != "" && err == nil {
+		f.Config.File = fileOf(info)
+	}
+	f.lookAtPorts(ctx, systemd)
+	if f.logOutput() == "syslog" {
+		if c, err := new(net.Dialer).DialContext(ctx, "unixgram", "/dev/log"); err != nil {
+			f.Syslog = err.Error()
+		} else {
+			_ = c.Close()
+		}
+	}
+	f.Namesake.look(ctx, p.Module)
+	return f
 }
 
-// show returns the properties of a unit, nil if systemd doesn't tell.
-func show(ctx context.Context, s Systemd, unit string) map[string]string {
-	args := []string{"show", "--no-pager", unit}
-	if s.User {
-		args = append(args, "--user")
+func (f *Facts) unseen(format string, args ...any) {
+	f.Unseen = append(f.Unseen, fmt.Sprintf(format, args...))
+}
+
+// environ is that of the daemon, or what its unit would give it; nil if neither is known.
+func (f *Facts) environ() []string {
+	if f.Process == nil {
+		return f.Unit.Environment
 	}
-	text, err := run(ctx, "systemctl", args...)
+	var environ []string
+	for key, value := range f.Process.Environ {
+		if !f.Process.Self {
+			environ = append(environ, key+"="+value)
+		}
+	}
+	return environ
+}
+
+// look returns what /proc shows of a process, or nil if there is none.
+func look(pid int) *Process {
+	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		return nil
 	}
-	return parseShow(text)
-}
-
-// socketsOf returns the socket units that are there for a service: those that name it,
-// and the one of the same name.
-func socketsOf(ctx context.Context, m Systemd, u Unit) []Unit {
-	names := []string{strings.TrimSuffix(u.Name, ".service") + ".socket"}
-	for _, name := range u.words("TriggeredBy") {
-		if strings.HasSuffix(name, ".socket") && name != names[0] {
-			names = append(names, name)
-		}
-	}
-	var sockets []Unit
-	for _, name := range names {
-		s := Unit{Name: name, Properties: show(ctx, m, name)}
-		s.Filtering = filtering(s)
-		if s.loaded() {
-			sockets = append(sockets, s)
-		}
-	}
-	return sockets
-}
-
-// controllers are those of a unit's control group: of version 2, the only one that can
-// be judged from here. One that doesn't run has none, and will have what there is.
-func controllers(u Unit) []string {
-	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", u.Properties["ControlGroup"], "cgroup.controllers"))
+	status, err := proc.NewStatus()
 	if err != nil {
 		return nil
 	}
-	return append([]string{}, strings.Fields(string(text))...)
-}
-
-func booted() bool {
-	info, err := os.Lstat("/run/systemd/system")
-	return err == nil && info.IsDir()
-}
-
-// container returns what systemd, docker or podman left for those inside.
-func container() string {
-	if text, err := os.ReadFile("/run/systemd/container"); err == nil {
-		return strings.TrimSpace(string(text))
-	}
-	for path, name := range map[string]string{"/.dockerenv": "docker", "/run/.containerenv": "podman"} {
-		if _, err := os.Stat(path); err == nil {
-			return name
+	p := &Process{PID: pid, UID: int(status.UIDs[1]), GIDs: []int{int(status.GIDs[1])}}
+	_, groups, _ := strings.Cut(readFile(fmt.Sprintf("/proc/%d/status", pid)), "\nGroups:")
+	for group := range strings.FieldsSeq(firstLine(groups)) {
+		if gid, err := strconv.Atoi(group); err == nil {
+			p.GIDs = append(p.GIDs, gid)
 		}
 	}
-	return ""
+	if limits, err := proc.Limits(); err == nil {
+		p.MaxFiles = limits.OpenFiles
+	}
+	if environ, err := proc.Environ(); err == nil {
+		p.Environ = make(map[string]string)
+		for _, entry := range environ {
+			key, value, _ := strings.Cut(entry, "=")
+			p.Environ[key] = value
+		}
+	}
+	return p
 }
 
-func somaxconn() int {
-	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
-	if err != nil {
-		return 0
-	}
-	return leadingNumber(string(text))
+// readFile is "" for a file that can't be read.
+func readFile(path string) string {
+	text, _ := os.ReadFile(path)
+	return string(text)
 }
 
-// leadingNumber reads the 257 of "257.13-1~deb13u1"; 0 if there is none.
-func leadingNumber(text string) int {
-	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-	if end >= 0 {
-		text = text[:end]
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// namesake looks for the signs of the login manager, as make install does.
-func namesake(ctx context.Context, module string) Namesake {
-	var n Namesake
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// look looks for the signs of the login manager, as make install does.
+func (n *Namesake) look(ctx context.Context, module string) {
 	if state, err := run(ctx, "dpkg-query", "-W", "-f", "${db:Status-Status}", "greetd"); err == nil {
 		n.Package = strings.TrimSpace(state)
 	}
@@ -235,7 +160,6 @@ func namesake(ctx context.Context, module string) Namesake {
 	}
 	_, err := os.Stat("/etc/pam.d/greetd")
 	n.PAM = err == nil
-	return n
 }
 
 // builtFrom reports whether a program was built from a Go module. All of them have a line

@@ -20,14 +20,14 @@ const (
 // that of w.
 func (r Report) WriteText(w io.Writer) error {
 	var b bytes.Buffer
-	verdicts, names := 0, 0
+	severities, names := 0, 0
 	for _, f := range r.Findings {
-		verdicts = max(verdicts, len(f.Verdict))
+		severities = max(severities, len(f.Severity))
 		names = max(names, len(f.Check))
 	}
-	margin := strings.Repeat(" ", verdicts+2)
+	margin := strings.Repeat(" ", severities+2)
 	for _, f := range r.Findings {
-		head := fmt.Sprintf("%-*s  %-*s  ", verdicts, f.Verdict, names, f.Check)
+		head := fmt.Sprintf("%-*s  %-*s  ", severities, f.Severity, names, f.Check)
 		writeWrapped(&b, head, strings.Repeat(" ", len(head)), f.Found)
 		if f.Remedy != "" {
 			writeWrapped(&b, margin+arrow, margin+strings.Repeat(" ", len(arrow)), f.Remedy)
@@ -41,7 +41,7 @@ func (r Report) WriteText(w io.Writer) error {
 // summary counts what is not well.
 func (r Report) summary() string {
 	var parts []string
-	for _, v := range []Verdict{Problem, Warning} {
+	for _, v := range []Severity{Problem, Warning} {
 		if n := r.Counts[v]; n > 0 || v == Problem {
 			parts = append(parts, plural(n, string(v)))
 		}

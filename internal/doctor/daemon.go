@@ -1,0 +1,283 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const oldestSystemd = 252 // that greetd is tested with
+
+// permission says once what the other checks could not look at.
+func permission(f *Facts) []Finding {
+	var unseen []string
+	switch p := f.Process; {
+	case f.Root:
+	case p != nil && p.Self:
+		unseen = append(unseen, fmt.Sprintf("most things: called by the unit, as user %d in its sandbox", p.UID))
+	case p != nil && p.Environ == nil:
+		unseen = append(unseen, fmt.Sprintf("the environment of process %d", p.PID), "who has which port")
+	default:
+		unseen = append(unseen, "what only root may see")
+	}
+	if unseen = append(unseen, f.Unseen...); len(unseen) > 0 {
+		return []Finding{unknown(f.asRoot(), "could not look at %s", strings.Join(unseen, "; "))}
+	}
+	return ok("root may see everything")
+}
+
+// asRoot is the remedy for what this caller can't see.
+func (f *Facts) asRoot() string {
+	switch {
+	case f.Process != nil && f.Process.Self:
+		return "ExecStartPre=+" + f.program() + " doctor: with the + as root, outside the sandbox"
+	case f.Root:
+		return "run it outside of containers and namespaces of its own, with the package systemd installed"
+	}
+	return "sudo greetd doctor"
+}
+
+// answers is about the daemon itself.
+func answers(f *Facts) []Finding {
+	if f.Daemon == nil {
+		return []Finding{f.silent()}
+	}
+	var found []Finding
+	if !f.Daemon.Ready {
+		found = append(found, warning("ask again soon", "greetd, process %d, is %s and accepts no new clients", f.Daemon.PID, f.Daemon.State))
+	}
+	for _, l := range f.Daemon.Listeners {
+		if l.Trouble != "" {
+			found = append(found, problem(f.journal(), "listener %s can't accept clients: %s", l.Name, l.Trouble))
+		}
+	}
+	if f.elsewhere() {
+		found = append(found, unknown("call greetd doctor where greetd runs",
+			"greetd says that it is process %d, and there is none here: it may run in another container", f.Daemon.PID))
+	}
+	return orOK(found, "greetd %s answers, process %d, %s", f.Daemon.Version, f.Daemon.PID, f.Daemon.State)
+}
+
+// silent says why the daemon does not answer.
+func (f *Facts) silent() Finding {
+	u := &f.Unit
+	switch {
+	case f.Process != nil && f.Process.Self:
+		return notApplicable("greetd is not there yet: doctor was called before its start")[0]
+	case f.Silence.Forbidden:
+		return unknown(f.asRoot(), "%s", f.Silence.Reason)
+	case !f.Silence.Nobody && f.Silence.Reason != "":
+		return problem(f.journal(), "%s", f.Silence.Reason)
+	case f.Systemd.Booted && u.LoadState == "":
+		return unknown(f.asRoot(), "nobody answers at %s, and systemd can't be asked", f.Silence.Address)
+	case !u.loaded():
+		return problem("start greetd; outside systemd it answers only where admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
+			"nobody answers at %s, and there is no unit %s: there is nothing to look at", f.Silence.Address, u.Name)
+	case u.active() && len(u.RuntimeDirectory) == 0 && !f.Config.AdminSet:
+		return problem(f.set("RuntimeDirectory=greetd"), "%s runs and has no runtime directory, so greetd has no admin socket: reload and status can't work", u.Name)
+	case u.active():
+		return problem(f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
+	case u.ActiveState == "failed", u.starting() && (u.SubState != "start" || u.NRestarts > 0):
+		return f.startFailure()
+	case u.ActiveState == "inactive" && slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() }):
+		return ok("%s starts with its first client: connect once, and doctor sees more", u.Name)[0]
+	}
+	return warning(f.systemctl("enable", "--now", u.Name), "%s is %s", u.Name, u.ActiveState)
+}
+
+// startFailure says why the unit does not start: in greetd's own words, if it had any.
+func (f *Facts) startFailure() Finding {
+	u := &f.Unit
+	remedy, why := f.journal(), "result "+u.Result
+	switch u.Result {
+	case "exit-code":
+		why = fmt.Sprintf("exit code %d", u.ExecMainStatus)
+		if f.Systemd.ExitStatus != "" {
+			why += "/" + f.Systemd.ExitStatus
+		}
+		switch u.ExecMainStatus {
+		case 78:
+			why, remedy = "its configuration is bad ("+why+")", "greetd check tells all; "+remedy
+		case 71:
+			why = "the system refused an address or a descriptor (" + why + ")"
+		}
+	case "signal", "core-dump":
+		why = "it was killed by " + unix.SignalName(syscall.Signal(u.ExecMainStatus))
+	case "oom-kill":
+		why, remedy = "it was killed for want of memory", f.set("MemoryMax=512M", "MemoryHigh=384M")+"; or a lower limits.connections"
+	case "watchdog":
+		why = fmt.Sprintf("it was stuck for WatchdogSec=%v", u.WatchdogUSec.duration())
+	case "timeout":
+		why = fmt.Sprintf("it was not ready after TimeoutStartSec=%v", u.TimeoutStartUSec.duration())
+	case "start-limit-hit":
+		why, remedy = "systemd gave up after too many starts", f.systemctl("reset-failed", u.Name)+"; "+remedy
+	case "success", "":
+		why = "it is being started again"
+	}
+	if u.StatusText != "" {
+		why = u.StatusText + ": " + why
+	}
+	again := ""
+	if u.starting() && u.NRestarts > 0 {
+		again = ", after " + plural(u.NRestarts, "restart")
+	}
+	return problem(remedy, "%s does not start%s: %s", u.Name, again, why)
+}
+
+// startedBySystemd is about the process: is it the unit's?
+func startedBySystemd(f *Facts) []Finding {
+	p := f.Process
+	start := f.systemctl("enable", "--now", f.Unit.Name)
+	switch {
+	case !f.Systemd.Booted:
+		return []Finding{warning("let what starts greetd restart it too, as docker run --restart=on-failure does; the units need systemd",
+			"systemd does not run this machine: no unit holds, and nothing below is its doing")}
+	case f.Systemd.Version == 0:
+		return []Finding{unknown(f.asRoot(), "systemd can't be asked: %s", f.Systemd.Trouble)}
+	case f.elsewhere():
+		return []Finding{unknown("call greetd doctor where greetd runs", "who started process %d can't be seen from here", f.Daemon.PID)}
+	case p == nil:
+		return ok("systemd %d runs this machine", f.Systemd.Version)
+	case strings.HasPrefix(p.Unit, "user@"):
+		return []Finding{unknown("ask as the user whose service it is", "process %d belongs to %s, a systemd that this caller can't ask", p.PID, p.Unit)}
+	case !strings.HasSuffix(p.Unit, ".service"):
+		in := ""
+		if p.Unit != "" {
+			in = " (it is in " + p.Unit + ")"
+		}
+		return []Finding{problem(fmt.Sprintf("kill %d; %s", p.PID, start), "systemd did not start process %d%s: no promise of the units holds for it", p.PID, in)}
+	case f.outside():
+		return []Finding{problem(fmt.Sprintf("let ExecStart= be greetd itself (a script: exec greetd); if it is from a shell: kill %d; %s", p.PID, start),
+			"process %d is in %s, but is not its main process: systemd does not listen to it", p.PID, p.Unit)}
+	case f.Systemd.Version < oldestSystemd:
+		return []Finding{warning("update systemd", "systemd %d is older than %d, the first that greetd is tested with", f.Systemd.Version, oldestSystemd)}
+	}
+	return ok("systemd %d started it as %s", f.Systemd.Version, f.Unit.Name)
+}
+
+// outside reports whether there is a process that the unit's promises don't reach.
+func (f *Facts) outside() bool {
+	p := f.Process
+	return p != nil && !p.Self && (p.Unit != f.Unit.Name || f.Unit.MainPID != p.PID)
+}
+
+// elsewhere reports whether the daemon answers, and its process is none of this place.
+func (f *Facts) elsewhere() bool { return f.Daemon != nil && f.Process == nil }
+
+// withoutUnit is what a check says that is about a unit, where there is none; else nil.
+func (f *Facts) withoutUnit() []Finding {
+	switch {
+	case !f.Systemd.Booted:
+		return notApplicable("without systemd")
+	case f.Systemd.Version == 0:
+		return []Finding{unknown("", "systemd can't be asked")}
+	case f.elsewhere():
+		return notApplicable("process %d can't be seen from here", f.Daemon.PID)
+	case f.outside():
+		return notApplicable("process %d is not the unit's", f.Process.PID)
+	case !f.Unit.loaded():
+		return notApplicable("there is no unit %s", f.Unit.Name)
+	}
+	return nil
+}
+
+// configuration is about the file: good, readable for greetd, and in force?
+func configuration(f *Facts) []Finding {
+	c := f.Config
+	name := c.Path
+	if name == "" {
+		name = "the defaults, without a file"
+	}
+	apply := f.apply()
+	check := "greetd check"
+	if c.Path != "" {
+		check += " --config " + c.Path
+	}
+	var found []Finding
+	switch {
+	case c.Forbidden:
+		found = append(found, unknown(f.asRoot(), "this user may not read %s", name))
+	case len(c.Problems) > 0:
+		more := ""
+		if n := len(c.Problems) - 1; n > 0 {
+			more = fmt.Sprintf(" (and %d more)", n)
+		}
+		found = append(found, problem(check+" tells all; then "+apply, "%s%s", c.Problems[0], more))
+	case f.Daemon != nil && f.Daemon.Refused != "":
+		found = append(found, problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused)))
+	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):
+		found = append(found, warning(apply, "%s has changed since greetd loaded it", name))
+	}
+	if c.File != nil && !f.mayRead(*c.File) {
+		found = append(found, problem("chmod a+r "+c.Path, "the user of %s may not read %s: its next reload or start fails", f.Unit.Name, c.Path))
+	}
+	if f.Daemon == nil {
+		return orOK(found, "%s", name)
+	}
+	return orOK(found, "%s, generation %d", name, f.Daemon.Generation)
+}
+
+// apply is how to make greetd load its configuration.
+func (f *Facts) apply() string {
+	switch {
+	case f.withoutUnit() != nil:
+		return "greetd reload"
+	case !f.Unit.active():
+		return f.systemctl("start", f.Unit.Name)
+	}
+	return f.systemctl("reload", f.Unit.Name)
+}
+
+// mayRead reports whether greetd may read the file, as far as permission bits tell.
+func (f *Facts) mayRead(file File) bool {
+	p := f.Process
+	switch {
+	case file.Mode&0o004 != 0:
+		return true
+	case p == nil:
+		return !f.Unit.DynamicUser // which is nobody yet
+	case p.UID == 0 || p.UID == file.UID && file.Mode&0o400 != 0:
+		return true
+	}
+	return file.Mode&0o040 != 0 && slices.Contains(p.GIDs, file.GID)
+}
+
+// systemctl is a command for the manager that has the unit.
+func (f *Facts) systemctl(words ...string) string {
+	command := "systemctl "
+	if f.Systemd.User {
+		command += "--user "
+	}
+	return command + strings.Join(words, " ")
+}
+
+// journal is a command that shows what greetd and systemd said last.
+func (f *Facts) journal() string {
+	if !f.Systemd.Booted {
+		return "look at what greetd has written to its log"
+	}
+	command := "journalctl -e "
+	if f.Systemd.User {
+		command += "--user "
+	}
+	return command + "-u " + f.Unit.Name
+}
+
+// set is how to put settings into the unit.
+func (f *Facts) set(settings ...string) string { return f.setIn("Service", settings...) }
+
+func (f *Facts) setIn(section string, settings ...string) string {
+	return fmt.Sprintf("%s: [%s] %s; then %s", f.systemctl("edit", f.Unit.Name), section,
+		strings.Join(settings, " and "), f.systemctl("restart", f.Unit.Name))
+}
+
+// program is the path of greetd in the unit.
+func (f *Facts) program() string {
+	if path, _ := command(f.Unit.ExecStart); path != "" {
+		return path
+	}
+	return "/usr/sbin/greetd"
+}

@@ -1,0 +1,180 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// descriptors is about limits.connections: does each client get a descriptor?
+func descriptors(f *Facts) []Finding {
+	wanted, have := f.Config.MaxConns, f.Unit.LimitNOFILE
+	if !f.Config.Valid {
+		wanted = -1
+	}
+	if f.Process != nil {
+		have = f.Process.MaxFiles
+	}
+	if f.Daemon != nil {
+		wanted, have = f.Daemon.MaxConnections, f.Daemon.Descriptors
+	}
+	need := uint64(max(wanted, 0) + f.DescriptorsBeside)
+	switch {
+	case wanted < 0 || have == 0:
+		return []Finding{unknown("greetd check", "there is neither a process nor a unit and a good configuration to compare")}
+	case wanted == 0:
+		return ok("%d open files; limits.connections is 0, no limit", have)
+	case need <= have:
+		return ok("%d open files for %d connections", have, wanted)
+	}
+	more := f.set(fmt.Sprintf("LimitNOFILE=%d", need))
+	switch asked := f.Unit.LimitNOFILE; {
+	case f.withoutUnit() != nil:
+		more = fmt.Sprintf("ulimit -n %d before greetd is started", need)
+	case asked > have && f.Container != "": // systemd gives as much of what the unit asks as it can, without a word
+		more = fmt.Sprintf("more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=%d, docker --ulimit nofile=%[1]d), and %s", need, more)
+	case asked >= need:
+		more = f.systemctl("restart", f.Unit.Name) + ", since the unit allows more by now"
+	}
+	return []Finding{problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-f.DescriptorsBeside, 1)),
+		"limits.connections is %d, and needs %d open files, but the process may have %d", wanted, need, have)}
+}
+
+// resources is about limits that only a control group enforces: systemd counts where
+// there is one that can.
+func resources(f *Facts) []Finding {
+	u := &f.Unit
+	var found []Finding
+	for _, l := range []struct {
+		setting, controller string
+		limit, current      uint64
+	}{
+		{"MemoryMax=256M", "memory", u.MemoryMax, u.MemoryCurrent},
+		{"TasksMax=256", "pids", u.TasksMax, u.TasksCurrent},
+	} {
+		name, _, _ := strings.Cut(l.setting, "=")
+		switch {
+		case l.limit == unset:
+			found = append(found, warning(f.set(l.setting), "no %s=", name))
+		case !u.active():
+			found = append(found, unknown("call doctor again when it runs", "whether %s= is enforced only shows when %s runs", name, u.Name))
+		case l.current == unset && f.Container != "":
+			found = append(found, warning("delegate the controller "+l.controller+" to the container (control groups version 2), or limit all of it from outside",
+				"%s= is not enforced here: control group without %s", name, l.controller))
+		case l.current == unset:
+			found = append(found, warning("boot with systemd.unified_cgroup_hierarchy=1 cgroup_enable=memory", "%s= is not enforced here: control group without %s", name, l.controller))
+		}
+	}
+	return orOK(found, "MemoryMax=%dM and TasksMax=%d, enforced", u.MemoryMax>>20, u.TasksMax)
+}
+
+// logOutput is where the log goes: as the daemon says, or else its configuration.
+func (f *Facts) logOutput() string {
+	if f.Daemon != nil {
+		return f.Daemon.LogOutput
+	}
+	return f.Config.LogOutput
+}
+
+// journal is about the fields of the log: do they reach the journal, or syslog?
+func journal(f *Facts) []Finding {
+	output := f.logOutput()
+	var found []Finding
+	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
+		found = append(found, warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",
+			"%d entries were lost since the start, since %s was too slow", f.Daemon.LogDropped, output))
+	}
+	if f.Syslog != "" {
+		found = append(found, problem("start a syslog daemon (apt-get install rsyslog), or log: {output: auto} in greetd.yaml; then "+f.apply(),
+			"log.output is syslog, and nobody receives it: %s", f.Syslog))
+	}
+	if aside := f.withoutUnit(); aside != nil {
+		if len(found) > 0 {
+			return found
+		}
+		return aside
+	}
+	stderr := f.Unit.StandardError
+	if stderr == "inherit" {
+		stderr = f.Unit.StandardOutput
+	}
+	if stderr == "null" {
+		found = append(found, problem(f.set("StandardError=journal"), "StandardError=null: why greetd does not start is reported to nobody"))
+	}
+	switch {
+	case !f.Config.Valid && f.Daemon == nil, output == "auto" && strings.HasPrefix(stderr, "journal"), output == "journald", output == "syslog":
+	case f.Config.LogOutput == "auto" && stderr != "null":
+		found = append(found, warning(f.set("StandardError=journal"),
+			"the log goes to StandardError=%s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", stderr))
+	case output == "stdout", stderr != "null":
+		found = append(found, warning("log: {output: auto} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
+			"the log goes to %s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", output))
+	}
+	switch {
+	case output == "syslog":
+		return orOK(found, "to syslog, as log.output says")
+	case f.Daemon == nil:
+		return orOK(found, "the log goes to the journal")
+	}
+	return orOK(found, "by its native protocol, every entry with its fields")
+}
+
+// journalRate is about entries that journald suppresses by itself.
+func journalRate(f *Facts) []Finding {
+	if f.Daemon != nil && f.Daemon.LogOutput != "journald" {
+		return notApplicable("the log does not go to journald")
+	}
+	limit := f.Journald
+	if u := &f.Unit; u.LogRateLimitIntervalUSec > 0 || u.LogRateLimitBurst > 0 {
+		limit = RateLimit{Known: true, Interval: u.LogRateLimitIntervalUSec.duration(), Burst: u.LogRateLimitBurst}
+	}
+	c := f.Config
+	visits := float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)
+	switch {
+	case !c.Valid:
+		return []Finding{unknown("greetd check", "without a good configuration there is no log.rate")}
+	case !limit.Known:
+		return []Finding{unknown("systemd-analyze cat-config systemd/journald.conf", "journald's own limit can't be seen")}
+	case c.LogVisits == "none":
+		return ok("visits are not logged")
+	case limit.Interval < time.Millisecond || limit.Burst == 0:
+		return ok("journald does not limit %s", f.Unit.Name)
+	case c.LogRate == 0:
+		return []Finding{warning("log: {rate: 300, burst: 1000} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
+			"log.rate is 0, no limit, and journald suppresses what exceeds %d entries in %v, other entries of greetd's too", limit.Burst, limit.Interval)}
+	case visits > float64(limit.Burst):
+		return []Finding{warning(f.set(fmt.Sprintf("LogRateLimitIntervalSec=%g", limit.Interval.Seconds()), fmt.Sprintf("LogRateLimitBurst=%.0f", visits*1.1)),
+			"log.rate and log.burst allow %.0f visits in %v, and journald suppresses what exceeds %d", visits, limit.Interval, limit.Burst)}
+	}
+	return ok("%.0f visits in %v at most: journald accepts them", visits, limit.Interval)
+}
+
+// nameCollision is about Debian's greetd, which is a login manager.
+func nameCollision(f *Facts) []Finding {
+	n := f.Namesake
+	var signs, left []string
+	if n.PAM {
+		left = append(left, "/etc/pam.d/greetd")
+	}
+	switch n.Package {
+	case "", "not-installed":
+	case "config-files":
+		left = append(left, "its configuration (config-files)")
+	default:
+		signs = append(signs, "its package greetd is "+n.Package)
+	}
+	for _, path := range n.Programs {
+		signs = append(signs, path+" is another program")
+	}
+	if n.Display {
+		signs = append(signs, f.Unit.Name+" is also display-manager.service")
+	}
+	switch {
+	case len(signs) > 0:
+		return []Finding{problem("keep one of the two: apt-get purge greetd, or make uninstall in greetd's sources; then rm -f /etc/systemd/system/display-manager.service if it points to greetd.service, and systemctl daemon-reload",
+			"the login manager of the same name is here: %s", strings.Join(signs, "; "))}
+	case len(left) > 0:
+		return []Finding{warning("apt-get purge greetd", "the login manager of the same name was here, and has left %s", strings.Join(left, " and "))}
+	}
+	return ok("no login manager of the same name")
+}

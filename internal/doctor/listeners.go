@@ -1,0 +1,347 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// wantedBacklog is what greetd.socket asks for: with 128, of 6,000 clients at once most
+// had to try again, and waited a second for that; with 4,096 none.
+const wantedBacklog = 4096
+
+// from returns the daemon's listeners of these origins.
+func (f *Facts) from(origins ...string) []Listener {
+	if f.Daemon == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(f.Daemon.Listeners), func(l Listener) bool { return !slices.Contains(origins, l.Origin) })
+}
+
+// activeSockets are the socket units that listen.
+func (f *Facts) activeSockets() []Unit {
+	return slices.DeleteFunc(slices.Clone(f.Sockets), func(s Unit) bool { return !s.active() })
+}
+
+// requires reports whether the service can't run without s.
+func (f *Facts) requires(s Unit) bool { return slices.Contains(f.Unit.Requires, s.Name) }
+
+// bySocket reports whether the listeners are a socket unit's: those that there are, or
+// else those that there would be.
+func (f *Facts) bySocket() bool {
+	if f.Daemon != nil && len(f.Daemon.Listeners) > 0 {
+		return len(f.from(SocketUnit)) > 0
+	}
+	return slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() || f.requires(s) })
+}
+
+// expected are the listeners of the daemon, or those that a socket unit has for it.
+func (f *Facts) expected() []Listener {
+	if f.Daemon != nil {
+		return f.Daemon.Listeners
+	}
+	var all []Listener
+	for _, s := range f.activeSockets() {
+		for _, address := range s.streams() {
+			all = append(all, Listener{Name: s.Name, Address: address, Origin: SocketUnit})
+		}
+	}
+	return all
+}
+
+// needed are the listeners that a greetd which does not run needs, or its socket units
+// that don't.
+func (f *Facts) needed() []Listener {
+	switch {
+	case f.Daemon != nil || f.Unit.active():
+		return nil
+	case !f.bySocket():
+		return f.Config.Listeners
+	}
+	var all []Listener
+	for _, s := range f.Sockets {
+		for _, address := range s.streams() {
+			if !s.active() {
+				all = append(all, Listener{Name: s.Name, Address: strings.TrimPrefix(address, "[::]")}) // BindIPv6Only=both
+			}
+		}
+	}
+	return all
+}
+
+// ports is about addresses that something else has.
+func ports(f *Facts) []Finding {
+	needed := f.needed()
+	switch {
+	case f.Daemon != nil:
+		return ok("greetd has its %s", plural(len(f.Daemon.Listeners), "listener"))
+	case f.Listening == nil:
+		return []Finding{unknown("ss -ltnp", "the sockets of this machine can't be seen")}
+	case f.Unit.active():
+		return []Finding{unknown("ss -ltnp", "greetd does not say where it listens")}
+	case !f.Config.Valid && !f.bySocket():
+		return []Finding{unknown("greetd check", "without a good configuration there are no addresses")}
+	}
+	var found []Finding
+	for _, l := range needed {
+		for _, s := range f.Listening {
+			mine := s.PID == 1 && s.Unit == f.Unit.Name // kept by systemd across a restart
+			if overlap(l.Address, s.Address) && !mine {
+				found = append(found, f.held(l, s))
+			}
+		}
+	}
+	if len(needed) == 0 {
+		return orOK(found, "systemd listens for greetd")
+	}
+	return orOK(found, "nothing else has an address of greetd's")
+}
+
+// held says who has the address of a listener.
+func (f *Facts) held(l Listener, s Socket) Finding {
+	by, remedy := fmt.Sprintf("%s, process %d", s.Program, s.PID), fmt.Sprintf("kill %d", s.PID)
+	switch {
+	case s.PID == 0:
+		return unknown(f.asRoot()+"; ss -ltnp", "listener %s needs %s, and %s is held by a process that this user can't see", l.Name, l.Address, s.Address)
+	case s.PID == 1 && s.Unit == "":
+		by, remedy = "systemd, for another unit", "systemctl list-sockets; systemctl stop it"
+	case s.PID == 1:
+		by, remedy = "systemd, for "+s.Unit, f.systemctl("disable", "--now", s.Unit)
+	case strings.HasSuffix(s.Unit, ".service"):
+		by, remedy = by+" of "+s.Unit, f.systemctl("disable", "--now", s.Unit)
+	}
+	return problem(fmt.Sprintf("%s; or another port for %s; then %s", remedy, l.Name, f.systemctl("restart", f.Unit.Name)),
+		"listener %s needs %s, and %s is held by %s", l.Name, l.Address, s.Address, by)
+}
+
+// socketUnits is about where the listeners come from.
+func socketUnits(f *Facts) []Finding {
+	var found []Finding
+	for _, s := range f.Sockets {
+		if s.active() || s.UnitFileState == "enabled" {
+			found = append(found, f.socketUnit(s)...)
+		}
+	}
+	if !f.bySocket() {
+		return orOK(found, "none: greetd binds its own addresses")
+	}
+	for _, s := range f.activeSockets() {
+		if !f.requires(s) {
+			found = append(found, warning(f.setIn("Unit", "Requires="+s.Name, "After="+s.Name),
+				"%s does not require %s: started alone, greetd binds its own addresses, and the socket unit can't start any more", f.Unit.Name, s.Name))
+		}
+	}
+	if f.Daemon == nil {
+		return orOK(found, "the addresses come from %s", f.socketNames())
+	}
+	return orOK(found, "%d of %s come from %s", len(f.from(SocketUnit)), plural(len(f.Daemon.Listeners), "listener"), f.socketNames())
+}
+
+func (f *Facts) socketNames() string {
+	var names []string
+	for _, s := range f.activeSockets() {
+		names = append(names, s.Name)
+	}
+	if len(names) == 0 {
+		return "a socket unit"
+	}
+	return strings.Join(names, ", ")
+}
+
+// socketUnit is about the settings of one of them.
+func (f *Facts) socketUnit(s Unit) []Finding {
+	var found []Finding
+	if !s.active() && f.Unit.active() {
+		found = append(found, problem(f.systemctl("stop", f.Unit.Name)+"; "+f.systemctl("start", s.Name),
+			"%s is enabled, but %s: it can't start while %s runs", s.Name, s.ActiveState, f.Unit.Name))
+	}
+	if s.active() && f.Daemon != nil && len(f.Daemon.Listeners) > 0 && !f.bySocket() {
+		found = append(found, problem(f.systemctl("restart", f.Unit.Name),
+			"%s listens, but %s was started without its sockets", s.Name, f.Unit.Name))
+	}
+	for _, wrong := range []struct {
+		is      bool
+		finding func(remedy, format string, args ...any) Finding
+		setting string
+		words   string
+	}{
+		{s.Accept, problem, "Accept=no", "Accept=yes: greetd takes listening sockets only"},
+		{s.DeferAcceptUSec > 0, problem, "DeferAcceptSec=0", "DeferAcceptSec=: clients that wait for the greeting are kept out"},
+		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: a greetd that can't start takes its socket with it"},
+	} {
+		if wrong.is {
+			found = append(found, wrong.finding(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.reopen(s)),
+				"%s has %s", s.Name, wrong.words))
+		}
+	}
+	return found
+}
+
+// reopen is how to open the sockets of s again.
+func (f *Facts) reopen(s Unit) string {
+	return f.systemctl("stop", f.Unit.Name, s.Name) + "; " + f.systemctl("start", s.Name)
+}
+
+// fdStore is about own listeners across a restart.
+func fdStore(f *Facts) []Finding {
+	own := len(f.from(OwnBind, FDStore))
+	if own == 0 && f.bySocket() {
+		return notApplicable("socket units keep the listeners")
+	}
+	most, kept, need := f.Unit.FileDescriptorStoreMax, f.Unit.NFileDescriptorStore, own
+	if f.Daemon == nil {
+		need = len(f.Config.Listeners)
+	}
+	switch {
+	case most < need || most == 0:
+		return []Finding{problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, 32))),
+			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, plural(need-most, "listener"))}
+	case f.Process != nil && !f.Process.Self && kept < own:
+		return []Finding{problem(f.systemctl("restart", f.Unit.Name),
+			"systemd keeps %d of greetd's %s: clients of the others are refused at a restart", kept, plural(own, "listener"))}
+	case own == 0:
+		return ok("FileDescriptorStoreMax=%d", most)
+	}
+	return ok("%s kept across a restart, of %d at most", plural(own, "listener"), most)
+}
+
+// backlog is about clients that come all at once, or during a restart.
+func backlog(f *Facts) []Finding {
+	if f.Listening == nil {
+		return []Finding{unknown("ss -ltn, column Send-Q", "the sockets of this machine can't be seen")}
+	}
+	var found []Finding
+	least := 0
+	for _, l := range f.expected() {
+		address, _ := netip.ParseAddrPort(l.Address) // or a unix socket
+		for _, s := range f.Listening {
+			if s.Address != netip.AddrPortFrom(address.Addr().WithZone(""), address.Port()) {
+				continue
+			}
+			if least == 0 || s.Backlog < least {
+				least = s.Backlog
+			}
+			if s.Backlog < wantedBacklog {
+				found = append(found, f.shortBacklog(l, s.Backlog))
+			}
+		}
+	}
+	switch {
+	case least > 0:
+		return orOK(found, "%d clients may wait at each address", least)
+	case f.Somaxconn > 0 && f.Somaxconn < wantedBacklog:
+		return []Finding{problem(f.raiseSomaxconn(), "net.core.somaxconn is %d: no more clients than that can wait at an address", f.Somaxconn)}
+	case f.Daemon == nil && !f.Unit.active():
+		return notApplicable("nothing listens yet")
+	case !slices.ContainsFunc(f.expected(), func(l Listener) bool { return !strings.HasPrefix(l.Address, "unix:") }) && f.Daemon != nil:
+		return notApplicable("there is no TCP listener")
+	}
+	return []Finding{unknown("ss -ltn in the network namespace of greetd", "no TCP socket is known to be greetd's in this network namespace")}
+}
+
+// raiseSomaxconn works without the sysctl command, which a small Debian has not.
+func (f *Facts) raiseSomaxconn() string {
+	if !f.Systemd.Booted {
+		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn", wantedBacklog)
+	}
+	return fmt.Sprintf("echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl", wantedBacklog)
+}
+
+// shortBacklog finds out who made it short.
+func (f *Facts) shortBacklog(l Listener, length int) Finding {
+	again := f.systemctl("stop", f.Unit.Name) + "; " + f.systemctl("start", f.Unit.Name) // a restart keeps the socket
+	if f.withoutUnit() != nil {
+		again = "start greetd again"
+	}
+	if active := f.activeSockets(); l.Origin == SocketUnit && len(active) > 0 {
+		s := active[0]
+		again = f.reopen(s)
+		if s.Backlog == length {
+			return warning(fmt.Sprintf("%s: [Socket] Backlog=%d; then %s", f.systemctl("edit", s.Name), wantedBacklog, again),
+				"%d clients may wait at %s: %s has Backlog=%[1]d", length, l.Address, s.Name)
+		}
+	}
+	if f.Somaxconn >= wantedBacklog {
+		return problem(again, "only %d clients may wait at %s, since it was opened when net.core.somaxconn was lower", length, l.Address)
+	}
+	return problem(f.raiseSomaxconn()+"; "+again, "only %d clients may wait at %s, since net.core.somaxconn is %d", length, l.Address, f.Somaxconn)
+}
+
+// addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
+func addressFilters(f *Facts) []Finding {
+	const ours = "access.allow and access.deny in greetd.yaml"
+	var found []Finding
+	var words []string
+	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
+		letsIn, narrow := u.clients()
+		service := u.Name == f.Unit.Name
+		switch {
+		case !narrow:
+			continue
+		case service && letsIn == nobody && len(f.activeSockets()) > 0: // how a service says that it needs no network
+		case service && f.bySocket():
+			found = append(found, problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
+				"the filters of %s never see clients that come through %s", u.Name, f.socketNames()))
+		case letsIn == nobody:
+			found = append(found, problem(f.systemctl("edit", u.Name)+": IPAddressAllow= with the networks of the clients; then "+f.systemctl("restart", u.Name),
+				"IPAddressDeny= of %s keeps out everybody", u.Name))
+		case !u.active():
+			found = append(found, unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name))
+		case u.IPIngressBytes == unset: // systemd counts where it filters, and forgets the counts at a daemon-reload
+			found = append(found, warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
+				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name))
+		}
+		words = append(words, u.Name+" "+letsIn)
+	}
+	if len(words) == 0 {
+		return ok("they keep nobody out")
+	}
+	return orOK(found, "%s", strings.Join(words, "; "))
+}
+
+const nobody = "lets in nobody"
+
+// clients says whom the filters of u let in, and whether they keep anybody out.
+func (u *Unit) clients() (words string, narrow bool) {
+	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
+	everybody := func(all []string) bool { return slices.Contains(all, "0.0.0.0/0") && slices.Contains(all, "::/0") }
+	switch {
+	case len(denied) == 0 || everybody(allowed): // what is allowed is never denied
+		return "lets in everybody", false
+	case !everybody(denied):
+		return "keeps out " + strings.Join(denied, " "), true
+	case len(allowed) == 0:
+		return nobody, true
+	}
+	return "lets in " + strings.Join(allowed, " "), true
+}
+
+// renewal is how long before its end a certificate should have been renewed.
+const renewal = 21 * 24 * time.Hour
+
+// certificates is about those on disk, which a reload serves.
+func certificates(f *Facts) []Finding {
+	var found []Finding
+	for _, c := range f.Config.Certificates {
+		renew := "renew " + c.Path + "; then " + f.apply()
+		switch left := c.NotAfter.Sub(f.Now); {
+		case left <= 0:
+			found = append(found, problem(renew, "the certificate of listener %s expired at %s, and clients don't trust it", c.Listener, c.NotAfter.UTC().Format(time.RFC3339)))
+		case f.Now.Before(c.NotBefore):
+			found = append(found, problem("set the clock, or wait", "the certificate of listener %s is not valid before %s", c.Listener, c.NotBefore.UTC().Format(time.RFC3339)))
+		case left < renewal:
+			found = append(found, warning(renew, "the certificate of listener %s expires in %s", c.Listener, plural(int(left.Hours()/24), "day")))
+		}
+	}
+	switch {
+	case f.Config.Hidden:
+		return []Finding{unknown("openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -enddate", "the certificates are credentials, which only the unit's own processes can read")}
+	case !f.Config.Valid:
+		return []Finding{unknown("greetd check", "without a good configuration there are no certificates")}
+	case len(f.Config.Certificates) == 0:
+		return notApplicable("no listener has TLS")
+	}
+	return orOK(found, "%s valid for more than 21 days", plural(len(f.Config.Certificates), "certificate"))
+}

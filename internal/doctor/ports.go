@@ -1,0 +1,144 @@
+package doctor
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	diagMessageLen = 72 // inet_diag_msg
+	tcpListen      = 10 // TCP_LISTEN of the kernel
+)
+
+// A diagSocket is a Socket with the inode that its holders show in /proc.
+type diagSocket struct {
+	Socket
+	inode uint32
+}
+
+// listening asks sock_diag(7) for the TCP sockets that listen in this network namespace.
+// /proc/net/tcp does not have the maximum of the backlog.
+func listening() ([]diagSocket, error) {
+	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return nil, err
+	}
+	all := []diagSocket{}
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		request := make([]byte, 56) // inet_diag_req_v2, without a filter by address
+		request[0], request[1] = family, unix.IPPROTO_TCP
+		binary.NativeEndian.PutUint32(request[4:], 1<<tcpListen)
+		messages, err := c.Execute(netlink.Message{
+			Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
+			Data:   request,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			if s, ok := parseDiag(m.Data); ok {
+				all = append(all, s)
+			}
+		}
+	}
+	return all, nil
+}
+
+// parseDiag reads one inet_diag_msg: family, state, timer, retransmits, then source and
+// destination port, source and destination address, …, and at 56 the length of the queue,
+// its maximum, the user and the inode.
+func parseDiag(m []byte) (diagSocket, bool) {
+	if len(m) < diagMessageLen || m[1] != tcpListen {
+		return diagSocket{}, false
+	}
+	ip := netip.AddrFrom16([16]byte(m[8:24]))
+	if m[0] == unix.AF_INET {
+		ip = netip.AddrFrom4([4]byte(m[8:12]))
+	}
+	return diagSocket{
+		Socket: Socket{
+			Address: netip.AddrPortFrom(ip, binary.BigEndian.Uint16(m[4:6])),
+			Backlog: int(binary.NativeEndian.Uint32(m[60:64])),
+		},
+		inode: binary.NativeEndian.Uint32(m[68:72]),
+	}, true
+}
+
+// overlap reports whether a socket at used keeps another from being bound to the
+// address. A name, or the path of a unix socket, overlaps nothing.
+func overlap(address string, used netip.AddrPort) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port != strconv.Itoa(int(used.Port())) {
+		return false
+	}
+	if host == "" {
+		return true // all addresses of both families
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	ip, there := ip.WithZone("").Unmap(), used.Addr()
+	return ip == there || ip.IsUnspecified() && ip.Is4() == there.Is4() ||
+		there.IsUnspecified() && (there.Is6() || ip.Is4())
+}
+
+// lookAtPorts sees who listens, and who has the addresses that a greetd needs which does
+// not run.
+func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
+	sockets, err := listening()
+	if err != nil {
+		f.unseen("the sockets of this machine (%v)", err)
+		return
+	}
+	f.Listening = []Socket{}
+	var holders map[string]procfs.Proc
+	for _, s := range sockets {
+		if f.Root && slices.ContainsFunc(f.needed(), func(l Listener) bool { return overlap(l.Address, s.Address) }) {
+			if holders == nil {
+				holders = findHolders()
+			}
+			if proc, found := holders[fmt.Sprintf("socket:[%d]", s.inode)]; found {
+				s.PID = proc.PID
+				s.Program, _ = proc.Comm()
+			}
+			switch {
+			case systemd == nil || s.PID == 0:
+			case s.PID == 1:
+				s.Unit = systemd.unitOf(ctx, s.Socket)
+			default:
+				s.Unit, _ = systemd.GetUnitNameByPID(ctx, uint32(s.PID))
+			}
+		}
+		f.Listening = append(f.Listening, s.Socket)
+	}
+}
+
+// findHolders returns the process that has each socket, as /proc names it: of several the
+// first, which is the parent of the others, or systemd.
+func findHolders() map[string]procfs.Proc {
+	holders := make(map[string]procfs.Proc)
+	procs, _ := procfs.AllProcs()
+	slices.SortFunc(procs, func(a, b procfs.Proc) int { return b.PID - a.PID })
+	for _, proc := range procs {
+		targets, _ := proc.FileDescriptorTargets()
+		for _, target := range targets {
+			holders[target] = proc
+		}
+	}
+	return holders
+}

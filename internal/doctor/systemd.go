@@ -1,0 +1,255 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/go-viper/mapstructure/v2"
+)
+
+// A manager is a systemd that answers over D-Bus.
+type manager struct{ *dbus.Conn }
+
+// unit returns the properties of a unit, which systemd loads for this if it has to.
+// Without an answer there is only the name.
+func (m manager) unit(ctx context.Context, name string) Unit {
+	properties, err := m.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return Unit{Name: name}
+	}
+	u, _ := decode(name, properties) // one of another type stays zero
+	return u
+}
+
+func decode(name string, properties map[string]any) (Unit, error) {
+	u := Unit{Name: name}
+	err := mapstructure.WeakDecode(properties, &u)
+	return u, err
+}
+
+// sockets returns the socket units that are there for a service: those that name it, and
+// the one of the same name.
+func (m manager) sockets(ctx context.Context, service Unit) []Unit {
+	names := []string{strings.TrimSuffix(service.Name, ".service") + ".socket"}
+	for _, name := range service.TriggeredBy {
+		if strings.HasSuffix(name, ".socket") && name != names[0] {
+			names = append(names, name)
+		}
+	}
+	var sockets []Unit
+	for _, name := range names {
+		if s := m.unit(ctx, name); s.loaded() {
+			sockets = append(sockets, s)
+		}
+	}
+	return sockets
+}
+
+// unitOf returns the unit that process 1 has a socket for: a socket unit that listens
+// there, or else a greetd with stored descriptors; "" if it finds none.
+func (m manager) unitOf(ctx context.Context, s Socket) string {
+	all, err := m.ListUnitsByPatternsContext(ctx, nil, []string{"*.socket", "greetd*.service"})
+	if err != nil {
+		return ""
+	}
+	stored := ""
+	for _, status := range all {
+		u := m.unit(ctx, status.Name)
+		if u.active() && slices.ContainsFunc(u.streams(), func(stream string) bool { return overlap(stream, s.Address) }) {
+			return u.Name
+		}
+		if u.NFileDescriptorStore > 0 {
+			stored = u.Name
+		}
+	}
+	return stored
+}
+
+// askSystemd connects to systemd, finds the unit of the process, and asks systemd and
+// its tools about it. The caller closes the connection; it is nil if there is none.
+func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
+	connection, err := dbus.NewWithContext(ctx) // over the bus, or as root to systemd itself
+	if err != nil {
+		f.Systemd.Trouble = err.Error()
+		f.unseen("systemd's view of the units (%v)", err)
+		return nil
+	}
+	m := &manager{connection}
+	version, err := m.GetManagerProperty("Version")
+	if _, scanErr := fmt.Sscanf(version, `"%d`, &f.Systemd.Version); scanErr != nil {
+		f.Systemd.Trouble = fmt.Sprintf("its version is %q (%v)", version, err)
+	}
+	units := *m
+	if f.Process != nil {
+		f.Process.Unit, _ = m.GetUnitNameByPID(ctx, uint32(f.Process.PID))
+		if f.Process.Unit == fmt.Sprintf("user@%d.service", os.Geteuid()) {
+			if user, err := dbus.NewUserConnectionContext(ctx); err == nil {
+				defer user.Close()
+				units, f.Systemd.User = manager{user}, true
+				f.Process.Unit, _ = user.GetUnitNameByPID(ctx, uint32(f.Process.PID))
+			}
+		}
+		if strings.HasSuffix(f.Process.Unit, ".service") {
+			f.Unit.Name = f.Process.Unit
+		}
+	}
+	f.Unit = units.unit(ctx, f.Unit.Name)
+	if f.Unit.Name != p.Unit && f.outside() { // a shell's, which may be in the service of sshd
+		f.Systemd.User = false
+		f.Unit = m.unit(ctx, p.Unit)
+	}
+	f.settled(ctx, p, units)
+	f.Sockets = units.sockets(ctx, f.Unit)
+	display := m.unit(ctx, "display-manager.service")
+	f.Namesake.Display = display.loaded() && slices.Contains(display.Names, f.Unit.Name)
+	f.analyze(ctx)
+	return m
+}
+
+// settled waits until a daemon that was started just now listens, or is known to have
+// failed: with a wrong Type= systemd calls it active before that.
+func (f *Facts) settled(ctx context.Context, p Place, units manager) {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for range 40 {
+		waits := f.Unit.active() || f.Unit.starting() && !strings.HasPrefix(f.Unit.SubState, "auto-restart")
+		if f.Daemon != nil || f.Process != nil || !f.Silence.Nobody || !waits {
+			break
+		}
+		select {
+		case <-again.C:
+			f.Daemon, f.Silence = p.Ask(ctx)
+			f.Unit = units.unit(ctx, f.Unit.Name)
+		case <-ctx.Done():
+			return
+		}
+	}
+	if f.Process == nil && f.Daemon != nil {
+		f.Process = look(f.Daemon.PID)
+	}
+	if f.Process == nil && f.Unit.active() && f.Unit.MainPID > 0 {
+		f.Process = look(f.Unit.MainPID)
+	}
+	if f.Process != nil && f.Process.PID == f.Unit.MainPID {
+		f.Process.Unit = f.Unit.Name
+	}
+}
+
+// shippedOpen are what systemd-analyze security finds open in the unit as it is shipped,
+// since a network service needs it.
+var shippedOpen = []string{
+	"RootDirectoryOrRootImage", "RestrictAddressFamilies_AF_UNIX", "RestrictAddressFamilies_AF_INET_INET6",
+	"PrivateNetwork", "DeviceAllow", "IPAddressDeny",
+}
+
+// analyze asks systemd-analyze about the unit, and about journald.
+func (f *Facts) analyze(ctx context.Context) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		f.unseen("what systemd-analyze says (%v)", err)
+		return
+	}
+	tool := func(args ...string) (string, error) {
+		if f.Systemd.User {
+			args = append([]string{"--user"}, args...)
+		}
+		return run(ctx, "systemd-analyze", args...)
+	}
+	if text, err := run(ctx, "systemd-analyze", "cat-config", "systemd/journald.conf"); err == nil {
+		f.Journald = parseRateLimit(text, func(span string) (time.Duration, bool) { return timespan(ctx, span) })
+	}
+	if !f.Unit.loaded() {
+		return
+	}
+	if f.Unit.Result == "exit-code" {
+		text, _ := run(ctx, "systemd-analyze", "exit-status", strconv.Itoa(f.Unit.ExecMainStatus))
+		if words := strings.Fields(text); len(words) > 3 { // after NAME STATUS CLASS
+			f.Systemd.ExitStatus = words[3]
+		}
+	}
+	if _, err := tool("verify", "--man=no", "--recursive-errors=no", f.Unit.Name); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			if strings.Contains(line, f.Unit.Name) || strings.Contains(line, filepath.Base(f.Unit.FragmentPath)) {
+				f.Systemd.Verify = append(f.Systemd.Verify, strings.TrimSpace(line))
+			}
+		}
+		if f.Systemd.Verify == nil {
+			f.unseen("systemd-analyze verify (%s)", firstLine(err.Error()))
+		}
+	}
+	text, err := tool("security", "--json=short", f.Unit.Name)
+	var settings []struct {
+		Set   *bool // nil: does not apply
+		Name  string
+		Field string `json:"json_field"`
+	}
+	if jsonErr := json.Unmarshal([]byte(text), &settings); jsonErr != nil {
+		f.unseen("systemd-analyze security (%s)", firstLine(errors.Join(err, jsonErr).Error()))
+		return
+	}
+	f.Systemd.Open = []string{}
+	for _, s := range settings {
+		if s.Set != nil && !*s.Set && !slices.Contains(shippedOpen, s.Field) {
+			f.Systemd.Open = append(f.Systemd.Open, s.Name)
+		}
+	}
+}
+
+// timespan reads a time as systemd.time(7) has it.
+func timespan(ctx context.Context, text string) (time.Duration, bool) {
+	out, err := run(ctx, "systemd-analyze", "timespan", text)
+	_, number, found := strings.Cut(out, "s: ") // μs, in one of two spellings
+	if err != nil || !found {
+		return 0, false
+	}
+	number, _, _ = strings.Cut(number, "\n")
+	n, err := strconv.ParseUint(number, 10, 64)
+	return Span(n).duration(), err == nil
+}
+
+// parseRateLimit reads the limit out of the files that make up journald.conf, put one
+// after the other.
+func parseRateLimit(text string, timespan func(string) (time.Duration, bool)) RateLimit {
+	limit := RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000} // journald.conf(5)
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "RateLimitIntervalSec", "RateLimitInterval":
+			if interval, known := timespan(value); known {
+				limit.Interval = interval
+			}
+		case "RateLimitBurst":
+			if burst, err := strconv.Atoi(value); err == nil {
+				limit.Burst = burst
+			}
+		}
+	}
+	return limit
+}
+
+// run starts a program and returns what it prints. The error is what it says on standard
+// error, if it fails and says something.
+func run(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=", "SYSTEMD_LOG_LEVEL=warning", "SYSTEMD_LOG_TARGET=console")
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("%s does not answer", name)
+	case errors.As(err, &exit) && len(exit.Stderr) > 0:
+		return string(out), errors.New(string(exit.Stderr))
+	}
+	return string(out), err
+}
