@@ -26,7 +26,7 @@ var shipped = sync.OnceValues(func() (string, error) {
 })
 
 const (
-	mostBytes  = 12_000_000
+	mostBytes  = 18_000_000
 	mostMemory = 12 << 20
 )
 
