@@ -175,7 +175,7 @@ func TestTemplateFields(t *testing.T) {
 }
 
 // literals returns the strings that are keys of log entries in the source: the first
-// argument of F and of the add methods, and the keys of logrus.Fields.
+// argument of F and of the add methods.
 func literals(t *testing.T, directory string) []string {
 	t.Helper()
 	var found []string
@@ -186,18 +186,19 @@ func literals(t *testing.T, directory string) []string {
 		}
 	}
 	manpage.Inspect(t, directory, func(n ast.Node) {
-		switch n := n.(type) {
-		case *ast.CallExpr:
-			if s, ok := n.Fun.(*ast.SelectorExpr); ok && len(n.Args) == 2 &&
-				slices.Contains([]string{"F", "add", "addNumber", "addText", "addAddr"}, s.Sel.Name) {
-				keep(n.Args[0])
-			}
-		case *ast.CompositeLit:
-			if s, ok := n.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "Fields" {
-				for _, element := range n.Elts {
-					keep(element.(*ast.KeyValueExpr).Key)
-				}
-			}
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) != 2 {
+			return
+		}
+		name := ""
+		switch f := call.Fun.(type) {
+		case *ast.SelectorExpr:
+			name = f.Sel.Name
+		case *ast.Ident:
+			name = f.Name
+		}
+		if slices.Contains([]string{"F", "add", "addNumber", "addText", "addAddr"}, name) {
+			keep(call.Args[0])
 		}
 	})
 	return found

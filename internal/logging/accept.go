@@ -4,48 +4,46 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
-// troubles remembers which listeners can't accept.
-type troubles struct {
+// acceptFailures remembers which listeners can't accept.
+type acceptFailures struct {
 	mu sync.Mutex
-	by map[string]trouble // by listener
+	by map[string]acceptFailure // by listener
 }
 
-type trouble struct {
+type acceptFailure struct {
 	since    time.Time
 	attempts uint64
 	err      error
 }
 
-// AcceptFailed implements [service.Observer]. However often it is called, an episode
-// of trouble has two entries: one when it begins, and one when it is over, with how
-// long it took and how many attempts failed.
+// AcceptFailed implements [service.Observer]. However often it is called, a failure
+// has two entries: one when it begins, and one when it is over, with how long it took
+// and how many attempts failed.
 func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
-	l.troubles.mu.Lock()
-	defer l.troubles.mu.Unlock() // held while it is told, so that the two entries keep their order
-	t, known := l.troubles.by[listener]
+	l.acceptFailures.mu.Lock()
+	defer l.acceptFailures.mu.Unlock() // held while it is logged, so that the two entries keep their order
+	f, known := l.acceptFailures.by[listener]
 	if err == nil {
 		if known {
-			delete(l.troubles.by, listener)
-			l.acceptRecovered(listener, t)
+			delete(l.acceptFailures.by, listener)
+			l.acceptRecovered(listener, f)
 		}
 		return
 	}
 	if !known {
-		t.since = time.Now()
-		l.log(AcceptTroubled,
+		f.since = time.Now()
+		l.Event(AcceptTroubled,
 			fmt.Sprintf("cannot accept on %s: %s; %s", listener, printable(err), whatNext(retryIn)),
-			logrus.Fields{"listener": listener, "error": printable(err)})
+			F("listener", listener), F("error", printable(err)))
 	}
-	t.attempts++
-	t.err = err
-	if l.troubles.by == nil {
-		l.troubles.by = make(map[string]trouble)
+	f.attempts++
+	f.err = err
+	if l.acceptFailures.by == nil {
+		l.acceptFailures.by = make(map[string]acceptFailure)
 	}
-	l.troubles.by[listener] = t
+	l.acceptFailures.by[listener] = f
 }
 
 // whatNext says what is done about an accept that failed.
@@ -56,12 +54,10 @@ func whatNext(retryIn time.Duration) string {
 	return "trying again, first in " + duration(retryIn)
 }
 
-func (l *Log) acceptRecovered(listener string, t trouble) {
-	took := time.Since(t.since)
-	l.log(AcceptRecovered,
+func (l *Log) acceptRecovered(listener string, f acceptFailure) {
+	took := time.Since(f.since)
+	l.Event(AcceptRecovered,
 		fmt.Sprintf("accepting on %s again after %s and %s",
-			listener, duration(took), count(t.attempts, "failed attempt", "failed attempts")),
-		logrus.Fields{
-			"listener": listener, "attempts": t.attempts, "duration_usec": took.Microseconds(), "error": printable(t.err),
-		})
+			listener, duration(took), count(f.attempts, "failed attempt", "failed attempts")),
+		F("listener", listener), F("attempts", f.attempts), F("duration_usec", took.Microseconds()), F("error", printable(f.err)))
 }

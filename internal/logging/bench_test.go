@@ -30,11 +30,7 @@ func BenchmarkFiltered(b *testing.B) {
 func benchmark(b *testing.B, o Options) {
 	b.Helper()
 	o.Output = toStderr
-	env, err := environ(null(b), null(b))
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := open(o, env)
+	l, err := open(o, newEnvironment(null(b), null(b)))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -76,11 +76,11 @@ func TestCatalogNamesRealFields(t *testing.T) {
 		l.AcceptFailed("greet", errors.New("too many open files"), time.Second)
 		l.AcceptFailed("greet", nil, 0)
 		l.SetLevel("info")
-		l.queue.drop(&entry{})
-		l.worker.wake()
+		l.account.done(&entry{}, false)
+		l.writer.Wake()
 		synctest.Wait()
-		l.worker.queue.put(troubleOver("journald", time.Second, errors.New("connection refused")))
-		l.worker.wake()
+		l.account.recovered("journald", time.Second, errors.New("connection refused"))
+		l.writer.Wake()
 		time.Sleep(time.Second)
 
 		entries := map[string]fields{}

@@ -2,21 +2,18 @@ package logging
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
 
-	"greetd.example/pkg/service"
+	"greetd.example/pkg/journal"
 )
 
-// An entry is one thing to log, in no output's form yet, so that it can wait for
-// whichever output takes it. It comes from newEntry and goes back with free.
+// An entry is one thing to log, in no output's form yet, so that it can wait for any
+// output. It comes from newEntry and goes back with free.
 type entry struct {
 	event    Event
 	level    logrus.Level
@@ -24,8 +21,12 @@ type entry struct {
 	time     time.Time
 	text     []byte // the message, then the values of the fields, end to end
 	message  int    // where the message ends in text
-	visits   uint64 // of how many it tells
+	visits   uint64 // how many it stands for
 	fields   []fieldSpan
+
+	// diagnostic is what the entry of a diagnostic waits as instead of fields: the output's
+	// logger logs it.
+	diagnostic *logrus.Entry
 }
 
 // A fieldSpan is a field of an entry. Its value begins in text where that of the
@@ -33,7 +34,7 @@ type entry struct {
 type fieldSpan struct {
 	key  string
 	end  int
-	bare bool // JSON takes it without quotes
+	bare bool // without quotes in JSON
 }
 
 var entries = sync.Pool{New: func() any { return new(entry) }}
@@ -42,11 +43,10 @@ var entries = sync.Pool{New: func() any { return new(entry) }}
 func newEntry(event Event, now time.Time, message string) *entry {
 	e := entries.Get().(*entry)
 	kind := eventKinds[event]
-	e.event, e.level, e.priority, e.time = event, kind.level, kind.priority, now
-	e.text = append(e.text[:0], message...)
-	e.message = len(e.text)
-	e.fields = e.fields[:0]
-	e.visits = 0
+	*e = entry{
+		event: event, level: kind.level, priority: kind.priority, time: now,
+		text: append(e.text[:0], message...), message: len(message), fields: e.fields[:0],
+	}
 	if _, ok := event.outcomeIndex(); ok {
 		e.visits = 1
 	}
@@ -80,16 +80,19 @@ func (e *entry) addAddr(key string, value netip.Addr) {
 
 // add appends a field as fmt prints it. A nil value is left out.
 func (e *entry) add(key string, value any) {
-	if value == nil {
-		return
+	if value != nil {
+		e.text = fmt.Append(e.text, value)
+		e.end(key, isBare(value))
 	}
-	e.text = fmt.Append(e.text, value)
+}
+
+// isBare reports whether JSON has value without quotes, as fmt prints it.
+func isBare(value any) bool {
 	switch value.(type) {
 	case int, int32, int64, uint, uint8, uint16, uint32, uint64, bool:
-		e.end(key, true)
-	default:
-		e.end(key, false)
+		return true
 	}
+	return false
 }
 
 // end ends the value at the end of text.
@@ -107,41 +110,3 @@ func (e *entry) all(yield func(f fieldSpan, value []byte) bool) {
 		start = f.end
 	}
 }
-
-// Among the fields of a logrus entry these are for the hook. They can't be mistaken
-// for others, which are in lower case.
-const (
-	eventKey = "MESSAGE_ID" // an Event
-	visitKey = "VISIT"      // a service.Visit
-)
-
-// A hook puts what logrus logs into a queue. It implements [logrus.Hook].
-type hook struct {
-	put func(*entry)
-}
-
-// Levels implements [logrus.Hook].
-func (hook) Levels() []logrus.Level { return logrus.AllLevels }
-
-// Fire implements [logrus.Hook]. It does not block.
-func (h hook) Fire(from *logrus.Entry) error {
-	event, _ := from.Data[eventKey].(Event)
-	e := newEntry(event, from.Time, from.Message)
-	if v, ok := from.Data[visitKey].(service.Visit); ok {
-		e.addVisit(v)
-	} else {
-		for _, key := range slices.Sorted(maps.Keys(from.Data)) {
-			if key != eventKey {
-				e.add(key, from.Data[key])
-			}
-		}
-	}
-	h.put(e)
-	return nil
-}
-
-// silent is the formatter of the logger: the hook has taken the entry already.
-type silent struct{}
-
-// Format implements [logrus.Formatter].
-func (silent) Format(*logrus.Entry) ([]byte, error) { return nil, nil }

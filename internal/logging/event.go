@@ -1,9 +1,9 @@
 package logging
 
 import (
-	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
 
+	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
@@ -12,7 +12,7 @@ import (
 // is Detail.
 type Event int
 
-// What the daemon tells with [Log.Event]. The remaining ones are told by the Log
+// What the daemon logs with [Log.Event]. The remaining ones are logged by the Log
 // itself.
 const (
 	Detail          Event = iota // something for whoever looks for a fault; debug
@@ -21,17 +21,17 @@ const (
 	Reloading                    // a reload has begun
 	Reloaded                     // the new configuration applies
 	ReloadFailed                 // the new configuration is bad, the old one stays
-	ListenerOpened               // a listener takes clients
-	ListenerClosed               // a listener takes no more clients
+	ListenerOpened               // a listener accepts connections
+	ListenerClosed               // a listener accepts no more connections
 	Stopping                     // the drain has begun: visits may end, none begins
 	Stopped                      // the last entry, with the totals
 	ConfigWarning                // the configuration applies, but probably not as meant
 	WatchdogRefused              // the watchdog was not pinged, and why
-	AdminTroubled                // who asks over the admin sockets may get no answer, and why
+	AdminTroubled                // requests on the admin sockets may get no answer, and why
 	TLSExpected                  // a client began a TLS handshake where there is none
 )
 
-// What the Log tells by itself.
+// What the Log logs by itself.
 const (
 	LevelChanged Event = TLSExpected + 1 + iota // by SetLevel; logged whatever the level
 	VisitGreeted
@@ -49,7 +49,7 @@ const (
 	numEvents        = iota + int(LevelChanged)
 )
 
-// eventKinds says of each Event what journald is told.
+// eventKinds has what journald stores of each Event.
 //
 // A client that left, was refused or ran out of time is worth a notice, for nobody
 // here did wrong. A visit that the daemon cut is a warning: a client lost its
@@ -94,7 +94,7 @@ func (e Event) ID() string { return eventKinds[e].id }
 // outcomes lists the outcomes in the order of their events.
 var outcomes = service.Outcomes()
 
-// outcomeEvent returns the Event that tells of a visit with that outcome.
+// outcomeEvent returns the Event of a visit with that outcome.
 func outcomeEvent(o service.Outcome) Event {
 	for i, known := range outcomes {
 		if o == known {
@@ -104,7 +104,7 @@ func outcomeEvent(o service.Outcome) Event {
 	return VisitFailed
 }
 
-// outcomeIndex returns the place in outcomes of the visit that e tells of.
+// outcomeIndex returns the place in outcomes of the visit that e is logged for.
 func (e Event) outcomeIndex() (int, bool) {
 	if e == GreeterPanicked {
 		e = VisitFailed

@@ -2,7 +2,6 @@ package logging
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"log/syslog"
 	"os"
@@ -11,7 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/sirupsen/logrus"
+
+	"greetd.example/pkg/journal"
 )
 
 const (
@@ -21,53 +22,38 @@ const (
 	microseconds = "2006-01-02T15:04:05.000000Z07:00"
 )
 
-// A form appends an entry to dst as its output takes it, and returns the extended
-// slice. No value is longer than limit bytes in it.
-type form func(dst []byte, e *entry, limit int) []byte
+// A nativeForm is the form of the journal's native protocol.
+type nativeForm struct{}
 
-// native is the form of the journal's native protocol
-// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL). Any bytes in a value arrive as they
-// are.
-func native(dst []byte, e *entry, limit int) []byte {
-	dst = nativeField(dst, "", "MESSAGE", cut(e.text[:e.message], limit))
+// Format implements [logrus.Formatter].
+func (f nativeForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
+
+func (nativeForm) append(dst []byte, e *entry, limit int) []byte {
+	dst = journal.AppendField(dst, "", "MESSAGE", journal.Cut(e.text[:e.message], limit))
 	dst = append(dst, "PRIORITY="...)
 	dst = strconv.AppendInt(dst, int64(e.priority), 10)
 	dst = append(dst, "\nSYSLOG_IDENTIFIER="+identifier+"\nMESSAGE_ID="...)
 	dst = append(dst, e.event.ID()...)
 	dst = append(dst, '\n')
 	for f, value := range e.all {
-		dst = nativeField(dst, "GREETD_", f.key, cut(value, limit))
+		dst = journal.AppendField(dst, "GREETD_", f.key, journal.Cut(value, limit))
 	}
 	return dst
 }
 
-func nativeField(dst []byte, prefix, key string, value []byte) []byte {
-	dst = append(dst, prefix...)
-	dst = appendKey(dst, key, 64-len(prefix))
-	if bytes.IndexFunc(value, func(r rune) bool { return r < ' ' && r != '\t' }) < 0 {
-		dst = append(dst, '=')
-	} else {
-		dst = append(dst, '\n')
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(value)))
-	}
-	dst = append(dst, value...)
-	return append(dst, '\n')
+// A jsonForm is a JSON object in a line of stdout or stderr.
+type jsonForm struct {
+	journal bool // goes to journald, which takes the priority as <N>
 }
 
-// appendKey appends key in the letters that journald takes (A-Z, 0-9 and _), for it
-// drops a field of any other name in silence.
-func appendKey(dst []byte, key string, limit int) []byte {
-	for _, c := range []byte(key[:min(len(key), limit)]) {
-		switch {
-		case 'a' <= c && c <= 'z':
-			c -= 'a' - 'A'
-		case 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		default:
-			c = '_'
-		}
-		dst = append(dst, c)
+// Format implements [logrus.Formatter].
+func (f jsonForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
+
+func (f jsonForm) append(dst []byte, e *entry, limit int) []byte {
+	if f.journal {
+		dst = appendPriority(dst, e.priority)
 	}
-	return dst
+	return append(object(dst, e, limit), '\n')
 }
 
 // object appends e as a JSON object in valid UTF-8, without a newline.
@@ -77,7 +63,7 @@ func object(dst []byte, e *entry, limit int) []byte {
 	dst = append(dst, `","level":"`...)
 	dst = append(dst, e.level.String()...)
 	dst = append(dst, `","msg":`...)
-	dst = appendJSON(dst, cut(e.text[:e.message], limit))
+	dst = appendJSON(dst, journal.Cut(e.text[:e.message], limit))
 	dst = append(dst, `,"message_id":"`...)
 	dst = append(dst, e.event.ID()...)
 	dst = append(dst, `","priority":`...)
@@ -94,7 +80,7 @@ func object(dst []byte, e *entry, limit int) []byte {
 		if f.bare {
 			dst = append(dst, value...)
 		} else {
-			dst = appendJSON(dst, cut(value, limit))
+			dst = appendJSON(dst, journal.Cut(value, limit))
 		}
 	}
 	return append(dst, '}')
@@ -108,37 +94,36 @@ func appendJSON(dst, value []byte) []byte {
 
 // plain appends the message of e as one printable line without its end.
 func plain(dst []byte, e *entry, limit int) []byte {
-	return appendPrintable(dst, cut(e.text[:e.message], limit))
+	return appendPrintable(dst, journal.Cut(e.text[:e.message], limit))
 }
 
-// levelWords and levelColors are indexed by priority.
+// levelWords and levelColors are indexed by priority, levelPriorities by logrus.Level.
 var (
-	levelWords  = [...]string{"panic", "alert", "fatal", "error", "warning", "notice", "info", "debug"}
-	levelColors = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
+	levelWords      = [...]string{"panic", "alert", "fatal", "error", "warning", "notice", "info", "debug"}
+	levelPriorities = [...]journal.Priority{journal.PriEmerg, journal.PriCrit, journal.PriErr, journal.PriWarning, journal.PriInfo, journal.PriDebug, journal.PriDebug}
+	levelColors     = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
 )
 
-// A page is how stdout or stderr wants its lines.
-type page struct {
+// A textForm is a line of stdout or stderr for people, and for a stack one for each of
+// its lines.
+type textForm struct {
 	journal  bool // goes to journald, which adds the time and takes the priority as <N>
 	terminal bool // somebody reads along
 	color    bool
-	object   bool // JSON
 }
 
-// line is the form of these: a line for the entry, and for a stack one for each of
-// its lines.
-func (p page) line(dst []byte, e *entry, limit int) []byte {
-	dst = p.begin(dst, e.priority, e.time)
-	if p.object {
-		return append(object(dst, e, limit), '\n')
-	}
+// Format implements [logrus.Formatter].
+func (f textForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
+
+func (f textForm) append(dst []byte, e *entry, limit int) []byte {
+	dst = f.begin(dst, e.priority, e.time)
 	dst = append(plain(dst, e, limit), '\n')
-	for f, value := range e.all {
-		if f.key != "stack" {
+	for field, value := range e.all {
+		if field.key != "stack" {
 			continue
 		}
-		for line := range bytes.Lines(cut(value, limit)) {
-			dst = p.begin(dst, e.priority, e.time)
+		for line := range bytes.Lines(journal.Cut(value, limit)) {
+			dst = f.begin(dst, e.priority, e.time)
 			dst = append(dst, "    "...)
 			line = bytes.ReplaceAll(bytes.TrimRight(line, "\n"), []byte("\t"), []byte("    "))
 			dst = append(appendPrintable(dst, line), '\n')
@@ -148,54 +133,53 @@ func (p page) line(dst []byte, e *entry, limit int) []byte {
 }
 
 // begin appends what comes before the message.
-func (p page) begin(dst []byte, priority journal.Priority, now time.Time) []byte {
+func (f textForm) begin(dst []byte, priority journal.Priority, now time.Time) []byte {
 	switch {
-	case p.journal:
-		return append(dst, '<', '0'+byte(priority), '>')
-	case p.object:
-		return dst
-	case p.terminal:
+	case f.journal:
+		return appendPriority(dst, priority)
+	case f.terminal:
 		dst = now.AppendFormat(dst, time.TimeOnly)
 	default:
 		dst = now.AppendFormat(dst, microseconds)
 	}
 	dst = append(dst, ' ')
-	if p.color {
+	if f.color {
 		dst = append(dst, "\x1b["+levelColors[priority]+"m"...)
 	}
 	dst = append(dst, levelWords[priority]...)
-	if p.color {
+	if f.color {
 		dst = append(dst, "\x1b[0m"...)
 	}
 	return append(dst, ' ')
 }
 
-// datagram returns the form of a local syslog socket with body as the message:
-// <PRI>TIMESTAMP TAG[PID]: MSG, as log/syslog and syslog(3) send it.
-func datagram(body form) form {
-	tag := " " + identifier + "[" + strconv.Itoa(os.Getpid()) + "]: "
-	return func(dst []byte, e *entry, limit int) []byte {
-		dst = append(dst, '<')
-		dst = strconv.AppendInt(dst, int64(syslog.LOG_DAEMON)|int64(e.priority), 10)
-		dst = append(dst, '>')
-		dst = e.time.AppendFormat(dst, time.Stamp)
-		dst = append(dst, tag...)
-		return append(body(dst, e, limit), '\n')
-	}
+// appendPriority appends what begins a line that goes to journald.
+func appendPriority(dst []byte, priority journal.Priority) []byte {
+	return append(dst, '<', '0'+byte(priority), '>')
 }
 
-// cut returns value, or its first limit bytes at most, whole characters and an
-// ellipsis, if it is longer than that.
-func cut(value []byte, limit int) []byte {
-	const ellipsis = "…"
-	if len(value) <= limit {
-		return value
+// A syslogForm is the form of a local syslog socket, <PRI>TIMESTAMP TAG[PID]: MSG, as
+// log/syslog and syslog(3) send it.
+type syslogForm struct {
+	json bool
+}
+
+// Format implements [logrus.Formatter].
+func (f syslogForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
+
+func (f syslogForm) append(dst []byte, e *entry, limit int) []byte {
+	dst = append(dst, '<')
+	dst = strconv.AppendInt(dst, int64(syslog.LOG_DAEMON)|int64(e.priority), 10)
+	dst = append(dst, '>')
+	dst = e.time.AppendFormat(dst, time.Stamp)
+	dst = append(dst, " "+identifier+"["...)
+	dst = append(strconv.AppendInt(dst, int64(os.Getpid()), 10), "]: "...)
+	if f.json {
+		dst = object(dst, e, limit)
+	} else {
+		dst = plain(dst, e, limit)
 	}
-	end := max(limit-len(ellipsis), 0)
-	for i := 0; i < utf8.UTFMax-1 && end > 0 && !utf8.RuneStart(value[end]); i++ {
-		end--
-	}
-	return append(bytes.Clone(value[:end]), ellipsis...)
+	return append(dst, '\n')
 }
 
 // appendPrintable appends text with everything that can't be printed, a newline

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/coreos/go-systemd/v22/journal"
+	"greetd.example/pkg/journal"
 )
 
 // FuzzNative sends any bytes and gets them back.
@@ -21,14 +21,15 @@ func FuzzNative(f *testing.F) {
 		defer e.free()
 		e.add(key, value)
 		e.add("last_one", 42)
-		got, err := parseNative(native(nil, e, 1<<30))
+		got, err := parseNative(nativeForm{}.append(nil, e, 1<<30))
 		if err != nil && !strings.Contains(err.Error(), "twice") {
 			t.Fatal(err)
 		}
 		if got["MESSAGE"] != message || len(got) < 5 {
 			t.Errorf("MESSAGE = %q, want %q", got["MESSAGE"], message)
 		}
-		if name := "GREETD_" + string(appendKey(nil, key, 57)); name != "GREETD_LAST_ONE" && got[name] != value {
+		field := string(journal.AppendField(nil, "GREETD_", key, nil))
+		if name := strings.TrimSuffix(field, "=\n"); name != "GREETD_LAST_ONE" && got[name] != value {
 			t.Errorf("%s = %q, want %q", name, got[name], value)
 		}
 	})
@@ -43,7 +44,7 @@ func FuzzLine(f *testing.F) {
 		e := newEntry(Ready, time.Now(), message)
 		defer e.free()
 		e.add(key, value)
-		text := string(page{journal: true}.line(nil, e, 200))
+		text := string(textForm{journal: true}.append(nil, e, 200))
 		if key != "stack" && strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "<6>") {
 			t.Errorf("%q", text)
 		}
@@ -52,7 +53,7 @@ func FuzzLine(f *testing.F) {
 				t.Errorf("%q contains %U", text, r)
 			}
 		}
-		line := page{object: true}.line(nil, e, 1<<30)
+		line := jsonForm{}.append(nil, e, 1<<30)
 		var object map[string]any
 		if err := json.Unmarshal(line, &object); err != nil || !utf8.Valid(line) {
 			t.Fatalf("%q: %v", line, err)
@@ -66,17 +67,17 @@ func FuzzLine(f *testing.F) {
 func TestPages(t *testing.T) {
 	at := time.Date(2026, 11, 23, 14, 5, 6, 123456789, time.UTC)
 	for _, test := range []struct {
-		page page
+		form textForm
 		want string
 	}{
-		{page{}, "2026-11-23T14:05:06.123456Z warning odd\n"},
-		{page{journal: true}, "<4>odd\n"},
-		{page{terminal: true}, "14:05:06 warning odd\n"},
-		{page{terminal: true, color: true}, "14:05:06 \x1b[33mwarning\x1b[0m odd\n"},
+		{textForm{}, "2026-11-23T14:05:06.123456Z warning odd\n"},
+		{textForm{journal: true}, "<4>odd\n"},
+		{textForm{terminal: true}, "14:05:06 warning odd\n"},
+		{textForm{terminal: true, color: true}, "14:05:06 \x1b[33mwarning\x1b[0m odd\n"},
 	} {
 		e := newEntry(ConfigWarning, at, "odd")
-		if got := string(test.page.line(nil, e, 100)); got != test.want {
-			t.Errorf("%+v: %q, want %q", test.page, got, test.want)
+		if got := string(test.form.append(nil, e, 100)); got != test.want {
+			t.Errorf("%+v: %q, want %q", test.form, got, test.want)
 		}
 	}
 }
@@ -85,25 +86,8 @@ func TestStackOnStderr(t *testing.T) {
 	e := newEntry(GreeterPanicked, time.Now(), "failed")
 	e.add("stack", "goroutine 1:\n\tmain()")
 	want := "<3>failed\n<3>    goroutine 1:\n<3>        main()\n"
-	if got := string(page{journal: true}.line(nil, e, 100)); got != want {
+	if got := string(textForm{journal: true}.append(nil, e, 100)); got != want {
 		t.Errorf("%q, want %q", got, want)
-	}
-}
-
-func TestCut(t *testing.T) {
-	for _, test := range []struct {
-		text  string
-		limit int
-		want  string
-	}{
-		{"short", 5, "short"},
-		{"too long", 6, "too…"},
-		{"ääää", 6, "ä…"},
-		{"ääää", 3, "…"},
-	} {
-		if got := string(cut([]byte(test.text), test.limit)); got != test.want {
-			t.Errorf("cut(%q, %d) = %q, want %q", test.text, test.limit, got, test.want)
-		}
 	}
 }
 

@@ -3,17 +3,17 @@ package logging
 import (
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// A limiter lets visits into the log up to a rate and counts the rest. It is a
-// token bucket. All its methods may be called at once.
+// A limiter lets visits into the log up to a rate and counts the rest. All its methods
+// may be called at once.
 type limiter struct {
-	mu          sync.Mutex
-	rate, burst int // rate 0: no limit
-	tokens      float64
-	filled      time.Time // when tokens was right
-	rest        tally
-	ever        uint64 // visits that were not admitted
+	mu     sync.Mutex
+	bucket *rate.Limiter // nil: no limit
+	rest   tally
+	ever   uint64 // visits that were not admitted
 }
 
 // A tally counts visits by outcome.
@@ -32,17 +32,18 @@ func (t *tally) total() (n uint64) {
 	return n
 }
 
-// set changes the limit. One that differs from the limit so far begins with a full
-// bucket. What was counted stays counted.
-func (l *limiter) set(rate, burst int) {
+// set changes the limit to perSecond, or none if that is 0. One that differs from the
+// limit so far begins with a full bucket. What was counted stays counted.
+func (l *limiter) set(perSecond, burst int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	burst = max(burst, 1)
-	if rate == l.rate && burst == l.burst {
-		return
+	switch {
+	case perSecond == 0:
+		l.bucket = nil
+	case l.bucket == nil || l.bucket.Limit() != rate.Limit(perSecond) || l.bucket.Burst() != burst:
+		l.bucket = rate.NewLimiter(rate.Limit(perSecond), burst)
 	}
-	l.rate, l.burst = rate, burst
-	l.tokens, l.filled = float64(burst), time.Now()
 }
 
 // admit reports whether a visit may be logged. If it may not, the visit is counted,
@@ -50,14 +51,11 @@ func (l *limiter) set(rate, burst int) {
 func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.rate == 0 {
+	if l.bucket == nil {
 		return true, false
 	}
 	now := time.Now()
-	l.tokens = min(l.tokens+now.Sub(l.filled).Seconds()*float64(l.rate), float64(l.burst))
-	l.filled = now
-	if l.tokens >= 1 {
-		l.tokens--
+	if l.bucket.AllowN(now, 1) {
 		return true, false
 	}
 	return false, l.count(outcome, err, now)

@@ -9,19 +9,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"greetd.example/pkg/service"
 )
 
-// A tray is a carrier that keeps what it is sent, in memory.
+// A tray is a journal.Conn that keeps what it is sent, in memory.
 type tray struct {
 	mu      sync.Mutex
 	entries []fields
 	room    int // bytes that it takes at once; 0: any number
 }
 
-func (c *tray) send(b []byte) (int, error) {
+func (c *tray) Send(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.room > 0 && len(b) > c.room {
@@ -35,8 +36,8 @@ func (c *tray) send(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (c *tray) descriptor() int { return -1 }
-func (c *tray) close()          {}
+func (c *tray) FD() int      { return -1 }
+func (c *tray) Close() error { return nil }
 
 // take returns what was sent since the last call, after everybody has done what
 // there was to do.
@@ -57,8 +58,9 @@ func inMemory(t *testing.T, o Options) (*Log, *tray) {
 		t.Fatal(err)
 	}
 	c := &tray{}
-	l.out = &output{name: toJournald, form: native, limit: journalLimit, carrier: c}
-	l.worker.use(l.out)
+	l.out = newOutput(toJournald, nativeForm{}, journalLimit)
+	l.out.Conn = c
+	l.writer.Use(l.out)
 	t.Cleanup(func() { l.Close() })
 	synctest.Wait()
 	return l, c
@@ -172,10 +174,7 @@ func TestCloseSumsUp(t *testing.T) {
 			sent := 10
 			if lift {
 				o.Rate = 0
-				l.out.name = toStderr // so that Apply takes the limit and a new output
-				l.mu.Lock()
-				l.use(o, l.logger.GetLevel())
-				l.mu.Unlock()
+				l.use(o, logrus.InfoLevel)
 				l.Closed(visit(1, service.Greeted))
 				sent++
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"greetd.example/pkg/journal"
 )
 
 // flushTime is how long Close waits for the output.
@@ -47,33 +48,29 @@ type Options struct {
 	Burst  int    // so many at once, after a time of calm; at least 1
 }
 
-// A Log takes what is to be logged. Its methods may be called at once; none of them
-// waits for the output, except Close. It implements [service.Observer].
+// A Log logs visits and events. Its methods may be called at once; none of them waits
+// for the output, except Close. It implements [service.Observer].
 type Log struct {
-	logger   *logrus.Logger
-	visits   atomic.Pointer[string] // Options.Visits
-	limit    limiter
-	repeats  repeats
-	queue    queue
-	troubles troubles
-	recent   recent
-	worker   *worker
+	level          atomic.Uint32          // a logrus.Level
+	visits         atomic.Pointer[string] // Options.Visits
+	limit          limiter
+	repeats        repeats
+	acceptFailures acceptFailures
+	recent         recent
+	account        account
+	writer         *journal.Writer[*entry]
 
 	mu     sync.Mutex // of Apply, SetLevel and Close
 	env    *environment
-	out    *output // the latest, which the worker has or will have
+	out    *output // the latest, which the writer has or will have
 	closed bool
 }
 
-// Open starts a Log to what o asks for; stdout and stderr are the process's own. It
-// fails on values that are none, not on an output which can't be reached: entries wait
-// for that, and stderr is told. The caller must Close the Log.
+// Open starts a Log with the options o; stdout and stderr are the process's own. It
+// fails on values that are not valid, not on an output that can't be reached: entries
+// wait for that, and stderr has a warning. The caller must Close the Log.
 func Open(o Options, stdout, stderr *os.File) (*Log, error) {
-	env, err := environ(stdout, stderr)
-	if err != nil {
-		return nil, err
-	}
-	return open(o, env)
+	return open(o, newEnvironment(stdout, stderr))
 }
 
 func open(o Options, env *environment) (*Log, error) {
@@ -81,21 +78,15 @@ func open(o Options, env *environment) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{logger: logrus.New(), env: env}
-	l.logger.SetOutput(io.Discard)
-	l.logger.SetFormatter(silent{})
-	l.logger.AddHook(hook{l.put})
-	l.out, _ = env.open(o, nil) // the worker tries again, and tells
-	l.worker, err = newWorker(&l.queue, &l.limit, &l.recent, l.out, l.complain)
-	if err != nil {
-		return nil, err
-	}
+	l := &Log{env: env, out: env.output(o, "")}
+	l.account = account{limit: &l.limit, recent: &l.recent, warn: l.warn}
 	l.use(o, level)
-	go l.worker.work() // Close waits
-	return l, nil
+	l.out.Conn, _ = env.connect(l.out.Name) // the writer tries again, and warns
+	l.writer, err = journal.NewWriter(l.out, l.account.hooks())
+	return l, err
 }
 
-// check returns the level of o, or every value that is none.
+// check returns the level of o, or what is wrong with each value that is not valid.
 func (o Options) check() (logrus.Level, error) {
 	level, err := parseLevel(o.Level)
 	return level, errors.Join(err,
@@ -128,9 +119,9 @@ func atLeastZero(key string, value int) error {
 	return nil
 }
 
-// Apply makes the Log follow o from now on. With an error everything stays as it
-// was: on a value that is none, and on a different output which can't be reached.
-// Entries that wait go to the new output; none is lost or told twice.
+// Apply changes the options to o. With an error everything stays as it was: on a value
+// that is not valid, and on a different output that can't be reached. Entries that wait
+// go to the new output; none is lost or written twice.
 func (l *Log) Apply(o Options) error {
 	level, err := o.check()
 	if err != nil {
@@ -139,27 +130,27 @@ func (l *Log) Apply(o Options) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return errClosed
+		return journal.ErrClosed
 	}
-	out, err := l.env.open(o, l.out)
-	if err != nil {
-		out.close()
+	out := l.env.output(o, l.out.Name)
+	if out.Name == l.out.Name {
+		out.Conn = l.out.Conn
+	} else if out.Conn, err = l.env.connect(out.Name); err != nil {
+		_ = out.Conn.Close()
 		return err
 	}
 	l.out = out
-	l.worker.use(out)
+	l.writer.Use(out)
 	l.use(o, level)
 	return nil
 }
 
-// use applies what is not the worker's.
+// use applies what is not the writer's.
 func (l *Log) use(o Options, level logrus.Level) {
-	l.logger.SetLevel(level)
+	l.level.Store(uint32(level))
 	l.visits.Store(&o.Visits)
 	l.limit.set(o.Rate, o.Burst)
 }
-
-var errClosed = errors.New("the log is closed")
 
 // SetLevel changes the level until the next Apply, and says so in the log whatever
 // the level.
@@ -170,97 +161,61 @@ func (l *Log) SetLevel(name string) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.logger.GetLevel()
-	l.logger.SetLevel(level)
-	e := newEntry(LevelChanged, time.Now(), fmt.Sprintf("log level is now %s, it was %s", level, before))
-	e.addText("log_level", level.String())
-	l.put(e)
+	before := logrus.Level(l.level.Swap(uint32(level)))
+	l.put(newDiagnostic(LevelChanged, fmt.Sprintf("log level is now %s, it was %s", level, before),
+		[]Field{F("log_level", level)}))
 	return nil
 }
 
 // Level returns the level in force.
-func (l *Log) Level() string { return l.logger.GetLevel().String() }
+func (l *Log) Level() string { return logrus.Level(l.level.Load()).String() }
+
+// enabled reports whether the level in force includes e.
+func (l *Log) enabled(e Event) bool { return eventKinds[e].level <= logrus.Level(l.level.Load()) }
 
 // Event logs that e has happened. message is one sentence without a full stop;
 // fields say the same to a program, and more.
 func (l *Log) Event(e Event, message string, fields ...Field) {
-	if !l.logger.IsLevelEnabled(eventKinds[e].level) {
-		return
+	if l.enabled(e) {
+		l.put(newDiagnostic(e, message, fields))
 	}
-	data := make(logrus.Fields, len(fields)+1)
-	for _, f := range fields {
-		data[f.Key] = f.Value
-	}
-	l.log(e, message, data)
-}
-
-// log hands an entry to logrus, which owns fields from then on.
-func (l *Log) log(e Event, message string, fields logrus.Fields) {
-	fields[eventKey] = e
-	entry := logrus.NewEntry(l.logger)
-	entry.Data = fields
-	entry.Log(eventKinds[e].level, message)
 }
 
 // put queues e.
 func (l *Log) put(e *entry) {
-	l.recent.add(e) // first: the queue may free it
-	l.queue.put(e)
-	l.worker.wake()
+	l.recent.add(e) // first: the writer may free it
+	l.writer.Put(e, e.urgent())
 }
 
-// complain says on stderr that entries don't reach the output, if that is not
-// stderr itself.
-func (l *Log) complain(message string) {
-	if l.worker.out.name != toStderr {
-		_ = l.env.stderr.say(message, 0)
+// warn writes to stderr that entries don't reach the output, if that is not stderr
+// itself.
+func (l *Log) warn(output, message string) {
+	if output != toStderr {
+		_ = l.env.stderr.write(message, 0)
 	}
 }
 
 // Dropped returns how many entries were dropped since Open, because they found the
-// queue full or the Log closed.
-func (l *Log) Dropped() uint64 {
-	ever, _ := l.queue.dropped()
-	return ever
-}
+// queue full or the Log closed, or were not written when Close gave up.
+func (l *Log) Dropped() uint64 { return l.account.drops.total() }
 
-// Suppressed returns how many visits were told in summaries instead of entries of
-// their own since Open.
+// Suppressed returns how many visits are in summaries instead of entries of their own
+// since Open.
 func (l *Log) Suppressed() uint64 { return l.limit.suppressed() }
 
 // Output returns where the log goes: journald, syslog, stdout or stderr.
 func (l *Log) Output() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.out.name
+	return l.out.Name
 }
 
-// Alive returns nil if the worker that writes the log moves, even when it waits for
-// an output that does not. It returns an error when the worker has not moved until
-// ctx ends, or has ended.
-func (l *Log) Alive(ctx context.Context) error {
-	answer := make(chan struct{})
-	select {
-	case l.worker.pings <- answer:
-	case <-l.worker.done:
-		return errClosed
-	case <-ctx.Done():
-		return fmt.Errorf("the log's worker does not move: %w", context.Cause(ctx))
-	}
-	l.worker.ring()
-	select {
-	case <-answer:
-		return nil
-	case <-l.worker.done:
-		return errClosed
-	case <-ctx.Done():
-		return fmt.Errorf("the log's worker does not move: %w", context.Cause(ctx))
-	}
-}
+// Alive returns nil if the log's writer runs, even if it waits for an output that is
+// stuck. It returns an error if the writer has not answered when ctx ends, or has ended.
+func (l *Log) Alive(ctx context.Context) error { return l.writer.Alive(ctx) }
 
-// Close writes what is still to be written, for at most half a second. The error
-// says how much was not. What is logged after it is dropped. A second Close does
-// nothing.
+// Close writes the entries that wait, for at most half a second. The error says how many
+// were not written. What is logged after it is dropped. A second Close does nothing.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -268,20 +223,15 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	l.queue.close()
 	l.limit.set(0, 0) // from now on a visit is dropped, not summed up
-	deadline := time.Now().Add(flushTime)
-	l.worker.deadline.Store(&deadline)
-	l.worker.ring()
-	select {
-	case <-l.worker.done:
-	case <-time.After(2 * flushTime):
-		return fmt.Errorf("close log: a write to %s never returned", l.out.name)
+	err := l.writer.Close(flushTime)
+	if errors.Is(err, journal.ErrNotWritten) {
+		entries, visits := l.account.left()
+		return fmt.Errorf("close log: %s did not take %s within %s; %s not in the log", l.out.Name,
+			count(entries, "entry", "entries"), duration(flushTime), count(visits, "visit is", "visits are"))
 	}
-	_ = l.worker.bell.Close()
-	if left := l.worker.left; left != (remains{}) {
-		return fmt.Errorf("close log: %s did not take %s within %s; %s not in the log", l.out.name,
-			count(left.entries, "entry", "entries"), duration(flushTime), count(left.visits, "visit is", "visits are"))
+	if err != nil {
+		return fmt.Errorf("close log: %s: %w", l.out.Name, err)
 	}
 	return nil
 }

@@ -15,11 +15,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
@@ -129,7 +131,7 @@ func TestStall(t *testing.T) {
 		t.Errorf("while the journal is stopped: %v", err)
 	}
 	dropped := l.Dropped()
-	if dropped == 0 || dropped > writers*each-queueSize {
+	if dropped == 0 || dropped > writers*each-journal.QueueSize {
 		t.Errorf("%d entries dropped", dropped)
 	}
 	j.run()
@@ -180,15 +182,15 @@ func TestWarningsHaveRoom(t *testing.T) {
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
-	for range 2 * queueSize {
+	for range 2 * journal.QueueSize {
 		l.Closed(visit(1, service.Greeted))
 	}
 	before := l.Dropped()
-	for range reserve {
+	for range journal.Reserve {
 		l.Closed(visit(2, service.Failed))
 	}
 	if got := l.Dropped() - before; got != 0 {
-		t.Errorf("%d of %d warnings dropped", got, reserve)
+		t.Errorf("%d of %d warnings dropped", got, journal.Reserve)
 	}
 	l.Closed(visit(3, service.Failed))
 	if got := l.Dropped() - before; got != 1 {
@@ -282,7 +284,7 @@ func TestApplyMovesEntries(t *testing.T) {
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
 	}
-	for l.queue.waiting() >= sent-1 {
+	for unread(t, stuck.conn) == 0 {
 		runtime.Gosched() // the first one is to go to the old output
 	}
 	o.Output = toSyslog
@@ -303,10 +305,28 @@ func TestApplyMovesEntries(t *testing.T) {
 	}
 }
 
-func (q *queue) waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.n
+// unread returns how many bytes can be read from conn now.
+func unread(t *testing.T, conn syscall.Conn) int {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return n
+}
+
+// descriptor returns the number of f's descriptor, which stays f's.
+func descriptor(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	err = raw.Control(func(number uintptr) { fd = int(number) })
+	return fd, err
 }
 
 // countDatagrams reads until the deadline.
@@ -359,17 +379,7 @@ func TestApplyInTheMiddleOfALine(t *testing.T) {
 	for range sent {
 		l.Event(Ready, long)
 	}
-	if fd, err = descriptor(near); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		begun, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if begun > 0 {
-			break // and the line has no room to end
-		}
+	for unread(t, near) == 0 { // once it has begun, the line has no room to end
 		runtime.Gosched()
 	}
 	o.Format = "json"
@@ -550,43 +560,34 @@ func TestJSONOnStderr(t *testing.T) {
 	}
 }
 
-// TestStderrFull logs to a pipe that nobody reads, then reads it: one that can be
-// opened once more, and one that can't and is left blocking for whoever shares it.
+// TestStderrFull logs to a pipe that nobody reads, then reads it.
 func TestStderrFull(t *testing.T) {
-	for _, shared := range []bool{false, true} {
-		var pipe [2]int
-		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-			t.Fatal(err)
-		}
-		reader, writer := os.NewFile(uintptr(pipe[0]), "reader"), os.NewFile(uintptr(pipe[1]), "writer")
-		defer reader.Close()
-		o := defaults
-		o.Output, o.Rate = toStderr, 0
-		l, err := Open(o, os.Stdout, writer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if shared {
-			out := *l.out
-			out.carrier = &stream{file: writer, fd: pipe[1], kind: unix.S_IFIFO}
-			l.worker.use(&out)
-		}
-		const sent = 3 * queueSize
-		for i := range sent {
-			l.Closed(visit(uint64(i), service.Greeted))
-		}
-		if err := alive(t, l); err != nil {
-			t.Errorf("shared %t: %v", shared, err)
-		}
-		dropped := int(l.Dropped())
-		lines := countLines(reader)
-		if err := l.Close(); err != nil {
-			t.Errorf("shared %t: %v", shared, err)
-		}
-		writer.Close()
-		if got := <-lines; got+dropped != sent || dropped == 0 {
-			t.Errorf("shared %t: %d lines and %d dropped, together not %d", shared, got, dropped, sent)
-		}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	o := defaults
+	o.Output, o.Rate = toStderr, 0
+	l, err := Open(o, os.Stdout, writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sent = 3 * journal.QueueSize
+	for i := range sent {
+		l.Closed(visit(uint64(i), service.Greeted))
+	}
+	if err := alive(t, l); err != nil {
+		t.Error(err)
+	}
+	dropped := int(l.Dropped())
+	lines := countLines(reader)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	writer.Close()
+	if got := <-lines; got+dropped != sent || dropped == 0 {
+		t.Errorf("%d lines and %d dropped, together not %d", got, dropped, sent)
 	}
 }
 
@@ -799,28 +800,4 @@ func accountJSON(object []byte, account map[string]uint64) error {
 		}
 	}
 	return nil
-}
-
-// closable is an output's carrier that remembers that it was closed.
-type closable struct {
-	carrier
-	closed bool
-}
-
-func (c *closable) close() { c.closed = true }
-
-// TestWorkerThatGivesUpClosesEveryOutput gives up with an output that a reload has
-// opened, and that the worker had no time to use.
-func TestWorkerThatGivesUpClosesEveryOutput(t *testing.T) {
-	before, opened := &closable{}, &closable{}
-	w, err := newWorker(&queue{}, &limiter{}, nil, &output{carrier: before}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.bell.Close()
-	w.use(&output{carrier: opened})
-	w.leave(nil)
-	if !before.closed || !opened.closed {
-		t.Errorf("closed: the old output %t, the new one %t, want both", before.closed, opened.closed)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
@@ -48,7 +49,7 @@ func TestDroppedEntriesAreAProblem(t *testing.T) {
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
-	for range 2 * queueSize {
+	for range 2 * journal.QueueSize {
 		l.Closed(visit(1, service.Greeted))
 	}
 	j.run()

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	repeatTime  = 30 * time.Second // a source over its limit is told again after this time, or up to twice of it
+	repeatTime  = 30 * time.Second // a source over its limit is logged again after this time, or up to twice of it
 	mostRepeats = 8192             // sources that are remembered for that, and as many older ones
 )
 
@@ -19,9 +19,9 @@ type limited interface {
 	LimitedSource() (source netip.Prefix, ok bool)
 }
 
-// repeats remembers which sources over their limits were told of lately, so that
-// whoever hammers fills a summary and not the log. Its memory is bounded: when too
-// many come, the oldest are forgotten, and may be told again. All its methods may be
+// repeats remembers which sources over their limits were logged lately, so that their
+// further attempts are in a summary only. Its memory is bounded: when too many come,
+// the oldest are forgotten, and may be logged again. All its methods may be
 // called at once. The zero value remembers nobody.
 type repeats struct {
 	mu         sync.Mutex
@@ -29,7 +29,7 @@ type repeats struct {
 	began      time.Time // when young did
 }
 
-// again reports whether err says of a source what was told of it already.
+// again reports whether err says of a source what was logged of it already.
 func (r *repeats) again(err error) bool {
 	l, ok := errors.AsType[limited](err)
 	if !ok {
@@ -48,10 +48,10 @@ func (r *repeats) again(err error) bool {
 		}
 		r.young, r.began = make(map[netip.Prefix]struct{}), now
 	}
-	if _, told := r.young[source]; told {
+	if _, logged := r.young[source]; logged {
 		return true
 	}
-	if _, told := r.old[source]; told {
+	if _, logged := r.old[source]; logged {
 		return true
 	}
 	r.young[source] = struct{}{}

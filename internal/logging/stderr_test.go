@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"greetd.example/internal/test/debian"
+	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
@@ -33,10 +34,7 @@ func TestMain(m *testing.M) {
 
 // logToStandard logs one visit to output, and a fatal error, with socket for the journal's.
 func logToStandard(socket, output string) error {
-	env, err := environ(os.Stdout, os.Stderr)
-	if err != nil {
-		return err
-	}
+	env := newEnvironment(os.Stdout, os.Stderr)
 	env.journalSocket = socket
 	o := defaults
 	o.Output = output
@@ -147,7 +145,7 @@ func TestSocketKeepsBlocking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const sent = 2 * queueSize
+	const sent = 2 * journal.QueueSize
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
 	}
@@ -226,7 +224,7 @@ func TestStoppedTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const sent = queueSize / 2
+	const sent = journal.QueueSize / 2
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
 	}
@@ -371,7 +369,7 @@ func TestFatalWaitsNotForEver(t *testing.T) {
 	defer writer.Close()
 	for {
 		writer.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		if _, err := writer.Write(make([]byte, pipeBuf)); err != nil {
+		if _, err := writer.Write(make([]byte, 4096)); err != nil {
 			break
 		}
 	}
@@ -393,7 +391,7 @@ func TestSyslogFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 2 * queueSize {
+	for i := range 2 * journal.QueueSize {
 		l.Closed(visit(uint64(i), service.Greeted))
 	}
 	if err := alive(t, l); err != nil {

@@ -9,22 +9,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
+	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
-// errorLimit is how many bytes of a visit's error are told: a client may have had
+// errorLimit is how many bytes of a visit's error are logged: a client may have had
 // its hand in it.
 const errorLimit = 512
 
-// Opened implements [service.Observer]. It tells nothing: a visit has one entry, at
+// Opened implements [service.Observer]. It logs nothing: a visit has one entry, at
 // its end.
 func (l *Log) Opened(service.Peer) {}
 
 // Closed implements [service.Observer]. It logs the visit, counts it for the next
 // summary, or leaves it out as the level and Options.Visits say. It does not block,
-// and allocates only when it logs.
+// and allocates only for an error.
 func (l *Log) Closed(v service.Visit) {
 	event := outcomeEvent(v.Outcome)
 	outcome, _ := event.outcomeIndex()
@@ -33,29 +32,33 @@ func (l *Log) Closed(v service.Visit) {
 	}
 	if l.repeats.again(v.Err) {
 		if l.limit.suppress(outcome, v.Err) {
-			l.worker.wake() // it sets the timer of the summary
+			l.writer.Wake() // it sets the timer of the summary
 		}
 		return
 	}
 	if admitted, first := l.limit.admit(outcome, v.Err); !admitted {
 		if first {
-			l.worker.wake()
+			l.writer.Wake()
 		}
 		return
 	}
 	if stackOf(v.Err) != nil {
 		event = GreeterPanicked
 	}
-	l.log(event, visitMessage(v), logrus.Fields{visitKey: v})
+	e := newEntry(event, time.Now(), "")
+	e.text = appendVisit(e.text, v)
+	e.message = len(e.text)
+	e.addVisit(v)
+	l.put(e)
 }
 
-// wants reports whether a visit that event tells of belongs into the log.
+// wants reports whether a visit with that event belongs into the log.
 func (l *Log) wants(event Event) bool {
 	visits := *l.visits.Load()
 	if visits == none || visits == problems && event == VisitGreeted {
 		return false
 	}
-	return l.logger.IsLevelEnabled(eventKinds[event].level)
+	return l.enabled(event)
 }
 
 // addVisit adds the fields of a visit. What is not known is left out.
@@ -86,9 +89,8 @@ func (e *entry) addError(err error) {
 	}
 }
 
-// visitMessage tells a visit to a person, in one line.
-func visitMessage(v service.Visit) string {
-	text := make([]byte, 0, 128)
+// appendVisit appends what a person reads of a visit, in one line.
+func appendVisit(text []byte, v service.Visit) []byte {
 	text = append(text, strings.ReplaceAll(string(v.Outcome), "_", " ")...)
 	text = append(text, ' ')
 	if v.Remote.IsValid() {
@@ -102,12 +104,12 @@ func visitMessage(v service.Visit) string {
 	if v.Listener != "" {
 		text = append(append(text, " on "...), v.Listener...)
 	}
-	text = append(append(text, ", "...), count(uint64(v.Written), "byte", "bytes")...)
+	text = appendCount(append(text, ", "...), uint64(v.Written), "byte", "bytes")
 	text = appendDuration(append(text, " in "...), v.Took)
 	if v.Err != nil {
 		text = append(append(text, ": "...), printable(v.Err)...)
 	}
-	return string(text)
+	return text
 }
 
 // appendAddrPort appends an address as a person writes it, without the IPv6 form
@@ -130,13 +132,16 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	}
 }
 
-// count says how many there are of something.
-func count(n uint64, one, many string) string {
+// appendCount appends how many there are of something.
+func appendCount(dst []byte, n uint64, one, many string) []byte {
 	if n == 1 {
-		return "1 " + one
+		many = one
 	}
-	return strconv.FormatUint(n, 10) + " " + many
+	return append(append(strconv.AppendUint(dst, n, 10), ' '), many...)
 }
+
+// count is appendCount as a string.
+func count(n uint64, one, many string) string { return string(appendCount(nil, n, one, many)) }
 
 // duration is appendDuration as a string.
 func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
@@ -144,7 +149,7 @@ func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 // printable returns the text of err, cut, without anything that could end a line or
 // steer a terminal.
 func printable(err error) string {
-	return string(cut(appendPrintable(nil, fmt.Append(nil, err)), errorLimit))
+	return string(journal.Cut(appendPrintable(nil, fmt.Append(nil, err)), errorLimit))
 }
 
 // stackOf returns the stack of the panic that err is, nil if it is none.
@@ -155,10 +160,10 @@ func stackOf(err error) []byte {
 	return nil
 }
 
-// summary returns the entry that tells of the visits in t.
+// summary returns the entry of the visits in t.
 func summary(t tally, now time.Time) *entry {
-	text := append([]byte(count(t.total(), "more visit", "more visits")), " in "...)
-	text = appendDuration(text, now.Sub(t.since))
+	text := appendCount(nil, t.total(), "more visit", "more visits")
+	text = appendDuration(append(text, " in "...), now.Sub(t.since))
 	separator := ": "
 	for i, count := range t.counts {
 		if count > 0 {

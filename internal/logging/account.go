@@ -1,0 +1,160 @@
+package logging
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"greetd.example/pkg/journal"
+)
+
+// summaryEvery is how old suppressed visits, and under load dropped entries, become
+// before they are reported.
+const summaryEvery = time.Second
+
+// An account reports what is not in the log: visits that were suppressed, entries that
+// were dropped, and the time during which the output failed.
+type account struct {
+	limit  *limiter
+	recent *recent
+	drops  drops
+	warn   func(output, message string) // on stderr
+
+	report *entry // about the output, to be written before all others; for the writer alone
+}
+
+func (a *account) hooks() journal.Hooks[*entry] {
+	return journal.Hooks[*entry]{Next: a.next, Done: a.done, Failing: a.failing, Recovered: a.recovered}
+}
+
+// next implements [journal.Hooks]. Under load drops are reported once a second; else when
+// no entry waits, together.
+func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
+	age := summaryEvery
+	if s.Idle {
+		age = 0
+	}
+	switch {
+	case a.report != nil:
+		e, a.report = a.report, nil
+	case s.Closing && !s.Idle:
+	case s.Closing:
+		if e = a.dropped(s.Output, 0); e == nil {
+			e, _ = a.suppressed(0)
+		}
+	default:
+		if e, again = a.suppressed(summaryEvery); e == nil {
+			e = a.dropped(s.Output, age)
+		}
+	}
+	return e, e != nil, again
+}
+
+// suppressed returns the summary of the suppressed visits, once the first of them is
+// older than age; else when that will be, or the zero time if there are none.
+func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
+	t, due := a.limit.take(age)
+	if t.total() == 0 {
+		return nil, due
+	}
+	return summary(t, time.Now()), time.Time{}
+}
+
+// dropped returns the entry that reports the drops, once the first of them is older
+// than age; else nil.
+func (a *account) dropped(output string, age time.Duration) *entry {
+	d := a.drops.take(age)
+	if d.entries == 0 {
+		return nil
+	}
+	e := newEntry(EntriesDropped, time.Now(), fmt.Sprintf(
+		"%s dropped: %s did not take them in time", count(d.entries, "log entry", "log entries"), output))
+	e.visits = d.visits
+	e.addNumber("dropped", d.entries)
+	for i, visits := range d.outcomes {
+		e.addNumber(droppedKeys[i], visits)
+	}
+	a.recent.add(e)
+	return e
+}
+
+// done implements [journal.Hooks].
+func (a *account) done(e *entry, written bool) {
+	if !written {
+		a.drops.add(e)
+	}
+	e.free()
+}
+
+// failing implements [journal.Hooks].
+func (a *account) failing(output string, err error) {
+	a.warn(output, fmt.Sprintf("cannot log to %s: %s; entries wait, and are dropped when %d do", output, err, journal.QueueSize))
+}
+
+// recovered implements [journal.Hooks].
+func (a *account) recovered(output string, failed time.Duration, err error) {
+	a.report = newEntry(OutputTroubled, time.Now(), fmt.Sprintf(
+		"could not log to %s for %s: %s", output, duration(failed), printable(err)))
+	a.report.addNumber("duration_usec", uint64(failed.Microseconds()))
+	a.report.addError(err)
+	a.recent.add(a.report)
+}
+
+// left returns how many entries, and how many visits in them or in no entry, are not in
+// the log after the writer has given up.
+func (a *account) left() (entries, visits uint64) {
+	d := a.drops.take(0)
+	t, _ := a.limit.take(0)
+	if a.report != nil {
+		d.entries++
+	}
+	return d.entries, d.visits + t.total()
+}
+
+// drops counts entries that were dropped.
+type drops struct {
+	mu      sync.Mutex
+	ever    uint64
+	pending dropCounts // not reported yet
+}
+
+type dropCounts struct {
+	since    time.Time // when the first one was dropped
+	entries  uint64
+	visits   uint64             // how many the entries stand for
+	outcomes [visitKinds]uint64 // how many of the entries are of one visit, by its outcome
+}
+
+func (d *drops) add(e *entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pending.since.IsZero() {
+		d.pending.since = time.Now()
+	}
+	d.ever++
+	d.pending.entries++
+	d.pending.visits += e.visits
+	if i, ok := e.event.outcomeIndex(); ok {
+		d.pending.outcomes[i]++
+	}
+}
+
+// take returns what was dropped since the last take, if the first of it is older than
+// age.
+func (d *drops) take(age time.Duration) dropCounts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.pending.since) < age {
+		return dropCounts{}
+	}
+	taken := d.pending
+	d.pending = dropCounts{}
+	return taken
+}
+
+// total returns how many entries were dropped ever.
+func (d *drops) total() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ever
+}

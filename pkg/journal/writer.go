@@ -1,0 +1,372 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	firstPause   = 10 * time.Millisecond // between attempts to write, doubled until maxPause
+	maxPause     = time.Second
+	flushPause   = 50 * time.Millisecond // instead of maxPause while the Writer is being closed
+	failingDelay = time.Second           // how long an output may fail before that is reported
+	minLimit     = 64                    // values are not cut further to make an entry fit
+)
+
+var (
+	// ErrClosed is the error of [Writer.Alive] after Close.
+	ErrClosed = errors.New("the log is closed")
+
+	// ErrNotWritten is the error of [Writer.Close] when time ran out and entries were left.
+	ErrNotWritten = errors.New("entries not written in time")
+)
+
+// An Output is where a Writer writes entries of type E, and how. It must not be changed
+// once a Writer has it.
+type Output[E any] struct {
+	Name string // for reports
+
+	// Encode appends e to dst in the form of the output and returns the extended slice.
+	// No value of e may be longer than limit bytes in it. It is called by the Writer's
+	// goroutine alone, more than once for an entry if the first attempt was too long or
+	// the output has changed.
+	Encode func(dst []byte, e E, limit int) []byte
+	Limit  int // the limit of the first attempt
+
+	Conn Conn // the Writer closes it when it has another output, and at the end
+}
+
+// A Conn takes bytes to an output. [Socket] and [Stream] are Conns.
+type Conn interface {
+	// Send writes b and returns how many bytes were accepted. It does not block: EAGAIN
+	// says that poll will report when there is room again, EMSGSIZE that b is too long.
+	Send(b []byte) (int, error)
+
+	// FD is the descriptor to poll for writing; below zero there is none.
+	FD() int
+
+	Close() error
+}
+
+// Hooks connect a Writer with its owner. None of them may be nil, block, or call the
+// Writer. All but Done are called by the Writer's goroutine alone.
+type Hooks[E any] struct {
+	// Next returns an entry of the owner's own, to be written before any that waits. Without
+	// one it returns when to ask again, or the zero time: after the next Wake or Put.
+	Next func(State) (e E, ok bool, again time.Time)
+
+	// Done is called once for each entry from Put or Next, when it is written or dropped. It
+	// may be called at once by several goroutines.
+	Done func(e E, written bool)
+
+	// Failing reports that the output has failed for a second, once until Recovered.
+	Failing func(output string, err error)
+
+	// Recovered reports that the output works again, how long it failed, and its last error.
+	Recovered func(output string, failed time.Duration, err error)
+}
+
+// A State is what a Writer is about to do.
+type State struct {
+	Output  string // the name of the output
+	Idle    bool   // no entry waits
+	Closing bool   // Close was called
+}
+
+// A Writer writes entries to an output, one after the other. All its methods may be
+// called at once, and only Close and Alive wait.
+type Writer[E any] struct {
+	hooks    Hooks[E]
+	queue    queue[E]
+	awake    chan struct{} // wakes the goroutine while nothing is to be written
+	signal   *os.File      // an eventfd, wakes it while it waits for the output
+	signalFD int
+	deadline atomic.Pointer[time.Time] // set by Close
+	pings    chan chan struct{}
+	done     chan struct{}
+	result   error // of Close, valid when done is closed
+
+	mu   sync.Mutex
+	next []*Output[E] // to be used from now on, in turn; the last one stays
+
+	// For the goroutine alone.
+	out     *Output[E]
+	buf     []byte
+	pause   time.Duration // before the next attempt
+	failing failure
+}
+
+// A failure is a time during which the output could not be written to.
+type failure struct {
+	since    time.Time // zero: none
+	err      error
+	reported bool
+}
+
+// NewWriter returns a Writer to out, which need not be reachable yet. The caller must
+// Close it.
+func NewWriter[E any](out *Output[E], hooks Hooks[E]) (*Writer[E], error) {
+	w, err := newWriter(out, hooks)
+	if err != nil {
+		return nil, err
+	}
+	go w.run() // Close waits
+	return w, nil
+}
+
+func newWriter[E any](out *Output[E], hooks Hooks[E]) (*Writer[E], error) {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open log: eventfd: %w", err)
+	}
+	return &Writer[E]{
+		hooks: hooks, out: out,
+		signal: os.NewFile(uintptr(fd), "eventfd"), signalFD: fd,
+		awake: make(chan struct{}, 1), pings: make(chan chan struct{}, 1), done: make(chan struct{}),
+	}, nil
+}
+
+// Put queues e, or drops it if the queue is full or the Writer closed. Urgent entries
+// may use the reserve of the queue.
+func (w *Writer[E]) Put(e E, urgent bool) {
+	w.queue.put(e, urgent, w.hooks.Done)
+	w.Wake()
+}
+
+// Wake makes the Writer call Hooks.Next.
+func (w *Writer[E]) Wake() {
+	select {
+	case w.awake <- struct{}{}:
+	default:
+	}
+}
+
+// Use makes the Writer write to out from now on. Entries that wait are written to out.
+// An entry of which a part is written is finished in its old form if out has the same
+// Conn.
+func (w *Writer[E]) Use(out *Output[E]) {
+	w.mu.Lock()
+	w.next = append(w.next, out)
+	w.mu.Unlock()
+	w.interrupt()
+}
+
+// interrupt wakes the goroutine, even if it waits for the output.
+func (w *Writer[E]) interrupt() {
+	_, _ = w.signal.Write(binary.NativeEndian.AppendUint64(nil, 1)) // fails only after the end
+	w.Wake()
+}
+
+// Alive returns nil if the Writer's goroutine runs, even if it waits for an output that
+// is stuck. It returns an error if the goroutine has not answered when ctx ends, or has
+// ended.
+func (w *Writer[E]) Alive(ctx context.Context) error {
+	answer := make(chan struct{})
+	select {
+	case w.pings <- answer:
+	case <-w.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("the log writer does not answer: %w", context.Cause(ctx))
+	}
+	w.interrupt()
+	select {
+	case <-answer:
+		return nil
+	case <-w.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("the log writer does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// Close writes the entries that wait, for at most timeout, and closes the output's Conn.
+// The error is ErrNotWritten if some were left; Hooks.Done was called for them. It must
+// be called once.
+func (w *Writer[E]) Close(timeout time.Duration) error {
+	w.queue.close()
+	deadline := time.Now().Add(timeout)
+	w.deadline.Store(&deadline)
+	w.interrupt()
+	select {
+	case <-w.done:
+	case <-time.After(2 * timeout):
+		return errors.New("a write never returned")
+	}
+	_ = w.signal.Close()
+	return w.result
+}
+
+// run writes entries until the Writer is closed and everything is written, or the
+// deadline has passed.
+func (w *Writer[E]) run() {
+	defer close(w.done)
+	for {
+		w.obey()
+		e, ok, again := w.take()
+		switch {
+		case ok && (w.expired() || !w.write(e)):
+			w.giveUp(e)
+			return
+		case ok:
+		case w.deadline.Load() != nil:
+			_ = w.out.Conn.Close()
+			return
+		default:
+			w.sleep(again)
+		}
+	}
+}
+
+// obey answers pings and changes the output.
+func (w *Writer[E]) obey() {
+	select {
+	case answer := <-w.pings:
+		close(answer)
+	default:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, next := range w.next {
+		if w.out.Conn != next.Conn {
+			_ = w.out.Conn.Close()
+			w.failing, w.pause = failure{}, 0
+		}
+		w.out = next
+	}
+	w.next = nil
+}
+
+// take returns the entry to be written next. If there is none it returns when there may
+// be one, the zero time if that is not known.
+func (w *Writer[E]) take() (e E, ok bool, again time.Time) {
+	state := State{Output: w.out.Name, Closing: w.deadline.Load() != nil}
+	if e, ok, _ = w.hooks.Next(state); ok {
+		return e, ok, again
+	}
+	if e, ok = w.queue.next(); ok {
+		return e, ok, again
+	}
+	state.Idle = true
+	return w.hooks.Next(state)
+}
+
+// sleep returns after a Wake, or at the time again.
+func (w *Writer[E]) sleep(again time.Time) {
+	var alarm <-chan time.Time
+	if !again.IsZero() {
+		timer := time.NewTimer(time.Until(again))
+		defer timer.Stop()
+		alarm = timer.C
+	}
+	select {
+	case <-w.awake:
+	case <-alarm:
+	}
+}
+
+// write writes e to the output, and to the next one if the output is changed meanwhile.
+// It reports false if the deadline came first.
+func (w *Writer[E]) write(e E) bool {
+	out, limit := w.out, w.out.Limit
+	rest := w.encode(out, e, limit)
+	for {
+		n, err := out.Conn.Send(rest)
+		rest = rest[n:]
+		switch {
+		case err == nil && len(rest) == 0:
+			w.works()
+			w.hooks.Done(e, true)
+			return true
+		case err == nil, errors.Is(err, unix.EINTR):
+			w.pause = 0
+		case errors.Is(err, unix.EMSGSIZE) && limit > minLimit:
+			limit /= 2
+			rest = w.encode(out, e, limit)
+		case errors.Is(err, unix.EMSGSIZE):
+			w.hooks.Done(e, false)
+			return true
+		case errors.Is(err, unix.EAGAIN):
+			w.wait(out.Conn.FD(), maxPause)
+		default:
+			w.fails(err)
+			w.wait(-1, w.pause)
+		}
+		if w.expired() {
+			return false
+		}
+		w.obey()
+		if w.out == out || len(rest) < len(w.buf) && w.out.Conn == out.Conn {
+			continue // in the second case half a line must be finished where it was begun
+		}
+		out, limit = w.out, w.out.Limit
+		rest = w.encode(out, e, limit)
+	}
+}
+
+// encode returns e in the form of out.
+func (w *Writer[E]) encode(out *Output[E], e E, limit int) []byte {
+	w.buf = out.Encode(w.buf[:0], e, limit)
+	return w.buf
+}
+
+// wait returns when fd can be written to, after an interrupt or after limit, and in any
+// case at the deadline. A negative fd is ignored.
+func (w *Writer[E]) wait(fd int, limit time.Duration) {
+	if deadline := w.deadline.Load(); deadline != nil {
+		limit = min(limit, flushPause, max(time.Until(*deadline), 0))
+	}
+	ready := []unix.PollFd{{Fd: int32(w.signalFD), Events: unix.POLLIN}, {Fd: int32(fd), Events: unix.POLLOUT}}
+	milliseconds := (limit + time.Millisecond - 1) / time.Millisecond
+	if _, err := unix.Poll(ready, int(milliseconds)); err == nil && ready[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(w.signalFD, count[:])
+	}
+}
+
+// expired reports whether the deadline has passed.
+func (w *Writer[E]) expired() bool {
+	deadline := w.deadline.Load()
+	return deadline != nil && !time.Now().Before(*deadline)
+}
+
+// fails notes that the output could not be written to, and reports it after failingDelay.
+func (w *Writer[E]) fails(err error) {
+	now := time.Now()
+	w.pause = min(max(2*w.pause, firstPause), maxPause)
+	w.failing.err = err
+	if w.failing.since.IsZero() {
+		w.failing.since = now
+	}
+	if !w.failing.reported && now.Sub(w.failing.since) >= failingDelay {
+		w.failing.reported = true
+		w.hooks.Failing(w.out.Name, err)
+	}
+}
+
+// works notes that the output was written to.
+func (w *Writer[E]) works() {
+	failed := w.failing
+	w.failing, w.pause = failure{}, 0
+	if failed.reported {
+		w.hooks.Recovered(w.out.Name, time.Since(failed.since), failed.err)
+	}
+}
+
+// giveUp drops e and everything behind it.
+func (w *Writer[E]) giveUp(e E) {
+	w.obey()
+	_ = w.out.Conn.Close()
+	w.result = ErrNotWritten
+	for ok := true; ok; e, ok = w.queue.next() {
+		w.hooks.Done(e, false)
+	}
+}
