@@ -3,39 +3,34 @@ package systemd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
-
-// A Want is a listener of the configuration.
-type Want struct {
-	Name      string
-	Address   string // as for Bind
-	ReusePort bool
-}
 
 // An Assignment says which sockets serve which listener. To carry it out: Bind what
 // nothing serves, Remove and Forget what is obsolete, Store the rest. Forget comes
 // before Store, since the old and the new socket of an address share a name. Where
 // an obsolete socket overlaps a new address, it must go before Bind.
 type Assignment struct {
-	Serving  [][]Socket // for each Want, in their order; where there is none, Bind
+	Serving  [][]Socket // for each ListenConfig, in their order; where there is none, Bind
 	Obsolete []Socket   // no listener wants them any more
 }
 
 // Assign decides which of sockets serve wants. It changes nothing. At a start the
 // sockets are those of Inherit, at a reload those in use.
 //
-// If any is from a socket unit, systemd binds and greetd does not: each listener has
+// If any is from a socket unit, systemd binds and this process does not: each listener has
 // the sockets of its name, every listener has one, and every socket has a listener.
 // Sockets without a name go to the only listener, or to the one whose address is
 // theirs. Where that can't be, the error says all the reasons, with their remedies.
-// What greetd bound before that is obsolete.
+// What this service bound before that is obsolete.
 //
 // Else a listener keeps the socket that was bound for its address and ReusePort,
 // whatever its name was then.
-func Assign(wants []Want, sockets []Socket) (Assignment, error) {
+func Assign(wants []ListenConfig, sockets []Socket) (Assignment, error) {
 	var units, ours []Socket
 	for _, s := range sockets {
 		if s.Origin == SocketUnit {
@@ -54,7 +49,7 @@ func Assign(wants []Want, sockets []Socket) (Assignment, error) {
 	return Assignment{Serving: serving, Obsolete: ours}, nil
 }
 
-func assignOurs(wants []Want, ours []Socket) Assignment {
+func assignOurs(wants []ListenConfig, ours []Socket) Assignment {
 	a := Assignment{Serving: make([][]Socket, len(wants))}
 next:
 	for _, s := range ours {
@@ -70,14 +65,14 @@ next:
 	return a
 }
 
-func (s Socket) boundFor(want Want) bool {
+func (s Socket) boundFor(want ListenConfig) bool {
 	if s.Listener == nil || s.lost || s.ReusePort != want.ReusePort {
 		return false
 	}
 	return s.Address == want.Address || s.Origin == FDStore && storedFor(s.Name, want.Address)
 }
 
-func assignUnits(wants []Want, units []Socket) ([][]Socket, error) {
+func assignUnits(wants []ListenConfig, units []Socket) ([][]Socket, error) {
 	serving := make([][]Socket, len(wants))
 	var problems []error
 	for _, s := range units {
@@ -89,18 +84,14 @@ func assignUnits(wants []Want, units []Socket) ([][]Socket, error) {
 	}
 	for i, want := range wants {
 		if len(serving[i]) == 0 {
-			problems = append(problems, fmt.Errorf("systemd passed sockets, but none for listener %q: "+
-				"set FileDescriptorName=%s in its .socket unit, or remove the listener", want.Name, want.Name))
+			problems = append(problems, noSocketFor(want.Name))
 		}
 	}
 	return serving, errors.Join(problems...)
 }
 
 // meantFor is the index of the listener that a unit's socket belongs to.
-func (s Socket) meantFor(wants []Want) (int, error) {
-	if len(wants) == 0 {
-		return 0, fmt.Errorf("systemd passed the socket %s, but the configuration has no listener: add one, or stop its .socket unit", s.Address)
-	}
+func (s Socket) meantFor(wants []ListenConfig) (int, error) {
 	if s.Name == "" && len(wants) == 1 {
 		return 0, nil
 	}
@@ -109,14 +100,34 @@ func (s Socket) meantFor(wants []Want) (int, error) {
 		if s.Name == want.Name || s.Name == "" && sameAddress(want.Address, s.Address) {
 			return i, nil
 		}
-		names[i] = fmt.Sprintf("%q", want.Name)
+		names[i] = want.Name
 	}
-	if s.Name == "" {
-		return 0, fmt.Errorf("systemd passed the socket %s without a name, and no listener has its address: "+
-			"set FileDescriptorName= in its .socket unit to one of %s", s.Address, strings.Join(names, ", "))
+	return 0, noListenerFor(s, names)
+}
+
+func noSocketFor(name string) error {
+	return fmt.Errorf("systemd passed sockets, but none for listener %q: "+
+		"set FileDescriptorName=%s in its .socket unit, or remove the listener", name, name)
+}
+
+// noListenerFor is what is wrong with a socket of a socket unit, where the listeners have
+// these names.
+func noListenerFor(s Socket, names []string) error {
+	var quoted []string
+	for _, name := range names {
+		quoted = append(quoted, strconv.Quote(name))
 	}
-	return 0, fmt.Errorf("systemd passed the socket %q (%s), but no listener has that name: "+
-		"set FileDescriptorName= in its .socket unit to one of %s, or add the listener", s.Name, s.Address, strings.Join(names, ", "))
+	list := strings.Join(quoted, ", ")
+	switch {
+	case len(names) == 0:
+		return fmt.Errorf("systemd passed the socket %s, but the configuration has no listener: add one, or stop its .socket unit", s.Address)
+	case s.Name == "":
+		return fmt.Errorf("systemd passed the socket %s without a name, and no listener has its address: "+
+			"set FileDescriptorName= in its .socket unit to one of %s", s.Address, list)
+	default:
+		return fmt.Errorf("systemd passed the socket %q (%s), but no listener has that name: "+
+			"set FileDescriptorName= in its .socket unit to one of %s, or add the listener", s.Name, s.Address, list)
+	}
 }
 
 // sameAddress reports whether a socket bound to bound is what Bind(wanted) would have
@@ -135,4 +146,11 @@ func sameAddress(wanted, bound string) bool {
 	}
 	w, err := netip.ParseAddrPort(wanted)
 	return err == nil && w == b
+}
+
+// samePort reports whether address has the port of bound.
+func samePort(bound net.Addr, address string) bool {
+	tcp, ok := bound.(*net.TCPAddr)
+	_, port, err := net.SplitHostPort(address)
+	return ok && err == nil && port == strconv.Itoa(tcp.Port)
 }

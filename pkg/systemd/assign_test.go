@@ -28,106 +28,106 @@ func with(s Socket, change func(*Socket)) Socket {
 }
 
 func TestAssign(t *testing.T) {
-	greet := Want{Name: "greet", Address: ":10000"}
-	mail := Want{Name: "mail", Address: "127.0.0.1:25"}
-	local := Want{Name: "local", Address: "unix:/run/greetd/g.sock"}
-	shared := Want{Name: "greet", Address: ":10000", ReusePort: true}
-	long := Want{Name: "long", Address: strings.Repeat("ö", 120) + ":10000"}
+	greet := ListenConfig{Name: "greet", Address: ":10000"}
+	mail := ListenConfig{Name: "mail", Address: "127.0.0.1:25"}
+	local := ListenConfig{Name: "local", Address: "unix:/run/greetd/g.sock"}
+	shared := ListenConfig{Name: "greet", Address: ":10000", ReusePort: true}
+	long := ListenConfig{Name: "long", Address: strings.Repeat("ö", 120) + ":10000"}
 
 	for name, tc := range map[string]struct {
-		wants    []Want
+		wants    []ListenConfig
 		sockets  []Socket
 		serving  []string // for each want, the names or else addresses of its sockets
 		obsolete []string
 	}{
 		"nothing passed": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			serving: []string{"", ""},
 		},
 		"by name": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			sockets: []Socket{unit("mail", "[::]:25"), unit("greet", "[::]:7")},
 			serving: []string{"greet", "mail"},
 		},
 		"IPv4 and IPv6 under one name": {
-			wants:   []Want{greet},
+			wants:   []ListenConfig{greet},
 			sockets: []Socket{unit("greet", "0.0.0.0:7"), unit("greet", "[::]:7")},
 			serving: []string{"greet greet"},
 		},
 		"no name, one listener": {
-			wants:   []Want{greet},
+			wants:   []ListenConfig{greet},
 			sockets: []Socket{unit("", "0.0.0.0:7"), unit("", "unix:/x")},
 			serving: []string{"0.0.0.0:7 unix:/x"},
 		},
 		"no name, by address": {
-			wants:   []Want{greet, mail, local},
+			wants:   []ListenConfig{greet, mail, local},
 			sockets: []Socket{unit("", "unix:/run/greetd/../greetd/g.sock"), unit("", "127.0.0.1:25"), unit("", "[::]:10000"), unit("", "0.0.0.0:10000")},
 			serving: []string{"[::]:10000 0.0.0.0:10000", "127.0.0.1:25", "unix:/run/greetd/../greetd/g.sock"},
 		},
 		"some with a name": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			sockets: []Socket{unit("greet", "[::]:1"), unit("", "127.0.0.1:25")},
 			serving: []string{"greet", "127.0.0.1:25"},
 		},
 		"socket unit after own bind": {
-			wants:    []Want{greet},
+			wants:    []ListenConfig{greet},
 			sockets:  []Socket{unit("greet", "[::]:10000"), stored(":10000"), stored(":99")},
 			serving:  []string{"greet"},
 			obsolete: []string{"greetd-own/%3A10000", "greetd-own/%3A99"},
 		},
 		"stored, of a renamed listener": {
-			wants:   []Want{{Name: "hello", Address: ":10000"}},
+			wants:   []ListenConfig{{Name: "hello", Address: ":10000"}},
 			sockets: []Socket{stored(":10000")},
 			serving: []string{"greetd-own/%3A10000"},
 		},
 		"stored, and one more": {
-			wants:   []Want{mail, greet},
+			wants:   []ListenConfig{mail, greet},
 			sockets: []Socket{stored(":10000")},
 			serving: []string{"", "greetd-own/%3A10000"},
 		},
 		"stored for another address": {
-			wants:    []Want{greet},
+			wants:    []ListenConfig{greet},
 			sockets:  []Socket{stored(":10001")},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10001"},
 		},
 		"stored twice": {
-			wants:    []Want{shared},
+			wants:    []ListenConfig{shared},
 			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.ReusePort = true }), with(stored(":10000"), func(s *Socket) { s.ReusePort = true })},
 			serving:  []string{"greetd-own/%3A10000"},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored without reuse_port": {
-			wants:    []Want{shared},
+			wants:    []ListenConfig{shared},
 			sockets:  []Socket{stored(":10000")},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored, but not listening any more": {
-			wants:    []Want{greet},
+			wants:    []ListenConfig{greet},
 			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.Listener = nil })},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored, but its file is gone": {
-			wants:    []Want{local},
+			wants:    []ListenConfig{local},
 			sockets:  []Socket{with(stored(local.Address), func(s *Socket) { s.lost = true })},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/unix%3A%2Frun%2Fgreetd%2Fg.sock"},
 		},
 		"stored under a name that nobody knows": {
-			wants:    []Want{greet},
+			wants:    []ListenConfig{greet},
 			sockets:  []Socket{{Listener: quiet{}, Origin: FDStore, Name: "greetd-own/%zz"}},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%zz"},
 		},
 		"stored under a hashed name": {
-			wants:   []Want{greet, long},
+			wants:   []ListenConfig{greet, long},
 			sockets: []Socket{{Listener: quiet{}, Origin: FDStore, Name: storeName(long.Address, fileID{})}},
 			serving: []string{"", storeName(long.Address, fileID{})},
 		},
 		"reload": {
-			wants:    []Want{mail, greet},
+			wants:    []ListenConfig{mail, greet},
 			sockets:  []Socket{bound(":10000"), bound(":99")},
 			serving:  []string{"", ":10000"},
 			obsolete: []string{":99"},
@@ -174,26 +174,26 @@ func labels(sockets []Socket) []string {
 }
 
 func TestAssignRefuses(t *testing.T) {
-	greet := Want{Name: "greet", Address: ":10000"}
-	mail := Want{Name: "mail", Address: "127.0.0.1:25"}
+	greet := ListenConfig{Name: "greet", Address: ":10000"}
+	mail := ListenConfig{Name: "mail", Address: "127.0.0.1:25"}
 
 	for name, tc := range map[string]struct {
-		wants   []Want
+		wants   []ListenConfig
 		sockets []Socket
 		reasons []string
 	}{
 		"an unknown name": {
-			wants:   []Want{greet},
+			wants:   []ListenConfig{greet},
 			sockets: []Socket{unit("greet", "[::]:7"), unit("web", "[::]:80")},
 			reasons: []string{`systemd passed the socket "web" ([::]:80), but no listener has that name: set FileDescriptorName= in its .socket unit to one of "greet", or add the listener`},
 		},
 		"a listener without a socket": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			sockets: []Socket{unit("greet", "[::]:7"), stored("127.0.0.1:25")},
 			reasons: []string{`systemd passed sockets, but none for listener "mail": set FileDescriptorName=mail in its .socket unit, or remove the listener`},
 		},
 		"no name and no address": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			sockets: []Socket{unit("greet", "[::]:7"), unit("mail", "[::]:8"), unit("", "127.0.0.2:25"), unit("", "unix:/x")},
 			reasons: []string{
 				`systemd passed the socket 127.0.0.2:25 without a name, and no listener has its address: set FileDescriptorName= in its .socket unit to one of "greet", "mail"`,
@@ -201,7 +201,7 @@ func TestAssignRefuses(t *testing.T) {
 			},
 		},
 		"all of it": {
-			wants:   []Want{greet, mail},
+			wants:   []ListenConfig{greet, mail},
 			sockets: []Socket{unit("web", "[::]:80")},
 			reasons: []string{`"web"`, `"greet"`, `"mail"`},
 		},

@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -10,22 +9,15 @@ import (
 	"unicode"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 )
 
-const (
-	// notifyPatience bounds the wait while systemd doesn't read. It is short, since
-	// greetd can do without any one of its messages.
-	notifyPatience = time.Second
+// maxStatus leaves room for the rest in the 4096 bytes that systemd reads.
+const maxStatus = 2048
 
-	// maxStatus leaves room for the rest in the 4096 bytes that systemd reads.
-	maxStatus = 2048
-)
-
-// A Notifier tells systemd how greetd is (sd_notify(3)). Outside systemd it is nil,
-// and a nil or zero Notifier tells nobody and returns nil. Its methods may be called
-// at once from many goroutines. They wait a second at most, and then return an
-// error; no error is a reason to stop serving.
+// A Notifier sends the service manager what it should know (sd_notify(3)). Outside systemd
+// it is nil, and a nil or zero Notifier sends nothing and returns nil. Its methods may be
+// called at once from many goroutines. They wait a second at most, unless they say
+// otherwise, and then return an error; no error is a reason to stop serving.
 //
 // A status is one line for people: line breaks in it become spaces, more than 2 KiB
 // are cut, and "" clears the one before.
@@ -34,28 +26,6 @@ type Notifier struct {
 	// It is not connected, so it survives a restart of systemd itself.
 	// Its name is the address that it sends to.
 	socket *os.File
-}
-
-// NewNotifier returns the Notifier for $NOTIFY_SOCKET, or nil if that is not set.
-// The variable stays set.
-func NewNotifier() (*Notifier, error) {
-	address := os.Getenv("NOTIFY_SOCKET")
-	if address == "" {
-		return nil, nil
-	}
-	if address[0] != '/' && address[0] != '@' {
-		return nil, fmt.Errorf("NOTIFY_SOCKET=%q is neither a path nor an abstract socket: unset it, or let systemd set it", address)
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("notify systemd: %w", os.NewSyscallError("socket", err))
-	}
-	patience := unix.NsecToTimeval(notifyPatience.Nanoseconds())
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("notify systemd: %w", os.NewSyscallError("setsockopt", err))
-	}
-	return &Notifier{socket: os.NewFile(uintptr(fd), address)}, nil
 }
 
 // Ready says that every listener is open and the configuration applies. It also ends
@@ -69,12 +39,13 @@ func (n *Notifier) Status(status string) error {
 	return n.send(statusLine(status))
 }
 
-// Reloading says that a reload begins. Ready must follow.
+// Reloading says that a reload begins, with the time, as Type=notify-reload wants it in
+// the same datagram. Ready must follow.
 func (n *Notifier) Reloading() error {
-	return n.send(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec()) // one datagram, or the reload job may end early
+	return n.send(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
 }
 
-// Stopping says that the end begins.
+// Stopping says that the service begins to stop.
 func (n *Notifier) Stopping(status string) error {
 	return n.send(daemon.SdNotifyStopping, statusLine(status))
 }
@@ -85,38 +56,67 @@ func (n *Notifier) Extend(d time.Duration) error {
 	return n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", max(d.Microseconds(), 1)))
 }
 
-// Ping tells the watchdog that greetd is well.
+// Ping resets the watchdog's timer.
 func (n *Notifier) Ping() error {
 	return n.send(daemon.SdNotifyWatchdog)
 }
 
-// Errno says why greetd is about to end.
+// Errno says why the service is about to fail.
 func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 	return n.send(fmt.Sprintf("ERRNO=%d", int(errno)), statusLine(status))
 }
 
-// Store has systemd keep s across a restart or a crash of greetd, to come back from
-// Inherit. What a socket unit holds, and what is stored already, stays as it is. It
-// has no effect if FileDescriptorStoreMax= of the unit is 0 or used up: only the
-// journal of systemd tells.
-func (n *Notifier) Store(s Socket) error {
-	if n == nil || s.Origin == SocketUnit {
+// StoreDescriptor has systemd keep a copy of the descriptor of c under name, over restarts and
+// crashes, until Discard; the next process gets it by [Service.Stored]. It is for any
+// descriptor: a packet socket, a memfd with state, a file. Listening sockets are stored by
+// Listen itself. What is stored twice is kept once.
+//
+// A name is 1 to 240 printable ASCII characters, without colon and space. It has no
+// effect if FileDescriptorStoreMax= of the unit is 0 or used up: only the journal of
+// systemd says so. c stays the caller's.
+func (n *Notifier) StoreDescriptor(name string, c syscall.Conn) error {
+	if err := checkStoreName(name); err != nil {
+		return err
+	}
+	// Without FDPOLL=0 systemd discards a packet socket at the first error on it.
+	return n.sendDescriptor(c, "FDSTORE=1", "FDPOLL=0", "FDNAME="+filePrefix+name)
+}
+
+// Discard undoes StoreDescriptor, for every descriptor under that name.
+func (n *Notifier) Discard(name string) error {
+	if err := checkStoreName(name); err != nil {
+		return err
+	}
+	return n.send("FDSTOREREMOVE=1", "FDNAME="+filePrefix+name)
+}
+
+func checkStoreName(name string) error {
+	odd := func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }
+	if name == "" || len(filePrefix)+len(name) > maxStoreName || strings.ContainsFunc(name, odd) {
+		return fmt.Errorf("%q is no name for the fd store: use 1 to %d printable ASCII characters without colon and space",
+			name, maxStoreName-len(filePrefix))
+	}
+	return nil
+}
+
+// store has systemd keep s. What a socket unit holds, and what is stored already, stays
+// as it is.
+func (n *Notifier) store(s Socket) error {
+	if n == nil || !s.isOwn() {
 		return nil
 	}
-	err := control(s.Listener, func(fd int) error {
-		return n.sendRights(unix.UnixRights(fd), "FDSTORE=1", "FDNAME="+s.storeName())
-	})
+	err := n.sendDescriptor(s.Listener, "FDSTORE=1", "FDNAME="+s.storeName())
 	if err == nil && s.file != nil {
 		s.file.stored.Store(true)
 	}
 	return err
 }
 
-// Forget undoes Store, for every socket that is stored under the name of s. It
+// forget undoes store, for every socket that is stored under the name of s. It
 // doesn't close s, and while s listens, the address stays in use: see
 // [Socket.Remove].
-func (n *Notifier) Forget(s Socket) error {
-	if n == nil || s.Origin == SocketUnit {
+func (n *Notifier) forget(s Socket) error {
+	if n == nil || !s.isOwn() {
 		return nil
 	}
 	return n.send("FDSTOREREMOVE=1", "FDNAME="+s.storeName())
@@ -130,39 +130,6 @@ func (s Socket) storeName() string {
 		return storeName(s.Address, fileID{})
 	}
 	return storeName(s.Address, s.file.fileID)
-}
-
-func (n *Notifier) send(lines ...string) error {
-	return n.sendRights(nil, lines...)
-}
-
-// sendRights is daemon.SdNotify with descriptors and with an end to its patience.
-func (n *Notifier) sendRights(rights []byte, lines ...string) error {
-	if n == nil || n.socket == nil {
-		return nil
-	}
-	conn, err := n.socket.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
-	}
-	to := unix.SockaddrUnix{Name: n.socket.Name()} // Sendmsg writes to it
-	message := []byte(strings.Join(lines, "\n"))
-	var failed error
-	err = conn.Control(func(fd uintptr) {
-		for deadline := time.Now().Add(notifyPatience); ; {
-			failed = unix.Sendmsg(int(fd), message, rights, &to, 0)
-			if !errors.Is(failed, unix.EINTR) || time.Now().After(deadline) {
-				return
-			}
-		}
-	})
-	if errors.Is(failed, unix.EAGAIN) {
-		return fmt.Errorf("notify systemd: it has not read %s for %s: %w", to.Name, notifyPatience, failed)
-	}
-	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("notify systemd on %s: %w", to.Name, err)
-	}
-	return nil
 }
 
 // statusLine keeps text from being read as further assignments, and valid UTF-8:
@@ -185,7 +152,7 @@ func statusLine(text string) string {
 func WatchdogInterval() (time.Duration, error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		return 0, fmt.Errorf("read the watchdog's interval: %w", err)
+		return 0, fmt.Errorf("WATCHDOG_USEC and WATCHDOG_PID (WatchdogSec= of the unit): %w: unset them, or let systemd set them", err)
 	}
 	return interval, nil
 }

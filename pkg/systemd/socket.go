@@ -1,29 +1,25 @@
-// Package systemd is greetd's side of its service manager: the sockets that come
-// from there or are kept there, the notifications, and the watchdog.
-//
-// Everything in it is a no-op, or says so, where systemd is not.
 package systemd
 
 import (
 	"cmp"
 	"errors"
 	"net"
-	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // An Origin says where a listening socket came from.
 type Origin string
 
-// The origins, in the words that people are told.
+// The origins, as they appear in logs and in the status.
 const (
 	SocketUnit Origin = "socket unit" // a .socket unit bound it, and keeps it
-	FDStore    Origin = "fd store"    // an earlier greetd bound it, and systemd kept it
-	OwnBind    Origin = "own bind"    // Bind bound it
+	FDStore    Origin = "fd store"    // an earlier process of this service bound it, and systemd kept it
+	OwnBind    Origin = "own bind"    // this process bound it
 )
+
+const unixPrefix = "unix:"
 
 // A Socket is a listening stream socket, TCP or unix, and what is known about it.
 // Copies share the one listener.
@@ -43,8 +39,10 @@ type Socket struct {
 
 	ReusePort bool // it has SO_REUSEPORT
 
-	file *socketFile // of a unix socket that greetd bound; else nil
+	file *socketFile // of a unix socket that this service bound; else nil
 	lost bool        // stored, but its file is gone or another's: no client can reach it
+
+	wrapped bool // by Service.Wrap
 }
 
 type socketFile struct {
@@ -52,7 +50,7 @@ type socketFile struct {
 	stored atomic.Bool // systemd has the socket too
 }
 
-// Close stops listening in this process. Who waits in Accept gets net.ErrClosed.
+// Close stops listening in this process. A blocked Accept returns net.ErrClosed.
 //
 // A socket unit or the fd store keeps its own copy, with the clients in the backlog
 // and the file of a unix socket. Where neither does, the file is removed, if it is
@@ -71,57 +69,47 @@ func (s Socket) Close() error {
 // Remove ends the socket for good, unless it belongs to a socket unit: then it is
 // Close. No copy listens any more, not even the one in the fd store, so the address
 // can be bound again at once; clients in the backlog are reset. The file of a unix
-// socket is removed, if it is still the one that greetd made. After Close, Remove
-// does nothing.
+// socket is removed, if it is still the one that this service made. After Close,
+// Remove does nothing.
 func (s Socket) Remove() error {
 	if s.Listener == nil || s.Origin == SocketUnit {
 		return s.Close()
 	}
-	dup := -1
-	err := control(s.Listener, func(fd int) (err error) {
-		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		return err
-	})
+	shutdown, err := shutdownLater(s.Listener)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	err = errors.Join(err, s.unlink(), s.Listener.Close())
-	if dup >= 0 { // shut down last, so that Accept tells of Close
-		_ = unix.Shutdown(dup, unix.SHUT_RDWR)
-		_ = unix.Close(dup)
-	}
+	shutdown() // last, so that Accept returns net.ErrClosed
 	return err
 }
 
-// unlink removes the file of a unix socket if it is still the one that greetd made.
-// While the socket is open, no other file has its inode.
+// unlink removes the file of a unix socket if it is still the one that this service
+// made. While the socket is open, no other file has its inode.
 func (s Socket) unlink() error {
 	if s.file == nil {
 		return nil
 	}
-	return control(s.Listener, func(int) error {
-		path := s.Addr().String()
-		if !s.file.isAt(path) {
-			return nil
-		}
-		return os.Remove(path)
-	})
+	return control(s.Listener, func(int) error { return s.file.remove(s.Addr().String()) })
 }
 
-// A fileID tells a file from every other that exists at the same time.
-type fileID struct{ device, inode uint64 }
+// isOwn reports whether this service bound the socket, now or in an earlier process.
+func (s Socket) isOwn() bool { return s.Origin != SocketUnit }
 
-func fileAt(path string) (fileID, error) {
-	var stat unix.Stat_t
-	if err := unix.Lstat(path, &stat); err != nil {
-		return fileID{}, err
+// address is where clients find the socket: ip:port with the port that the system
+// chose, or unix:/path.
+func (s Socket) address() string {
+	if s.Listener == nil || strings.HasPrefix(s.Address, unixPrefix) {
+		return s.Address
 	}
-	return fileID{device: stat.Dev, inode: stat.Ino}, nil
+	return addressOf(s.Listener)
 }
 
-func (f fileID) isAt(path string) bool {
-	now, err := fileAt(path)
-	return err == nil && now == f
+func addressOf(ln net.Listener) string {
+	if path, isUnix := unixPath(ln); isUnix {
+		return unixPrefix + path
+	}
+	return ln.Addr().String()
 }
 
 func unixPath(ln net.Listener) (path string, ok bool) {
@@ -132,15 +120,19 @@ func unixPath(ln net.Listener) (path string, ok bool) {
 	return addr.Name, true
 }
 
-// control calls f with the descriptor of ln, which stays nonblocking: File().Fd()
+// control calls f with the descriptor of c, which stays nonblocking: File().Fd()
 // would change that for every copy (golang/go#29277).
-func control(ln net.Listener, f func(fd int) error) error {
-	conn, err := ln.(syscall.Conn).SyscallConn()
+func control(c any, f func(fd int) error) error {
+	conn, ok := c.(syscall.Conn)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	if err := conn.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
 		return err
 	}
 	return failed

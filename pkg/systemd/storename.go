@@ -12,11 +12,14 @@ import (
 //
 //	greetd-own/ADDRESS            TCP
 //	greetd-own/ADDRESS/DEV.INODE  unix, with the file that bind made
+//	greetd-own/fd=NAME            any descriptor, by Notifier.StoreDescriptor
 //
+// The prefix is this module's; it tells our own from what a socket unit passes.
 // ADDRESS is escaped as in a query, which leaves no colon and no slash, or is
 // sha256=HEX where that would be too long; "=" is never in an escaped one.
 const (
 	storePrefix   = "greetd-own/"
+	filePrefix    = storePrefix + "fd="
 	hashedPrefix  = "sha256="
 	maxStoreName  = 255 // FDNAME_MAX of systemd
 	maxFileSuffix = len("/18446744073709551615.18446744073709551615")

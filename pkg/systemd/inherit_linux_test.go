@@ -42,6 +42,9 @@ func startHeir() int {
 	if pid := os.Getenv("LISTEN_PID"); pid == "SELF" {
 		_ = os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
+	if own, ok := ownPIDFD(); ok && os.Getenv("LISTEN_PIDFDID") == "SELF" {
+		_ = os.Setenv("LISTEN_PIDFDID", strconv.FormatUint(own, 10))
+	}
 	fmt.Fprintln(os.Stderr, syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 	return 1
 }
@@ -64,11 +67,12 @@ type heirloom struct {
 	CloseExec bool
 }
 
-// beHeir calls Inherit and tells of it on standard output, then greets one client
+// beHeir calls inheritAll and tells of it on standard output, then greets one client
 // on each socket.
 func beHeir() int {
 	var found inheritance
-	sockets, err := Inherit()
+	all, err := inheritAll()
+	sockets := all.sockets
 	if err != nil {
 		found.Error = err.Error()
 	}
@@ -190,7 +194,7 @@ func TestInheritSockets(t *testing.T) {
 		listening4(t),
 		socketFD(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, bindTo(&unix.SockaddrUnix{Name: "@greetd-test-" + strconv.Itoa(os.Getpid())}), startListening),
 	}
-	cmd := heir(t, files, "GREETD_TEST_GREET=1", "LISTEN_PIDFDID=7", "LISTEN_FDS=7", "LISTEN_FDNAMES=greet:greet:local:unknown:greetd.socket::stored")
+	cmd := heir(t, files, "GREETD_TEST_GREET=1", "LISTEN_PIDFDID=SELF", "LISTEN_FDS=7", "LISTEN_FDNAMES=greet:greet:local:unknown:greetd.socket::stored")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -341,11 +345,11 @@ func TestInheritRefuses(t *testing.T) {
 		},
 		"vsock": {
 			socketFD(t, unix.AF_VSOCK, unix.SOCK_STREAM, 0),
-			"a vsock socket: greetd serves TCP and unix sockets only",
+			"a vsock socket: only TCP and unix sockets are served",
 		},
 		"netlink": {
 			socketFD(t, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT),
-			"a socket of address family 16: greetd serves TCP and unix sockets only",
+			"a socket of address family 16: only TCP and unix sockets are served",
 		},
 		"raw": {
 			socketFD(t, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP),
@@ -415,6 +419,7 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 		"no process":       {1, []string{"LISTEN_FDS=1", "LISTEN_PID="}, "LISTEN_FDS=1, but LISTEN_PID is not set"},
 		"odd process":      {1, []string{"LISTEN_FDS=1", "LISTEN_PID=me"}, `LISTEN_PID="me" is not a process`},
 		"another process":  {1, []string{"LISTEN_FDS=1", "LISTEN_PID=1"}, "the sockets are for process 1 (LISTEN_PID), and this is "},
+		"odd pidfd":        {1, []string{"LISTEN_FDS=1", "LISTEN_PIDFDID=me"}, `LISTEN_PIDFDID="me" is not the number of a pidfd`},
 		"too few names":    {2, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=greet"}, `LISTEN_FDS=2, but LISTEN_FDNAMES has 1 names: "greet"`},
 		"too many names":   {1, []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=a:b"}, `LISTEN_FDS=1, but LISTEN_FDNAMES has 2 names: "a:b"`},
 		"an empty name":    {2, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES="}, `LISTEN_FDS=2, but LISTEN_FDNAMES has 1 names: ""`},

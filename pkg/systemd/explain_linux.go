@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explain says in place of the net package what the kernel said when address was to
-// be bound, and what to do about it.
+// explain replaces the net package's error about address by what the kernel said, and
+// adds the remedy.
 func explain(err error, address string) error {
 	if op := new(net.OpError); errors.As(err, &op) {
 		err = op.Err
@@ -41,9 +41,9 @@ func remedyTCP(errno syscall.Errno, address string) string {
 	host, port, _ := net.SplitHostPort(address)
 	switch errno {
 	case unix.EADDRINUSE:
-		return fmt.Sprintf("stop who holds it (ss -ltnp 'sport = :%s' names it), or choose another port", port)
+		return fmt.Sprintf("stop the process that holds it (ss -ltnp 'sport = :%s' names it), or choose another port", port)
 	case unix.EADDRNOTAVAIL:
-		remedy := host + " is not an address of this machine: correct it, or let greetd.socket bind it with FreeBind=yes, "
+		remedy := host + " is not an address of this machine: correct it, or let " + socketUnit() + " bind it with FreeBind=yes, "
 		if strings.Contains(host, ":") {
 			return remedy + "or set sysctl net.ipv6.ip_nonlocal_bind=1 (is IPv6 off, by net.ipv6.conf.all.disable_ipv6?)"
 		}
@@ -52,7 +52,7 @@ func remedyTCP(errno syscall.Errno, address string) string {
 		if n, err := strconv.Atoi(port); err == nil && n >= 1024 {
 			return forbidden
 		}
-		return fmt.Sprintf("port %s is privileged: let greetd.socket bind it, or choose a port from 1024 up", port)
+		return fmt.Sprintf("port %s is privileged: let %s bind it, or choose a port from 1024 up", port, socketUnit())
 	case unix.EPERM:
 		return forbidden
 	case unix.EAFNOSUPPORT:
@@ -65,13 +65,13 @@ func remedyUnix(errno syscall.Errno, path string) string {
 	dir := filepath.Dir(path)
 	switch errno {
 	case unix.EADDRINUSE:
-		return fmt.Sprintf("stop who listens there (ss -xlp 'src = %s' names it), or choose another path", path)
+		return fmt.Sprintf("stop the process that listens there (ss -xlp 'src = %s' names it), or choose another path", path)
 	case unix.ENOENT:
 		return fmt.Sprintf("create the directory %s, or let RuntimeDirectory= of the unit create it", dir)
 	case unix.ENOTDIR:
 		return fmt.Sprintf("part of %s is a file: choose another path", dir)
 	case unix.EACCES, unix.EPERM:
-		return fmt.Sprintf("this user may not create sockets in %s: choose a path in $RUNTIME_DIRECTORY, or let greetd.socket bind it", dir)
+		return fmt.Sprintf("this user may not create sockets in %s: choose a path in $RUNTIME_DIRECTORY, or let %s bind it", dir, socketUnit())
 	case unix.EROFS:
 		return dir + " can't be written (ProtectSystem=strict of the unit): choose a path in $RUNTIME_DIRECTORY"
 	}
@@ -81,7 +81,7 @@ func remedyUnix(errno syscall.Errno, path string) string {
 func remedyAny(errno syscall.Errno) string {
 	switch errno {
 	case unix.EMFILE:
-		return "greetd is out of descriptors: raise LimitNOFILE= of the unit"
+		return "the process is out of descriptors: raise LimitNOFILE= of the unit"
 	case unix.ENFILE:
 		return "the machine is out of descriptors: raise fs.file-max"
 	}

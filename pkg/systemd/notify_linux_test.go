@@ -137,7 +137,7 @@ func TestStore(t *testing.T) {
 	n := notifier(t)
 
 	s := bind(t, "127.0.0.1:0", false)
-	if err := n.Store(s); err != nil {
+	if err := n.store(s); err != nil {
 		t.Fatal(err)
 	}
 	message, fds := m.next(t)
@@ -150,7 +150,7 @@ func TestStore(t *testing.T) {
 	if !reaches(t, "tcp", s.Addr().String()) {
 		t.Error("what systemd got takes no clients")
 	}
-	if err := n.Forget(s); err != nil {
+	if err := n.forget(s); err != nil {
 		t.Fatal(err)
 	}
 	if message, _ := m.next(t); message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/127.0.0.1%3A0" {
@@ -158,7 +158,7 @@ func TestStore(t *testing.T) {
 	}
 
 	back := Socket{Listener: s.Listener, Origin: FDStore, Name: "greetd-own/anything"}
-	if err := n.Forget(back); err != nil {
+	if err := n.forget(back); err != nil {
 		t.Fatal(err)
 	}
 	if message, _ := m.next(t); message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/anything" {
@@ -166,10 +166,10 @@ func TestStore(t *testing.T) {
 	}
 
 	unit := Socket{Listener: s.Listener, Origin: SocketUnit, Name: "greet"}
-	if err := n.Store(unit); err != nil {
+	if err := n.store(unit); err != nil {
 		t.Error(err)
 	}
-	if err := n.Forget(unit); err != nil {
+	if err := n.forget(unit); err != nil {
 		t.Error(err)
 	}
 	if err := n.Ping(); err != nil {
@@ -185,7 +185,7 @@ func TestStoredUnixSocketKeepsItsFile(t *testing.T) {
 	n := notifier(t)
 	path := socketPath(t)
 	s := bind(t, "unix:"+path, false)
-	if err := n.Store(s); err != nil {
+	if err := n.store(s); err != nil {
 		t.Fatal(err)
 	}
 	message, fds := m.next(t)
@@ -235,7 +235,7 @@ func TestNotifyOutsideSystemd(t *testing.T) {
 		for what, err := range map[string]error{
 			"Ready": n.Ready("x"), "Status": n.Status("x"), "Reloading": n.Reloading(), "Stopping": n.Stopping("x"),
 			"Extend": n.Extend(time.Second), "Ping": n.Ping(), "Errno": n.Errno(1, "x"),
-			"Store": n.Store(bind(t, "127.0.0.1:0", false)), "Forget": n.Forget(Socket{Origin: FDStore}),
+			"Store": n.store(bind(t, "127.0.0.1:0", false)), "Forget": n.forget(Socket{Origin: FDStore}),
 		} {
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
@@ -303,7 +303,7 @@ func TestNotifyFromManyAtOnce(t *testing.T) {
 				if err := n.Status("well"); err != nil {
 					t.Error(err)
 				}
-				if err := n.Store(s); err != nil {
+				if err := n.store(s); err != nil {
 					t.Error(err)
 				}
 			}

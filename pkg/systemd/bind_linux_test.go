@@ -20,7 +20,7 @@ import (
 
 func bind(t *testing.T, address string, reusePort bool) Socket {
 	t.Helper()
-	s, err := Bind(t.Context(), address, reusePort)
+	s, err := BindWith(t.Context(), ListenConfig{Address: address, ReusePort: reusePort})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func bind(t *testing.T, address string, reusePort bool) Socket {
 // refused binds address in vain.
 func refused(t *testing.T, address string, errno syscall.Errno, words ...string) {
 	t.Helper()
-	s, err := Bind(t.Context(), address, false)
+	s, err := BindWith(t.Context(), ListenConfig{Address: address})
 	if err == nil {
 		_ = s.Remove()
 		t.Fatalf("bound %s", address)
@@ -225,7 +225,7 @@ func TestBindPrivilegedPort(t *testing.T) {
 	inNetwork(t)
 	sysctl(t, "net/ipv4/ip_unprivileged_port_start", "1024")
 	withoutCapabilities(t)
-	refused(t, "127.0.0.1:1023", unix.EACCES, "port 1023 is privileged", "greetd.socket")
+	refused(t, "127.0.0.1:1023", unix.EACCES, "port 1023 is privileged", "a socket unit")
 }
 
 // withoutCapabilities drops what root may do from this thread, for good.
@@ -410,7 +410,7 @@ func TestBindUnixRace(t *testing.T) {
 	const rivals = 8
 	for range rivals {
 		go func() {
-			s, err := Bind(context.Background(), "unix:"+path, false)
+			s, err := BindWith(context.Background(), ListenConfig{Address: "unix:" + path})
 			results <- result{s, err}
 		}()
 	}
@@ -431,9 +431,9 @@ func TestBindUnixRace(t *testing.T) {
 	}
 }
 
-func TestBindUnixGivesUpOnALockedDirectory(t *testing.T) {
+func TestBindUnixGivesUpOnALock(t *testing.T) {
 	path := socketPath(t)
-	unlock, err := lockDirectory(t.Context(), filepath.Dir(path))
+	unlock, err := lock(t.Context(), path+".lock")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +441,7 @@ func TestBindUnixGivesUpOnALockedDirectory(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if _, err := Bind(ctx, "unix:"+path, false); !errors.Is(err, enough) {
+	if _, err := BindWith(ctx, ListenConfig{Address: "unix:" + path}); !errors.Is(err, enough) {
 		t.Errorf("error: %v", err)
 	}
 }

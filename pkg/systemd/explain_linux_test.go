@@ -20,7 +20,7 @@ func TestExplain(t *testing.T) {
 		{unix.EACCES, ":8080", "permission denied: a policy forbids it: see SocketBindDeny="},
 		{unix.EPERM, ":8080", "operation not permitted: a policy forbids it: see SocketBindDeny="},
 		{unix.EAFNOSUPPORT, "[::]:80", "address family not supported by protocol: IPv6 is off in this kernel, or RestrictAddressFamilies="},
-		{unix.EMFILE, ":80", "too many open files: greetd is out of descriptors: raise LimitNOFILE="},
+		{unix.EMFILE, ":80", "too many open files: the process is out of descriptors: raise LimitNOFILE="},
 		{unix.ENFILE, "unix:/x", "too many open files in system: the machine is out of descriptors: raise fs.file-max"},
 		{unix.ENOBUFS, ":80", "no buffer space available"},
 	} {

@@ -10,28 +10,28 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
-
-	"greetd.example/pkg/service"
 )
 
 const (
 	firstFD   = 3       // SD_LISTEN_FDS_START of sd_listen_fds(3)
 	maxPassed = 1 << 20 // fs.nr_open: no process has more descriptors
+
+	pidfsMagic = 0x50494446 // PID_FS_MAGIC of the kernel
 )
 
-// Inherit takes over the descriptors that systemd passed (sd_listen_fds(3)), those
-// of socket units and those from the fd store, and clears the variables that tell
-// of them, so that no child believes they are meant for it. Without any, it returns
-// nothing. Call it first, before anything else opens descriptors.
+// inheritAll takes over the descriptors that systemd passed (sd_listen_fds(3)), those
+// of socket units and those from the fd store, and clears the variables that name
+// them, so that no child believes they are meant for it. Call it first, before anything
+// else opens descriptors.
 //
 // Every descriptor is accounted for: one that is not a listening stream socket,
 // TCP or unix, is an error, as are a count, a process or names that don't fit. The
-// error names all of them, each in a sentence with its remedy, and no socket is
+// error names all of them, each in a sentence with its remedy, and nothing is
 // returned with it. A stored socket that stopped listening is no error: it comes
 // with a nil Listener, for Assign to call obsolete.
 //
-// The sockets are nonblocking and close-on-exec.
-func Inherit() ([]Socket, error) {
+// The descriptors are close-on-exec, the sockets nonblocking.
+func inheritAll() (all passedOn, err error) {
 	defer func() {
 		for _, key := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 			_ = os.Unsetenv(key)
@@ -39,30 +39,33 @@ func Inherit() ([]Socket, error) {
 	}()
 	count, err := passed()
 	if count == 0 || err != nil {
-		return nil, err
+		return passedOn{}, err
 	}
 	names, err := passedNames(count)
 	if err != nil {
-		return nil, err
+		return passedOn{}, err
 	}
 	if err := account(count, names); err != nil {
-		return nil, err
+		return passedOn{}, err
 	}
-	sockets := make([]Socket, 0, count)
 	for i, file := range activation.Files(true) {
+		if name, isFile := strings.CutPrefix(names[i], filePrefix); isFile {
+			all.files = append(all.files, storedFile{name, file})
+			continue
+		}
 		if unfitSocket(firstFD+i) != "" { // and yet accounted for: the fd store had it
 			_ = file.Close()
-			sockets = append(sockets, Socket{Origin: FDStore, Name: names[i]})
+			all.sockets = append(all.sockets, Socket{Origin: FDStore, Name: names[i]})
 			continue
 		}
 		s, err := inherit(file, names[i])
 		_ = file.Close()
 		if err != nil {
-			return nil, fmt.Errorf("take over descriptor %d: %w", firstFD+i, err)
+			return passedOn{}, fmt.Errorf("take over descriptor %d: %w", firstFD+i, err)
 		}
-		sockets = append(sockets, s)
+		all.sockets = append(all.sockets, s)
 	}
-	return sockets, nil
+	return all, nil
 }
 
 // passed is how many descriptors were passed to this process.
@@ -84,9 +87,42 @@ func passed() (int, error) {
 	}
 	if process != os.Getpid() {
 		return 0, fmt.Errorf("the sockets are for process %d (LISTEN_PID), and this is %d: "+
-			"start greetd directly in ExecStart= or by exec, not as a child of a script", process, os.Getpid())
+			"start the daemon directly in ExecStart= or by exec, not as a child of a script", process, os.Getpid())
 	}
-	return count, nil
+	return count, checkPIDFD()
+}
+
+// checkPIDFD compares LISTEN_PIDFDID (systemd 258) with the inode number of a pidfd of
+// this process: unlike a PID, that is never used again. As in sd_listen_fds(3), a kernel
+// without such numbers (before 6.9) leaves it at LISTEN_PID.
+func checkPIDFD() error {
+	text := os.Getenv("LISTEN_PIDFDID")
+	if text == "" {
+		return nil
+	}
+	id, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("LISTEN_PIDFDID=%q is not the number of a pidfd: unset it, or let systemd set it", text)
+	}
+	if own, ok := ownPIDFD(); ok && own != id {
+		return fmt.Errorf("the sockets are for another process with the number %d (LISTEN_PIDFDID=%d, and this is %d): "+
+			"start the daemon directly in ExecStart= or by exec, not as a child of a script", os.Getpid(), id, own)
+	}
+	return nil
+}
+
+func ownPIDFD() (id uint64, ok bool) {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return 0, false
+	}
+	defer unix.Close(fd)
+	var system unix.Statfs_t
+	var stat unix.Stat_t
+	if unix.Fstatfs(fd, &system) != nil || int64(system.Type) != pidfsMagic || unix.Fstat(fd, &stat) != nil { //nolint:unconvert // 32 bits on some
+		return 0, false
+	}
+	return stat.Ino, true
 }
 
 // passedNames has a name for each of count descriptors, "" for those without.
@@ -102,8 +138,8 @@ func passedNames(count int) ([]string, error) {
 	return names, nil
 }
 
-// account has something to say about every descriptor that greetd can't serve, and
-// about those that are missing or too many.
+// account is an error about every descriptor that can't be served, and about those
+// that are missing or too many.
 func account(count int, names []string) error {
 	var problems []error
 	for i, name := range names {
@@ -119,7 +155,7 @@ func account(count int, names []string) error {
 	}
 	if len(problems) == 0 && unfit(firstFD+count) == "" {
 		problems = append(problems, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d is a listening socket too: "+
-			"whoever starts greetd must count it or close it", count, firstFD+count))
+			"what starts the daemon must count it or close it", count, firstFD+count))
 	}
 	return errors.Join(problems...)
 }
@@ -162,9 +198,9 @@ func unfitSocket(fd int) string {
 	switch family {
 	case unix.AF_INET, unix.AF_INET6, unix.AF_UNIX:
 	case unix.AF_VSOCK:
-		return "a vsock socket: greetd serves TCP and unix sockets only"
+		return "a vsock socket: only TCP and unix sockets are served; use another ListenStream= in its socket unit"
 	default:
-		return fmt.Sprintf("a socket of address family %d: greetd serves TCP and unix sockets only", family)
+		return fmt.Sprintf("a socket of address family %d: only TCP and unix sockets are served; use ListenStream= in its socket unit", family)
 	}
 	switch kind {
 	case unix.SOCK_STREAM:
@@ -186,7 +222,7 @@ func unfitSocket(fd int) string {
 	if _, err := unix.Getpeername(fd); err == nil {
 		return "a connection: set Accept=no in its socket unit"
 	}
-	return "a socket that does not listen: whoever starts greetd must call listen(2) on it"
+	return "a socket that does not listen: what starts the daemon must call listen(2) on it"
 }
 
 // inherit makes a Socket of file, which stays the caller's.
@@ -195,7 +231,6 @@ func inherit(file *os.File, name string) (Socket, error) {
 	if err != nil {
 		return Socket{}, err
 	}
-	ln = service.Direct(ln)
 	s := Socket{Listener: ln, Origin: SocketUnit, Name: ownName(name), Address: addressOf(ln)}
 	err = control(ln, func(fd int) error {
 		on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
@@ -227,11 +262,4 @@ func ownName(name string) string {
 		return ""
 	}
 	return name
-}
-
-func addressOf(ln net.Listener) string {
-	if path, isUnix := unixPath(ln); isUnix {
-		return unixPrefix + path
-	}
-	return ln.Addr().String()
 }

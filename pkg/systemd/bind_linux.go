@@ -1,0 +1,205 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxUnixPath = 107 // sun_path of unix(7), less its NUL
+
+	lockTimeout = 5 * time.Second
+	lockPause   = 10 * time.Millisecond
+)
+
+// BindWith listens as config says, without any service manager.
+//
+// TCP sockets have SO_REUSEADDR. A unix socket replaces the file of one that nobody
+// listens on any more, and nothing else. While it is bound there is a file beside it, of
+// the same name and ".lock", which keeps others that bind in this way from the path.
+//
+// The error is one sentence with its remedy. What the kernel said is in it for
+// errors.As, as a syscall.Errno. ctx bounds the lookup of a name, and the wait while
+// another process binds the same unix socket.
+func BindWith(ctx context.Context, config ListenConfig) (Socket, error) {
+	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
+	var err error
+	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
+		s.Listener, s.file, err = bindUnix(ctx, path, config)
+	} else {
+		s.Listener, err = bindTCP(ctx, config)
+	}
+	if err != nil {
+		return Socket{}, fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
+	}
+	return s, nil
+}
+
+func bindTCP(ctx context.Context, config ListenConfig) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(config.Address)
+	if err != nil || port == "" {
+		return nil, errNoAddress
+	}
+	return listen(ctx, networkOf(config.Address), config.Address, config)
+}
+
+func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listener, *socketFile, error) {
+	if !filepath.IsAbs(path) {
+		return nil, nil, errRelative
+	}
+	if len(path) > maxUnixPath {
+		return nil, nil, fmt.Errorf("the path of a unix socket has at most %d bytes, and this has %d", maxUnixPath, len(path))
+	}
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	if err := removeStale(path); err != nil {
+		return nil, nil, err
+	}
+	ln, err := listen(ctx, "unix", path, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // Socket does that
+	file, err := fileAt(path)
+	if err == nil {
+		err = setPermissions(path, config)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, ln.Close(), file.remove(path))
+	}
+	return ln, &socketFile{fileID: file}, nil
+}
+
+// listen is plain TCP, as socket units pass it, not Go's MPTCP, and without
+// keep-alive, as socket units have it by default.
+func listen(ctx context.Context, network, address string, config ListenConfig) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	if config.ReusePort {
+		lc.Control = func(_, _ string, c syscall.RawConn) error {
+			var failed error
+			err := c.Control(func(fd uintptr) {
+				failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			})
+			return errors.Join(err, failed)
+		}
+	}
+	ln, err := lc.Listen(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := setBacklog(ln, config.Backlog); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// setBacklog says itself how long the backlog is: Go takes it from /proc/sys, which
+// ProcSubset=pid hides, and then it is 128. The kernel cuts a larger one to somaxconn.
+func setBacklog(ln net.Listener, backlog int) error {
+	if backlog <= 0 || backlog > math.MaxInt32 {
+		backlog = math.MaxInt32
+	}
+	return control(ln, func(fd int) error { return unix.Listen(fd, backlog) })
+}
+
+// reconfigure makes a socket that is kept like one that Bind makes of config.
+func (s Socket) reconfigure(config ListenConfig) error {
+	if err := setBacklog(s.Listener, config.Backlog); err != nil {
+		return fmt.Errorf("listen on %s: %w", config.Address, err)
+	}
+	path, isUnix := unixPath(s.Listener)
+	if !isUnix || s.file == nil || !s.file.isAt(path) {
+		return nil
+	}
+	if err := setPermissions(path, config); err != nil {
+		return fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
+	}
+	return nil
+}
+
+// lock keeps other processes from binding the same unix socket, between our look at an
+// old file and its replacement. The file of the lock is ours: whoever locks a directory
+// gets in the way of others who use it. unlock removes it.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("waited for %s", lockTimeout))
+	defer cancel()
+	retry := time.NewTicker(lockPause)
+	defer retry.Stop()
+	for {
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && isFile(fd, path) {
+			return func() {
+				_ = os.Remove(path) // before others can have the lock
+				_ = unix.Close(fd)
+			}, nil
+		}
+		_ = unix.Close(fd)
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("another process holds the lock %s: %w", path, context.Cause(ctx))
+		}
+	}
+}
+
+// isFile reports whether fd is the file at path, and not one that was removed from there.
+func isFile(fd int, path string) bool {
+	var stat unix.Stat_t
+	if unix.Fstat(fd, &stat) != nil {
+		return false
+	}
+	return fileID{device: uint64(stat.Dev), inode: stat.Ino}.isAt(path) //nolint:unconvert // 32 bits on MIPS
+}
+
+// removeStale removes the file of a unix socket that nobody listens on. Anything
+// else that exists at path stays, and is an error.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%w and is no socket: move it away, or choose another path", unix.EEXIST)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(path)
+	case errors.Is(err, unix.ENOENT):
+		return nil
+	case err == nil, errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EPROTOTYPE):
+		return unix.EADDRINUSE
+	}
+	return fmt.Errorf("see whether anybody listens there: %w", err)
+}

@@ -1,0 +1,112 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// notifyTimeout bounds the wait while systemd doesn't read. It is short, since a service
+// can do without any one message.
+const notifyTimeout = time.Second
+
+// NewNotifier returns the Notifier for $NOTIFY_SOCKET, or nil if that is not set.
+// The variable stays set. A unix socket, with a path or abstract, is what systemd gives
+// to services; other kinds are an error.
+func NewNotifier() (*Notifier, error) {
+	address := os.Getenv("NOTIFY_SOCKET")
+	if address == "" {
+		return nil, nil
+	}
+	if address[0] != '/' && address[0] != '@' {
+		return nil, fmt.Errorf("NOTIFY_SOCKET=%q is neither a path nor an abstract socket: unset it, or let systemd set it", address)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("notify systemd: %w", os.NewSyscallError("socket", err))
+	}
+	timeout := unix.NsecToTimeval(notifyTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("notify systemd: %w", os.NewSyscallError("setsockopt", err))
+	}
+	return &Notifier{socket: os.NewFile(uintptr(fd), address)}, nil
+}
+
+// Barrier waits until systemd has processed all that was sent before (sd_notify_barrier(3)),
+// or until ctx is done. A process that sends and ends at once needs it, or systemd may find
+// that the sender is no process of the unit any more.
+func (n *Notifier) Barrier(ctx context.Context) error {
+	if n == nil || n.socket == nil {
+		return nil
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	defer reader.Close()
+	err = n.sendDescriptor(writer, "BARRIER=1")
+	_ = writer.Close()
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = reader.SetReadDeadline(time.Unix(1, 0)) })()
+	// systemd closes its copy of the other end when it comes to the message.
+	if _, err := reader.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("wait until systemd has read the notifications: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func (n *Notifier) close() error {
+	if n == nil || n.socket == nil {
+		return nil
+	}
+	return n.socket.Close()
+}
+
+func (n *Notifier) send(lines ...string) error {
+	return n.sendRights(nil, lines...)
+}
+
+// sendDescriptor sends a copy of c's descriptor too.
+func (n *Notifier) sendDescriptor(c any, lines ...string) error {
+	if n == nil || n.socket == nil {
+		return nil
+	}
+	return control(c, func(fd int) error { return n.sendRights(unix.UnixRights(fd), lines...) })
+}
+
+// sendRights is daemon.SdNotify with descriptors and with a time limit.
+func (n *Notifier) sendRights(rights []byte, lines ...string) error {
+	if n == nil || n.socket == nil {
+		return nil
+	}
+	conn, err := n.socket.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	to := unix.SockaddrUnix{Name: n.socket.Name()} // Sendmsg writes to it
+	message := []byte(strings.Join(lines, "\n"))
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		for deadline := time.Now().Add(notifyTimeout); ; {
+			failed = unix.Sendmsg(int(fd), message, rights, &to, 0)
+			if !errors.Is(failed, unix.EINTR) || time.Now().After(deadline) {
+				return
+			}
+		}
+	})
+	if errors.Is(failed, unix.EAGAIN) {
+		return fmt.Errorf("notify systemd: it has not read %s for %s: %w", to.Name, notifyTimeout, failed)
+	}
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("notify systemd on %s: %w", to.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+//go:build !linux
+
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Where there is no systemd, nothing is passed, nobody is notified, and sockets are bound
+// as the net package does it.
+
+type fileID struct{ device, inode uint64 }
+
+func (fileID) remove(path string) error { return os.Remove(path) }
+
+func shutdownLater(net.Listener) (func(), error) { return func() {}, nil }
+
+func inheritAll() (passedOn, error) { return passedOn{}, nil }
+
+// NewNotifier returns nil.
+func NewNotifier() (*Notifier, error) { return nil, nil }
+
+// Barrier does nothing.
+func (n *Notifier) Barrier(context.Context) error { return nil }
+
+func (n *Notifier) sendDescriptor(any, ...string) error { return nil }
+
+func (n *Notifier) close() error { return nil }
+
+func (n *Notifier) send(...string) error { return nil }
+
+// BindWith listens as config says, without any service manager. ReusePort and Backlog have
+// no effect here. The error is one sentence.
+func BindWith(ctx context.Context, config ListenConfig) (Socket, error) {
+	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
+	var err error
+	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
+		s.Listener, err = bindUnix(ctx, path, config)
+		s.file = &socketFile{}
+	} else {
+		network := networkOf(config.Address)
+		s.Listener, err = (&net.ListenConfig{}).Listen(ctx, network, config.Address)
+	}
+	if err != nil {
+		return Socket{}, fmt.Errorf("listen on %s: %w", config.Address, err)
+	}
+	return s, nil
+}
+
+func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errRelative
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if c, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			_ = c.Close()
+			return nil, syscall.EADDRINUSE
+		}
+		_ = os.Remove(path)
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // Socket does that
+	if err := setPermissions(path, config); err != nil {
+		return nil, errors.Join(err, ln.Close(), os.Remove(path))
+	}
+	return ln, nil
+}
+
+func (s Socket) reconfigure(config ListenConfig) error {
+	if path, isUnix := strings.CutPrefix(s.Address, unixPrefix); isUnix && s.file != nil {
+		return setPermissions(path, config)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package systemd
+
+import (
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// shutdownLater returns what ends every copy of the socket of ln, even after ln is closed.
+func shutdownLater(ln net.Listener) (shutdown func(), err error) {
+	dup := -1
+	err = control(ln, func(fd int) (err error) {
+		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	return func() {
+		if dup >= 0 {
+			_ = unix.Shutdown(dup, unix.SHUT_RDWR)
+			_ = unix.Close(dup)
+		}
+	}, err
+}
+
+// A fileID tells a file from every other that exists at the same time.
+type fileID struct{ device, inode uint64 }
+
+func fileAt(path string) (fileID, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return fileID{}, err
+	}
+	return fileID{device: uint64(stat.Dev), inode: stat.Ino}, nil //nolint:unconvert // 32 bits on MIPS
+}
+
+func (f fileID) isAt(path string) bool {
+	now, err := fileAt(path)
+	return err == nil && now == f
+}
+
+// remove removes the file at path if it is f.
+func (f fileID) remove(path string) error {
+	if !f.isAt(path) {
+		return nil
+	}
+	return os.Remove(path)
+}
