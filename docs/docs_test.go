@@ -205,7 +205,7 @@ func literals(t *testing.T, directory string) []string {
 }
 
 func TestJournalFields(t *testing.T) {
-	keys := append(literals(t, "../internal/logging"), literals(t, "../cmd/greetd")...)
+	keys := append(literals(t, "../internal/logging"), literals(t, "../internal/daemon")...)
 	if len(keys) < 20 {
 		t.Fatalf("only %d keys were found in the source: %v", len(keys), keys)
 	}

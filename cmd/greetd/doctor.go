@@ -14,13 +14,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/certificate"
 	"greetd.example/internal/config"
 	"greetd.example/internal/doctor"
+	"greetd.example/internal/exit"
+	"greetd.example/internal/limits"
+	"greetd.example/internal/settings"
 	"greetd.example/pkg/systemd"
 )
 
-// doctorPatience bounds the wait for a daemon that may be what is ill.
-const doctorPatience = 5 * time.Second
+// doctorTimeout bounds the wait for a daemon that may hang.
+const doctorTimeout = 5 * time.Second
 
 func (p *program) doctorCommand() *cobra.Command {
 	var asJSON bool
@@ -40,7 +44,7 @@ warnings, and what can't be seen, are none.`,
 				return failedToWrite(err)
 			}
 			if !report.Healthy {
-				return coded{code: exitFailed}
+				return exit.Error{Code: exit.Failed}
 			}
 			return nil
 		},
@@ -63,7 +67,7 @@ func (p *program) print(r doctor.Report, asJSON bool) error {
 func (p *program) place() doctor.Place {
 	place := doctor.Place{
 		Unit:              "greetd.service",
-		DescriptorsBeside: descriptorsBeside,
+		DescriptorsBeside: limits.ReservedDescriptors,
 	}
 	// An instance has a runtime directory of its own, with the name of its unit.
 	if directory := systemd.RuntimeDirectory(); directory != "" {
@@ -74,7 +78,7 @@ func (p *program) place() doctor.Place {
 	}
 	path := ""
 	place.Ask = func(ctx context.Context) (*doctor.Daemon, doctor.Silence) {
-		ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 		defer cancel()
 		var status admin.Status
 		err := p.ask(ctx, func(ctx context.Context, daemon *admin.Client) (err error) {
@@ -130,9 +134,9 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	}
 	loaded, err := config.Load(source)
 	hidden := err == nil && needsCredentials(loaded.Config)
-	var m manners
+	var built settings.Settings
 	if err == nil && !hidden {
-		_, m, err = load(source)
+		_, built, err = settings.Load(source)
 	}
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return doctor.Config{Path: source.Path, Forbidden: true}
@@ -147,8 +151,8 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	}
 	for i, l := range loaded.Listeners {
 		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address})
-		if !hidden && m.listeners[i].TLS != nil {
-			own := leaf(m.listeners[i])
+		if !hidden && built.Listeners[i].TLS != nil {
+			own := certificate.Of(built.Listeners[i].TLS)
 			c.Certificates = append(c.Certificates, doctor.Certificate{
 				Listener: l.Name, Path: l.TLS.Certificate, NotBefore: own.NotBefore, NotAfter: own.NotAfter,
 			})

@@ -71,7 +71,7 @@ func runScripts(t *testing.T, directory string) {
 			"signal":   sendSignal,
 			"await":    await,
 
-			"certificate": certificate,
+			"certificate": makeCertificate,
 		},
 	})
 }
@@ -167,7 +167,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func certificate(ts *testscript.TestScript, _ bool, args []string) {
+func makeCertificate(ts *testscript.TestScript, _ bool, args []string) {
 	made := time.Now()
 	if len(args) > 1 {
 		age, err := time.ParseDuration(args[1])

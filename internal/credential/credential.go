@@ -1,4 +1,6 @@
-package main
+// Package credential reads the files that the configuration names: by an absolute path,
+// or by the name of a credential that systemd passes to the service.
+package credential
 
 import (
 	"errors"
@@ -12,9 +14,10 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// readNamed reads a file that the configuration names: the one at path, or the
-// credential of that name, of at most so many bytes. The error goes on after the name.
-func readNamed(path string, most int64) ([]byte, error) {
+// Read reads the file at an absolute path, or else the credential of that name in
+// $CREDENTIALS_DIRECTORY. It has at most limit bytes, and is a regular file. The error
+// continues a sentence that begins with path, and has the remedy.
+func Read(path string, limit int64) ([]byte, error) {
 	directory := systemd.CredentialsDirectory()
 	asCredential := !filepath.IsAbs(path)
 	if asCredential && directory == "" {
@@ -47,12 +50,12 @@ func readNamed(path string, most int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("is no regular file, and must be one")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
 		return nil, cantRead(err)
-	case int64(len(data)) > most:
-		return nil, fmt.Errorf("has more than %d bytes: is it the right file?", most)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("has more than %d bytes: is it the right file?", limit)
 	}
 	return data, nil
 }

@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+
+	"greetd.example/pkg/service"
+)
+
+// counts are those of all listeners together.
+type counts struct {
+	active, lingering int
+	bytes             uint64
+	visits            map[service.Outcome]uint64
+}
+
+func sum(stats []service.ListenerStats) counts {
+	c := counts{visits: make(map[service.Outcome]uint64)}
+	for _, l := range stats {
+		c.active += l.Active
+		c.lingering += l.Lingering
+		c.bytes += l.Bytes
+		for o, n := range l.Visits {
+			c.visits[o] += n
+		}
+	}
+	return c
+}
+
+// outcomes names how many visits had which outcome. Zero is left out, except of greeted.
+func (c counts) outcomes() string {
+	var words []string
+	for _, o := range service.Outcomes() {
+		if n := c.visits[o]; n > 0 || o == service.Greeted {
+			words = append(words, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(o), "_", " ")))
+		}
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"greetd.example/internal/admin"
+	"greetd.example/internal/build"
+	"greetd.example/internal/logging"
+	"greetd.example/internal/metrics"
+)
+
+// newAdmin returns the admin side, which nobody can reach yet.
+func (d *daemon) newAdmin() *adminEndpoints {
+	failed := func(err error) { d.log.Event(logging.AdminTroubled, err.Error()) }
+	return &adminEndpoints{
+		failed: failed,
+		open:   make(map[string]net.Listener),
+		server: admin.New(admin.Daemon{
+			Status:   d.snapshot,
+			Reload:   d.reload,
+			SetLevel: d.log.SetLevel,
+			Metrics:  d.metrics.Handler(),
+			Ready:    d.ready,
+			Healthy:  func() error { return d.healthy(context.Background(), time.Second) },
+			Failed:   failed,
+			Problems: func() []admin.Problem { return problems(d.log.Problems()) },
+
+			Durations: d.metrics.Durations,
+		}),
+	}
+}
+
+func problems(logged []logging.Problem) []admin.Problem {
+	shown := make([]admin.Problem, 0, len(logged))
+	for _, p := range logged {
+		shown = append(shown, admin.Problem(p))
+	}
+	return shown
+}
+
+func (d *daemon) newMetrics() *metrics.Metrics {
+	b := build.Read()
+	return metrics.New(metrics.Sources{
+		Version: b.Version, Commit: b.Commit, Started: d.started,
+		Listeners:  d.server.Stats,
+		Limit:      func() int { return d.inForce().Limits.Connections },
+		LogDropped: d.log.Dropped,
+		Reloads:    func() (applied, refused uint64) { return d.reloads.Load(), d.failedReloads.Load() },
+		ReloadFailed: func() bool {
+			last := d.inForce().lastReload
+			return last != nil && !last.OK
+		},
+		Generation: func() uint64 { return d.inForce().generation },
+	})
+}

@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"greetd.example/internal/certificate"
+	"greetd.example/internal/config"
+	"greetd.example/internal/limits"
+	"greetd.example/internal/listeners"
+	"greetd.example/internal/logging"
+	"greetd.example/internal/settings"
+	"greetd.example/pkg/service"
+)
+
+// tlsWarningInterval is how long after a warning further clients that expect TLS go
+// unreported.
+const tlsWarningInterval = 10 * time.Second
+
+// warnTLSExpected returns what logs a client that began a TLS handshake in vain.
+func (d *daemon) warnTLSExpected() func(service.Peer) {
+	limit := rate.Sometimes{Interval: tlsWarningInterval}
+	return func(p service.Peer) { limit.Do(func() { d.logTLSExpected(p) }) }
+}
+
+func (d *daemon) logTLSExpected(p service.Peer) {
+	from := "a local client"
+	fields := []logging.Field{logging.F("visit", p.ID), logging.F("listener", p.Listener)}
+	if p.Remote.IsValid() {
+		from = p.Remote.String()
+		fields = append(fields, logging.F("remote_addr", p.Remote.Addr()), logging.F("remote_port", p.Remote.Port()))
+	}
+	d.log.Event(logging.TLSExpected, fmt.Sprintf(
+		"%s began a TLS handshake on %s, where greetings are in plain text: it asked at the wrong port, or the listener lacks a certificate", from, p.Listener), fields...)
+}
+
+func (d *daemon) logListener(e logging.Event, l listeners.Listener, what string) {
+	d.log.Event(e, fmt.Sprintf("listener %s %s %s (%s)", l.Name, what, l.Address, l.Origin),
+		logging.F("listener", l.Name), logging.F("address", l.Address), logging.F("origin", string(l.Origin)))
+}
+
+// warn logs what is in force, but probably not as it is meant.
+func (d *daemon) warn(c current) {
+	descriptors := limits.Descriptors()
+	if needed := uint64(c.Limits.Connections) + limits.ReservedDescriptors; c.Limits.Connections > 0 && needed > descriptors {
+		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
+			"limits.connections is %d, but the process may open %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
+			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
+	}
+	for i, l := range c.settings.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		if problem := certificate.Untimely(certificate.Of(l.TLS), time.Now()); problem != "" {
+			d.log.Event(logging.ConfigWarning, fmt.Sprintf("the certificate %s of listener %s %s", c.Listeners[i].TLS.Certificate, l.Name, problem),
+				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
+		}
+	}
+}
+
+// fitMemory lowers limits.connections to those that the control group has memory for, and
+// warns.
+func (d *daemon) fitMemory(c *config.Config, s settings.Settings) {
+	if d.memory == 0 {
+		return
+	}
+	asked, most := c.Limits.Connections, limits.Connections(d.memory, s.TLS())
+	if asked > 0 && asked <= most {
+		return
+	}
+	c.Limits.Connections, s.Server.MaxConns = most, most
+	d.log.Event(logging.ConfigWarning, fmt.Sprintf(
+		"limits.connections is %d, but the %d MiB of memory that the control group has are enough for %d: no more are taken at once; allow more memory, or lower limits.connections",
+		asked, d.memory>>20, most), logging.F("key", "limits.connections"))
+}
+
+// cpus is on how many CPUs Go runs, for the log.
+func cpus() logging.Field { return logging.F("cpus", runtime.GOMAXPROCS(0)) }
+
+func logOptions(l config.Log) logging.Options {
+	return logging.Options{Output: l.Output, Level: l.Level, Format: l.Format, Visits: l.Visits, Rate: l.Rate, Burst: l.Burst}
+}
+
+// nameOf names the configuration, for a sentence.
+func nameOf(l config.Loaded) string {
+	if l.Path == "" {
+		return "the default configuration"
+	}
+	return l.Path
+}

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"greetd.example/internal/admin"
+	"greetd.example/internal/certificate"
+	"greetd.example/internal/config"
+	"greetd.example/internal/limits"
+	"greetd.example/internal/logging"
+	"greetd.example/internal/settings"
+	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
+)
+
+// reloadTimeout bounds a reload, which may have to look up names.
+const reloadTimeout = 10 * time.Second
+
+// reload applies the configuration as it is now, or leaves everything as it was. It
+// returns the result, and reports to systemd from beginning to end, whoever asked.
+func (d *daemon) reload(ctx context.Context) admin.Verdict {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	if !d.change(running, reloading) {
+		return admin.Verdict{Unavailable: true, Message: fmt.Sprintf("nothing was reloaded: greetd is %s", d.inState())}
+	}
+	_ = d.notify.Reloading()
+	d.log.Event(logging.Reloading, "greetd looks at its configuration again")
+
+	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("the reload took longer than %v", reloadTimeout))
+	defer cancel()
+	before := d.inForce()
+	next, err := d.apply(ctx, before)
+	var result admin.Verdict
+	if err != nil {
+		result = d.reloadFailed(before, err)
+	} else {
+		result = d.reloaded(before, next)
+	}
+	if d.change(reloading, running) { // else a drain has begun, and goes on
+		_ = d.notify.Ready(d.status()) // after a failed reload too: systemd waits for it
+	}
+	return result
+}
+
+// reloadFailed records, logs and returns why the configuration before stays in force.
+func (d *daemon) reloadFailed(before current, err error) admin.Verdict {
+	d.failedReloads.Add(1)
+	message, reason := "the new configuration is not used, the old one serves on", strings.ReplaceAll(err.Error(), "\n", "; ")
+	before.lastReload = &admin.Reload{At: time.Now(), Error: reason}
+	d.current.Store(&before)
+	d.log.Event(logging.ReloadFailed, fmt.Sprintf("%s: %v", message, reason),
+		logging.F("generation", before.generation), logging.F("error", reason))
+	return admin.Verdict{Generation: before.generation, Message: message, Problems: strings.Split(err.Error(), "\n")}
+}
+
+// reloaded records, logs and returns what next changes.
+func (d *daemon) reloaded(before, next current) admin.Verdict {
+	d.reloads.Add(1)
+	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
+	d.current.Store(&next)
+	changed := append(before.Differences(next.Config), renewed(before.settings.Listeners, next.settings.Listeners)...)
+	message := fmt.Sprintf("%s applies now: %s", nameOf(next.Loaded), orNothing(changed))
+	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
+	d.warn(next)
+	return admin.Verdict{OK: true, Generation: next.generation, Changed: changed, Message: message}
+}
+
+// apply builds all of the new configuration first, and then makes it the one in force.
+func (d *daemon) apply(ctx context.Context, before current) (current, error) {
+	limits.UseAllCPUs()
+	serving := before.settings
+	defer func() { limits.UseCPUs(serving.TLS()) }()
+	loaded, next, err := settings.Load(d.source)
+	if err != nil {
+		return current{}, err
+	}
+	wants := wantsOf(loaded.Config)
+	assigned, err := systemd.Assign(wants, d.listeners.Sockets())
+	if err != nil {
+		return current{}, err
+	}
+	change, err := d.listeners.Prepare(ctx, wants, assigned)
+	if err != nil {
+		return current{}, err
+	}
+	if err := d.admin.reopen(loaded.Admin.Address); err != nil {
+		change.Rollback(ctx)
+		return current{}, loaded.Problem("admin.address", err)
+	}
+	if err := d.log.Apply(logOptions(loaded.Log)); err != nil {
+		change.Rollback(ctx)
+		return current{}, errors.Join(loaded.Problem("log.output", err), d.admin.reopen(before.Admin.Address))
+	}
+	d.fitMemory(&loaded.Config, next)
+	next.Admission(&d.sources)
+	d.server.Update(next.Server, next.Listeners...)
+	change.Commit(next.Listeners)
+	serving = next
+	limits.GrowDescriptorTable(loaded.Limits.Connections)
+	return current{Loaded: loaded, settings: next, generation: before.generation + 1, since: time.Now()}, nil
+}
+
+// wantsOf is what the configuration wants of the sockets.
+func wantsOf(c config.Config) []systemd.Want {
+	var wants []systemd.Want
+	for _, l := range c.Listeners {
+		wants = append(wants, systemd.Want{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort})
+	}
+	return wants
+}
+
+// renewed names what has changed without a change in the configuration: certificates that
+// a listener had before too, with other content.
+func renewed(before, after []service.Listener) (changed []string) {
+	for _, old := range before {
+		for _, l := range after {
+			if l.Name == old.Name && l.TLS != nil && old.TLS != nil && !certificate.Of(l.TLS).Equal(certificate.Of(old.TLS)) {
+				changed = append(changed, "the certificate of listener "+l.Name)
+			}
+		}
+	}
+	return changed
+}
+
+func orNothing(changed []string) string {
+	if len(changed) == 0 {
+		return "nothing has changed"
+	}
+	return strings.Join(changed, ", ") + " changed"
+}

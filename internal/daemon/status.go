@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"greetd.example/internal/admin"
+	"greetd.example/internal/build"
+	"greetd.example/internal/limits"
+	"greetd.example/internal/listeners"
+	"greetd.example/pkg/service"
+)
+
+var (
+	errStarting = errors.New("greetd is starting: not all listeners are open")
+	errDraining = errors.New("greetd is draining: it takes no new clients")
+)
+
+// ready returns nil while clients are greeted.
+func (d *daemon) ready() error {
+	switch d.inState() {
+	case starting:
+		return errStarting
+	case draining:
+		return errDraining
+	default:
+		return nil
+	}
+}
+
+// snapshot is what `greetd status` shows.
+func (d *daemon) snapshot() admin.Status {
+	b := build.Read()
+	host, _ := os.Hostname() // the page does without
+	stats := d.server.Stats()
+	total := sum(stats)
+	now := d.inForce()
+	s := admin.Status{
+		Version: b.Version, Commit: b.Commit, GoVersion: b.GoVersion,
+		Hostname: host, PID: os.Getpid(), State: admin.State(d.inState().String()), Ready: d.ready() == nil,
+		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
+		Configuration: admin.Configuration{
+			Path: now.Path, Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
+		},
+		Connections:   admin.Connections{Active: total.active, Lingering: total.lingering},
+		Outcomes:      allOutcomes(total.visits),
+		GreetingBytes: total.bytes,
+		Log:           admin.Log{Output: d.log.Output(), Level: d.log.Level(), Dropped: d.log.Dropped(), Suppressed: d.log.Suppressed()},
+		Limits: admin.Limits{
+			Descriptors: limits.Descriptors(), Connections: now.Limits.Connections,
+			PerSourceConnections: now.Limits.PerSource.Connections, PerSourceRate: now.Limits.PerSource.Rate,
+		},
+	}
+	full := now.Limits.Connections > 0 && total.active >= now.Limits.Connections
+	s.Listeners = listenerRows(d.listeners.Listeners(), stats, full)
+	return s
+}
+
+// listenerRows has those that are served, and then those that only have counts. Several
+// sockets of one name share their counts, which the first row has.
+func listenerRows(served []listeners.Listener, stats []service.ListenerStats, full bool) (rows []admin.Listener) {
+	counted := make(map[string]service.ListenerStats)
+	for _, l := range stats {
+		counted[l.Name] = l
+	}
+	for _, l := range served {
+		numbers, first := counted[l.Name]
+		if !first {
+			numbers = service.ListenerStats{Open: true}
+		}
+		delete(counted, l.Name)
+		rows = append(rows, listenerRow(l, numbers, full))
+	}
+	for _, l := range stats {
+		if removed, ok := counted[l.Name]; ok {
+			rows = append(rows, listenerRow(listeners.Listener{Name: l.Name}, removed, false))
+		}
+	}
+	return rows
+}
+
+func listenerRow(l listeners.Listener, stats service.ListenerStats, full bool) admin.Listener {
+	row := admin.Listener{
+		Name: l.Name, Address: l.Address, Origin: admin.Origin(l.Origin),
+		State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
+		Outcomes: allOutcomes(stats.Visits), GreetingBytes: stats.Bytes,
+	}
+	switch {
+	case !stats.Open:
+		row.State = admin.Removed
+	case stats.Trouble != nil:
+		row.State, row.Trouble = admin.Troubled, stats.Trouble.Error()
+	case full:
+		row.State = admin.Full
+	}
+	return row
+}
+
+// allOutcomes has those that no visit had, too.
+func allOutcomes(visits map[service.Outcome]uint64) admin.Outcomes {
+	all := make(admin.Outcomes)
+	for _, o := range service.Outcomes() {
+		all[o] = visits[o]
+	}
+	return all
+}

@@ -1,0 +1,125 @@
+// Package settings builds from a configuration what visits go by: greeter, admission,
+// timeouts, limits, and PROXY headers and TLS of each listener.
+package settings
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+
+	"greetd.example/internal/access"
+	"greetd.example/internal/certificate"
+	"greetd.example/internal/config"
+	"greetd.example/internal/credential"
+	"greetd.example/internal/greeting"
+	"greetd.example/internal/proxyproto"
+	"greetd.example/pkg/service"
+)
+
+// Settings are those of one configuration: what service.Server.Update swaps in one step.
+type Settings struct {
+	Server    *service.Server    // Greeter, timeouts and MaxConns; Admit after Admission
+	Listeners []service.Listener // in the configuration's order, without net.Listener
+
+	list   *access.List // nil: everybody is admitted
+	limits access.Limits
+}
+
+// TLS reports whether a listener has TLS.
+func (s Settings) TLS() bool {
+	return slices.ContainsFunc(s.Listeners, func(l service.Listener) bool { return l.TLS != nil })
+}
+
+// Admission makes Server.Admit ask the access lists and then sources, which outlives a
+// reload and gets the new limits.
+func (s Settings) Admission(sources *access.Sources) {
+	sources.Update(s.limits)
+	limited := s.limits.Connections > 0 || s.limits.Rate > 0
+	switch {
+	case s.list == nil && !limited:
+		s.Server.Admit = nil
+	case s.list == nil:
+		s.Server.Admit = sources.Admit
+	default:
+		s.Server.Admit = func(p service.Peer) (func(), error) {
+			if err := s.list.Check(p); err != nil {
+				return nil, err
+			}
+			return sources.Admit(p)
+		}
+	}
+}
+
+// Load reads the configuration and builds its Settings. The error has every problem, also
+// those of certificates and of the greeting.
+func Load(source config.Source) (loaded config.Loaded, s Settings, err error) {
+	source.Check = func(c config.Config, wrong func(string, error)) { s = build(c, wrong) }
+	loaded, err = config.Load(source)
+	return loaded, s, err
+}
+
+func build(c config.Config, wrong func(key string, err error)) Settings {
+	s := Settings{Server: &service.Server{
+		Greeter:          newGreeter(c, wrong),
+		WriteTimeout:     c.Timeouts.Write,
+		HandshakeTimeout: c.Timeouts.Handshake,
+		LingerTimeout:    c.Timeouts.Linger,
+		MaxConns:         c.Limits.Connections,
+	}}
+	if s.Server.LingerTimeout == 0 {
+		s.Server.LingerTimeout = -1 // close at once
+	}
+	for i, l := range c.Listeners {
+		s.Listeners = append(s.Listeners, service.Listener{
+			Name:   l.Name,
+			Unwrap: proxyproto.Unwrap(l.ProxyTrusted),
+			TLS:    newTLS(fmt.Sprintf("listeners[%d].tls", i), l.TLS, wrong),
+		})
+	}
+	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {
+		s.list = access.New(c.Access.Allow, c.Access.Deny)
+	}
+	s.limits = access.Limits{
+		Connections: c.Limits.PerSource.Connections, Rate: c.Limits.PerSource.Rate, Burst: c.Limits.PerSource.Burst,
+		IPv4Prefix: c.Limits.PerSource.IPv4Prefix, IPv6Prefix: c.Limits.PerSource.IPv6Prefix,
+	}
+	return s
+}
+
+// newTLS is nil for a listener without TLS, and where something is wrong.
+func newTLS(key string, t config.TLS, wrong func(key string, err error)) *tls.Config {
+	if t.Certificate == "" || t.Key == "" {
+		return nil
+	}
+	c, chainErr, keyErr := certificate.Load(t.Certificate, t.Key)
+	if chainErr != nil {
+		wrong(key+".certificate", chainErr)
+	}
+	if keyErr != nil {
+		wrong(key+".key", keyErr)
+	}
+	return c
+}
+
+// newGreeter parses the template of greeting or greeting_file. It is nil where something
+// is wrong.
+func newGreeter(c config.Config, wrong func(key string, err error)) service.Greeter {
+	key, text := "greeting", c.Greeting
+	if c.GreetingFile != "" {
+		content, err := credential.Read(c.GreetingFile, greeting.MaxLength)
+		if err != nil {
+			wrong("greeting_file", fmt.Errorf("%s %w", c.GreetingFile, err))
+			return nil
+		}
+		key, text = "greeting_file", string(content)
+	}
+	greeter, err := greeting.Parse(text)
+	if err != nil {
+		wrong(key, err)
+		return nil
+	}
+	if text, ok := greeter.Fixed(); ok {
+		return text // not a copy for each who reads it slowly
+	}
+	return greeter
+}
