@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 const oldestSystemd = 252 // that greetd is tested with
 
 // permission says once what the other checks could not look at.
-func permission(f *Facts) []Finding {
+func permission(f *Facts, r *results) {
 	var unseen []string
 	switch p := f.Process; {
 	case f.Root:
@@ -24,9 +25,9 @@ func permission(f *Facts) []Finding {
 		unseen = append(unseen, "what only root may see")
 	}
 	if unseen = append(unseen, f.Unseen...); len(unseen) > 0 {
-		return []Finding{unknown(f.asRoot(), "could not look at %s", strings.Join(unseen, "; "))}
+		r.unknown(f.asRoot(), "could not look at %s", strings.Join(unseen, "; "))
 	}
-	return ok("root may see everything")
+	r.ok("root may see everything")
 }
 
 // asRoot is the remedy for what this caller can't see.
@@ -41,55 +42,57 @@ func (f *Facts) asRoot() string {
 }
 
 // answers is about the daemon itself.
-func answers(f *Facts) []Finding {
-	if f.Daemon == nil {
-		return []Finding{f.silent()}
+func answers(f *Facts, r *results) {
+	d := f.Daemon
+	if d == nil {
+		whySilent(f, r)
+		return
 	}
-	var found []Finding
-	if !f.Daemon.Ready {
-		found = append(found, warning("ask again soon", "greetd, process %d, is %s and accepts no new clients", f.Daemon.PID, f.Daemon.State))
+	if !d.Ready {
+		r.warning("ask again soon", "greetd, process %d, is %s and accepts no new clients", d.PID, d.State)
 	}
-	for _, l := range f.Daemon.Listeners {
+	for _, l := range d.Listeners {
 		if l.Trouble != "" {
-			found = append(found, problem(f.journal(), "listener %s can't accept clients: %s", l.Name, l.Trouble))
+			r.problem(f.journal(), "listener %s can't accept clients: %s", l.Name, l.Trouble)
 		}
 	}
 	if f.elsewhere() {
-		found = append(found, unknown("call greetd doctor where greetd runs",
-			"greetd says that it is process %d, and there is none here: it may run in another container", f.Daemon.PID))
+		r.unknown("call greetd doctor where greetd runs",
+			"greetd says that it is process %d, and there is none here: it may run in another container", d.PID)
 	}
-	return orOK(found, "greetd %s answers, process %d, %s", f.Daemon.Version, f.Daemon.PID, f.Daemon.State)
+	r.ok("greetd %s answers, process %d, %s", d.Version, d.PID, d.State)
 }
 
-// silent says why the daemon does not answer.
-func (f *Facts) silent() Finding {
+// whySilent says why the daemon does not answer.
+func whySilent(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
 	case f.Process != nil && f.Process.Self:
-		return notApplicable("greetd is not there yet: doctor was called before its start")[0]
+		r.notApplicable("greetd is not there yet: doctor was called before its start")
 	case f.Silence.Forbidden:
-		return unknown(f.asRoot(), "%s", f.Silence.Reason)
+		r.unknown(f.asRoot(), "%s", f.Silence.Reason)
 	case !f.Silence.Nobody && f.Silence.Reason != "":
-		return problem(f.journal(), "%s", f.Silence.Reason)
+		r.problem(f.journal(), "%s", f.Silence.Reason)
 	case f.Systemd.Booted && u.LoadState == "":
-		return unknown(f.asRoot(), "nobody answers at %s, and systemd can't be asked", f.Silence.Address)
+		r.unknown(f.asRoot(), "nobody answers at %s, and systemd can't be asked", f.Silence.Address)
 	case !u.loaded():
-		return problem("start greetd; outside systemd it answers only where admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
+		r.problem("start greetd; outside systemd it answers only where admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
 			"nobody answers at %s, and there is no unit %s: there is nothing to look at", f.Silence.Address, u.Name)
 	case u.active() && len(u.RuntimeDirectory) == 0 && !f.Config.AdminSet:
-		return problem(f.set("RuntimeDirectory=greetd"), "%s runs and has no runtime directory, so greetd has no admin socket: reload and status can't work", u.Name)
+		r.problem(f.set("RuntimeDirectory=greetd"), "%s runs and has no runtime directory, so greetd has no admin socket: reload and status can't work", u.Name)
 	case u.active():
-		return problem(f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
+		r.problem(f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
 	case u.ActiveState == "failed", u.starting() && (u.SubState != "start" || u.NRestarts > 0):
-		return f.startFailure()
-	case u.ActiveState == "inactive" && slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() }):
-		return ok("%s starts with its first client: connect once, and doctor sees more", u.Name)[0]
+		startFailure(f, r)
+	case u.ActiveState == "inactive" && len(f.activeSockets()) > 0:
+		r.ok("%s starts with its first client: connect once, and doctor sees more", u.Name)
+	default:
+		r.warning(f.systemctl("enable", "--now", u.Name), "%s is %s", u.Name, u.ActiveState)
 	}
-	return warning(f.systemctl("enable", "--now", u.Name), "%s is %s", u.Name, u.ActiveState)
 }
 
 // startFailure says why the unit does not start: in greetd's own words, if it had any.
-func (f *Facts) startFailure() Finding {
+func startFailure(f *Facts, r *results) {
 	u := &f.Unit
 	remedy, why := f.journal(), "result "+u.Result
 	switch u.Result {
@@ -124,38 +127,34 @@ func (f *Facts) startFailure() Finding {
 	if u.starting() && u.NRestarts > 0 {
 		again = ", after " + plural(u.NRestarts, "restart")
 	}
-	return problem(remedy, "%s does not start%s: %s", u.Name, again, why)
+	r.problem(remedy, "%s does not start%s: %s", u.Name, again, why)
 }
 
 // startedBySystemd is about the process: is it the unit's?
-func startedBySystemd(f *Facts) []Finding {
+func startedBySystemd(f *Facts, r *results) {
 	p := f.Process
 	start := f.systemctl("enable", "--now", f.Unit.Name)
 	switch {
 	case !f.Systemd.Booted:
-		return []Finding{warning("let what starts greetd restart it too, as docker run --restart=on-failure does; the units need systemd",
-			"systemd does not run this machine: no unit holds, and nothing below is its doing")}
+		r.warning("let what starts greetd restart it too, as docker run --restart=on-failure does; the units need systemd",
+			"systemd does not run this machine: no unit holds, and nothing below is its doing")
 	case f.Systemd.Version == 0:
-		return []Finding{unknown(f.asRoot(), "systemd can't be asked: %s", f.Systemd.Trouble)}
+		r.unknown(f.asRoot(), "systemd can't be asked: %s", f.Systemd.Trouble)
 	case f.elsewhere():
-		return []Finding{unknown("call greetd doctor where greetd runs", "who started process %d can't be seen from here", f.Daemon.PID)}
+		r.unknown("call greetd doctor where greetd runs", "who started process %d can't be seen from here", f.Daemon.PID)
 	case p == nil:
-		return ok("systemd %d runs this machine", f.Systemd.Version)
+		r.ok("systemd %d runs this machine", f.Systemd.Version)
 	case strings.HasPrefix(p.Unit, "user@"):
-		return []Finding{unknown("ask as the user whose service it is", "process %d belongs to %s, a systemd that this caller can't ask", p.PID, p.Unit)}
+		r.unknown("ask as the user whose service it is", "process %d belongs to %s, a systemd that this caller can't ask", p.PID, p.Unit)
 	case !strings.HasSuffix(p.Unit, ".service"):
-		in := ""
-		if p.Unit != "" {
-			in = " (it is in " + p.Unit + ")"
-		}
-		return []Finding{problem(fmt.Sprintf("kill %d; %s", p.PID, start), "systemd did not start process %d%s: no promise of the units holds for it", p.PID, in)}
+		r.problem(fmt.Sprintf("kill %d; %s", p.PID, start), "systemd did not start process %d (of unit %s): no promise of the units holds for it", p.PID, cmp.Or(p.Unit, "none"))
 	case f.outside():
-		return []Finding{problem(fmt.Sprintf("let ExecStart= be greetd itself (a script: exec greetd); if it is from a shell: kill %d; %s", p.PID, start),
-			"process %d is in %s, but is not its main process: systemd does not listen to it", p.PID, p.Unit)}
+		r.problem(fmt.Sprintf("let ExecStart= be greetd itself (a script: exec greetd); if it is from a shell: kill %d; %s", p.PID, start),
+			"process %d is in %s, but is not its main process: systemd does not listen to it", p.PID, p.Unit)
 	case f.Systemd.Version < oldestSystemd:
-		return []Finding{warning("update systemd", "systemd %d is older than %d, the first that greetd is tested with", f.Systemd.Version, oldestSystemd)}
+		r.warning("update systemd", "systemd %d is older than %d, the first that greetd is tested with", f.Systemd.Version, oldestSystemd)
 	}
-	return ok("systemd %d started it as %s", f.Systemd.Version, f.Unit.Name)
+	r.ok("systemd %d started it as %s", f.Systemd.Version, f.Unit.Name)
 }
 
 // outside reports whether there is a process that the unit's promises don't reach.
@@ -167,25 +166,31 @@ func (f *Facts) outside() bool {
 // elsewhere reports whether the daemon answers, and its process is none of this place.
 func (f *Facts) elsewhere() bool { return f.Daemon != nil && f.Process == nil }
 
-// withoutUnit is what a check says that is about a unit, where there is none; else nil.
-func (f *Facts) withoutUnit() []Finding {
+// hasUnit reports whether there is a unit for a check to be about, and greetd is run by
+// it. If not, it says so in the results.
+func (f *Facts) hasUnit(r *results) bool {
 	switch {
 	case !f.Systemd.Booted:
-		return notApplicable("without systemd")
+		r.notApplicable("without systemd")
 	case f.Systemd.Version == 0:
-		return []Finding{unknown("", "systemd can't be asked")}
+		r.unknown("", "systemd can't be asked")
 	case f.elsewhere():
-		return notApplicable("process %d can't be seen from here", f.Daemon.PID)
+		r.notApplicable("process %d can't be seen from here", f.Daemon.PID)
 	case f.outside():
-		return notApplicable("process %d is not the unit's", f.Process.PID)
+		r.notApplicable("process %d is not the unit's", f.Process.PID)
 	case !f.Unit.loaded():
-		return notApplicable("there is no unit %s", f.Unit.Name)
+		r.notApplicable("there is no unit %s", f.Unit.Name)
+	default:
+		return true
 	}
-	return nil
+	return false
 }
 
+// byUnit is hasUnit, without the reason.
+func (f *Facts) byUnit() bool { return f.hasUnit(new(results)) }
+
 // configuration is about the file: good, readable for greetd, and in force?
-func configuration(f *Facts) []Finding {
+func configuration(f *Facts, r *results) {
 	c := f.Config
 	name := c.Path
 	if name == "" {
@@ -196,34 +201,34 @@ func configuration(f *Facts) []Finding {
 	if c.Path != "" {
 		check += " --config " + c.Path
 	}
-	var found []Finding
 	switch {
 	case c.Forbidden:
-		found = append(found, unknown(f.asRoot(), "this user may not read %s", name))
+		r.unknown(f.asRoot(), "this user may not read %s", name)
 	case len(c.Problems) > 0:
 		more := ""
 		if n := len(c.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		found = append(found, problem(check+" tells all; then "+apply, "%s%s", c.Problems[0], more))
+		r.problem(check+" tells all; then "+apply, "%s%s", c.Problems[0], more)
 	case f.Daemon != nil && f.Daemon.Refused != "":
-		found = append(found, problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused)))
+		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused))
 	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):
-		found = append(found, warning(apply, "%s has changed since greetd loaded it", name))
+		r.warning(apply, "%s has changed since greetd loaded it", name)
 	}
 	if c.File != nil && !f.mayRead(*c.File) {
-		found = append(found, problem("chmod a+r "+c.Path, "the user of %s may not read %s: its next reload or start fails", f.Unit.Name, c.Path))
+		r.problem("chmod a+r "+c.Path, "the user of %s may not read %s: its next reload or start fails", f.Unit.Name, c.Path)
 	}
 	if f.Daemon == nil {
-		return orOK(found, "%s", name)
+		r.ok("%s", name)
+		return
 	}
-	return orOK(found, "%s, generation %d", name, f.Daemon.Generation)
+	r.ok("%s, generation %d", name, f.Daemon.Generation)
 }
 
 // apply is how to make greetd load its configuration.
 func (f *Facts) apply() string {
 	switch {
-	case f.withoutUnit() != nil:
+	case !f.byUnit():
 		return "greetd reload"
 	case !f.Unit.active():
 		return f.systemctl("start", f.Unit.Name)
@@ -247,11 +252,7 @@ func (f *Facts) mayRead(file File) bool {
 
 // systemctl is a command for the manager that has the unit.
 func (f *Facts) systemctl(words ...string) string {
-	command := "systemctl "
-	if f.Systemd.User {
-		command += "--user "
-	}
-	return command + strings.Join(words, " ")
+	return "systemctl " + f.user() + strings.Join(words, " ")
 }
 
 // journal is a command that shows what greetd and systemd said last.
@@ -259,11 +260,15 @@ func (f *Facts) journal() string {
 	if !f.Systemd.Booted {
 		return "look at what greetd has written to its log"
 	}
-	command := "journalctl -e "
+	return "journalctl -e " + f.user() + "-u " + f.Unit.Name
+}
+
+// user is the option for a user's own manager.
+func (f *Facts) user() string {
 	if f.Systemd.User {
-		command += "--user "
+		return "--user "
 	}
-	return command + "-u " + f.Unit.Name
+	return ""
 }
 
 // set is how to put settings into the unit.

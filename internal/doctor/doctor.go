@@ -2,7 +2,7 @@
 // do about the others. [Gather] asks systemd, the daemon and /proc, and [Examine] makes
 // findings of their answers.
 //
-// A new finding is a function from Facts to findings, and a line in the table of checks.
+// A new check is a function of Facts that adds to results, and a line in the table of checks.
 package doctor
 
 import (
@@ -63,7 +63,7 @@ type Report struct {
 var checks = []struct {
 	name      string
 	aboutUnit bool
-	look      func(*Facts) []Finding
+	look      func(*Facts, *results)
 }{
 	{"permission", false, permission},
 	{"daemon", false, answers},
@@ -94,14 +94,12 @@ func Examine(f Facts) Report {
 	for _, s := range worstFirst {
 		r.Counts[s] = 0
 	}
-	aside := f.withoutUnit()
 	for _, c := range checks {
-		found := aside
-		if !c.aboutUnit || aside == nil {
-			found = c.look(&f)
+		found := results{check: c.name}
+		if !c.aboutUnit || f.hasUnit(&found) {
+			c.look(&f, &found)
 		}
-		for _, finding := range found {
-			finding.Check = c.name
+		for _, finding := range found.findings {
 			r.Findings = append(r.Findings, finding)
 			r.Counts[finding.Severity]++
 		}
@@ -113,32 +111,34 @@ func Examine(f Facts) Report {
 	return r
 }
 
-func problem(remedy, format string, args ...any) Finding {
-	return Finding{Severity: Problem, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+// results collects the findings of one check.
+type results struct {
+	check    string
+	findings []Finding
 }
 
-func warning(remedy, format string, args ...any) Finding {
-	return Finding{Severity: Warning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+func (r *results) problem(remedy, format string, args ...any) { r.add(Problem, remedy, format, args) }
+
+func (r *results) warning(remedy, format string, args ...any) { r.add(Warning, remedy, format, args) }
+
+func (r *results) unknown(remedy, format string, args ...any) { r.add(Unknown, remedy, format, args) }
+
+// ok is for a check that has found nothing, and else adds nothing.
+func (r *results) ok(format string, args ...any) { r.otherwise(OK, format, args) }
+
+// notApplicable is as ok.
+func (r *results) notApplicable(format string, args ...any) {
+	r.otherwise(NotApplicable, format, args)
 }
 
-func unknown(remedy, format string, args ...any) Finding {
-	return Finding{Severity: Unknown, Found: fmt.Sprintf(format, args...), Remedy: remedy}
-}
-
-func ok(format string, args ...any) []Finding {
-	return []Finding{{Severity: OK, Found: fmt.Sprintf(format, args...)}}
-}
-
-func notApplicable(format string, args ...any) []Finding {
-	return []Finding{{Severity: NotApplicable, Found: fmt.Sprintf(format, args...)}}
-}
-
-// orOK is what was found, or that all is well if that is nothing.
-func orOK(found []Finding, format string, args ...any) []Finding {
-	if len(found) > 0 {
-		return found
+func (r *results) otherwise(s Severity, format string, args []any) {
+	if len(r.findings) == 0 {
+		r.add(s, "", format, args)
 	}
-	return ok(format, args...)
+}
+
+func (r *results) add(s Severity, remedy, format string, args []any) {
+	r.findings = append(r.findings, Finding{Check: r.check, Severity: s, Found: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
 func firstLine(text string) string {

@@ -251,7 +251,6 @@ var changes = []change{
 	{"notify: no unix sockets", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{true, []string{"AF_INET", "AF_INET6"}} }), "notify", Problem, "leaves out AF_UNIX", edit + "RestrictAddressFamilies=AF_UNIX"},
 	{"notify: unix sockets denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_UNIX"}} }), "notify", Problem, "leaves out AF_UNIX", "AF_UNIX"},
 	{"notify: others denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_PACKET", "AF_NETLINK"}} }), "notify", OK, "Type=notify", ""},
-	{"notify: started without", "", func(f *Facts) { delete(f.Process.Environ, "NOTIFY_SOCKET") }, "notify", Problem, "changed since", "systemctl restart greetd.service"},
 
 	{"reload: none", "", unit(func(u *Unit) { u.ExecReload = executes() }), "reload", Problem, "can't work", "ExecReload=/usr/sbin/greetd reload"},
 	{"reload: kill", "", unit(func(u *Unit) { u.ExecReload = executes("/bin/kill", "-HUP", "$MAINPID") }), "reload", Warning, "/bin/kill -HUP $MAINPID", "ExecReload= and ExecReload=/usr/sbin/greetd reload"},
@@ -259,7 +258,6 @@ var changes = []change{
 	{"watchdog: none", "", unit(func(u *Unit) { u.WatchdogUSec = 0 }), "watchdog", Problem, "no WatchdogSec=", edit + "WatchdogSec=20s"},
 	{"watchdog: infinite", "", unit(func(u *Unit) { u.WatchdogUSec = unset }), "watchdog", Problem, "no WatchdogSec=", "WatchdogSec=20s"},
 	{"watchdog: short", "", unit(func(u *Unit) { u.WatchdogUSec = 500_000 }), "watchdog", Warning, "500ms", "WatchdogSec=20s"},
-	{"watchdog: started without", "", func(f *Facts) { delete(f.Process.Environ, "WATCHDOG_USEC") }, "watchdog", Problem, "changed since", "systemctl restart"},
 	{"watchdog: stopped", "", stopped, "watchdog", Unknown, "only when", "when it runs"},
 	{"watchdog: before the start", "", beforeStart, "watchdog", OK, "20s", ""},
 
@@ -323,9 +321,9 @@ var changes = []change{
 	{"descriptors: stopped", "", all(stopped, unit(func(u *Unit) { u.LimitNOFILE = 1024 })), "descriptors", Problem, "may have 1024", "LimitNOFILE=10064"},
 	{"descriptors: nothing known", "", all(stopped, func(f *Facts) { f.Config = Config{} }), "descriptors", Unknown, "neither", "greetd check"},
 
+	{"backlog: somaxconn of old", "", func(f *Facts) { f.Listening[0].Backlog = 128 }, "backlog", Problem, "only 128", "systemctl stop greetd.service; systemctl start greetd.service"},
 	{"backlog: somaxconn", "", func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }, "backlog", Problem, "net.core.somaxconn is 128", "net.core.somaxconn=4096 >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; systemctl stop greetd.service; systemctl start greetd.service"},
-	{"backlog: somaxconn of old", "", func(f *Facts) { f.Listening[0].Backlog = 128 }, "backlog", Problem, "was lower", "systemctl stop greetd.service; systemctl start greetd.service"},
-	{"backlog: the socket unit's", "252-socket", all(socket(func(s *Unit) { s.Backlog = 128 }), func(f *Facts) { f.Listening[0].Backlog = 128 }), "backlog", Warning, "greetd.socket has Backlog=128", "systemctl edit greetd.socket: [Socket] Backlog=4096"},
+	{"backlog: the socket unit's", "252-socket", all(socket(func(s *Unit) { s.Backlog = 128 }), func(f *Facts) { f.Listening[0].Backlog = 128 }), "backlog", Problem, "only 128 clients may wait at [::]:10000", "systemctl edit greetd.socket: [Socket] Backlog=4096"},
 	{"backlog: cut", "252-socket", func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }, "backlog", Problem, "net.core.somaxconn is 128", "systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
 	{"backlog: a shell's", "", all(fromShell, func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }), "backlog", Problem, "128", "start greetd again"},
 	{"backlog: without systemd", "", all(withoutSystemd, func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }), "backlog", Problem, "128", "echo 4096 >/proc/sys/net/core/somaxconn"},
@@ -334,10 +332,10 @@ var changes = []change{
 	{"backlog: elsewhere", "", func(f *Facts) { f.Listening = []Socket{} }, "backlog", Unknown, "network namespace", "ss -ltn"},
 	{"backlog: not seen", "", func(f *Facts) { f.Listening = nil }, "backlog", Unknown, "can't be seen", "ss -ltn"},
 	{"backlog: not told", "", silent, "backlog", Unknown, "no TCP socket", "ss -ltn"},
+	{"backlog: nobody can be asked", "", all(forbidden, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "backlog", Unknown, "no TCP socket", "ss -ltn"},
 	{"backlog: unix only", "", func(f *Facts) { f.Daemon.Listeners[0].Address = "unix:/run/x" }, "backlog", NotApplicable, "no TCP listener", ""},
 
-	{"resources: no controllers", "", unit(func(u *Unit) { u.MemoryCurrent, u.TasksCurrent = unset, unset }), "resources", Warning, "TasksMax= is not enforced here: control group without pids", "cgroup_enable=memory"},
-	{"resources: no controllers in a container", "", func(f *Facts) { f.Unit.MemoryCurrent, f.Container = unset, "lxc" }, "resources", Warning, "without memory", "delegate the controller memory to the container"},
+	{"resources: no controllers", "", unit(func(u *Unit) { u.MemoryCurrent, u.TasksCurrent = unset, unset }), "resources", Warning, "TasksMax= is not enforced here: control group without pids", "cgroup_enable=memory; in a container: delegate the controller pids"},
 	{"resources: stopped", "", stopped, "resources", Unknown, "only shows when", "when it runs"},
 	{"resources: no limits", "", unit(func(u *Unit) { u.MemoryMax = unset }), "resources", Warning, "no MemoryMax=", edit + "MemoryMax=256M"},
 

@@ -7,7 +7,7 @@ import (
 )
 
 // descriptors is about limits.connections: does each client get a descriptor?
-func descriptors(f *Facts) []Finding {
+func descriptors(f *Facts, r *results) {
 	wanted, have := f.Config.MaxConns, f.Unit.LimitNOFILE
 	if !f.Config.Valid {
 		wanted = -1
@@ -21,30 +21,32 @@ func descriptors(f *Facts) []Finding {
 	need := uint64(max(wanted, 0) + f.DescriptorsBeside)
 	switch {
 	case wanted < 0 || have == 0:
-		return []Finding{unknown("greetd check", "there is neither a process nor a unit and a good configuration to compare")}
+		r.unknown("greetd check", "there is neither a process nor a unit and a good configuration to compare")
+		return
 	case wanted == 0:
-		return ok("%d open files; limits.connections is 0, no limit", have)
+		r.ok("%d open files; limits.connections is 0, no limit", have)
+		return
 	case need <= have:
-		return ok("%d open files for %d connections", have, wanted)
+		r.ok("%d open files for %d connections", have, wanted)
+		return
 	}
 	more := f.set(fmt.Sprintf("LimitNOFILE=%d", need))
 	switch asked := f.Unit.LimitNOFILE; {
-	case f.withoutUnit() != nil:
+	case !f.byUnit():
 		more = fmt.Sprintf("ulimit -n %d before greetd is started", need)
 	case asked > have && f.Container != "": // systemd gives as much of what the unit asks as it can, without a word
 		more = fmt.Sprintf("more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=%d, docker --ulimit nofile=%[1]d), and %s", need, more)
 	case asked >= need:
 		more = f.systemctl("restart", f.Unit.Name) + ", since the unit allows more by now"
 	}
-	return []Finding{problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-f.DescriptorsBeside, 1)),
-		"limits.connections is %d, and needs %d open files, but the process may have %d", wanted, need, have)}
+	r.problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-f.DescriptorsBeside, 1)),
+		"limits.connections is %d, and needs %d open files, but the process may have %d", wanted, need, have)
 }
 
 // resources is about limits that only a control group enforces: systemd counts where
 // there is one that can.
-func resources(f *Facts) []Finding {
+func resources(f *Facts, r *results) {
 	u := &f.Unit
-	var found []Finding
 	for _, l := range []struct {
 		setting, controller string
 		limit, current      uint64
@@ -55,17 +57,15 @@ func resources(f *Facts) []Finding {
 		name, _, _ := strings.Cut(l.setting, "=")
 		switch {
 		case l.limit == unset:
-			found = append(found, warning(f.set(l.setting), "no %s=", name))
+			r.warning(f.set(l.setting), "no %s=", name)
 		case !u.active():
-			found = append(found, unknown("call doctor again when it runs", "whether %s= is enforced only shows when %s runs", name, u.Name))
-		case l.current == unset && f.Container != "":
-			found = append(found, warning("delegate the controller "+l.controller+" to the container (control groups version 2), or limit all of it from outside",
-				"%s= is not enforced here: control group without %s", name, l.controller))
+			r.unknown("call doctor again when it runs", "whether %s= is enforced only shows when %s runs", name, u.Name)
 		case l.current == unset:
-			found = append(found, warning("boot with systemd.unified_cgroup_hierarchy=1 cgroup_enable=memory", "%s= is not enforced here: control group without %s", name, l.controller))
+			r.warning("boot with systemd.unified_cgroup_hierarchy=1 cgroup_enable=memory; in a container: delegate the controller "+l.controller+" to it, or limit all of it from outside",
+				"%s= is not enforced here: control group without %s", name, l.controller)
 		}
 	}
-	return orOK(found, "MemoryMax=%dM and TasksMax=%d, enforced", u.MemoryMax>>20, u.TasksMax)
+	r.ok("MemoryMax=%dM and TasksMax=%d, enforced", u.MemoryMax>>20, u.TasksMax)
 }
 
 // logOutput is where the log goes: as the daemon says, or else its configuration.
@@ -77,52 +77,49 @@ func (f *Facts) logOutput() string {
 }
 
 // journal is about the fields of the log: do they reach the journal, or syslog?
-func journal(f *Facts) []Finding {
+func journal(f *Facts, r *results) {
 	output := f.logOutput()
-	var found []Finding
 	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
-		found = append(found, warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",
-			"%d entries were lost since the start, since %s was too slow", f.Daemon.LogDropped, output))
+		r.warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",
+			"%d entries were lost since the start, since %s was too slow", f.Daemon.LogDropped, output)
 	}
 	if f.Syslog != "" {
-		found = append(found, problem("start a syslog daemon (apt-get install rsyslog), or log: {output: auto} in greetd.yaml; then "+f.apply(),
-			"log.output is syslog, and nobody receives it: %s", f.Syslog))
+		r.problem("start a syslog daemon (apt-get install rsyslog), or log: {output: auto} in greetd.yaml; then "+f.apply(),
+			"log.output is syslog, and nobody receives it: %s", f.Syslog)
 	}
-	if aside := f.withoutUnit(); aside != nil {
-		if len(found) > 0 {
-			return found
-		}
-		return aside
+	if !f.hasUnit(r) {
+		return
 	}
 	stderr := f.Unit.StandardError
 	if stderr == "inherit" {
 		stderr = f.Unit.StandardOutput
 	}
 	if stderr == "null" {
-		found = append(found, problem(f.set("StandardError=journal"), "StandardError=null: why greetd does not start is reported to nobody"))
+		r.problem(f.set("StandardError=journal"), "StandardError=null: why greetd does not start is reported to nobody")
 	}
 	switch {
 	case !f.Config.Valid && f.Daemon == nil, output == "auto" && strings.HasPrefix(stderr, "journal"), output == "journald", output == "syslog":
 	case f.Config.LogOutput == "auto" && stderr != "null":
-		found = append(found, warning(f.set("StandardError=journal"),
-			"the log goes to StandardError=%s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", stderr))
+		r.warning(f.set("StandardError=journal"),
+			"the log goes to StandardError=%s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", stderr)
 	case output == "stdout", stderr != "null":
-		found = append(found, warning("log: {output: auto} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
-			"the log goes to %s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", output))
+		r.warning("log: {output: auto} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
+			"the log goes to %s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", output)
 	}
 	switch {
 	case output == "syslog":
-		return orOK(found, "to syslog, as log.output says")
+		r.ok("to syslog, as log.output says")
 	case f.Daemon == nil:
-		return orOK(found, "the log goes to the journal")
+		r.ok("the log goes to the journal")
 	}
-	return orOK(found, "by its native protocol, every entry with its fields")
+	r.ok("by its native protocol, every entry with its fields")
 }
 
 // journalRate is about entries that journald suppresses by itself.
-func journalRate(f *Facts) []Finding {
+func journalRate(f *Facts, r *results) {
 	if f.Daemon != nil && f.Daemon.LogOutput != "journald" {
-		return notApplicable("the log does not go to journald")
+		r.notApplicable("the log does not go to journald")
+		return
 	}
 	limit := f.Journald
 	if u := &f.Unit; u.LogRateLimitIntervalUSec > 0 || u.LogRateLimitBurst > 0 {
@@ -132,25 +129,25 @@ func journalRate(f *Facts) []Finding {
 	visits := float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)
 	switch {
 	case !c.Valid:
-		return []Finding{unknown("greetd check", "without a good configuration there is no log.rate")}
+		r.unknown("greetd check", "without a good configuration there is no log.rate")
 	case !limit.Known:
-		return []Finding{unknown("systemd-analyze cat-config systemd/journald.conf", "journald's own limit can't be seen")}
+		r.unknown("systemd-analyze cat-config systemd/journald.conf", "journald's own limit can't be seen")
 	case c.LogVisits == "none":
-		return ok("visits are not logged")
+		r.ok("visits are not logged")
 	case limit.Interval < time.Millisecond || limit.Burst == 0:
-		return ok("journald does not limit %s", f.Unit.Name)
+		r.ok("journald does not limit %s", f.Unit.Name)
 	case c.LogRate == 0:
-		return []Finding{warning("log: {rate: 300, burst: 1000} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
-			"log.rate is 0, no limit, and journald suppresses what exceeds %d entries in %v, other entries of greetd's too", limit.Burst, limit.Interval)}
+		r.warning("log: {rate: 300, burst: 1000} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
+			"log.rate is 0, no limit, and journald suppresses what exceeds %d entries in %v, other entries of greetd's too", limit.Burst, limit.Interval)
 	case visits > float64(limit.Burst):
-		return []Finding{warning(f.set(fmt.Sprintf("LogRateLimitIntervalSec=%g", limit.Interval.Seconds()), fmt.Sprintf("LogRateLimitBurst=%.0f", visits*1.1)),
-			"log.rate and log.burst allow %.0f visits in %v, and journald suppresses what exceeds %d", visits, limit.Interval, limit.Burst)}
+		r.warning(f.set(fmt.Sprintf("LogRateLimitIntervalSec=%g", limit.Interval.Seconds()), fmt.Sprintf("LogRateLimitBurst=%.0f", visits*1.1)),
+			"log.rate and log.burst allow %.0f visits in %v, and journald suppresses what exceeds %d", visits, limit.Interval, limit.Burst)
 	}
-	return ok("%.0f visits in %v at most: journald accepts them", visits, limit.Interval)
+	r.ok("%.0f visits in %v at most: journald accepts them", visits, limit.Interval)
 }
 
 // nameCollision is about Debian's greetd, which is a login manager.
-func nameCollision(f *Facts) []Finding {
+func nameCollision(f *Facts, r *results) {
 	n := f.Namesake
 	var signs, left []string
 	if n.PAM {
@@ -171,10 +168,10 @@ func nameCollision(f *Facts) []Finding {
 	}
 	switch {
 	case len(signs) > 0:
-		return []Finding{problem("keep one of the two: apt-get purge greetd, or make uninstall in greetd's sources; then rm -f /etc/systemd/system/display-manager.service if it points to greetd.service, and systemctl daemon-reload",
-			"the login manager of the same name is here: %s", strings.Join(signs, "; "))}
+		r.problem("keep one of the two: apt-get purge greetd, or make uninstall in greetd's sources; then rm -f /etc/systemd/system/display-manager.service if it points to greetd.service, and systemctl daemon-reload",
+			"the login manager of the same name is here: %s", strings.Join(signs, "; "))
 	case len(left) > 0:
-		return []Finding{warning("apt-get purge greetd", "the login manager of the same name was here, and has left %s", strings.Join(left, " and "))}
+		r.warning("apt-get purge greetd", "the login manager of the same name was here, and has left %s", strings.Join(left, " and "))
 	}
-	return ok("no login manager of the same name")
+	r.ok("no login manager of the same name")
 }

@@ -72,39 +72,39 @@ func (f *Facts) needed() []Listener {
 }
 
 // ports is about addresses that something else has.
-func ports(f *Facts) []Finding {
+func ports(f *Facts, r *results) {
 	needed := f.needed()
 	switch {
 	case f.Daemon != nil:
-		return ok("greetd has its %s", plural(len(f.Daemon.Listeners), "listener"))
+		r.ok("greetd has its %s", plural(len(f.Daemon.Listeners), "listener"))
 	case f.Listening == nil:
-		return []Finding{unknown("ss -ltnp", "the sockets of this machine can't be seen")}
+		r.unknown("ss -ltnp", "the sockets of this machine can't be seen")
 	case f.Unit.active():
-		return []Finding{unknown("ss -ltnp", "greetd does not say where it listens")}
+		r.unknown("ss -ltnp", "greetd does not say where it listens")
 	case !f.Config.Valid && !f.bySocket():
-		return []Finding{unknown("greetd check", "without a good configuration there are no addresses")}
+		r.unknown("greetd check", "without a good configuration there are no addresses")
 	}
-	var found []Finding
 	for _, l := range needed {
 		for _, s := range f.Listening {
 			mine := s.PID == 1 && s.Unit == f.Unit.Name // kept by systemd across a restart
 			if overlap(l.Address, s.Address) && !mine {
-				found = append(found, f.held(l, s))
+				f.held(l, s, r)
 			}
 		}
 	}
 	if len(needed) == 0 {
-		return orOK(found, "systemd listens for greetd")
+		r.ok("systemd listens for greetd")
 	}
-	return orOK(found, "nothing else has an address of greetd's")
+	r.ok("nothing else has an address of greetd's")
 }
 
 // held says who has the address of a listener.
-func (f *Facts) held(l Listener, s Socket) Finding {
+func (f *Facts) held(l Listener, s Socket, r *results) {
 	by, remedy := fmt.Sprintf("%s, process %d", s.Program, s.PID), fmt.Sprintf("kill %d", s.PID)
 	switch {
 	case s.PID == 0:
-		return unknown(f.asRoot()+"; ss -ltnp", "listener %s needs %s, and %s is held by a process that this user can't see", l.Name, l.Address, s.Address)
+		r.unknown(f.asRoot()+"; ss -ltnp", "listener %s needs %s, and %s is held by a process that this user can't see", l.Name, l.Address, s.Address)
+		return
 	case s.PID == 1 && s.Unit == "":
 		by, remedy = "systemd, for another unit", "systemctl list-sockets; systemctl stop it"
 	case s.PID == 1:
@@ -112,31 +112,29 @@ func (f *Facts) held(l Listener, s Socket) Finding {
 	case strings.HasSuffix(s.Unit, ".service"):
 		by, remedy = by+" of "+s.Unit, f.systemctl("disable", "--now", s.Unit)
 	}
-	return problem(fmt.Sprintf("%s; or another port for %s; then %s", remedy, l.Name, f.systemctl("restart", f.Unit.Name)),
+	r.problem(fmt.Sprintf("%s; or another port for %s; then %s", remedy, l.Name, f.systemctl("restart", f.Unit.Name)),
 		"listener %s needs %s, and %s is held by %s", l.Name, l.Address, s.Address, by)
 }
 
 // socketUnits is about where the listeners come from.
-func socketUnits(f *Facts) []Finding {
-	var found []Finding
+func socketUnits(f *Facts, r *results) {
 	for _, s := range f.Sockets {
 		if s.active() || s.UnitFileState == "enabled" {
-			found = append(found, f.socketUnit(s)...)
+			f.socketUnit(s, r)
+		}
+		if s.active() && f.bySocket() && !f.requires(s) {
+			r.warning(f.setIn("Unit", "Requires="+s.Name, "After="+s.Name),
+				"%s does not require %s: started alone, greetd binds its own addresses, and the socket unit can't start any more", f.Unit.Name, s.Name)
 		}
 	}
-	if !f.bySocket() {
-		return orOK(found, "none: greetd binds its own addresses")
+	switch {
+	case !f.bySocket():
+		r.ok("none: greetd binds its own addresses")
+	case f.Daemon == nil:
+		r.ok("the addresses come from %s", f.socketNames())
+	default:
+		r.ok("%d of %s come from %s", len(f.from(SocketUnit)), plural(len(f.Daemon.Listeners), "listener"), f.socketNames())
 	}
-	for _, s := range f.activeSockets() {
-		if !f.requires(s) {
-			found = append(found, warning(f.setIn("Unit", "Requires="+s.Name, "After="+s.Name),
-				"%s does not require %s: started alone, greetd binds its own addresses, and the socket unit can't start any more", f.Unit.Name, s.Name))
-		}
-	}
-	if f.Daemon == nil {
-		return orOK(found, "the addresses come from %s", f.socketNames())
-	}
-	return orOK(found, "%d of %s come from %s", len(f.from(SocketUnit)), plural(len(f.Daemon.Listeners), "listener"), f.socketNames())
 }
 
 func (f *Facts) socketNames() string {
@@ -151,32 +149,30 @@ func (f *Facts) socketNames() string {
 }
 
 // socketUnit is about the settings of one of them.
-func (f *Facts) socketUnit(s Unit) []Finding {
-	var found []Finding
+func (f *Facts) socketUnit(s Unit, r *results) {
 	if !s.active() && f.Unit.active() {
-		found = append(found, problem(f.systemctl("stop", f.Unit.Name)+"; "+f.systemctl("start", s.Name),
-			"%s is enabled, but %s: it can't start while %s runs", s.Name, s.ActiveState, f.Unit.Name))
+		r.problem(f.systemctl("stop", f.Unit.Name)+"; "+f.systemctl("start", s.Name),
+			"%s is enabled, but %s: it can't start while %s runs", s.Name, s.ActiveState, f.Unit.Name)
 	}
 	if s.active() && f.Daemon != nil && len(f.Daemon.Listeners) > 0 && !f.bySocket() {
-		found = append(found, problem(f.systemctl("restart", f.Unit.Name),
-			"%s listens, but %s was started without its sockets", s.Name, f.Unit.Name))
+		r.problem(f.systemctl("restart", f.Unit.Name),
+			"%s listens, but %s was started without its sockets", s.Name, f.Unit.Name)
 	}
 	for _, wrong := range []struct {
 		is      bool
-		finding func(remedy, format string, args ...any) Finding
+		add     func(remedy, format string, args ...any)
 		setting string
 		words   string
 	}{
-		{s.Accept, problem, "Accept=no", "Accept=yes: greetd takes listening sockets only"},
-		{s.DeferAcceptUSec > 0, problem, "DeferAcceptSec=0", "DeferAcceptSec=: clients that wait for the greeting are kept out"},
-		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: a greetd that can't start takes its socket with it"},
+		{s.Accept, r.problem, "Accept=no", "Accept=yes: greetd takes listening sockets only"},
+		{s.DeferAcceptUSec > 0, r.problem, "DeferAcceptSec=0", "DeferAcceptSec=: clients that wait for the greeting are kept out"},
+		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, r.warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: a greetd that can't start takes its socket with it"},
 	} {
 		if wrong.is {
-			found = append(found, wrong.finding(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.reopen(s)),
-				"%s has %s", s.Name, wrong.words))
+			wrong.add(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.reopen(s)),
+				"%s has %s", s.Name, wrong.words)
 		}
 	}
-	return found
 }
 
 // reopen is how to open the sockets of s again.
@@ -185,10 +181,11 @@ func (f *Facts) reopen(s Unit) string {
 }
 
 // fdStore is about own listeners across a restart.
-func fdStore(f *Facts) []Finding {
+func fdStore(f *Facts, r *results) {
 	own := len(f.from(OwnBind, FDStore))
 	if own == 0 && f.bySocket() {
-		return notApplicable("socket units keep the listeners")
+		r.notApplicable("socket units keep the listeners")
+		return
 	}
 	most, kept, need := f.Unit.FileDescriptorStoreMax, f.Unit.NFileDescriptorStore, own
 	if f.Daemon == nil {
@@ -196,26 +193,27 @@ func fdStore(f *Facts) []Finding {
 	}
 	switch {
 	case most < need || most == 0:
-		return []Finding{problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, 32))),
-			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, plural(need-most, "listener"))}
+		r.problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, 32))),
+			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, plural(need-most, "listener"))
 	case f.Process != nil && !f.Process.Self && kept < own:
-		return []Finding{problem(f.systemctl("restart", f.Unit.Name),
-			"systemd keeps %d of greetd's %s: clients of the others are refused at a restart", kept, plural(own, "listener"))}
+		r.problem(f.systemctl("restart", f.Unit.Name),
+			"systemd keeps %d of greetd's %s: clients of the others are refused at a restart", kept, plural(own, "listener"))
 	case own == 0:
-		return ok("FileDescriptorStoreMax=%d", most)
+		r.ok("FileDescriptorStoreMax=%d", most)
 	}
-	return ok("%s kept across a restart, of %d at most", plural(own, "listener"), most)
+	r.ok("%s kept across a restart, of %d at most", plural(own, "listener"), most)
 }
 
 // backlog is about clients that come all at once, or during a restart.
-func backlog(f *Facts) []Finding {
+func backlog(f *Facts, r *results) {
 	if f.Listening == nil {
-		return []Finding{unknown("ss -ltn, column Send-Q", "the sockets of this machine can't be seen")}
+		r.unknown("ss -ltn, column Send-Q", "the sockets of this machine can't be seen")
+		return
 	}
-	var found []Finding
-	least := 0
+	least, tcp := 0, false
 	for _, l := range f.expected() {
-		address, _ := netip.ParseAddrPort(l.Address) // or a unix socket
+		address, err := netip.ParseAddrPort(l.Address) // or a unix socket
+		tcp = tcp || err == nil
 		for _, s := range f.Listening {
 			if s.Address != netip.AddrPortFrom(address.Addr().WithZone(""), address.Port()) {
 				continue
@@ -224,55 +222,51 @@ func backlog(f *Facts) []Finding {
 				least = s.Backlog
 			}
 			if s.Backlog < wantedBacklog {
-				found = append(found, f.shortBacklog(l, s.Backlog))
+				r.problem(f.longerQueue(l), "only %d clients may wait at %s (net.core.somaxconn is %d)", s.Backlog, l.Address, f.Somaxconn)
 			}
 		}
 	}
 	switch {
 	case least > 0:
-		return orOK(found, "%d clients may wait at each address", least)
+		r.ok("%d clients may wait at each address", least)
 	case f.Somaxconn > 0 && f.Somaxconn < wantedBacklog:
-		return []Finding{problem(f.raiseSomaxconn(), "net.core.somaxconn is %d: no more clients than that can wait at an address", f.Somaxconn)}
-	case f.Daemon == nil && !f.Unit.active():
-		return notApplicable("nothing listens yet")
-	case !slices.ContainsFunc(f.expected(), func(l Listener) bool { return !strings.HasPrefix(l.Address, "unix:") }) && f.Daemon != nil:
-		return notApplicable("there is no TCP listener")
+		r.problem(f.longerQueue(Listener{}), "net.core.somaxconn is %d: no more clients than that can wait at an address", f.Somaxconn)
+	case f.Daemon == nil && f.Silence.Nobody && !f.Unit.active() && (f.Unit.LoadState != "" || !f.Systemd.Booted):
+		r.notApplicable("nothing listens yet")
+	case !tcp && f.Daemon != nil:
+		r.notApplicable("there is no TCP listener")
+	default:
+		r.unknown("ss -ltn in the network namespace of greetd", "no TCP socket is known to be greetd's in this network namespace")
 	}
-	return []Finding{unknown("ss -ltn in the network namespace of greetd", "no TCP socket is known to be greetd's in this network namespace")}
 }
 
-// raiseSomaxconn works without the sysctl command, which a small Debian has not.
-func (f *Facts) raiseSomaxconn() string {
-	if !f.Systemd.Booted {
-		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn", wantedBacklog)
+// longerQueue is how to have one for l: by the kernel's limit, that of its socket unit,
+// and opening it again, since a restart keeps it.
+func (f *Facts) longerQueue(l Listener) string {
+	remedy := f.systemctl("stop", f.Unit.Name) + "; " + f.systemctl("start", f.Unit.Name)
+	if !f.byUnit() {
+		remedy = "start greetd again"
 	}
-	return fmt.Sprintf("echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl", wantedBacklog)
-}
-
-// shortBacklog finds out who made it short.
-func (f *Facts) shortBacklog(l Listener, length int) Finding {
-	again := f.systemctl("stop", f.Unit.Name) + "; " + f.systemctl("start", f.Unit.Name) // a restart keeps the socket
-	if f.withoutUnit() != nil {
-		again = "start greetd again"
-	}
-	if active := f.activeSockets(); l.Origin == SocketUnit && len(active) > 0 {
-		s := active[0]
-		again = f.reopen(s)
-		if s.Backlog == length {
-			return warning(fmt.Sprintf("%s: [Socket] Backlog=%d; then %s", f.systemctl("edit", s.Name), wantedBacklog, again),
-				"%d clients may wait at %s: %s has Backlog=%[1]d", length, l.Address, s.Name)
+	for _, s := range f.activeSockets() {
+		if l.Origin == SocketUnit {
+			remedy = f.reopen(s)
+		}
+		if l.Origin == SocketUnit && s.Backlog < wantedBacklog {
+			remedy = fmt.Sprintf("%s: [Socket] Backlog=%d; then %s", f.systemctl("edit", s.Name), wantedBacklog, remedy)
 		}
 	}
 	if f.Somaxconn >= wantedBacklog {
-		return problem(again, "only %d clients may wait at %s, since it was opened when net.core.somaxconn was lower", length, l.Address)
+		return remedy
 	}
-	return problem(f.raiseSomaxconn()+"; "+again, "only %d clients may wait at %s, since net.core.somaxconn is %d", length, l.Address, f.Somaxconn)
+	if !f.Systemd.Booted {
+		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn; %s", wantedBacklog, remedy)
+	}
+	return fmt.Sprintf("echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
 }
 
 // addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
-func addressFilters(f *Facts) []Finding {
+func addressFilters(f *Facts, r *results) {
 	const ours = "access.allow and access.deny in greetd.yaml"
-	var found []Finding
 	var words []string
 	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
 		letsIn, narrow := u.clients()
@@ -282,23 +276,23 @@ func addressFilters(f *Facts) []Finding {
 			continue
 		case service && letsIn == nobody && len(f.activeSockets()) > 0: // how a service says that it needs no network
 		case service && f.bySocket():
-			found = append(found, problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
-				"the filters of %s never see clients that come through %s", u.Name, f.socketNames()))
+			r.problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
+				"the filters of %s never see clients that come through %s", u.Name, f.socketNames())
 		case letsIn == nobody:
-			found = append(found, problem(f.systemctl("edit", u.Name)+": IPAddressAllow= with the networks of the clients; then "+f.systemctl("restart", u.Name),
-				"IPAddressDeny= of %s keeps out everybody", u.Name))
+			r.problem(f.systemctl("edit", u.Name)+": IPAddressAllow= with the networks of the clients; then "+f.systemctl("restart", u.Name),
+				"IPAddressDeny= of %s keeps out everybody", u.Name)
 		case !u.active():
-			found = append(found, unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name))
+			r.unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name)
 		case u.IPIngressBytes == unset: // systemd counts where it filters, and forgets the counts at a daemon-reload
-			found = append(found, warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
-				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name))
+			r.warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
+				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name)
 		}
 		words = append(words, u.Name+" "+letsIn)
 	}
 	if len(words) == 0 {
-		return ok("they keep nobody out")
+		r.ok("they keep nobody out")
 	}
-	return orOK(found, "%s", strings.Join(words, "; "))
+	r.ok("%s", strings.Join(words, "; "))
 }
 
 const nobody = "lets in nobody"
@@ -322,26 +316,25 @@ func (u *Unit) clients() (words string, narrow bool) {
 const renewal = 21 * 24 * time.Hour
 
 // certificates is about those on disk, which a reload serves.
-func certificates(f *Facts) []Finding {
-	var found []Finding
+func certificates(f *Facts, r *results) {
 	for _, c := range f.Config.Certificates {
 		renew := "renew " + c.Path + "; then " + f.apply()
 		switch left := c.NotAfter.Sub(f.Now); {
 		case left <= 0:
-			found = append(found, problem(renew, "the certificate of listener %s expired at %s, and clients don't trust it", c.Listener, c.NotAfter.UTC().Format(time.RFC3339)))
+			r.problem(renew, "the certificate of listener %s expired at %s, and clients don't trust it", c.Listener, c.NotAfter.UTC().Format(time.RFC3339))
 		case f.Now.Before(c.NotBefore):
-			found = append(found, problem("set the clock, or wait", "the certificate of listener %s is not valid before %s", c.Listener, c.NotBefore.UTC().Format(time.RFC3339)))
+			r.problem("set the clock, or wait", "the certificate of listener %s is not valid before %s", c.Listener, c.NotBefore.UTC().Format(time.RFC3339))
 		case left < renewal:
-			found = append(found, warning(renew, "the certificate of listener %s expires in %s", c.Listener, plural(int(left.Hours()/24), "day")))
+			r.warning(renew, "the certificate of listener %s expires in %s", c.Listener, plural(int(left.Hours()/24), "day"))
 		}
 	}
 	switch {
 	case f.Config.Hidden:
-		return []Finding{unknown("openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -enddate", "the certificates are credentials, which only the unit's own processes can read")}
+		r.unknown("openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -enddate", "the certificates are credentials, which only the unit's own processes can read")
 	case !f.Config.Valid:
-		return []Finding{unknown("greetd check", "without a good configuration there are no certificates")}
+		r.unknown("greetd check", "without a good configuration there are no certificates")
 	case len(f.Config.Certificates) == 0:
-		return notApplicable("no listener has TLS")
+		r.notApplicable("no listener has TLS")
 	}
-	return orOK(found, "%s valid for more than 21 days", plural(len(f.Config.Certificates), "certificate"))
+	r.ok("%s valid for more than 21 days", plural(len(f.Config.Certificates), "certificate"))
 }

@@ -33,23 +33,9 @@ func (r Report) WriteText(w io.Writer) error {
 			writeWrapped(&b, margin+arrow, margin+strings.Repeat(" ", len(arrow)), f.Remedy)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s\n", r.summary())
+	fmt.Fprintf(&b, "\n%s, %s, %d unknown; %d ok\n", plural(r.Counts[Problem], "problem"), plural(r.Counts[Warning], "warning"), r.Counts[Unknown], r.Counts[OK])
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// summary counts what is not well.
-func (r Report) summary() string {
-	var parts []string
-	for _, v := range []Severity{Problem, Warning} {
-		if n := r.Counts[v]; n > 0 || v == Problem {
-			parts = append(parts, plural(n, string(v)))
-		}
-	}
-	if n := r.Counts[Unknown]; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d unknown", n))
-	}
-	return fmt.Sprintf("%s; %d ok", strings.Join(parts, ", "), r.Counts[OK])
 }
 
 func plural(n int, noun string) string {

@@ -95,6 +95,66 @@ func TestDoctorFindsWhatIsBrokenAndItsRemedyHelps(t *testing.T) {
 	})
 }
 
+// A unit that starts over and over has the sentence that says why, and a port that is held
+// has its holder, with a remedy that gives it back.
+func TestDoctorSaysWhyItDoesNotStart(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		find := func(check, word string) finding {
+			m.Helper()
+			found := m.doctor()
+			i := slices.IndexFunc(found, func(f finding) bool { return f.Check == check && f.Verdict == "problem" })
+			if i < 0 || !strings.Contains(found[i].Found, word) {
+				m.Fatalf("no problem of %s with %q: %+v", check, word, found)
+			}
+			return found[i]
+		}
+		m.configure("greting: x")
+		m.try("systemctl", "restart", "greetd")
+		find("daemon", "greetd.yaml:1: greting")
+		m.configure("limits: {connections: 1000}")
+		m.run("systemctl", "stop", "greetd")
+
+		m.write("/etc/systemd/system/thief.socket", "[Socket]\nListenStream=10000\nAccept=yes\n")
+		m.write("/etc/systemd/system/thief@.service", "[Service]\nExecStart=/bin/true\n")
+		m.run("systemctl", "daemon-reload")
+		m.run("systemctl", "start", "thief.socket")
+		m.try("systemctl", "start", "greetd")
+		find("daemon", "address already in use")
+		remedy, _, _ := strings.Cut(find("ports", "systemd, for thief.socket").Remedy, ";")
+		m.run("sh", "-c", remedy)
+
+		m.run("sh", "-c", "systemctl stop greetd; GREETD_ADMIN_ADDRESS=unix:/run/shell.sock setsid greetd --listen 127.0.0.1:10000 >/dev/null 2>&1 &")
+		m.eventually("it greets", func() bool {
+			_, err := m.visit("tcp", "127.0.0.1:10000")
+			return err == nil
+		})
+		m.try("systemctl", "start", "greetd")
+		remedy, _, _ = strings.Cut(find("ports", "greetd, process ").Remedy, ";")
+		m.run("sh", "-c", remedy)
+		m.eventually("it starts by itself", func() bool { return m.property("greetd", "ActiveState") == "active" })
+		for _, f := range m.doctor() {
+			if f.Verdict == "problem" {
+				m.Errorf("after all remedies: %+v", f)
+			}
+		}
+	})
+}
+
+// Without the bus root asks systemd itself, and another user is told what is missing.
+func TestDoctorWithoutBus(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		m.run("systemctl", "start", "greetd")
+		m.run("systemctl", "stop", "dbus.socket", "dbus.service")
+		if i := slices.IndexFunc(m.doctor(), func(f finding) bool { return f.Check == "systemd" && f.Verdict == "ok" }); i < 0 {
+			m.Error("root can't ask systemd without the bus")
+		}
+		out, code := m.try("su", "nobody", "-s", "/bin/sh", "-c", "greetd doctor")
+		if code != 0 || !strings.Contains(out, "could not look at") || !strings.Contains(out, "systemd can't be asked") {
+			m.Errorf("an ordinary user: exit %d\n%s", code, out)
+		}
+	})
+}
+
 // A shell is not the unit, and greetd before its start is not there yet.
 func TestDoctorKnowsWhereItIs(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
