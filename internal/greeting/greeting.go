@@ -3,13 +3,17 @@
 package greeting
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"text/template"
 	"text/template/parse"
 	"time"
 
@@ -22,71 +26,55 @@ const MaxLength = 64 << 10
 // A Greeting is a parsed template. It is a [service.Greeter].
 type Greeting struct {
 	hostname string
-	parts    []part      // where the template is nothing but text and fields
-	tree     *parse.Tree // where it is more than that
+	parts    []part             // where the template is nothing but text and fields
+	template *template.Template // where it is more than that
 	fixed    service.Static
 	isFixed  bool
 }
 
-// Fixed returns what everybody is told, and whether that is the same: the template is
-// nothing but text then.
+// Fixed returns the greeting, and whether it is the same for every client: the template
+// is nothing but text then.
 func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
 
-// A part appends its share of the greeting.
-type part func(dst []byte, v visitor) []byte
-
-// visitor is what a template sees.
-type visitor struct {
-	peer     service.Peer
-	hostname string
+// client is what a template sees. The client of a unix socket has the address "unix" and
+// port 0; Hostname is this machine's when the configuration was loaded.
+type client struct {
+	Hostname  string
+	IP        string
+	Listener  string
+	LocalIP   string
+	LocalPort int
+	Port      int
+	Time      Time
+	Visit     uint64
 }
 
-// Time prints itself as RFC 3339 has it, in UTC and seconds, and has the methods of
-// time.Time for who wants it otherwise.
-type Time struct{ time.Time }
+var fieldNames = []string{"Hostname", "IP", "Listener", "LocalIP", "LocalPort", "Port", "Time", "Visit"}
 
-// String implements fmt.Stringer.
-func (t Time) String() string { return string(t.append(nil)) }
+// A part appends its share of a greeting that needs no template.
+type part func(dst []byte, hostname string, p service.Peer) []byte
 
-func (t Time) append(dst []byte) []byte { return t.UTC().AppendFormat(dst, time.RFC3339) }
-
-// A field of a visitor is appended, or it is a value.
-type field struct {
-	name   string
-	append part
-	value  func(v visitor) any
-}
-
-// fields are what a template can say. The client of a unix socket has the address "unix"
-// and port 0; Hostname is this machine's when the configuration was loaded.
-var fields = []field{
-	text("Hostname", func(dst []byte, v visitor) []byte { return append(dst, v.hostname...) }),
-	text("IP", func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Remote) }),
-	text("Listener", func(dst []byte, v visitor) []byte { return append(dst, v.peer.Listener...) }),
-	text("LocalIP", func(dst []byte, v visitor) []byte { return appendIP(dst, v.peer.Local) }),
-	number("LocalPort", func(v visitor) int { return int(v.peer.Local.Port()) }),
-	number("Port", func(v visitor) int { return int(v.peer.Remote.Port()) }),
-	{
-		"Time",
-		func(dst []byte, v visitor) []byte { return Time{v.peer.Arrived}.append(dst) },
-		func(v visitor) any { return Time{v.peer.Arrived} },
-	},
-	number("Visit", func(v visitor) uint64 { return v.peer.ID }),
-}
-
-func text(name string, f part) field {
-	return field{name, f, func(v visitor) any { return string(f(nil, v)) }}
-}
-
-func number[N int | uint64](name string, of func(v visitor) N) field {
-	return field{
-		name,
-		func(dst []byte, v visitor) []byte { return strconv.AppendUint(dst, uint64(of(v)), 10) },
-		func(v visitor) any { return of(v) },
+// fieldPart appends the field of that name of a client, without an allocation.
+func fieldPart(name string) part {
+	switch name {
+	case "Hostname":
+		return func(dst []byte, hostname string, _ service.Peer) []byte { return append(dst, hostname...) }
+	case "IP":
+		return func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Remote) }
+	case "Listener":
+		return func(dst []byte, _ string, p service.Peer) []byte { return append(dst, p.Listener...) }
+	case "LocalIP":
+		return func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Local) }
+	case "LocalPort":
+		return func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Local) }
+	case "Port":
+		return func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Remote) }
+	case "Time":
+		return func(dst []byte, _ string, p service.Peer) []byte { return Time{p.Arrived}.append(dst) }
+	default:
+		return func(dst []byte, _ string, p service.Peer) []byte { return strconv.AppendUint(dst, p.ID, 10) }
 	}
 }
-
-func (f field) called() string { return f.name }
 
 func appendIP(dst []byte, addr netip.AddrPort) []byte {
 	if !addr.IsValid() {
@@ -95,7 +83,53 @@ func appendIP(dst []byte, addr netip.AddrPort) []byte {
 	return addr.Addr().AppendTo(dst)
 }
 
-// sample is the visitor for whom every template must work before it is used.
+func appendPort(dst []byte, addr netip.AddrPort) []byte {
+	return strconv.AppendUint(dst, uint64(addr.Port()), 10)
+}
+
+// Time prints itself as RFC 3339 in UTC, with seconds, and has the methods of time.Time
+// for other forms.
+type Time struct{ time.Time }
+
+// String implements fmt.Stringer.
+func (t Time) String() string { return string(t.append(nil)) }
+
+func (t Time) append(dst []byte) []byte { return t.UTC().AppendFormat(dst, time.RFC3339) }
+
+// methodNames are what a template may call of a time. Of these, a month and a day of the
+// week have String.
+var methodNames = []string{
+	"Add", "AddDate", "Day", "Format", "Hour", "IsDST", "Local", "Minute", "Month", "Nanosecond", "Round", "Second", "String",
+	"Truncate", "UTC", "Unix", "UnixMicro", "UnixMilli", "UnixNano", "Weekday", "Year", "YearDay",
+}
+
+// functionNames are those of text/template without call: there is nothing to call.
+var functionNames = []string{
+	"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice",
+	"print", "println", "printf", "html", "js", "urlquery",
+}
+
+// limited replaces the functions whose result can be longer than their arguments:
+// variables could otherwise make a text grow without end.
+var limited = template.FuncMap{
+	"print":    func(args ...any) (string, error) { return limit(fmt.Sprint(args...)) },
+	"println":  func(args ...any) (string, error) { return limit(fmt.Sprintln(args...)) },
+	"printf":   func(format string, args ...any) (string, error) { return limit(fmt.Sprintf(format, args...)) },
+	"html":     func(args ...any) (string, error) { return limit(template.HTMLEscaper(args...)) },
+	"js":       func(args ...any) (string, error) { return limit(template.JSEscaper(args...)) },
+	"urlquery": func(args ...any) (string, error) { return limit(template.URLQueryEscaper(args...)) },
+}
+
+func limit(text string) (string, error) {
+	if len(text) > MaxLength {
+		return "", errTooLong
+	}
+	return text, nil
+}
+
+var errTooLong = fmt.Errorf("is too long: at most %d bytes can be sent", MaxLength)
+
+// sample is the client for which every template must work before it is used.
 var sample = service.Peer{
 	ID:       18446744073709551615,
 	Listener: strings.Repeat("x", 64),
@@ -104,20 +138,23 @@ var sample = service.Peer{
 	Arrived:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 }
 
+const templateName = "greeting"
+
 // Parse makes a Greeting of text, a template as text/template has it, with the
 // fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit. A
-// template that would go wrong, or need not end, is an error: a name that is unknown
-// anywhere in it, a loop, a template within it, more than MaxLength.
+// template that would fail, or need not end, is an error: a name that is unknown
+// anywhere in it, a loop, a template within it, a verb of printf that does not fit its
+// value, more than MaxLength.
 func Parse(text string) (*Greeting, error) {
-	trees, err := parse.Parse(treeName, text, "", "", functionNames())
+	parsed, err := template.New(templateName).Funcs(limited).Parse(text)
 	if err != nil {
 		return nil, plain(err)
 	}
-	tree := trees[treeName]
-	if len(trees) > 1 || tree == nil {
-		return nil, errors.New("template: {{define}} and {{block}} have no place in a greeting")
+	if len(parsed.Templates()) > 1 || parsed.Tree == nil {
+		return nil, errors.New("template: {{define}} and {{block}} are not supported in a greeting")
 	}
-	if err := check(tree.Root); err != nil {
+	root := parsed.Root
+	if err := check(root); err != nil {
 		return nil, err
 	}
 	hostname, err := os.Hostname()
@@ -125,56 +162,99 @@ func Parse(text string) (*Greeting, error) {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
 	g := &Greeting{hostname: hostname}
-	if parts, ok := compile(tree.Root); ok {
+	if parts, ok := compile(root); ok {
 		g.parts = parts
 	} else {
-		g.tree = tree
+		g.template = parsed
 	}
-	said, err := g.AppendGreeting(nil, sample)
+	greeting, err := g.AppendGreeting(nil, sample)
 	switch {
-	case errors.Is(err, errTooLong), len(said) > MaxLength:
+	case errors.Is(err, errTooLong), len(greeting) > MaxLength:
 		return nil, errTooLong
 	case err != nil:
 		return nil, err
+	case !strings.Contains(text, "%!") && bytes.Contains(greeting, []byte("%!")):
+		return nil, fmt.Errorf("template: a verb of printf does not fit its value: the greeting would be %.100q; %%v fits every value", greeting)
 	}
-	g.isFixed = !slices.ContainsFunc(tree.Root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
+	g.isFixed = !slices.ContainsFunc(root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
 	if g.isFixed {
-		g.fixed = service.Static(said)
+		g.fixed = service.Static(greeting)
 	}
 	return g, nil
 }
 
-const treeName = "greeting"
+// failedAt is how text/template says where a template failed: at line and column, while
+// executing an expression.
+var failedAt = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^template: ` + templateName + `:(\d+)(?::\d+)?: (?:executing "` + templateName + `" at <(.*?)>: )?`)
+})
 
-// plain leaves the names of Go's out of a template's error: it speaks of "line 3".
+// plain takes Go's names out of a template's error, so that it speaks of "line 3".
 func plain(err error) error {
 	text := err.Error()
-	text = strings.TrimPrefix(text, "template: "+treeName+":")
 	if strings.Contains(text, ": function ") && strings.HasSuffix(text, " not defined") {
-		text += ": the functions are " + namesOf(functions, " ")
+		text += functionsAre
 	}
-	if line, rest, ok := strings.Cut(text, ":"); ok {
-		if _, err := strconv.Atoi(line); err == nil {
-			return fmt.Errorf("line %s of the template: %s", line, strings.TrimSpace(rest))
-		}
+	at := failedAt().FindStringSubmatch(text)
+	if at == nil {
+		return fmt.Errorf("template: %s", strings.TrimPrefix(text, "template: "+templateName+": "))
 	}
-	return fmt.Errorf("template: %s", text)
+	reason := text[len(at[0]):]
+	if at[2] != "" {
+		reason = fmt.Sprintf("{{%s}}: %s", at[2], reason)
+	}
+	return fmt.Errorf("line %s of the template: %s", at[1], reason)
 }
+
+var functionsAre = ": the functions are " + strings.Join(functionNames, " ")
 
 // AppendGreeting implements [service.Greeter]. A greeting that is longer than MaxLength
 // for this client, though not for the sample, is an error.
 func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
-	v := visitor{p, g.hostname}
-	if g.tree != nil {
-		return execute(g.tree, dst, v)
+	if g.template != nil {
+		return g.execute(dst, p)
 	}
 	for _, appendPart := range g.parts {
-		dst = appendPart(dst, v)
+		dst = appendPart(dst, g.hostname, p)
 	}
 	return dst, nil
 }
 
-var errTooLong = fmt.Errorf("is too long: at most %d bytes can be said", MaxLength)
+func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
+	w := limitedWriter{dst: dst, room: MaxLength}
+	err := g.template.Execute(&w, client{
+		Hostname:  g.hostname,
+		IP:        string(appendIP(nil, p.Remote)),
+		Listener:  p.Listener,
+		LocalIP:   string(appendIP(nil, p.Local)),
+		LocalPort: int(p.Local.Port()),
+		Port:      int(p.Remote.Port()),
+		Time:      Time{p.Arrived},
+		Visit:     p.ID,
+	})
+	switch {
+	case errors.Is(err, errTooLong):
+		return dst, errTooLong
+	case err != nil:
+		return dst, plain(err)
+	}
+	return w.dst, nil
+}
+
+// A limitedWriter appends to dst, up to room more bytes.
+type limitedWriter struct {
+	dst  []byte
+	room int
+}
+
+// Write implements [io.Writer].
+func (w *limitedWriter) Write(b []byte) (int, error) {
+	if len(b) > w.room {
+		return 0, errTooLong
+	}
+	w.dst, w.room = append(w.dst, b...), w.room-len(b)
+	return len(b), nil
+}
 
 // compile makes parts of a template that is nothing but text and fields.
 func compile(root *parse.ListNode) ([]part, bool) {
@@ -182,13 +262,13 @@ func compile(root *parse.ListNode) ([]part, bool) {
 	for _, node := range root.Nodes {
 		switch node := node.(type) {
 		case *parse.TextNode:
-			parts = append(parts, func(dst []byte, _ visitor) []byte { return append(dst, node.Text...) })
+			parts = append(parts, func(dst []byte, _ string, _ service.Peer) []byte { return append(dst, node.Text...) })
 		case *parse.ActionNode:
 			name, ok := onlyField(node.Pipe)
 			if !ok {
 				return nil, false
 			}
-			parts = append(parts, named(fields, name).append)
+			parts = append(parts, fieldPart(name))
 		default:
 			return nil, false
 		}
@@ -232,11 +312,11 @@ func check(node parse.Node) error {
 	case *parse.IfNode:
 		return checkBranch(&node.BranchNode)
 	case *parse.WithNode:
-		return errors.New("template: {{with}} has no place in a greeting, {{if}} has")
+		return errors.New("template: {{with}} is not supported in a greeting: use {{if}}")
 	case *parse.RangeNode:
-		return errors.New("template: {{range}} has no place in a greeting: there is nothing to go through")
+		return errors.New("template: {{range}} is not supported in a greeting: there is nothing to go through")
 	case *parse.TemplateNode:
-		return errors.New("template: {{template}} has no place in a greeting")
+		return errors.New("template: {{template}} is not supported in a greeting")
 	case *parse.FieldNode:
 		return checkField(node.Ident)
 	case *parse.VariableNode:
@@ -247,10 +327,13 @@ func check(node parse.Node) error {
 	case *parse.DotNode:
 		return checkField(nil)
 	case *parse.NilNode:
-		return errors.New("template: nil has no place in a greeting: nothing is nil")
+		return errors.New("template: nil is not supported in a greeting: nothing is nil")
+	case *parse.IdentifierNode:
+		if node.Ident == "call" {
+			return errors.New("template: there is nothing to call in a greeting" + functionsAre)
+		}
 	case *parse.NumberNode:
-		_, err := constant(node)
-		return err
+		return checkNumber(node)
 	}
 	return nil
 }
@@ -260,7 +343,7 @@ func checkField(names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("template: a dot alone says nothing: the fields are %s", known())
 	}
-	if named(fields, names[0]) == nil {
+	if !slices.Contains(fieldNames, names[0]) {
 		return fmt.Errorf("template: there is no field .%s: the fields are %s", names[0], known())
 	}
 	return checkMethods(names[1:])
@@ -268,8 +351,8 @@ func checkField(names []string) error {
 
 func checkMethods(names []string) error {
 	for _, name := range names {
-		if named(methods, name) == nil {
-			return fmt.Errorf("template: there is no .%s: what a .Time has is %s", name, namesOf(methods, " "))
+		if !slices.Contains(methodNames, name) {
+			return fmt.Errorf("template: there is no .%s: what a .Time has is %s", name, strings.Join(methodNames, " "))
 		}
 	}
 	return nil
@@ -294,6 +377,17 @@ func checkAll[N parse.Node](nodes []N) error {
 	return nil
 }
 
-func known() string {
-	return "." + namesOf(fields, " .")
+func known() string { return "." + strings.Join(fieldNames, " .") }
+
+// checkNumber refuses what has no type that a greeting could print, also where the
+// template does not come to it for the sample.
+func checkNumber(n *parse.NumberNode) error {
+	hex := strings.HasPrefix(strings.ToLower(n.Text), "0x")
+	switch {
+	case n.IsComplex:
+		return fmt.Errorf("template: %s is a complex number: a greeting has no use for it", n.Text)
+	case n.IsUint && !n.IsInt && (hex || !strings.ContainsAny(n.Text, ".eE")):
+		return fmt.Errorf("template: %s is too large a number", n.Text)
+	}
+	return nil
 }
