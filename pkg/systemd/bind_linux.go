@@ -84,10 +84,9 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 	return ln, &socketFile{fileID: file}, nil
 }
 
-// listen is plain TCP, as socket units pass it, not Go's MPTCP, and without
-// keep-alive, as socket units have it by default.
+// listen is plain TCP, as socket units pass it, not Go's MPTCP.
 func listen(ctx context.Context, network, address string, config ListenConfig) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1}
+	lc := net.ListenConfig{}
 	lc.SetMultipathTCP(false)
 	if config.ReusePort {
 		lc.Control = func(_, _ string, c syscall.RawConn) error {

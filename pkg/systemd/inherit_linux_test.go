@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "starter":
 		os.Exit(startHeir())
+	case "daemon":
+		os.Exit(beDaemon())
 	case "heir":
 		os.Exit(beHeir())
 	}
@@ -328,7 +330,7 @@ func TestInheritRefuses(t *testing.T) {
 			"a socket of packets: use ListenStream= in its socket unit, not ListenSequentialPacket=",
 		},
 		"connection": {
-			connection(t),
+			connectedFile(t),
 			"a connection: set Accept=no in its socket unit",
 		},
 		"not listening": {
@@ -392,7 +394,7 @@ func opened(t *testing.T, path string) *os.File {
 	return file
 }
 
-func connection(t *testing.T) *os.File {
+func connectedFile(t *testing.T) *os.File {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

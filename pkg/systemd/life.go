@@ -210,10 +210,15 @@ func (s *Service) Drain(ctx context.Context, shutdown func(context.Context) erro
 }
 
 func (s *Service) remaining() int {
-	if s.Remaining == nil {
+	cs := s.connections.Load()
+	switch {
+	case s.Remaining != nil:
+		return s.Remaining()
+	case cs != nil:
+		return cs.number()
+	default:
 		return 0
 	}
-	return s.Remaining()
 }
 
 func signalName(sig os.Signal) string {
@@ -240,9 +245,16 @@ type Server interface {
 // listeners are closed, the accept loops end, the connections are waited for. A drain that
 // is too long, or a second signal, cuts what is left.
 //
+// The clients of an *http.Server that were accepted get their answer, also those whose
+// request comes a moment later: http.Server.Shutdown alone cuts them. For that, Accept of
+// this service's listeners returns connections that embed *net.TCPConn or *net.UnixConn.
+// To serve TLS, wrap a listener by tls.NewListener.
+//
 // It returns nil after an orderly end, even if connections were cut (Report gets that), and
 // the error of Ready or of a Serve that ended by itself. Nothing is running then.
 func (s *Service) Run(server Server, listeners ...net.Listener) error {
+	accepted := &connections{open: make(map[*connection]struct{})}
+	s.connections.Store(accepted)
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, ln := range listeners {
@@ -262,6 +274,10 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 		}
 		// A connection that an accept loop is about to hand over is not known to Shutdown.
 		serving.Wait()
+		if http, ok := server.(interface{ SetKeepAlivesEnabled(enabled bool) }); ok {
+			http.SetKeepAlivesEnabled(false)
+			accepted.settle(ctx)
+		}
 		err := server.Shutdown(ctx)
 		if err != nil {
 			_ = server.Close()

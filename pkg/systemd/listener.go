@@ -79,8 +79,15 @@ func (l *Listener) Addr() net.Addr { return l.current().Addr() }
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		socket, c, err := l.accept()
-		if err == nil || !l.again(socket) {
-			return c, err
+		if err == nil {
+			return l.service.connections.Load().track(c), nil
+		}
+		l.awaitResumption()
+		if ended := l.ended(); ended != nil {
+			return nil, ended
+		}
+		if l.current().Listener == socket.Listener {
+			return nil, err
 		}
 	}
 }
@@ -93,9 +100,6 @@ func (l *Listener) accept() (Socket, net.Conn, error) {
 		return socket, nil, err
 	}
 	c, err := socket.Accept()
-	if err != nil {
-		err = cmp.Or(l.ended(), err)
-	}
 	return socket, c, err
 }
 
@@ -109,16 +113,14 @@ func (l *Listener) ended() error {
 	return l.failed
 }
 
-// again reports whether there is another socket than the one on which Accept failed. It
-// waits while the listener is suspended.
-func (l *Listener) again(failed Socket) bool {
+// awaitResumption waits while the listener is suspended. It may have another socket then.
+func (l *Listener) awaitResumption() {
 	l.mu.Lock()
 	resumed := l.resumed
 	l.mu.Unlock()
 	if resumed != nil {
 		<-resumed
 	}
-	return l.ended() == nil && l.current().Listener != failed.Listener
 }
 
 // current is the socket.

@@ -71,7 +71,7 @@ func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 // descriptor: a packet socket, a memfd with state, a file. Listening sockets are stored by
 // Listen itself. What is stored twice is kept once.
 //
-// A name is 1 to 240 printable ASCII characters, without colon and space. It has no
+// A name is 1 to 241 printable ASCII characters, without colon and space. It has no
 // effect if FileDescriptorStoreMax= of the unit is 0 or used up: only the journal of
 // systemd says so. c stays the caller's.
 func (n *Notifier) StoreDescriptor(name string, c syscall.Conn) error {

@@ -13,58 +13,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"greetd.example/pkg/systemd/systemdtest"
 )
 
-// A manager is systemd's end of $NOTIFY_SOCKET.
-type manager struct{ *net.UnixConn }
-
-// manage sets $NOTIFY_SOCKET to address, and listens there.
-func manage(t *testing.T, address string) manager {
+// manage is a manager whose address is $NOTIFY_SOCKET.
+func manage(t *testing.T, address string) *systemdtest.Manager {
 	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
+	m := systemdtest.New(t, systemdtest.Unit{})
+	if address != "" {
+		m.Listen(address)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	t.Setenv("NOTIFY_SOCKET", address)
-	return manager{conn}
-}
-
-func notifySocket(t *testing.T) string {
-	t.Helper()
-	return filepath.Join(filepath.Dir(socketPath(t)), "notify")
-}
-
-// next is the next datagram, and the descriptors that came with it.
-func (m manager) next(t *testing.T) (string, []int) {
-	t.Helper()
-	_ = m.SetReadDeadline(time.Now().Add(time.Minute))
-	message, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*8))
-	n, r, flags, _, err := m.ReadMsgUnix(message, rights)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if flags&unix.MSG_TRUNC != 0 {
-		t.Error("systemd ignores messages of more than 4096 bytes")
-	}
-	var all []int
-	controls, err := unix.ParseSocketControlMessage(rights[:r])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range controls {
-		fds, err := unix.ParseUnixRights(&c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, fds...)
-	}
-	t.Cleanup(func() {
-		for _, fd := range all {
-			_ = unix.Close(fd)
-		}
-	})
-	return string(message[:n]), all
+	t.Setenv("NOTIFY_SOCKET", m.Address())
+	return m
 }
 
 func notifier(t *testing.T) *Notifier {
@@ -77,7 +38,7 @@ func notifier(t *testing.T) *Notifier {
 }
 
 func TestNotify(t *testing.T) {
-	for _, address := range []string{notifySocket(t), fmt.Sprintf("@greetd-test-%d", os.Getpid())} {
+	for _, address := range []string{"", fmt.Sprintf("@greetd-test-%d", os.Getpid())} {
 		t.Run(address, func(t *testing.T) {
 			m := manage(t, address)
 			n := notifier(t)
@@ -101,7 +62,7 @@ func TestNotify(t *testing.T) {
 				if err := tc.tell(); err != nil {
 					t.Fatal(err)
 				}
-				if got, _ := m.next(t); got != tc.want {
+				if got := m.Next().Text; got != tc.want {
 					t.Errorf("told %q, want %q", got, tc.want)
 				}
 			}
@@ -110,12 +71,12 @@ func TestNotify(t *testing.T) {
 }
 
 func TestReloadingTellsTheTime(t *testing.T) {
-	m := manage(t, notifySocket(t))
+	m := manage(t, "")
 	before := monotonicUsec(t)
 	if err := notifier(t).Reloading(); err != nil {
 		t.Fatal(err)
 	}
-	message, _ := m.next(t)
+	message := m.Next().Text
 	stamp, ok := strings.CutPrefix(strings.TrimSpace(message), "RELOADING=1\nMONOTONIC_USEC=")
 	at, err := strconv.ParseInt(stamp, 10, 64)
 	if !ok || err != nil || at < before || at > monotonicUsec(t) {
@@ -133,16 +94,15 @@ func monotonicUsec(t *testing.T) int64 {
 }
 
 func TestStore(t *testing.T) {
-	m := manage(t, notifySocket(t))
+	m := manage(t, "")
 	n := notifier(t)
 
 	s := bind(t, "127.0.0.1:0", false)
 	if err := n.store(s); err != nil {
 		t.Fatal(err)
 	}
-	message, fds := m.next(t)
-	if message != "FDSTORE=1\nFDNAME=greetd-own/127.0.0.1%3A0" || len(fds) != 1 {
-		t.Fatalf("told %q with %d descriptors", message, len(fds))
+	if got := m.Next(); got.Text != "FDSTORE=1\nFDNAME=greetd-own/127.0.0.1%3A0" || got.Descriptors != 1 {
+		t.Fatalf("told %q with %d descriptors", got.Text, got.Descriptors)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -153,7 +113,7 @@ func TestStore(t *testing.T) {
 	if err := n.forget(s); err != nil {
 		t.Fatal(err)
 	}
-	if message, _ := m.next(t); message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/127.0.0.1%3A0" {
+	if message := m.Next().Text; message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/127.0.0.1%3A0" {
 		t.Errorf("told %q", message)
 	}
 
@@ -161,7 +121,7 @@ func TestStore(t *testing.T) {
 	if err := n.forget(back); err != nil {
 		t.Fatal(err)
 	}
-	if message, _ := m.next(t); message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/anything" {
+	if message := m.Next().Text; message != "FDSTOREREMOVE=1\nFDNAME=greetd-own/anything" {
 		t.Errorf("told %q", message)
 	}
 
@@ -175,50 +135,44 @@ func TestStore(t *testing.T) {
 	if err := n.Ping(); err != nil {
 		t.Fatal(err)
 	}
-	if message, _ := m.next(t); message != "WATCHDOG=1" {
+	if message := m.Next().Text; message != "WATCHDOG=1" {
 		t.Errorf("told %q of what a socket unit holds", message)
 	}
 }
 
 func TestStoredUnixSocketKeepsItsFile(t *testing.T) {
-	m := manage(t, notifySocket(t))
+	m := manage(t, "")
 	n := notifier(t)
 	path := socketPath(t)
 	s := bind(t, "unix:"+path, false)
 	if err := n.store(s); err != nil {
 		t.Fatal(err)
 	}
-	message, fds := m.next(t)
-	_, name, _ := strings.Cut(message, "FDNAME=")
-	if len(fds) != 1 {
-		t.Fatalf("told %q with %d descriptors", message, len(fds))
+	name := m.Next().Get("FDNAME")
+	stored := m.StoredFile(name)
+	if stored == nil {
+		t.Fatalf("stored: %q", m.Stored())
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	back := comeBack(t, fds[0], name)
+	back := comeBack(t, stored, name)
 	if back.Origin != FDStore || back.Address != "unix:"+path || back.lost {
 		t.Errorf("came back as %+v", back)
 	}
 	if err := back.Close(); err != nil || !reaches(t, "unix", path) {
 		t.Errorf("not reachable after the second Close (%v)", err)
 	}
-	if err := comeBack(t, fds[0], name).Remove(); err != nil || exists(path) {
+	if err := comeBack(t, stored, name).Remove(); err != nil || exists(path) {
 		t.Errorf("after Remove (%v) the file is still there", err)
 	}
 }
 
-// comeBack is the socket that systemd passes, with a copy of its own fd, under name.
-func comeBack(t *testing.T, fd int, name string) Socket {
+// comeBack is the socket that systemd passes, with a copy of its own, under name.
+func comeBack(t *testing.T, stored *os.File, name string) Socket {
 	t.Helper()
-	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := os.NewFile(uintptr(copied), "")
-	defer file.Close()
-	s, err := inherit(file, name)
+	s, err := inherit(stored, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,27 +212,30 @@ func TestNotifierRefusesOtherSockets(t *testing.T) {
 }
 
 func TestNotifyOutlivesItsManager(t *testing.T) {
-	address := notifySocket(t)
-	first := manage(t, address)
+	m := manage(t, "")
 	n := notifier(t)
-	_ = first.Close()
-	_ = os.Remove(address)
-	if err := n.Ping(); err == nil || !strings.Contains(err.Error(), address) {
+	m.Disconnect()
+	if err := n.Ping(); err == nil || !strings.Contains(err.Error(), m.Address()) {
 		t.Errorf("nobody is there: %v", err)
 	}
-	second := manage(t, address)
+	m.Listen(m.Address())
 	if err := n.Ping(); err != nil {
 		t.Fatal(err)
 	}
-	if message, _ := second.next(t); message != "WATCHDOG=1" {
+	if message := m.Next().Text; message != "WATCHDOG=1" {
 		t.Errorf("told %q", message)
 	}
 }
 
 // The queue of a manager that doesn't read is full after a while.
 func TestNotifyGivesUp(t *testing.T) {
-	address := notifySocket(t)
-	manage(t, address)
+	address := filepath.Join(filepath.Dir(socketPath(t)), "notify")
+	deaf, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	t.Setenv("NOTIFY_SOCKET", address)
 	n := notifier(t)
 	for range 10_000 {
 		if err := n.Ping(); err != nil {
@@ -292,7 +249,7 @@ func TestNotifyGivesUp(t *testing.T) {
 }
 
 func TestNotifyFromManyAtOnce(t *testing.T) {
-	m := manage(t, notifySocket(t))
+	m := manage(t, "")
 	n := notifier(t)
 	s := bind(t, "127.0.0.1:0", false)
 	const each = 50
@@ -310,9 +267,9 @@ func TestNotifyFromManyAtOnce(t *testing.T) {
 		})
 	}
 	for range 4 * each * 2 {
-		message, fds := m.next(t)
-		if stored := strings.HasPrefix(message, "FDSTORE=1"); stored != (len(fds) == 1) {
-			t.Fatalf("told %q with %d descriptors", message, len(fds))
+		got := m.Next()
+		if stored := strings.HasPrefix(got.Text, "FDSTORE=1"); stored != (got.Descriptors == 1) {
+			t.Fatalf("told %q with %d descriptors", got.Text, got.Descriptors)
 		}
 	}
 	tellers.Wait()

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,7 +26,8 @@ type Service struct {
 	Status func() string
 
 	// Remaining returns how many connections, or other pieces of work, are left. While it
-	// falls, Drain asks systemd for more time than TimeoutStopSec= allows. nil: never.
+	// falls, Drain asks systemd for more time than TimeoutStopSec= allows. nil: the
+	// connections that Run's server has, and without Run never.
 	Remaining func() int
 
 	// DrainTimeout is how long Drain gives the shutdown; 0: 10s.
@@ -56,7 +58,8 @@ type Service struct {
 	mu   sync.Mutex // guards open; held briefly
 	open []*Listener
 
-	life life
+	life        life
+	connections atomic.Pointer[connections] // nil until Run
 }
 
 // passedOn is what systemd passed.

@@ -1,0 +1,631 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"greetd.example/pkg/systemd/systemdtest"
+)
+
+// beDaemon is a web server as small as they come. It is told by its environment what to
+// listen on, and by files what to do.
+func beDaemon() int {
+	err := runDaemon()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func runDaemon() error {
+	svc, err := Start(context.Background())
+	if err != nil {
+		return err
+	}
+	defer svc.Close()
+	var listeners []net.Listener
+	for name := range strings.FieldsSeq(os.Getenv("TEST_LISTEN")) {
+		name, address, _ := strings.Cut(name, "=")
+		all, err := svc.ListenAll(ListenConfig{Name: name, Address: address})
+		if err != nil {
+			return err
+		}
+		for _, ln := range all {
+			listeners = append(listeners, ln)
+		}
+	}
+	dir := os.Getenv("TEST_DIR")
+	svc.OnReload(func(context.Context) error {
+		if exists(filepath.Join(dir, "bad")) {
+			return errors.New("bad configuration")
+		}
+		return os.WriteFile(filepath.Join(dir, "reloaded"), nil, 0o600)
+	})
+	svc.Watchdog(func(context.Context) error {
+		if exists(filepath.Join(dir, "hang")) {
+			return errors.New("it hangs")
+		}
+		return nil
+	})
+	if files := svc.Stored("state"); len(files) == 1 {
+		text, _ := io.ReadAll(io.NewSectionReader(files[0], 0, 100))
+		svc.Status = func() string { return "state " + string(text) }
+	} else {
+		state, err := memfd("kept")
+		if err != nil {
+			return err
+		}
+		if err := svc.Notifier.StoreDescriptor("state", state); err != nil {
+			return err
+		}
+	}
+	var open atomic.Int64
+	svc.Remaining = func() int { return int(open.Load()) }
+	svc.DrainTimeout = 20 * time.Second
+	server := &http.Server{ReadHeaderTimeout: time.Minute}
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		open.Add(1)
+		defer open.Add(-1)
+		if slow := r.URL.Query().Get("slow"); slow != "" {
+			d, _ := time.ParseDuration(slow)
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(d)
+		}
+		_, _ = io.WriteString(w, "hello")
+	})
+	return svc.Run(server, listeners...)
+}
+
+func memfd(text string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("state", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "state")
+	_, err = file.WriteString(text)
+	return file, err
+}
+
+// testDaemon is a manager for beDaemon, which has not started.
+func testDaemon(t *testing.T, u systemdtest.Unit, listen string) (m *systemdtest.Manager, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	u.Environ = append(u.Environ, roleVariable+"=daemon", "TEST_LISTEN="+listen, "TEST_DIR="+dir, "GORACE=atexit_sleep_ms=0")
+	return systemdtest.New(t, u), dir
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func get(t *testing.T, address, query string) error {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	r, err := client.Get("http://" + address + "/" + query)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err == nil && string(body) != "hello" {
+		err = fmt.Errorf("got %q", body)
+	}
+	return err
+}
+
+// load asks at address until it is stopped, and then returns how many were answered.
+func load(t *testing.T, address string) (stop func() int64) {
+	t.Helper()
+	var answered atomic.Int64
+	var clients sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := get(t, address, ""); err != nil {
+					t.Error(err)
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	return func() int64 {
+		close(done)
+		clients.Wait()
+		return answered.Load()
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRestartsAndReloadsLoseNobody(t *testing.T) {
+	address := freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{}, "web="+address)
+	must(t, m.Start())
+	stop := load(t, address)
+	for range 10 {
+		must(t, m.Restart())
+		must(t, m.Reload())
+	}
+	if n := stop(); n < 10 {
+		t.Errorf("only %d were answered", n)
+	}
+	if got := m.Stored(); !slices.Contains(got, storeName(address, fileID{})) || len(got) != 2 {
+		t.Errorf("stored: %q", got)
+	}
+	if status := last(m, "STATUS"); status != "state kept" {
+		t.Errorf("status %q: the memfd did not come back", status)
+	}
+	must(t, m.Stop())
+}
+
+func last(m *systemdtest.Manager, key string) string {
+	for _, message := range slices.Backward(m.Messages()) {
+		if value := message.Get(key); value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+func TestKilledDaemonComesBackOnItsSocket(t *testing.T) {
+	address := freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{}, "web="+address)
+	must(t, m.Start())
+	if err := m.Kill(syscall.SIGKILL); err == nil {
+		t.Error("SIGKILL was survived")
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- get(t, address, "") }() // waits in the backlog
+	must(t, m.Start())
+	must(t, <-answered)
+}
+
+func TestWithoutStoreTheSocketGoes(t *testing.T) {
+	address := freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{NoStore: true}, "web="+address)
+	must(t, m.Start())
+	must(t, m.Stop())
+	if err := get(t, address, ""); err == nil {
+		t.Error("somebody answers")
+	}
+}
+
+func TestObsoleteSocketsLeaveTheStore(t *testing.T) {
+	first, second := freeAddress(t), freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{}, "web="+first+" other="+second)
+	must(t, m.Start())
+	must(t, m.Stop())
+	_, port, _ := net.SplitHostPort(first)
+	if got := len(m.Stored()); got != 3 {
+		t.Fatalf("stored: %q", m.Stored())
+	}
+	m.Setenv("TEST_LISTEN", "web=:"+port)
+	must(t, m.Start())
+	if got, want := m.Stored(), []string{filePrefix + "state", storeName(":"+port, fileID{})}; !slices.Equal(sorted(got), sorted(want)) {
+		t.Errorf("stored: %q, want %q", got, want)
+	}
+	must(t, get(t, first, ""))
+	if err := get(t, second, ""); err == nil {
+		t.Error("what no Listen asked for still listens")
+	}
+}
+
+func sorted(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list
+}
+
+func socketUnits(t *testing.T, names ...string) (sockets []systemdtest.Socket, addresses []string) {
+	t.Helper()
+	for _, name := range names {
+		file := listening4(t)
+		sockets = append(sockets, systemdtest.Socket{Name: name, File: file})
+		addresses = append(addresses, addressOfFile(t, file))
+	}
+	return sockets, addresses
+}
+
+func TestSocketUnits(t *testing.T) {
+	nowhere := "web=192.0.2.1:1" // binding it would fail
+	for name, tc := range map[string]struct {
+		passed []string
+		listen string
+		served bool
+		wrong  string // what the daemon says on stderr
+	}{
+		"by name":           {[]string{"web"}, nowhere, true, ""},
+		"two of one name":   {[]string{"web", "web"}, nowhere, true, ""},
+		"the only one":      {[]string{"httpd.socket"}, nowhere, true, ""},
+		"of another name":   {[]string{"mail"}, nowhere, false, `systemd passed sockets, but none for listener "web": set FileDescriptorName=web in its .socket unit`},
+		"one too many":      {[]string{"web", "mail"}, nowhere, false, `systemd passed the socket "mail" (`},
+		"two without names": {[]string{"a.socket", "a.socket"}, nowhere, false, `none for listener "web"`},
+		"never own bind":    {[]string{"web"}, nowhere + " mail=127.0.0.1:0", false, `none for listener "mail"`},
+		"no Listen at all":  {[]string{"web"}, "", false, "no listener: add one, or stop its .socket unit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sockets, addresses := socketUnits(t, tc.passed...)
+			m, _ := testDaemon(t, systemdtest.Unit{Sockets: sockets}, tc.listen)
+			err := m.Start()
+			if tc.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wrong) {
+					t.Errorf("error %v, want %q", err, tc.wrong)
+				}
+				return
+			}
+			must(t, err)
+			for _, address := range addresses {
+				must(t, get(t, address, ""))
+			}
+			must(t, m.Restart())
+			for _, name := range m.Stored() {
+				if name != filePrefix+"state" {
+					t.Errorf("the socket unit's socket was stored as %s", name)
+				}
+			}
+			must(t, m.Stop())
+		})
+	}
+}
+
+func TestFailedReloadEndsToo(t *testing.T) {
+	m, dir := testDaemon(t, systemdtest.Unit{}, "web=127.0.0.1:0")
+	must(t, m.Start())
+	must(t, os.WriteFile(filepath.Join(dir, "bad"), nil, 0o600))
+	must(t, m.Reload())
+	if exists(filepath.Join(dir, "reloaded")) {
+		t.Error("the bad configuration was used")
+	}
+	must(t, os.Remove(filepath.Join(dir, "bad")))
+	for range 20 {
+		must(t, m.Signal(syscall.SIGHUP)) // some while others run
+	}
+	must(t, m.Reload())
+	if !exists(filepath.Join(dir, "reloaded")) {
+		t.Error("nothing was reloaded")
+	}
+	must(t, m.Stop())
+	inReload := false
+	for _, message := range m.Messages() {
+		switch {
+		case message.Get("RELOADING") == "1" && inReload:
+			t.Fatal("two reloads at once")
+		case message.Get("RELOADING") == "1", message.Get("READY") == "1", message.Get("STOPPING") == "1":
+			inReload = message.Get("RELOADING") == "1"
+		}
+	}
+	if inReload {
+		t.Error("a reload without READY=1")
+	}
+}
+
+func TestWatchdogKillsAHang(t *testing.T) {
+	m, dir := testDaemon(t, systemdtest.Unit{WatchdogSec: time.Second}, "web=127.0.0.1:0")
+	must(t, m.Start())
+	for range 6 {
+		if _, err := m.WaitFor("WATCHDOG", "1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond) // more than a WatchdogSec= in all
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "hang"), nil, 0o600))
+	if err := m.Wait(); !errors.Is(err, systemdtest.ErrWatchdog) {
+		t.Errorf("ended by %v", err)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	address := freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{}, "web="+address)
+	must(t, m.Start())
+	slow, faster := make(chan error, 1), make(chan error, 1)
+	go func() { slow <- get(t, address, "?slow=3s") }()
+	go func() { faster <- get(t, address, "?slow=1500ms") }()
+	time.Sleep(500 * time.Millisecond)
+	must(t, m.Stop())
+	must(t, <-slow)
+	must(t, <-faster)
+	if last(m, "STOPPING") != "1" || last(m, "EXTEND_TIMEOUT_USEC") != "5000000" {
+		t.Errorf("told %v", m.Messages())
+	}
+}
+
+func TestSecondSignalCuts(t *testing.T) {
+	address := freeAddress(t)
+	m, _ := testDaemon(t, systemdtest.Unit{}, "web="+address)
+	must(t, m.Start())
+	slow := make(chan error, 1)
+	go func() { slow <- get(t, address, "?slow=1m") }()
+	time.Sleep(500 * time.Millisecond)
+	must(t, m.Signal(syscall.SIGTERM))
+	if _, err := m.WaitFor("STOPPING", "1"); err != nil {
+		t.Fatal(err)
+	}
+	must(t, m.Stop())
+	if err := <-slow; err == nil {
+		t.Error("the second signal cut nobody")
+	}
+}
+
+// start is a Service in this process, with m as its manager.
+func start(t *testing.T) (*Service, *systemdtest.Manager) {
+	t.Helper()
+	m := systemdtest.New(t, systemdtest.Unit{})
+	t.Setenv("NOTIFY_SOCKET", m.Address())
+	svc, err := Start(t.Context())
+	must(t, err)
+	t.Cleanup(func() { _ = svc.Close() })
+	svc.Report = func(err error) { t.Log(err) }
+	return svc, m
+}
+
+func TestBarrier(t *testing.T) {
+	svc, m := start(t)
+	for range 100 {
+		must(t, svc.Notifier.Status("x"))
+	}
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := len(m.Messages()); got != 101 {
+		t.Errorf("after the barrier, %d of 101 messages were read", got)
+	}
+	t.Setenv("NOTIFY_SOCKET", "@greetd-test-mute")
+	mute, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@greetd-test-mute", Net: "unixgram"})
+	must(t, err)
+	defer mute.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := notifier(t).Barrier(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestStoreDescriptorRefusesNames(t *testing.T) {
+	svc, m := start(t)
+	for _, name := range []string{"", "a:b", "a b", "ä", strings.Repeat("x", 242)} {
+		if err := svc.Notifier.StoreDescriptor(name, os.Stdin); err == nil || !strings.Contains(err.Error(), "printable ASCII") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	must(t, svc.Notifier.StoreDescriptor(strings.Repeat("x", 241), os.Stdin))
+	must(t, svc.Notifier.Discard(strings.Repeat("x", 241)))
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := m.Stored(); len(got) != 0 {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// serveAll accepts on l, greets with its name, and sends why it ended.
+func serveAll(l *Listener) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				ended <- err
+				return
+			}
+			_, _ = io.WriteString(c, l.Name())
+			_ = c.Close()
+		}
+	}()
+	return ended
+}
+
+func commit(t *testing.T, svc *Service, configs ...ListenConfig) (opened, ended []*Listener) {
+	t.Helper()
+	c, err := svc.Prepare(t.Context(), configs)
+	must(t, err)
+	return c.Commit()
+}
+
+func TestChangeKeepsRenamedSockets(t *testing.T) {
+	svc, m := start(t)
+	address := freeAddress(t)
+	opened, ended := commit(t, svc, ListenConfig{Name: "old", Address: address}, ListenConfig{Name: "gone", Address: "127.0.0.1:0"})
+	if len(opened) != 2 || len(ended) != 0 {
+		t.Fatalf("opened %v, ended %v", opened, ended)
+	}
+	old, gone := serveAll(opened[0]), serveAll(opened[1])
+	if got := hear(t, "tcp", address); got != "old" {
+		t.Errorf("got %q", got)
+	}
+	renamed, ended := commit(t, svc, ListenConfig{Name: "new", Address: address})
+	if len(renamed) != 1 || len(ended) != 2 {
+		t.Fatalf("opened %v, ended %v", renamed, ended)
+	}
+	for _, why := range []<-chan error{old, gone} {
+		if err := <-why; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("ended by %v", err)
+		}
+	}
+	waits := make(chan string, 1)
+	go func() { waits <- hear(t, "tcp", address) }()
+	time.Sleep(50 * time.Millisecond) // in the backlog, most likely
+	serveAll(renamed[0])
+	if got := <-waits; got != "new" {
+		t.Errorf("got %q", got)
+	}
+	if opened, ended := commit(t, svc, ListenConfig{Name: "new", Address: address}); opened != nil || ended != nil {
+		t.Errorf("nothing has changed, but %v opened and %v ended", opened, ended)
+	}
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := m.Stored(); !slices.Equal(got, []string{storeName(address, fileID{})}) {
+		t.Errorf("stored: %q", got)
+	}
+	must(t, renamed[0].Remove())
+}
+
+func TestRollbackAndRefusedChangesLeaveAllAsItWas(t *testing.T) {
+	svc, m := start(t)
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	opened, _ := commit(t, svc, ListenConfig{Name: "all", Address: ":" + port})
+	why := serveAll(opened[0])
+
+	// 127.0.0.1 can only be bound when all addresses are free.
+	c, err := svc.Prepare(t.Context(), []ListenConfig{{Name: "one", Address: address}})
+	must(t, err)
+	if _, err := svc.Prepare(t.Context(), nil); err == nil {
+		t.Error("two changes at once")
+	}
+	c.Rollback(t.Context())
+	if got := hear(t, "tcp", address); got != "all" {
+		t.Errorf("after Rollback, got %q", got)
+	}
+	_, err = svc.Prepare(t.Context(), []ListenConfig{{Name: "one", Address: address}, {Name: "no", Address: "192.0.2.1:1"}, {Name: "nor", Address: "unix:x"}})
+	if failed, ok := errors.AsType[*BindError](err); !ok || failed.Name != "no" || !strings.Contains(err.Error(), "listener nor: ") {
+		t.Errorf("error: %v", err)
+	}
+	if got := hear(t, "tcp", address); got != "all" {
+		t.Errorf("after an error, got %q", got)
+	}
+	select {
+	case err := <-why:
+		t.Errorf("it ended: %v", err)
+	default:
+	}
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := m.Stored(); !slices.Equal(got, []string{storeName(":"+port, fileID{})}) {
+		t.Errorf("stored: %q", got)
+	}
+
+	c, err = svc.Prepare(t.Context(), []ListenConfig{{Name: "one", Address: address}})
+	must(t, err)
+	one, ended := c.Commit()
+	if len(one) != 1 || !slices.Equal(ended, opened) {
+		t.Fatalf("opened %v, ended %v", one, ended)
+	}
+	if err := <-why; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("ended by %v", err)
+	}
+	must(t, one[0].Remove())
+}
+
+func TestRollbackInVain(t *testing.T) {
+	svc, _ := start(t)
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	opened, _ := commit(t, svc, ListenConfig{Name: "all", Address: ":" + port})
+	why := serveAll(opened[0])
+	c, err := svc.Prepare(t.Context(), []ListenConfig{{Name: "one", Address: address}})
+	must(t, err)
+	for _, socket := range c.bound {
+		must(t, socket.Close())
+	}
+	thief, err := net.Listen("tcp", address)
+	must(t, err)
+	defer thief.Close()
+	c.Rollback(t.Context())
+	if err := <-why; !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("ended by %v", err)
+	}
+}
+
+func TestPermissionsAndBacklog(t *testing.T) {
+	svc, _ := start(t)
+	path := socketPath(t)
+	config := ListenConfig{Name: "local", Address: "unix:" + path, Mode: 0o640, Group: fmt.Sprint(os.Getgid()), Backlog: 3}
+	opened, _ := commit(t, svc, config)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("mode = %v, %v", info.Mode(), err)
+	}
+	config.Mode = 0o600
+	if more, ended := commit(t, svc, config); more != nil || ended != nil {
+		t.Errorf("opened %v, ended %v", more, ended)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("after a reload, mode = %v, %v", info.Mode(), err)
+	}
+	config.Group = "no-such-group"
+	if _, err := svc.Prepare(t.Context(), []ListenConfig{config}); err == nil || !strings.Contains(err.Error(), `there is no group "no-such-group"`) {
+		t.Errorf("error: %v", err)
+	}
+	must(t, opened[0].Remove())
+}
+
+// Outside systemd it binds by itself, and the rest does nothing.
+func TestOutsideSystemd(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	svc, err := Start(ctx)
+	must(t, err)
+	defer svc.Close()
+	svc.Watchdog(func(context.Context) error { t.Error("nobody watches"); return nil })
+	ln, err := svc.Listen("web", "127.0.0.1:0")
+	must(t, err)
+	if ln.Origin() != OwnBind || ln.String() != "web "+ln.Addr().String()+" (own bind)" {
+		t.Errorf("got %s", ln)
+	}
+	if err := svc.Reload(ctx); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("reload before Ready: %v", err)
+	}
+	ended := make(chan error)
+	go func() {
+		ended <- svc.Run(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.NotFoundHandler()}, ln)
+	}()
+	for svc.State() != Running {
+		time.Sleep(time.Millisecond)
+	}
+	must(t, svc.Reload(ctx))
+	cancel()
+	must(t, <-ended)
+	if err := svc.Reload(ctx); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "the service is draining") {
+		t.Errorf("reload after the end: %v", err)
+	}
+}
+
+func TestRunEndsWithABrokenListener(t *testing.T) {
+	svc, _ := start(t)
+	well, err := svc.Listen("well", "127.0.0.1:0")
+	must(t, err)
+	ill, err := svc.Listen("ill", "127.0.0.1:0")
+	must(t, err)
+	broken := errors.New("broken")
+	err = svc.Run(&http.Server{ReadHeaderTimeout: time.Minute}, well, brokenListener{ill, broken})
+	if !errors.Is(err, broken) {
+		t.Errorf("ended by %v", err)
+	}
+}
+
+type brokenListener struct {
+	net.Listener
+	err error
+}
+
+func (b brokenListener) Accept() (net.Conn, error) { return nil, b.err }

@@ -1,0 +1,611 @@
+//go:build linux
+
+// Package systemdtest is a service manager for tests: it starts a daemon as systemd does,
+// passes sockets, keeps the fd store, receives notifications, reloads, restarts and
+// watches. So a daemon's sockets, reloads and restarts can be tested without root and
+// without booting a systemd. It needs Linux and /bin/sh.
+//
+// The daemon is a child process; a test binary can be its own:
+//
+//	func TestMain(m *testing.M) {
+//		if os.Getenv("ROLE") == "daemon" {
+//			os.Exit(run()) // what main calls
+//		}
+//		os.Exit(m.Run())
+//	}
+//
+//	func TestRestartKeepsTheSocket(t *testing.T) {
+//		m := systemdtest.New(t, systemdtest.Unit{Environ: []string{"ROLE=daemon"}})
+//		if err := m.Start(); err != nil { // returns at READY=1
+//			t.Fatal(err)
+//		}
+//		...
+//		if err := m.Restart(); err != nil {
+//
+// What it does not do: units that depend on each other, control groups, sandboxes, and
+// LISTEN_PIDFDID. For those, boot a systemd in a container.
+package systemdtest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Unit is what a .service and its .socket units say, in part.
+type Unit struct {
+	Command []string // ExecStart=; nil: this test binary, without any test
+	Environ []string // Environment=, added to that of the test
+	Sockets []Socket // of its socket units
+	NoStore bool     // FileDescriptorStoreMax=0
+
+	WatchdogSec time.Duration // 0: no watchdog
+	Timeout     time.Duration // TimeoutSec= of start, reload and stop; 0: 30s
+}
+
+// A Socket is what a socket unit passes. File stays the caller's, and open: as with systemd,
+// clients wait in its backlog while there is no daemon.
+type Socket struct {
+	Name string // FileDescriptorName=
+	File *os.File
+}
+
+// A Message is one notification.
+type Message struct {
+	Text        string
+	Descriptors int // that came with it; see Stored for what has become of them
+}
+
+// Get is the value of KEY= in it, or "".
+func (m Message) Get(key string) string {
+	for line := range strings.SplitSeq(m.Text, "\n") {
+		if value, ok := strings.CutPrefix(line, key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// A Manager runs one unit. Its methods are for one goroutine, but for Messages and Stored.
+type Manager struct {
+	t       testing.TB
+	unit    Unit
+	address string
+	conn    *net.UnixConn
+	reading sync.WaitGroup
+
+	mu       sync.Mutex
+	changed  *sync.Cond
+	messages []Message
+	read     int // how many of them Next has returned
+	store    []stored
+	process  *process
+}
+
+type stored struct {
+	name string
+	file *os.File
+	poll bool
+}
+
+// A process is one run of the daemon.
+type process struct {
+	cmd      *exec.Cmd
+	first    int // index of its first message
+	ended    bool
+	err      error
+	watchdog *time.Timer
+	overdue  bool
+	stderr   strings.Builder
+}
+
+// New returns a Manager for u, which has not started yet. When the test ends the daemon
+// is killed, and everything closed.
+func New(t testing.TB, u Unit) *Manager {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "systemdtest-") //nolint:usetesting // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	m := &Manager{t: t, unit: u}
+	if m.unit.Timeout == 0 {
+		m.unit.Timeout = 30 * time.Second
+	}
+	if m.unit.Command == nil {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.unit.Command = []string{self, "-test.run=^$"}
+	}
+	m.changed = sync.NewCond(&m.mu)
+	m.Listen(filepath.Join(dir, "notify"))
+	t.Cleanup(m.close)
+	return m
+}
+
+// Listen makes address, a path or @name, the notification socket instead of the one before.
+func (m *Manager) Listen(address string) {
+	m.t.Helper()
+	if m.conn != nil {
+		m.Disconnect()
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.address, m.conn = address, conn
+	m.reading.Go(func() { m.receive(conn) })
+}
+
+// Disconnect closes the notification socket, as if the manager had crashed.
+func (m *Manager) Disconnect() {
+	_ = m.conn.Close()
+	m.reading.Wait()
+	_ = os.Remove(m.address)
+}
+
+// Address is $NOTIFY_SOCKET.
+func (m *Manager) Address() string { return m.address }
+
+func (m *Manager) close() {
+	m.mu.Lock()
+	p := m.process
+	m.mu.Unlock()
+	if p != nil && !m.hasEnded(p) {
+		_ = p.cmd.Process.Kill()
+		_ = m.waitEnd(p)
+	}
+	m.Disconnect()
+	for _, s := range m.store {
+		_ = s.file.Close()
+	}
+}
+
+// receive handles notifications until conn is closed.
+func (m *Manager) receive(conn *net.UnixConn) {
+	text, rights := make([]byte, 8192), make([]byte, unix.CmsgSpace(64*4))
+	for {
+		n, r, flags, _, err := conn.ReadMsgUnix(text, rights)
+		if err != nil {
+			return
+		}
+		passed := files(rights[:r])
+		message := Message{Text: string(text[:n]), Descriptors: len(passed)}
+		if n > 4096 || flags&unix.MSG_TRUNC != 0 {
+			m.t.Errorf("a notification of %d bytes: systemd ignores more than 4096", n)
+		}
+		m.handle(message, passed)
+		for _, f := range passed {
+			_ = f.Close()
+		}
+	}
+}
+
+func files(rights []byte) []*os.File {
+	var all []*os.File
+	controls, _ := unix.ParseSocketControlMessage(rights)
+	for _, c := range controls {
+		fds, err := unix.ParseUnixRights(&c)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			all = append(all, os.NewFile(uintptr(fd), "passed"))
+		}
+	}
+	return all
+}
+
+func (m *Manager) handle(message Message, passed []*os.File) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := message.Get("FDNAME")
+	switch {
+	case message.Get("FDSTOREREMOVE") == "1":
+		m.store = slices.DeleteFunc(m.store, func(s stored) bool {
+			if s.name == name {
+				_ = s.file.Close()
+			}
+			return s.name == name
+		})
+	case message.Get("FDSTORE") == "1" && !m.unit.NoStore:
+		for _, f := range passed {
+			m.keep(stored{name: name, file: f, poll: message.Get("FDPOLL") != "0"})
+		}
+	case message.Get("WATCHDOG") == "1" && m.process != nil && m.process.watchdog != nil:
+		m.process.watchdog.Reset(m.unit.WatchdogSec)
+	}
+	m.messages = append(m.messages, message)
+	m.changed.Broadcast()
+}
+
+// keep keeps s, unless the same descriptor is there already.
+func (m *Manager) keep(s stored) {
+	for _, other := range m.store {
+		if other.name == s.name && inode(other.file) == inode(s.file) {
+			return
+		}
+	}
+	if dup := duplicate(s.file); dup != nil {
+		s.file = dup
+		m.store = append(m.store, s)
+	}
+}
+
+// duplicate is a copy of f that stays as it is, blocking or not.
+func duplicate(f *os.File) *os.File {
+	dup := -1
+	_ = withFD(f, func(fd int) (err error) {
+		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if dup < 0 {
+		return nil
+	}
+	return os.NewFile(uintptr(dup), f.Name())
+}
+
+func withFD(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = do(int(fd)) })
+	return errors.Join(err, failed)
+}
+
+func inode(f *os.File) (ino [2]uint64) {
+	_ = withFD(f, func(fd int) error {
+		var stat unix.Stat_t
+		err := unix.Fstat(fd, &stat)
+		ino = [2]uint64{uint64(stat.Dev), stat.Ino} //nolint:unconvert // 32 bits on MIPS
+		return err
+	})
+	return ino
+}
+
+// hungUp reports what systemd drops from the store: a socket that was shut down.
+func (s stored) hungUp() bool {
+	up := false
+	_ = withFD(s.file, func(fd int) error {
+		poll := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(poll, 0)
+		up = poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		return err
+	})
+	return up && s.poll
+}
+
+// Setenv changes the environment of the next Start.
+func (m *Manager) Setenv(key, value string) {
+	m.unit.Environ = append(slices.Clone(m.unit.Environ), key+"="+value)
+}
+
+// Stored are the names in the fd store, in the order in which they came.
+func (m *Manager) Stored() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for _, s := range m.store {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// StoredFile is the first descriptor in the fd store under name, or nil. It is the store's.
+func (m *Manager) StoredFile(name string) *os.File {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.store {
+		if s.name == name {
+			return s.file
+		}
+	}
+	return nil
+}
+
+// Messages are all notifications until now.
+func (m *Manager) Messages() []Message {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.messages)
+}
+
+// Next is the next notification that Next has not returned yet. It fails the test if there
+// is none in time.
+func (m *Manager) Next() Message {
+	m.t.Helper()
+	var next Message
+	err := m.await("a notification", func() (bool, error) {
+		if m.read == len(m.messages) {
+			return false, nil
+		}
+		next = m.messages[m.read]
+		m.read++
+		return true, nil
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return next
+}
+
+// WaitFor waits for a notification with KEY=value of the daemon that runs, and returns it.
+func (m *Manager) WaitFor(key, value string) (Message, error) {
+	m.mu.Lock()
+	from := 0
+	if m.process != nil {
+		from = m.process.first
+	}
+	m.mu.Unlock()
+	found, _, err := m.waitFrom(from, key+"="+value, func(message Message) bool { return message.Get(key) == value })
+	return found, err
+}
+
+// waitFrom returns the first message from index on that is wanted, and the index after it.
+func (m *Manager) waitFrom(from int, what string, wanted func(Message) bool) (found Message, next int, err error) {
+	p := m.process
+	err = m.await(what, func() (bool, error) {
+		for i := from; i < len(m.messages); i++ {
+			if wanted(m.messages[i]) {
+				found, next = m.messages[i], i+1
+				return true, nil
+			}
+		}
+		if p != nil && p.ended {
+			return false, fmt.Errorf("the daemon ended before %s: %w\n%s", what, p.why(), p.stderr.String())
+		}
+		return false, nil
+	})
+	return found, next, err
+}
+
+func (p *process) why() error {
+	switch {
+	case p.overdue:
+		return ErrWatchdog
+	case p.err == nil:
+		return errors.New("with exit status 0")
+	default:
+		return p.err
+	}
+}
+
+// ErrWatchdog is the end of a daemon that sent no WATCHDOG=1 in time.
+var ErrWatchdog = errors.New("no WATCHDOG=1 within WatchdogSec=: killed with SIGABRT")
+
+// await waits until done, which is called with mu held.
+func (m *Manager) await(what string, done func() (bool, error)) error {
+	late := false
+	timer := time.AfterFunc(m.unit.Timeout, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		late = true
+		m.changed.Broadcast()
+	})
+	defer timer.Stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		ok, err := done()
+		switch {
+		case ok || err != nil:
+			return err
+		case late:
+			return fmt.Errorf("no %s within %v", what, m.unit.Timeout)
+		}
+		m.changed.Wait()
+	}
+}
+
+// Start starts the daemon, with its sockets and what the fd store has, and returns at
+// READY=1. The error has what the daemon wrote to stderr.
+func (m *Manager) Start() error {
+	p, err := m.launch()
+	if err != nil {
+		return err
+	}
+	_, _, err = m.waitFrom(p.first, "READY=1", func(message Message) bool { return message.Get("READY") == "1" })
+	return err
+}
+
+func (m *Manager) launch() (*process, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process != nil && !m.process.ended {
+		return nil, errors.New("the daemon runs already")
+	}
+	m.store = slices.DeleteFunc(m.store, stored.hungUp)
+	var names []string
+	var passed []*os.File
+	for _, s := range m.unit.Sockets {
+		names, passed = append(names, s.Name), append(passed, s.File)
+	}
+	for _, s := range m.store {
+		names, passed = append(names, s.name), append(passed, s.file)
+	}
+	p := &process{first: len(m.messages)}
+	// The variables hold the number of the process that will be the daemon.
+	script := `export SYSTEMD_EXEC_PID=$$; [ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; [ -z "$WATCHDOG_USEC" ] || export WATCHDOG_PID=$$; exec "$@"`
+	p.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, m.unit.Command...)...) //nolint:noctx // close kills it
+	p.cmd.Env = append(m.environ(names), m.unit.Environ...)
+	for _, f := range passed { // ExtraFiles would make the sockets blocking, for everybody
+		if dup := duplicate(f); dup != nil {
+			defer dup.Close()
+			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, dup)
+		}
+	}
+	p.cmd.Stderr = &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	m.process = p
+	if m.unit.WatchdogSec > 0 {
+		p.watchdog = time.AfterFunc(m.unit.WatchdogSec, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			p.overdue = true
+			_ = p.cmd.Process.Signal(syscall.SIGABRT)
+		})
+	}
+	go m.reap(p) // close waits
+	return p, nil
+}
+
+func (m *Manager) environ(names []string) []string {
+	var environ []string
+	for _, variable := range os.Environ() {
+		key, _, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(key, "LISTEN_") && !strings.HasPrefix(key, "WATCHDOG_") && key != "NOTIFY_SOCKET" && key != "FDSTORE" {
+			environ = append(environ, variable)
+		}
+	}
+	environ = append(environ, "NOTIFY_SOCKET="+m.address)
+	if !m.unit.NoStore {
+		environ = append(environ, "FDSTORE=512")
+	}
+	if len(names) > 0 {
+		environ = append(environ, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	if m.unit.WatchdogSec > 0 {
+		environ = append(environ, fmt.Sprintf("WATCHDOG_USEC=%d", m.unit.WatchdogSec.Microseconds()))
+	}
+	return environ
+}
+
+func (m *Manager) reap(p *process) {
+	err := p.cmd.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.watchdog != nil {
+		p.watchdog.Stop()
+	}
+	p.ended, p.err = true, err
+	m.changed.Broadcast()
+}
+
+func (m *Manager) hasEnded(p *process) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return p.ended
+}
+
+func (m *Manager) waitEnd(p *process) error {
+	return m.await("end of the daemon", func() (bool, error) { return p.ended, nil })
+}
+
+// Reload does what `systemctl reload` does with Type=notify-reload: it sends SIGHUP, and
+// waits for RELOADING=1 with a MONOTONIC_USEC= that is not before the signal, and for
+// READY=1 after it.
+func (m *Manager) Reload() error {
+	m.mu.Lock()
+	p, from := m.process, len(m.messages)
+	m.mu.Unlock()
+	if p == nil {
+		return errors.New("the daemon does not run")
+	}
+	sent := monotonicUsec()
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	_, from, err := m.waitFrom(from, "RELOADING=1 with MONOTONIC_USEC=", func(message Message) bool {
+		at, err := strconv.ParseInt(message.Get("MONOTONIC_USEC"), 10, 64)
+		return message.Get("RELOADING") == "1" && err == nil && at >= sent
+	})
+	if err != nil {
+		return err
+	}
+	_, _, err = m.waitFrom(from, "READY=1 after RELOADING=1", func(message Message) bool { return message.Get("READY") == "1" })
+	return err
+}
+
+func monotonicUsec() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return now.Nano() / 1000
+}
+
+// Stop sends SIGTERM and waits for the end of the daemon. An exit status other than 0 is
+// an error.
+func (m *Manager) Stop() error { return m.Kill(syscall.SIGTERM) }
+
+// Restart is Stop and Start: the sockets, and what the fd store has, are passed on.
+func (m *Manager) Restart() error {
+	if err := m.Stop(); err != nil {
+		return err
+	}
+	return m.Start()
+}
+
+// Kill sends a signal that ends the daemon, and waits for the end. The error is what
+// exec.Cmd.Wait returns, so SIGKILL always is one.
+func (m *Manager) Kill(sig syscall.Signal) error {
+	m.mu.Lock()
+	p := m.process
+	m.mu.Unlock()
+	if p == nil {
+		return errors.New("the daemon does not run")
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return m.Wait()
+}
+
+// Signal sends a signal.
+func (m *Manager) Signal(sig syscall.Signal) error {
+	m.mu.Lock()
+	p := m.process
+	m.mu.Unlock()
+	if p == nil {
+		return errors.New("the daemon does not run")
+	}
+	return p.cmd.Process.Signal(sig)
+}
+
+// Wait waits for the end of the daemon: nil if it ended by itself with status 0,
+// ErrWatchdog if it was killed by the watchdog.
+func (m *Manager) Wait() error {
+	m.mu.Lock()
+	p := m.process
+	m.mu.Unlock()
+	if err := m.waitEnd(p); err != nil {
+		_ = p.cmd.Process.Kill()
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.overdue {
+		return ErrWatchdog
+	}
+	if p.err != nil {
+		return fmt.Errorf("%w\n%s", p.err, p.stderr.String())
+	}
+	return nil
+}
+
+// PID is the process number of the daemon, 0 before Start.
+func (m *Manager) PID() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process == nil {
+		return 0
+	}
+	return m.process.cmd.Process.Pid
+}
