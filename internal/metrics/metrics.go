@@ -8,8 +8,6 @@
 package metrics
 
 import (
-	"bytes"
-	"fmt"
 	"net/http"
 	"regexp"
 	"runtime"
@@ -18,8 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
 
 	"greetd.example/pkg/service"
 )
@@ -42,7 +40,7 @@ type Sources struct {
 // without a lock and without allocating.
 type Metrics struct {
 	durations prometheus.Histogram
-	registry  func() *prometheus.Registry // made when it is first asked for: start-up is for clients
+	handler   func() http.Handler // made for the first scrape: start-up is for clients
 }
 
 // liveHeap is what the last garbage collection found in use: what shows a leak, and no
@@ -67,7 +65,7 @@ func New(s Sources) *Metrics {
 		Help:    "Time from accepting a client to the end of its visit, which is when it was greeted or given up; lingering is not part of it.",
 		Buckets: buckets,
 	})
-	return &Metrics{durations, sync.OnceValue(func() *prometheus.Registry {
+	return &Metrics{durations, sync.OnceValue(func() http.Handler {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
 			reader(s),
@@ -75,36 +73,16 @@ func New(s Sources) *Metrics {
 			collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(liveHeap())),
 			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		)
-		return registry
+		return promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 	})}
 }
 
-// Handler answers scrapes in the text format, which every Prometheus reads, whatever they
-// would prefer. promhttp brings four more formats along, a twentieth of the whole program.
+// Handler answers scrapes in the format that the client prefers: the text format, OpenMetrics
+// or protobuf, compressed if it accepts that.
 func (m *Metrics) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, err := m.text()
-		if err != nil {
-			http.Error(w, fmt.Sprintf("gather metrics: %v", err), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-		_, _ = w.Write(text)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.handler().ServeHTTP(w, r)
 	})
-}
-
-func (m *Metrics) text() ([]byte, error) {
-	families, err := m.registry().Gather()
-	if err != nil {
-		return nil, err
-	}
-	var text bytes.Buffer
-	for _, family := range families {
-		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
-			return nil, err
-		}
-	}
-	return text.Bytes(), nil
 }
 
 // Opened implements [service.Observer].

@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net"
@@ -95,6 +96,39 @@ func TestScrape(t *testing.T) {
 	}
 	if strings.Contains(text, " # {") {
 		t.Error("there are exemplars")
+	}
+}
+
+// TestScrapersGetTheFormatThatTheyPrefer asks as Prometheus does, and as others do.
+func TestScrapersGetTheFormatThatTheyPrefer(t *testing.T) {
+	m := metrics.New(sources())
+	for name, test := range map[string]struct{ accept, encoding, contentType, last string }{
+		"no preference": {"", "", "text/plain; version=0.0.4", "\n"},
+		"OpenMetrics":   {"application/openmetrics-text; version=1.0.0; charset=utf-8,*/*;q=0.1", "", "application/openmetrics-text; version=1.0.0", "\n# EOF\n"},
+		"protobuf":      {"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", "", "application/vnd.google.protobuf", ""},
+		"compressed":    {"text/plain", "gzip", "text/plain; version=0.0.4", "\n"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept", test.accept)
+		r.Header.Set("Accept-Encoding", test.encoding)
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, r)
+		body := io.Reader(w.Body)
+		if test.encoding != "" {
+			unpacked, err := gzip.NewReader(body)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			body = unpacked
+		}
+		text, err := io.ReadAll(body)
+		if err != nil || w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), test.contentType) ||
+			w.Header().Get("Content-Encoding") != test.encoding {
+			t.Errorf("%s: %d, %v, %v", name, w.Code, w.Header(), err)
+		}
+		if !strings.Contains(string(text), "greetd_visits_total") || !strings.HasSuffix(string(text), test.last) {
+			t.Errorf("%s: got %q", name, text)
+		}
 	}
 }
 
