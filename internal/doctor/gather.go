@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -90,16 +91,24 @@ func (f *Facts) unseen(format string, args ...any) {
 	f.Unseen = append(f.Unseen, fmt.Sprintf(format, args...))
 }
 
-// environ is that of the daemon, or what its unit would give it; nil if neither is known.
+// environ is that of the daemon, or what its unit would give it, with the file that the
+// unit names; nil is the caller's.
 func (f *Facts) environ() []string {
-	if f.Process == nil {
-		return f.Unit.Environment
-	}
 	var environ []string
-	for key, value := range f.Process.Environ {
-		if !f.Process.Self {
+	switch p := f.Process; {
+	case p != nil && p.Self, p == nil && !f.Unit.loaded():
+		return nil
+	case p != nil && p.Environ != nil:
+		for key, value := range p.Environ {
 			environ = append(environ, key+"="+value)
 		}
+	default:
+		environ = append([]string{}, f.Unit.Environment...)
+	}
+	_, args := command(f.Unit.ExecStart)
+	if i := slices.Index(args, "--config"); i >= 0 && i+1 < len(args) && !f.outside() {
+		environ = slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "GREETD_CONFIG=") })
+		environ = append(environ, "GREETD_CONFIG="+args[i+1])
 	}
 	return environ
 }

@@ -169,3 +169,31 @@ func FuzzParseDiag(f *testing.F) {
 		}
 	})
 }
+
+// What an instance that does not run would load is its own file, and not that of the
+// caller.
+func TestEnviron(t *testing.T) {
+	instance := func(change func(f *Facts)) Facts {
+		f := well("252-own")
+		f.Unit.ExecStart = executes("/usr/sbin/greetd", "--config", "/etc/greetd/lobby.yaml")
+		f.Unit.Environment = []string{"A=1", "GREETD_CONFIG=x"}
+		f.Process.Environ = map[string]string{"B": "2"}
+		change(&f)
+		return f
+	}
+	for name, test := range map[string]struct {
+		f    Facts
+		want []string
+	}{
+		"running":      {instance(func(*Facts) {}), []string{"B=2", "GREETD_CONFIG=/etc/greetd/lobby.yaml"}},
+		"stopped":      {instance(stopped), []string{"A=1", "GREETD_CONFIG=/etc/greetd/lobby.yaml"}},
+		"hidden":       {instance(forbidden), []string{"A=1", "GREETD_CONFIG=/etc/greetd/lobby.yaml"}},
+		"a shell's":    {instance(func(f *Facts) { f.Process.Unit = "session-1.scope" }), []string{"B=2"}},
+		"before start": {instance(beforeStart), nil},
+		"no unit":      {Facts{}, nil},
+	} {
+		if got := test.f.environ(); !slices.Equal(got, test.want) || (got == nil) != (test.want == nil) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
