@@ -91,12 +91,14 @@ func TestManualKnowsEachVariable(t *testing.T) {
 }
 
 func TestManualKnowsEachSignal(t *testing.T) {
-	signals := []string{"SIGABRT"} // which the runtime handles
-	manpage.Inspect(t, "../../internal/daemon", func(n ast.Node) {
-		if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SIG") {
-			signals = append(signals, s.Sel.Name)
-		}
-	})
+	signals := []string{"SIGABRT", "SIGINT"} // the runtime handles it; os.Interrupt
+	for _, directory := range []string{"../../internal/daemon", "../../pkg/systemd"} {
+		manpage.Inspect(t, directory, func(n ast.Node) {
+			if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SIG") {
+				signals = append(signals, s.Sel.Name)
+			}
+		})
+	}
 	manpage.Same(t, "signals", manpage.Read(t, "greetd.8").Section(t, "SIGNALS").Words("Dv"), signals)
 }
 

@@ -3,53 +3,27 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"os"
-	"syscall"
 	"time"
 
 	"greetd.example/internal/logging"
 	"greetd.example/pkg/service"
 )
 
-const (
-	drainTick      = 500 * time.Millisecond
-	drainExtension = 5 * time.Second // of systemd's timeout, after each progress
-)
-
 // drain stops: no new clients, and visits that have begun end within timeouts.drain. A
 // second signal cuts them.
-func (d *daemon) drain(signals <-chan os.Signal, why string) error {
+func (d *daemon) drain(why string) {
 	timeout := d.inForce().Timeouts.Drain
-	d.setState(draining)
-	_ = d.notify.Stopping("draining: " + d.status())
-	d.log.Event(logging.Stopping, fmt.Sprintf("greetd stops, since %s: visits have %v to end", why, timeout), logging.F("reason", why))
-
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, fmt.Errorf("the drain took longer than timeouts.drain, %v", timeout))
-	defer cancel()
-	drained := make(chan error, 1)
-	go func() { drained <- d.server.Shutdown(ctx) }() // received below
-	tick := time.NewTicker(drainTick)
-	defer tick.Stop()
-	left := d.left()
-	for {
-		select {
-		case err := <-drained:
-			d.listeners.Wait()
-			d.logTotals(err)
-			return nil
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				d.log.Event(logging.Stopping, "greetd cuts the visits that are left, since it was told twice")
-				_ = d.server.Close()
-			}
-		case <-tick.C:
-			if now := d.left(); now < left { // no extension without progress
-				left = now
-				_ = d.notify.Extend(drainExtension)
-			}
-			_ = d.notify.Status("draining: " + d.status())
-		}
-	}
+	d.log.Event(logging.Stopping, fmt.Sprintf("%s, shutting down: draining for up to %v", why, timeout), logging.F("reason", why))
+	d.systemd.DrainTimeout = max(timeout, 1) // 0 is a default there
+	err := d.systemd.Drain(context.Background(), func(ctx context.Context) error {
+		cutting := context.AfterFunc(ctx, func() {
+			d.log.Event(logging.Stopping, fmt.Sprintf("%v, cutting the visits that are left", context.Cause(ctx)))
+		})
+		defer cutting()
+		return d.server.Shutdown(ctx)
+	})
+	d.listeners.Wait()
+	d.logTotals(err)
 }
 
 // left is how many connections are still open.

@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"context"
 	"net"
-	"time"
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/build"
@@ -23,7 +21,7 @@ func (d *daemon) newAdmin() *adminEndpoints {
 			SetLevel: d.log.SetLevel,
 			Metrics:  d.metrics.Handler(),
 			Ready:    d.ready,
-			Healthy:  func() error { return d.healthy(context.Background(), time.Second) },
+			Healthy:  d.healthy,
 			Failed:   failed,
 			Problems: func() []admin.Problem { return problems(d.log.Problems()) },
 

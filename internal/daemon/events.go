@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -10,10 +11,10 @@ import (
 	"greetd.example/internal/certificate"
 	"greetd.example/internal/config"
 	"greetd.example/internal/limits"
-	"greetd.example/internal/listeners"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/settings"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // tlsWarningInterval is how long after a warning further clients that expect TLS go
@@ -37,9 +38,18 @@ func (d *daemon) logTLSExpected(p service.Peer) {
 		"%s began a TLS handshake on %s, where greetings are in plain text: it asked at the wrong port, or the listener lacks a certificate", from, p.Listener), fields...)
 }
 
-func (d *daemon) logListener(e logging.Event, l listeners.Listener, what string) {
-	d.log.Event(e, fmt.Sprintf("listener %s %s %s (%s)", l.Name, what, l.Address, l.Origin),
-		logging.F("listener", l.Name), logging.F("address", l.Address), logging.F("origin", string(l.Origin)))
+func (d *daemon) logListener(e logging.Event, l *systemd.Listener, what string) {
+	d.log.Event(e, fmt.Sprintf("listener %s %s %s (%s)", l.Name(), what, l.Address(), l.Origin()),
+		logging.F("listener", l.Name()), logging.F("address", l.Address()), logging.F("origin", string(l.Origin())))
+}
+
+// logProblem logs what [systemd.Service] reports.
+func (d *daemon) logProblem(err error) {
+	event := logging.ConfigWarning
+	if errors.As(err, new(unhealthy)) {
+		event = logging.WatchdogRefused
+	}
+	d.log.Event(event, err.Error())
 }
 
 // warn logs what is in force, but probably not as it is meant.

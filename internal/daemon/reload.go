@@ -20,31 +20,37 @@ import (
 // reloadTimeout bounds a reload, which may have to look up names.
 const reloadTimeout = 10 * time.Second
 
-// reload applies the configuration as it is now, or leaves everything as it was. It
-// returns the result, and reports to systemd from beginning to end, whoever asked.
-func (d *daemon) reload(ctx context.Context) admin.Verdict {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
-	if !d.change(running, reloading) {
-		return admin.Verdict{Unavailable: true, Message: fmt.Sprintf("nothing was reloaded: greetd is %s", d.inState())}
+// reload applies the configuration as it is now, or leaves everything as it was, and
+// returns the result. systemd hears of it from beginning to end, whoever asked.
+func (d *daemon) reload(ctx context.Context) (result admin.Verdict) {
+	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error {
+		result = d.reloadNow(ctx)
+		return nil
+	})
+	if err != nil {
+		return admin.Verdict{Unavailable: true, Message: err.Error()}
 	}
-	_ = d.notify.Reloading()
+	return result
+}
+
+// reloadOnSignal is reload with its result in the log alone.
+func (d *daemon) reloadOnSignal(ctx context.Context) error {
+	d.reloadNow(ctx)
+	return nil
+}
+
+// reloadNow is called while the state is reloading.
+func (d *daemon) reloadNow(ctx context.Context) admin.Verdict {
 	d.log.Event(logging.Reloading, "greetd looks at its configuration again")
 
 	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("the reload took longer than %v", reloadTimeout))
 	defer cancel()
 	before := d.inForce()
 	next, err := d.apply(ctx, before)
-	var result admin.Verdict
 	if err != nil {
-		result = d.reloadFailed(before, err)
-	} else {
-		result = d.reloaded(before, next)
+		return d.reloadFailed(before, err)
 	}
-	if d.change(reloading, running) { // else a drain has begun, and goes on
-		_ = d.notify.Ready(d.status()) // after a failed reload too: systemd waits for it
-	}
-	return result
+	return d.reloaded(before, next)
 }
 
 // reloadFailed records, logs and returns why the configuration before stays in force.
@@ -79,12 +85,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	if err != nil {
 		return current{}, err
 	}
-	wants := wantsOf(loaded.Config)
-	assigned, err := systemd.Assign(wants, d.listeners.Sockets())
-	if err != nil {
-		return current{}, err
-	}
-	change, err := d.listeners.Prepare(ctx, wants, assigned)
+	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config))
 	if err != nil {
 		return current{}, err
 	}
@@ -99,19 +100,19 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	d.fitMemory(&loaded.Config, next)
 	next.Admission(&d.sources)
 	d.server.Update(next.Server, next.Listeners...)
-	change.Commit(next.Listeners)
+	d.listeners.Commit(change, next.Listeners)
 	serving = next
 	limits.GrowDescriptorTable(loaded.Limits.Connections)
 	return current{Loaded: loaded, settings: next, generation: before.generation + 1, since: time.Now()}, nil
 }
 
-// wantsOf is what the configuration wants of the sockets.
-func wantsOf(c config.Config) []systemd.Want {
-	var wants []systemd.Want
+// listenConfigs is what the configuration wants of the sockets.
+func listenConfigs(c config.Config) []systemd.ListenConfig {
+	var wanted []systemd.ListenConfig
 	for _, l := range c.Listeners {
-		wants = append(wants, systemd.Want{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort})
+		wanted = append(wanted, systemd.ListenConfig{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort})
 	}
-	return wants
+	return wanted
 }
 
 // renewed names what has changed without a change in the configuration: certificates that

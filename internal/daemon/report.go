@@ -6,17 +6,36 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"greetd.example/pkg/systemd"
 )
 
-// statusInterval is how often STATUS= follows the counts.
-const statusInterval = time.Second
+// status is the line of STATUS=: the listeners, where they came from, and the counts.
+func (d *daemon) status() string {
+	c := sum(d.server.Stats())
+	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
+	if d.systemd.State() == systemd.Draining {
+		return "draining: " + line
+	}
+	return line
+}
 
-// report keeps STATUS= up to date, and returns memory to the system when many
-// connections have gone.
-func (d *daemon) report(ctx context.Context) {
-	tick := time.NewTicker(statusInterval)
+// describe names each listener, its address and origin.
+func (d *daemon) describe() string {
+	var all []string
+	for _, l := range d.systemd.Listeners() {
+		all = append(all, l.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// trimInterval is how often it is seen whether memory can be returned.
+const trimInterval = time.Second
+
+// trimMemory returns memory to the system when many connections have gone.
+func (d *daemon) trimMemory(ctx context.Context) {
+	tick := time.NewTicker(trimInterval)
 	defer tick.Stop()
-	var last string
 	var trim memoryTrim
 	for {
 		select {
@@ -27,25 +46,7 @@ func (d *daemon) report(ctx context.Context) {
 		if c := sum(d.server.Stats()); trim.due(c.active + c.lingering) {
 			debug.FreeOSMemory()
 		}
-		if now := d.status(); now != last && d.notify.Status(now) == nil {
-			last = now
-		}
 	}
-}
-
-// status is one line: the listeners, where they came from, and the counts.
-func (d *daemon) status() string {
-	c := sum(d.server.Stats())
-	return fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
-}
-
-// describe names each listener, its address and origin.
-func (d *daemon) describe() string {
-	var all []string
-	for _, l := range d.listeners.Listeners() {
-		all = append(all, l.String())
-	}
-	return strings.Join(all, ", ")
 }
 
 // A memoryTrim decides when to return memory to the system: when nine of ten of many

@@ -2,8 +2,8 @@
 //
 // [Run] is the top: it builds what the other packages offer into one daemon, and waits
 // for signals. reload.go and drain.go have the two things that a signal can cause;
-// watchdog.go and report.go report to systemd; endpoints.go and status.go answer the admin
-// socket. All of them work on the struct in state.go.
+// report.go and health.go are what systemd learns; endpoints.go and status.go answer the
+// admin socket. All of them work on the struct in state.go.
 package daemon
 
 import (
@@ -18,8 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"greetd.example/internal/build"
 	"greetd.example/internal/config"
 	"greetd.example/internal/exit"
@@ -32,18 +30,11 @@ import (
 )
 
 // Run greets until ctx ends, a signal comes or a listener breaks. An error is an
-// [exit.Error], and is reported to systemd and the log already, if it could be: its Err is
-// nil then. The log goes to stdout and stderr where the configuration says so.
+// [exit.Error], and is reported to systemd and on stderr already, if it could be: its Err
+// is nil then. The log goes to stdout and stderr where the configuration says so.
 func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
-
-	notify, err := systemd.NewNotifier()
-	if err == nil {
-		d := &daemon{source: source, started: time.Now(), notify: notify}
-		err = d.run(ctx, stdout, stderr, signals)
-	}
+	err := run(ctx, source, stdout, stderr)
 	if err == nil {
 		return nil
 	}
@@ -52,6 +43,7 @@ func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 		failed = exit.Error{Code: exit.Failed, Err: err}
 	}
 	sentence := strings.ReplaceAll(failed.Error(), "\n", "; ")
+	notify, _ := systemd.NewNotifier() // nil notifies nobody
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		_ = notify.Errno(errno, sentence)
 	} else {
@@ -64,12 +56,14 @@ func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 }
 
 // run starts everything, serves, and closes everything.
-func (d *daemon) run(ctx context.Context, stdout, stderr *os.File, signals <-chan os.Signal) error {
-	sockets, err := systemd.Inherit() // before anything else opens descriptors
-	if err != nil {
+func run(ctx context.Context, source config.Source, stdout, stderr *os.File) error {
+	d := &daemon{source: source, started: time.Now()}
+	var err error
+	if d.systemd, err = systemd.Start(ctx); err != nil { // before anything else opens descriptors
 		return exit.Error{Code: exit.System, Err: err}
 	}
-	loaded, next, err := settings.Load(d.source)
+	defer d.systemd.Close()
+	loaded, next, err := settings.Load(source)
 	if err != nil {
 		return exit.Error{Code: exit.Config, Err: err}
 	}
@@ -84,10 +78,10 @@ func (d *daemon) run(ctx context.Context, stdout, stderr *os.File, signals <-cha
 	d.server = next.Server
 	d.connect()
 	defer d.close()
-	if err := d.open(ctx, loaded, next, sockets); err != nil {
+	if err := d.open(ctx, loaded, next); err != nil {
 		return err
 	}
-	return d.serve(ctx, signals)
+	return d.serve(ctx)
 }
 
 // logStart applies the memory limit, and logs it with version and configuration.
@@ -110,71 +104,55 @@ func (d *daemon) connect() {
 	d.metrics = d.newMetrics()
 	d.server.Observer = service.Observers{d.log, d.metrics}
 	d.server.SpokeTLS = d.warnTLSExpected()
+	d.systemd.Wrap = service.Direct
+	d.systemd.Status = d.status
+	d.systemd.Remaining = d.left
+	d.systemd.Report = d.logProblem
+	d.systemd.OnReload(d.reloadOnSignal)
 	d.listeners = listeners.New(listeners.Hooks{
 		Serve:  d.server.Serve,
-		Store:  d.notify,
-		Opened: func(l listeners.Listener) { d.logListener(logging.ListenerOpened, l, "takes clients at") },
-		Closed: func(l listeners.Listener) { d.logListener(logging.ListenerClosed, l, "takes no more clients at") },
-		Warn:   func(err error) { d.log.Event(logging.ConfigWarning, err.Error()) },
+		Opened: func(l *systemd.Listener) { d.logListener(logging.ListenerOpened, l, "takes clients at") },
+		Closed: func(l *systemd.Listener) { d.logListener(logging.ListenerClosed, l, "takes no more clients at") },
 	})
 	d.admin = d.newAdmin()
 }
 
 // open opens all listeners, and reports READY.
-func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.Settings, sockets []systemd.Socket) error {
-	wants := wantsOf(loaded.Config)
-	assigned, err := systemd.Assign(wants, sockets)
+func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.Settings) error {
+	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config))
+	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) {
+		return exit.Error{Code: exit.System, Err: err}
+	}
 	if err != nil {
 		return exit.Error{Code: exit.Config, Err: err}
-	}
-	change, err := d.listeners.Prepare(ctx, wants, assigned)
-	if err != nil {
-		return exit.Error{Code: exit.System, Err: err}
 	}
 	if err := d.admin.reopen(loaded.Admin.Address); err != nil {
 		change.Rollback(ctx)
 		return exit.Error{Code: exit.System, Err: err}
 	}
 	d.current.Store(&current{Loaded: loaded, settings: next, generation: 1, since: time.Now()})
-	change.Commit(next.Listeners)
+	d.listeners.Commit(change, next.Listeners)
 	d.warn(d.inForce())
-	d.setState(running)
-	if err := d.notify.Ready(d.status()); err != nil {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf("systemd does not hear that greetd is ready: %v", err))
+	if err := d.systemd.Ready(); err != nil {
+		return exit.Error{Code: exit.System, Err: err}
 	}
-	d.log.Event(logging.Ready, "greetd is ready: "+d.describe(), logging.F("listeners", len(d.listeners.Listeners())))
+	d.log.Event(logging.Ready, "greetd is ready: "+d.describe(), logging.F("listeners", len(d.systemd.Listeners())))
 	return nil
 }
 
-// serve waits for what ends the daemon, and reloads on SIGHUP meanwhile.
-func (d *daemon) serve(ctx context.Context, signals <-chan os.Signal) error {
+// serve waits for what ends the daemon, and drains.
+func (d *daemon) serve(ctx context.Context) error {
 	helping, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
-	reloads, stopReloads := context.WithCancel(helping)
-	defer stopReloads()
 	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) }) // after READY, which need not wait for it
-	helpers.Go(func() { d.watchdog(helping) })
-	helpers.Go(func() { d.report(helping) })
+	helpers.Go(func() { d.trimMemory(helping) })
 	helpers.Go(func() { d.logControl(helping) })
-	for {
-		select {
-		case <-ctx.Done():
-			stopReloads()
-			return d.drain(signals, "it was asked to")
-		case err := <-d.listeners.Broken():
-			stopReloads()
-			_ = d.drain(signals, "a listener is broken")
-			return exit.Error{Code: exit.Failed, Err: err}
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				stopReloads()
-				return d.drain(signals, "it got "+unix.SignalName(s.(syscall.Signal)))
-			}
-			helpers.Go(func() { d.reload(reloads) })
-		}
-	}
+	d.systemd.Watchdog(d.prove)
+	why, err := d.systemd.Wait(d.listeners.Broken())
+	d.drain(why)
+	return err
 }
 
 // close closes what connect and open have opened; after a drain there is little left.
@@ -182,4 +160,5 @@ func (d *daemon) close() {
 	_ = d.server.Close()
 	d.listeners.Wait()
 	d.admin.close()
+	_ = d.systemd.Close() // before the log, which its reloads and its watchdog write to
 }

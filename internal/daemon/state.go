@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 type daemon struct {
 	source    config.Source
 	started   time.Time
-	notify    *systemd.Notifier
+	systemd   *systemd.Service // sockets, notifications, and the state
 	log       *logging.Log
 	metrics   *metrics.Metrics
 	server    *service.Server
@@ -29,11 +28,8 @@ type daemon struct {
 	admin     *adminEndpoints
 	memory    int64 // limit of the control group, in bytes; 0: none, or GOMEMLIMIT is set
 
-	state   atomic.Int32 // a state
-	current atomic.Pointer[current]
-
-	reloading     sync.Mutex // held by a reload
-	reloads       atomic.Uint64
+	current       atomic.Pointer[current]
+	reloads       atomic.Uint64 // applied
 	failedReloads atomic.Uint64
 }
 
@@ -53,24 +49,3 @@ func (d *daemon) inForce() current {
 	}
 	return current{}
 }
-
-// A state is a step of the daemon's life.
-type state int32
-
-const (
-	starting state = iota
-	running
-	reloading
-	draining
-)
-
-func (s state) String() string {
-	return string([...]admin.State{admin.Starting, admin.Running, admin.Reloading, admin.Draining}[s])
-}
-
-func (d *daemon) inState() state { return state(d.state.Load()) }
-
-func (d *daemon) setState(s state) { d.state.Store(int32(s)) }
-
-// change goes from one state to another, and reports whether it was in the first.
-func (d *daemon) change(from, to state) bool { return d.state.CompareAndSwap(int32(from), int32(to)) }

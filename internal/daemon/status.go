@@ -8,8 +8,8 @@ import (
 	"greetd.example/internal/admin"
 	"greetd.example/internal/build"
 	"greetd.example/internal/limits"
-	"greetd.example/internal/listeners"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 var (
@@ -19,10 +19,10 @@ var (
 
 // ready returns nil while clients are greeted.
 func (d *daemon) ready() error {
-	switch d.inState() {
-	case starting:
+	switch d.systemd.State() {
+	case systemd.Starting:
 		return errStarting
-	case draining:
+	case systemd.Draining:
 		return errDraining
 	default:
 		return nil
@@ -38,7 +38,7 @@ func (d *daemon) snapshot() admin.Status {
 	now := d.inForce()
 	s := admin.Status{
 		Version: b.Version, Commit: b.Commit, GoVersion: b.GoVersion,
-		Hostname: host, PID: os.Getpid(), State: admin.State(d.inState().String()), Ready: d.ready() == nil,
+		Hostname: host, PID: os.Getpid(), State: admin.State(d.systemd.State()), Ready: d.ready() == nil,
 		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
 		Configuration: admin.Configuration{
 			Path: now.Path, Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
@@ -53,37 +53,39 @@ func (d *daemon) snapshot() admin.Status {
 		},
 	}
 	full := now.Limits.Connections > 0 && total.active >= now.Limits.Connections
-	s.Listeners = listenerRows(d.listeners.Listeners(), stats, full)
+	s.Listeners = listenerRows(d.systemd.Listeners(), stats, full)
 	return s
 }
 
 // listenerRows has those that are served, and then those that only have counts. Several
 // sockets of one name share their counts, which the first row has.
-func listenerRows(served []listeners.Listener, stats []service.ListenerStats, full bool) (rows []admin.Listener) {
+func listenerRows(served []*systemd.Listener, stats []service.ListenerStats, full bool) (rows []admin.Listener) {
 	counted := make(map[string]service.ListenerStats)
 	for _, l := range stats {
 		counted[l.Name] = l
 	}
 	for _, l := range served {
-		numbers, first := counted[l.Name]
+		numbers, first := counted[l.Name()]
 		if !first {
 			numbers = service.ListenerStats{Open: true}
 		}
-		delete(counted, l.Name)
-		rows = append(rows, listenerRow(l, numbers, full))
+		delete(counted, l.Name())
+		numbers.Name = l.Name()
+		row := listenerRow(numbers, full)
+		row.Address, row.Origin = l.Address(), admin.Origin(l.Origin())
+		rows = append(rows, row)
 	}
 	for _, l := range stats {
 		if removed, ok := counted[l.Name]; ok {
-			rows = append(rows, listenerRow(listeners.Listener{Name: l.Name}, removed, false))
+			rows = append(rows, listenerRow(removed, false))
 		}
 	}
 	return rows
 }
 
-func listenerRow(l listeners.Listener, stats service.ListenerStats, full bool) admin.Listener {
+func listenerRow(stats service.ListenerStats, full bool) admin.Listener {
 	row := admin.Listener{
-		Name: l.Name, Address: l.Address, Origin: admin.Origin(l.Origin),
-		State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
+		Name: stats.Name, State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
 		Outcomes: allOutcomes(stats.Visits), GreetingBytes: stats.Bytes,
 	}
 	switch {
