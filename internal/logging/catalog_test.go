@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/service"
 )
 
@@ -83,7 +84,7 @@ func TestCatalogNamesRealFields(t *testing.T) {
 		l.writer.Wake()
 		time.Sleep(time.Second)
 
-		entries := map[string]fields{}
+		entries := map[string]journald.Fields{}
 		for _, e := range c.take() {
 			entries[e["MESSAGE_ID"]] = e
 		}

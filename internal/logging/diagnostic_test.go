@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"greetd.example/internal/test/journald"
 )
 
 // TestFormsAreFormatters gives each form to a logger of logrus.
@@ -42,14 +44,14 @@ func TestFormsAreFormatters(t *testing.T) {
 // TestApplyLosesNoDiagnostic changes output and format again and again while events
 // happen: each is in one output, once, and in the form of that output.
 func TestApplyLosesNoDiagnostic(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	path := filepath.Join(t.TempDir(), "log")
 	daemon, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer daemon.Close()
-	env := testEnvironment(t, j.path)
+	env := testEnvironment(t, j.Path)
 	env.syslogSocket, env.stderr.journal = path, false
 	o := defaults
 	l, err := open(o, env)
@@ -88,19 +90,21 @@ func TestApplyLosesNoDiagnostic(t *testing.T) {
 		t.Fatalf("%v, %d dropped", err, l.Dropped())
 	}
 	daemon.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	all := <-datagrams + read(t, env.stderr.File)
-	for line := range strings.Lines(all) {
+	var all strings.Builder
+	all.WriteString(<-datagrams)
+	all.WriteString(read(t, env.stderr.File))
+	for line := range strings.Lines(all.String()) {
 		_, object, found := strings.Cut(line, "{")
 		if found != strings.HasSuffix(line, "}\n") || found && !json.Valid([]byte("{"+object)) {
 			t.Errorf("%q is neither text nor JSON", line)
 		}
 	}
-	j.drain()
-	for _, e := range j.all() {
-		all += e["MESSAGE"] + "\n"
+	j.Drain()
+	for _, e := range j.All() {
+		all.WriteString(e["MESSAGE"] + "\n")
 	}
 	seen := map[string]int{}
-	for _, event := range regexp.MustCompile(`event-\d+`).FindAllString(all, -1) {
+	for _, event := range regexp.MustCompile(`event-\d+`).FindAllString(all.String(), -1) {
 		seen[event]++
 		if seen[event] > 1 {
 			t.Errorf("%s is logged %d times", event, seen[event])

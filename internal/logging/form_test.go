@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/journal"
 )
 
@@ -21,7 +22,7 @@ func FuzzNative(f *testing.F) {
 		defer e.free()
 		e.add(key, value)
 		e.add("last_one", 42)
-		got, err := parseNative(nativeForm{}.append(nil, e, 1<<30))
+		got, err := journald.Parse(nativeForm{}.append(nil, e, 1<<30))
 		if err != nil && !strings.Contains(err.Error(), "twice") {
 			t.Fatal(err)
 		}

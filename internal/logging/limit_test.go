@@ -12,13 +12,14 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/service"
 )
 
 // A tray is a journal.Conn that keeps what it is sent, in memory.
 type tray struct {
 	mu      sync.Mutex
-	entries []fields
+	entries []journald.Fields
 	room    int // bytes that it takes at once; 0: any number
 }
 
@@ -28,7 +29,7 @@ func (c *tray) Send(b []byte) (int, error) {
 	if c.room > 0 && len(b) > c.room {
 		return 0, unix.EMSGSIZE
 	}
-	e, err := parseNative(b)
+	e, err := journald.Parse(b)
 	if err != nil {
 		return 0, err
 	}
@@ -41,7 +42,7 @@ func (c *tray) Close() error { return nil }
 
 // take returns what was sent since the last call, after everybody has done what
 // there was to do.
-func (c *tray) take() []fields {
+func (c *tray) take() []journald.Fields {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,7 +87,7 @@ func TestRate(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("%d entries after a second, want the summary: %v", len(got), got)
 		}
-		compare(t, got[0], fields{
+		compare(t, got[0], journald.Fields{
 			"MESSAGE":  "30 more visits in 1.0 s: 15 greeted, 15 refused",
 			"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitsSuppressed.ID(),
 			"GREETD_SUPPRESSED": "30", "GREETD_SUPPRESSED_GREETED": "15", "GREETD_SUPPRESSED_REFUSED": "15",
@@ -108,7 +109,7 @@ func TestRate(t *testing.T) {
 		for _, e := range c.take() {
 			if e["MESSAGE_ID"] == VisitsSuppressed.ID() {
 				summaries++
-				summed += e.number(t, "GREETD_SUPPRESSED")
+				summed += e.Number(t, "GREETD_SUPPRESSED")
 			} else {
 				visits++
 			}
@@ -148,7 +149,7 @@ func TestFailureShowsInSummary(t *testing.T) {
 			t.Fatalf("got %v, want one summary", got)
 		}
 		e := got[0]
-		want := fields{
+		want := journald.Fields{
 			"PRIORITY": "3", "GREETD_ERROR": "panic: no such host", "GREETD_STACK": "goroutine 1:\nmain()",
 			"MESSAGE": "10 more visits in 1.0 s: 9 greeted, 1 failed; last error: panic: no such host",
 		}
@@ -183,7 +184,7 @@ func TestCloseSumsUp(t *testing.T) {
 			}
 			got := c.take()
 			visits := uint64(len(got) - 1)
-			if sum := got[len(got)-1].number(t, "GREETD_SUPPRESSED"); visits+sum != uint64(sent) {
+			if sum := got[len(got)-1].Number(t, "GREETD_SUPPRESSED"); visits+sum != uint64(sent) {
 				t.Errorf("%d entries and %d summed up, together not %d", visits, sum, sent)
 			}
 			l.Closed(visit(1, service.Greeted))

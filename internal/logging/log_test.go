@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
@@ -28,9 +29,9 @@ import (
 var defaults = Options{Output: toJournald, Level: "info", Format: "text", Visits: "all", Rate: 300, Burst: 1000}
 
 // openTo opens a Log of o to j, with stderr in a file.
-func openTo(t *testing.T, j *fakeJournal, o Options) *Log {
+func openTo(t *testing.T, j *journald.Journal, o Options) *Log {
 	t.Helper()
-	l, err := open(o, testEnvironment(t, j.path))
+	l, err := open(o, testEnvironment(t, j.Path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func visit(id uint64, outcome service.Outcome) service.Visit {
 }
 
 func TestVisitInTheJournal(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	l := openTo(t, j, defaults)
 	l.Opened(visit(7, service.Greeted).Peer)
 	l.Closed(visit(7, service.Greeted))
@@ -72,9 +73,9 @@ func TestVisitInTheJournal(t *testing.T) {
 	v.Proxy = netip.MustParseAddrPort("[::ffff:10.0.0.1]:4000")
 	l.Closed(v)
 	l.Closed(service.Visit{Peer: service.Peer{ID: 9, Listener: "local"}, Outcome: service.Cut})
-	got := j.wait(3)
+	got := j.Wait(3)
 
-	want := []fields{{
+	want := []journald.Fields{{
 		"MESSAGE": "greeted 192.0.2.7:51234 on greet, 25 bytes in 1.2 ms", "PRIORITY": "6",
 		"SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitGreeted.ID(),
 		"GREETD_VISIT": "7", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
@@ -96,7 +97,7 @@ func TestVisitInTheJournal(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, got, want fields) {
+func compare(t *testing.T, got, want journald.Fields) {
 	t.Helper()
 	for name := range got {
 		if _, ok := want[name]; !ok {
@@ -113,7 +114,7 @@ func compare(t *testing.T, got, want fields) {
 // TestStall stops the reader, logs far more than the queue holds, and starts it
 // again: what is stored and what is reported as dropped make up what was logged.
 func TestStall(t *testing.T) {
-	j := startJournal(t)
+	j := journald.Start(t)
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
@@ -134,8 +135,8 @@ func TestStall(t *testing.T) {
 	if dropped == 0 || dropped > writers*each-journal.QueueSize {
 		t.Errorf("%d entries dropped", dropped)
 	}
-	j.run()
-	got := j.wait(writers*each - int(dropped) + 1)
+	j.Run()
+	got := j.Wait(writers*each - int(dropped) + 1)
 
 	seen := map[string]uint64{}
 	for _, e := range got {
@@ -143,11 +144,11 @@ func TestStall(t *testing.T) {
 			seen[e["GREETD_OUTCOME"]]++
 			continue
 		}
-		if n := e.number(t, "GREETD_DROPPED"); n != dropped {
+		if n := e.Number(t, "GREETD_DROPPED"); n != dropped {
 			t.Errorf("GREETD_DROPPED = %d, want %d", n, dropped)
 		}
 		for _, outcome := range service.Outcomes() {
-			seen[string(outcome)] += e.number(t, "GREETD_DROPPED_"+strings.ToUpper(string(outcome)))
+			seen[string(outcome)] += e.Number(t, "GREETD_DROPPED_"+strings.ToUpper(string(outcome)))
 		}
 	}
 	for i, outcome := range service.Outcomes() {
@@ -164,7 +165,7 @@ func TestStall(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	if rest := j.all(); len(rest) != 0 {
+	if rest := j.All(); len(rest) != 0 {
 		t.Errorf("one entry too many: %v", rest)
 	}
 }
@@ -178,7 +179,7 @@ func alive(t *testing.T, l *Log) error {
 
 // TestWarningsHaveRoom fills the queue with greetings; a failure still gets in.
 func TestWarningsHaveRoom(t *testing.T) {
-	j := startJournal(t)
+	j := journald.Start(t)
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
@@ -199,7 +200,7 @@ func TestWarningsHaveRoom(t *testing.T) {
 }
 
 func TestCloseGivesUp(t *testing.T) {
-	j := startJournal(t)
+	j := journald.Start(t)
 	o := defaults
 	o.Rate, o.Burst = 1, 2000
 	l := openTo(t, j, o)
@@ -223,11 +224,11 @@ func TestCloseGivesUp(t *testing.T) {
 		runtime.Gosched()
 	}
 	// The rest is in the socket of the journal: the error tells what is not.
-	j.run()
+	j.Run()
 	inSocket := 0
 	for range sent {
 		select {
-		case <-j.arrived:
+		case <-j.Arrived:
 			inSocket++
 		case <-time.After(100 * time.Millisecond):
 		}
@@ -255,19 +256,18 @@ func lost(t *testing.T, err error) int {
 
 // TestJournalReplaced restarts the other end: the socket file is a new one.
 func TestJournalReplaced(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	l := openTo(t, j, defaults)
 	l.Event(Started, "before")
-	j.wait(1)
-	j.stop()
-	<-j.done
+	j.Wait(1)
+	j.Stop()
 	l.Event(Reloading, "while nobody listens")
 	l.Event(Reloaded, "and one more")
-	j.listen()
-	j.run()
+	j.Listen()
+	j.Run()
 	l.Event(Ready, "after")
 	for i, want := range []string{"while nobody listens", "and one more", "after"} {
-		if got := j.wait(1)[0]["MESSAGE"]; got != want {
+		if got := j.Wait(1)[0]["MESSAGE"]; got != want {
 			t.Errorf("entry %d = %q, want %q", i, got, want)
 		}
 	}
@@ -276,7 +276,7 @@ func TestJournalReplaced(t *testing.T) {
 // TestApplyMovesEntries changes the output while the old one is stuck: the entries
 // go to the new one, each once.
 func TestApplyMovesEntries(t *testing.T) {
-	stuck, lines := startJournal(t), startJournal(t)
+	stuck, lines := journald.Start(t), journald.Start(t)
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, stuck, o)
@@ -284,22 +284,22 @@ func TestApplyMovesEntries(t *testing.T) {
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
 	}
-	for unread(t, stuck.conn) == 0 {
+	for unread(t, stuck.Conn) == 0 {
 		runtime.Gosched() // the first one is to go to the old output
 	}
 	o.Output = toSyslog
-	l.env.syslogSocket = lines.path
+	l.env.syslogSocket = lines.Path
 	if err := l.Apply(o); err != nil {
 		t.Fatal(err)
 	}
 	arrived := make(chan int, 1)
-	go func() { arrived <- countDatagrams(lines.conn) }()
+	go func() { arrived <- countDatagrams(lines.Conn) }()
 	if err := l.Close(); err != nil {
 		t.Error(err) // it waits for the old output still
 	}
-	lines.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	stuck.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	before, after := countDatagrams(stuck.conn), <-arrived
+	lines.Conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	stuck.Conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	before, after := countDatagrams(stuck.Conn), <-arrived
 	if before+after != sent || before == 0 || after == 0 {
 		t.Errorf("%d entries at the old output and %d at the new one, want some each and %d together", before, after, sent)
 	}
@@ -341,18 +341,18 @@ func countDatagrams(conn *net.UnixConn) (n int) {
 // TestApplyKeepsTheJournal reloads while journald is away for a moment: auto does
 // not fall back to stderr.
 func TestApplyKeepsTheJournal(t *testing.T) {
-	j := startJournal(t)
+	j := journald.Start(t)
 	o := defaults
 	o.Output = toAuto
 	l := openTo(t, j, o)
-	j.stop()
+	j.Stop()
 	if err := l.Apply(o); err != nil {
 		t.Fatal(err)
 	}
-	j.listen()
-	j.run()
+	j.Listen()
+	j.Run()
 	l.Event(Reloaded, "here")
-	if got := j.wait(1)[0]["MESSAGE"]; got != "here" {
+	if got := j.Wait(1)[0]["MESSAGE"]; got != "here" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -419,7 +419,7 @@ func TestApplyInTheMiddleOfALine(t *testing.T) {
 }
 
 func TestApplyAllOrNothing(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	l := openTo(t, j, defaults)
 	bad := Options{Output: "printer", Level: "loud", Format: "xml", Visits: "some", Rate: -1, Burst: -1}
 	err := l.Apply(bad)
@@ -438,7 +438,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 		t.Errorf("Apply = %v, want an error that names the socket", err)
 	}
 	l.Closed(visit(1, service.Greeted))
-	if got := j.wait(1)[0]["GREETD_VISIT"]; got != "1" {
+	if got := j.Wait(1)[0]["GREETD_VISIT"]; got != "1" {
 		t.Errorf("the old options don't apply any more: visit %q", got)
 	}
 	if got := l.Level(); got != "info" {
@@ -447,7 +447,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 }
 
 func TestLevels(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	l := openTo(t, j, defaults)
 	if err := l.SetLevel("error"); err != nil {
 		t.Fatal(err)
@@ -462,7 +462,7 @@ func TestLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Closed(visit(3, service.Greeted))
-	got := j.wait(3)
+	got := j.Wait(3)
 	for i, want := range []Event{LevelChanged, VisitFailed, VisitGreeted} {
 		if got[i]["MESSAGE_ID"] != want.ID() {
 			t.Errorf("entry %d is %v, want %v", i, got[i], want)
@@ -474,14 +474,14 @@ func TestLevels(t *testing.T) {
 }
 
 func TestProblemsOnly(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	o := defaults
 	o.Visits = "problems"
 	l := openTo(t, j, o)
 	for _, outcome := range service.Outcomes() {
 		l.Closed(visit(1, outcome))
 	}
-	for _, e := range j.wait(5) {
+	for _, e := range j.Wait(5) {
 		if e["GREETD_OUTCOME"] == "greeted" {
 			t.Error("a greeting was logged")
 		}
@@ -492,13 +492,13 @@ func TestProblemsOnly(t *testing.T) {
 	}
 	l.Closed(visit(1, service.Failed))
 	l.Event(Stopped, "the end")
-	if got := j.wait(1)[0]["MESSAGE"]; got != "the end" {
+	if got := j.Wait(1)[0]["MESSAGE"]; got != "the end" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestAcceptTrouble(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	l := openTo(t, j, defaults)
 	err := errors.New("too many open files")
 	for range 12 {
@@ -506,7 +506,7 @@ func TestAcceptTrouble(t *testing.T) {
 	}
 	l.AcceptFailed("other", nil, 0)
 	l.AcceptFailed("greet", nil, 0)
-	got := j.wait(2)
+	got := j.Wait(2)
 	if got[0]["MESSAGE_ID"] != AcceptTroubled.ID() || got[1]["MESSAGE_ID"] != AcceptRecovered.ID() {
 		t.Errorf("got %v", got)
 	}
@@ -657,14 +657,14 @@ var stamp = regexp.MustCompile(`[A-Z][a-z][a-z] [ \d]\d \d\d:\d\d:\d\d`)
 
 // TestStartsWithoutOutput opens a log whose output comes later.
 func TestStartsWithoutOutput(t *testing.T) {
-	j := startJournal(t)
-	j.stop()
-	os.Remove(j.path)
+	j := journald.Start(t)
+	j.Stop()
+	os.Remove(j.Path)
 	l := openTo(t, j, defaults)
 	l.Event(Started, "hello")
-	j.listen()
-	j.run()
-	if got := j.wait(1)[0]["MESSAGE"]; got != "hello" {
+	j.Listen()
+	j.Run()
+	if got := j.Wait(1)[0]["MESSAGE"]; got != "hello" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -672,13 +672,13 @@ func TestStartsWithoutOutput(t *testing.T) {
 // TestAccountsAcrossApply changes everything again and again while visits come in:
 // entries, summaries and reported drops account for each of them, over all outputs.
 func TestAccountsAcrossApply(t *testing.T) {
-	j := startJournal(t).run()
+	j := journald.Start(t).Run()
 	path := filepath.Join(t.TempDir(), "log")
 	daemon, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := testEnvironment(t, j.path)
+	env := testEnvironment(t, j.Path)
 	env.syslogSocket, env.stderr.journal = path, false
 	o := defaults
 	o.Format = "json"
@@ -736,14 +736,14 @@ func TestAccountsAcrossApply(t *testing.T) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
-	j.drain()
-	for _, e := range j.all() {
+	j.Drain()
+	for _, e := range j.All() {
 		for _, outcome := range service.Outcomes() {
 			if e["GREETD_OUTCOME"] == string(outcome) {
 				account[string(outcome)]++
 			}
 			capitals := strings.ToUpper(string(outcome))
-			account[string(outcome)] += e.number(t, "GREETD_SUPPRESSED_"+capitals) + e.number(t, "GREETD_DROPPED_"+capitals)
+			account[string(outcome)] += e.Number(t, "GREETD_SUPPRESSED_"+capitals) + e.Number(t, "GREETD_DROPPED_"+capitals)
 		}
 	}
 	for i, outcome := range service.Outcomes() {

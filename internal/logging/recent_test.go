@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
 
 func TestProblemsAreRemembered(t *testing.T) {
-	j := startJournal(t) // which takes nothing: problems are told all the same
+	j := journald.Start(t) // which takes nothing: problems are told all the same
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
@@ -45,14 +46,14 @@ func TestProblemsAreRemembered(t *testing.T) {
 }
 
 func TestDroppedEntriesAreAProblem(t *testing.T) {
-	j := startJournal(t)
+	j := journald.Start(t)
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)
 	for range 2 * journal.QueueSize {
 		l.Closed(visit(1, service.Greeted))
 	}
-	j.run()
+	j.Run()
 	for deadline := time.Now().Add(time.Minute); len(l.Problems()) == 0; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody says that entries were dropped")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
@@ -87,12 +88,12 @@ func socketPair(t *testing.T) (near, far *os.File, stream string) {
 func TestAuto(t *testing.T) {
 	const visitText = "refused 192.0.2.7:51234 on greet, 25 bytes in 1.2 ms: because\n"
 	t.Run("journal", func(t *testing.T) {
-		j := startJournal(t).run()
+		j := journald.Start(t).Run()
 		near, far, stream := socketPair(t)
-		if got, want := child(t, j.path, stream, near, far), "<3>one\n<3>two\n"; got != want {
+		if got, want := child(t, j.Path, stream, near, far), "<3>one\n<3>two\n"; got != want {
 			t.Errorf("stderr %q, want %q", got, want)
 		}
-		if got := j.wait(1)[0]["GREETD_OUTCOME"]; got != "refused" {
+		if got := j.Wait(1)[0]["GREETD_OUTCOME"]; got != "refused" {
 			t.Errorf("outcome in the journal %q", got)
 		}
 	})
@@ -118,13 +119,13 @@ func TestAuto(t *testing.T) {
 	})
 	for name, stream := range map[string]string{"pipe": "", "pipe of another": "1:2", "pipe and nonsense": "journal"} {
 		t.Run(name, func(t *testing.T) {
-			j := startJournal(t)
+			j := journald.Start(t)
 			near, far, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer near.Close()
-			stamp, rest, _ := strings.Cut(child(t, j.path, stream, near, far), " ")
+			stamp, rest, _ := strings.Cut(child(t, j.Path, stream, near, far), " ")
 			if _, err := time.Parse(microseconds, stamp); err != nil {
 				t.Error(err)
 			}
@@ -323,9 +324,9 @@ func TestFileKeepsWhatIsThere(t *testing.T) {
 // TestComplains loses the journal for longer than the worker's patience: stderr is
 // told at once, the journal when it is back.
 func TestComplains(t *testing.T) {
-	j := startJournal(t)
-	j.stop()
-	env := testEnvironment(t, j.path)
+	j := journald.Start(t)
+	j.Stop()
+	env := testEnvironment(t, j.Path)
 	l, err := open(defaults, env)
 	if err != nil {
 		t.Fatal(err)
@@ -333,15 +334,15 @@ func TestComplains(t *testing.T) {
 	defer l.Close()
 	l.Event(Ready, "ready")
 	deadline := time.Now().Add(20 * time.Second)
-	for !strings.Contains(read(t, env.stderr.File), "<3>cannot log to journald: connect "+j.path+": connection refused") {
+	for !strings.Contains(read(t, env.stderr.File), "<3>cannot log to journald: connect "+j.Path+": connection refused") {
 		if time.Now().After(deadline) {
 			t.Fatalf("stderr has %q", read(t, env.stderr.File))
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	j.listen()
-	j.run()
-	got := j.wait(2)
+	j.Listen()
+	j.Run()
+	got := j.Wait(2)
 	if got[0]["MESSAGE"] != "ready" || got[1]["MESSAGE_ID"] != OutputTroubled.ID() {
 		t.Errorf("got %v", got)
 	}

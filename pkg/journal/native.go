@@ -30,11 +30,24 @@ const maxName = 64
 // AppendField appends a field to an entry of the journal's native protocol
 // (https://systemd.io/JOURNAL_NATIVE_PROTOCOL). Its name is prefix and key in the
 // letters that journald accepts (A-Z, 0-9 and _), at most 64, since it drops a field of
-// any other name in silence; prefix must begin with a letter, or key must. Any bytes
-// in value arrive as they are.
+// any other name in silence. The first one must be a letter. Any bytes in value arrive as
+// they are.
 func AppendField(dst []byte, prefix, key string, value []byte) []byte {
-	dst = append(dst, prefix...)
-	for _, c := range []byte(key[:min(len(key), maxName-len(prefix))]) {
+	start := len(dst)
+	dst = appendName(appendName(dst, prefix), key)
+	dst = dst[:min(len(dst), start+maxName)]
+	if bytes.IndexFunc(value, func(r rune) bool { return r < ' ' && r != '\t' }) < 0 {
+		dst = append(dst, '=')
+	} else {
+		dst = append(dst, '\n')
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(value)))
+	}
+	dst = append(dst, value...)
+	return append(dst, '\n')
+}
+
+func appendName(dst []byte, name string) []byte {
+	for _, c := range []byte(name) {
 		switch {
 		case 'a' <= c && c <= 'z':
 			c -= 'a' - 'A'
@@ -44,14 +57,7 @@ func AppendField(dst []byte, prefix, key string, value []byte) []byte {
 		}
 		dst = append(dst, c)
 	}
-	if bytes.IndexFunc(value, func(r rune) bool { return r < ' ' && r != '\t' }) < 0 {
-		dst = append(dst, '=')
-	} else {
-		dst = append(dst, '\n')
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(value)))
-	}
-	dst = append(dst, value...)
-	return append(dst, '\n')
+	return dst
 }
 
 // Cut returns value, or its first limit bytes at most, whole characters and an

@@ -1,3 +1,5 @@
+//go:build linux
+
 package journal
 
 import (
@@ -189,8 +191,7 @@ func (w *Writer[E]) Alive(ctx context.Context) error {
 }
 
 // Close writes the entries that wait, for at most timeout, and closes the output's Conn.
-// The error is ErrNotWritten if some were left; Hooks.Done was called for them. It must
-// be called once.
+// The error is ErrNotWritten if some were left; Hooks.Done was called for them.
 func (w *Writer[E]) Close(timeout time.Duration) error {
 	w.queue.close()
 	deadline := time.Now().Add(timeout)

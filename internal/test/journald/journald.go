@@ -1,4 +1,5 @@
-package logging
+// Package journald stands for journald in tests.
+package journald
 
 import (
 	"bytes"
@@ -13,47 +14,50 @@ import (
 	"time"
 )
 
-// A fakeJournal stands for journald: it reads datagrams from a socket and takes them
-// apart as the native protocol says.
-type fakeJournal struct {
-	t    *testing.T
-	path string
-	conn *net.UnixConn
+// A Journal reads datagrams from a socket and parses them as the native protocol says.
+type Journal struct {
+	Path    string
+	Conn    *net.UnixConn
+	Arrived chan struct{} // has one element for each entry, up to its capacity
 
+	t       *testing.T
 	mu      sync.Mutex
-	entries []fields
-	arrived chan struct{} // has one element for each entry, up to its capacity
-	done    chan struct{}
+	entries []Fields
+	running bool
+	done    chan struct{} // closed when Run has ended
 }
 
-type fields map[string]string
+// Fields are an entry.
+type Fields map[string]string
 
-func startJournal(t *testing.T) *fakeJournal {
+// Start opens a socket that nobody reads until Run.
+func Start(t *testing.T) *Journal {
 	t.Helper()
-	j := &fakeJournal{t: t, path: filepath.Join(t.TempDir(), "socket"), arrived: make(chan struct{}, 1<<20)}
-	j.listen()
-	t.Cleanup(j.stop)
+	j := &Journal{t: t, Path: filepath.Join(t.TempDir(), "socket"), Arrived: make(chan struct{}, 1<<20)}
+	j.Listen()
+	t.Cleanup(j.Stop)
 	return j
 }
 
-// listen opens the socket, in the place of one that is there.
-func (j *fakeJournal) listen() {
+// Listen opens the socket, in the place of one that is there.
+func (j *Journal) Listen() {
 	j.t.Helper()
-	os.Remove(j.path)
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: j.path, Net: "unixgram"})
+	_ = os.Remove(j.Path)
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: j.Path, Net: "unixgram"})
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	j.conn, j.done = conn, make(chan struct{})
+	j.Conn, j.running, j.done = conn, false, make(chan struct{})
 }
 
-// run reads until stop.
-func (j *fakeJournal) run() *fakeJournal {
-	go j.read(j.conn, j.done)
+// Run reads until Stop, and returns j.
+func (j *Journal) Run() *Journal {
+	j.running = true
+	go j.read(j.Conn, j.done)
 	return j
 }
 
-func (j *fakeJournal) read(conn *net.UnixConn, done chan struct{}) {
+func (j *Journal) read(conn *net.UnixConn, done chan struct{}) {
 	defer close(done)
 	buf := make([]byte, 1<<20)
 	for {
@@ -61,32 +65,37 @@ func (j *fakeJournal) read(conn *net.UnixConn, done chan struct{}) {
 		if err != nil {
 			return
 		}
-		e, err := parseNative(buf[:n])
+		e, err := Parse(buf[:n])
 		if err != nil {
 			j.t.Errorf("datagram %q: %v", buf[:n], err)
 		}
 		j.mu.Lock()
 		j.entries = append(j.entries, e)
 		j.mu.Unlock()
-		j.arrived <- struct{}{}
+		j.Arrived <- struct{}{}
 	}
 }
 
-// stop closes the socket; entries that wait in it are lost.
-func (j *fakeJournal) stop() { j.conn.Close() }
+// Stop closes the socket, and ends Run; entries that wait in the socket are lost.
+func (j *Journal) Stop() {
+	_ = j.Conn.Close()
+	if j.running {
+		<-j.done
+	}
+}
 
-// drain returns when everything that is in the socket was read.
-func (j *fakeJournal) drain() {
-	j.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+// Drain returns when everything that is in the socket was read.
+func (j *Journal) Drain() {
+	_ = j.Conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	<-j.done
 }
 
-// wait returns the next n entries.
-func (j *fakeJournal) wait(n int) []fields {
+// Wait returns the next n entries.
+func (j *Journal) Wait(n int) []Fields {
 	j.t.Helper()
 	for i := range n {
 		select {
-		case <-j.arrived:
+		case <-j.Arrived:
 		case <-time.After(20 * time.Second):
 			j.t.Fatalf("%d entries arrived, want %d", i, n)
 		}
@@ -98,17 +107,17 @@ func (j *fakeJournal) wait(n int) []fields {
 	return taken
 }
 
-// all returns the entries that arrived and were not taken yet.
-func (j *fakeJournal) all() []fields {
+// All returns the entries that arrived and were not taken yet.
+func (j *Journal) All() []Fields {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.entries
 }
 
-// parseNative takes an entry apart as https://systemd.io/JOURNAL_NATIVE_PROTOCOL
-// says, and refuses what journald would drop in silence.
-func parseNative(data []byte) (fields, error) {
-	entry := fields{}
+// Parse parses an entry as https://systemd.io/JOURNAL_NATIVE_PROTOCOL says, and refuses
+// what journald would drop in silence.
+func Parse(data []byte) (Fields, error) {
+	entry := Fields{}
 	for len(data) > 0 {
 		line, rest, ok := bytes.Cut(data, []byte("\n"))
 		if !ok {
@@ -151,8 +160,8 @@ func validName(name string) bool {
 	return true
 }
 
-// number returns a field as a number, 0 if it is not there.
-func (f fields) number(t *testing.T, name string) uint64 {
+// Number returns a field as a number, 0 if it is not there.
+func (f Fields) Number(t *testing.T, name string) uint64 {
 	t.Helper()
 	if f[name] == "" {
 		return 0
