@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -35,7 +36,9 @@ const (
 // second.
 type Server struct {
 	daemon  Daemon
-	routes  map[string]route
+	mux     *http.ServeMux
+	reading []string // the paths of GET, sorted
+	writing []string // and those of POST
 	history history
 	http    http.Server
 	reloads chan struct{} // holds one for each reload under way or waiting
@@ -51,12 +54,6 @@ type Server struct {
 	running sync.WaitGroup     // one for each goroutine that serves a client, and the history's
 }
 
-// A route answers one path. GET stands for HEAD, too.
-type route struct {
-	method string
-	answer http.HandlerFunc
-}
-
 type clientKey struct{}
 
 // New returns a server that answers for d, as soon as it is given a listener to
@@ -65,24 +62,7 @@ func New(d Daemon) *Server {
 	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), gates: make(map[*gate]struct{})}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancel(context.Background())
-	s.routes = map[string]route{
-		"/status":  {http.MethodGet, s.status},
-		"/healthz": {http.MethodGet, probe(d.Healthy)},
-		"/readyz":  {http.MethodGet, probe(d.Ready)},
-	}
-	if d.Metrics != nil {
-		s.routes["/metrics"] = route{http.MethodGet, d.Metrics.ServeHTTP}
-	}
-	if d.Durations != nil {
-		s.routes["/"] = route{http.MethodGet, s.tellPage}
-		s.routes["/history"] = route{http.MethodGet, s.tellHistory}
-	}
-	if d.Reload != nil {
-		s.routes["/reload"] = route{http.MethodPost, s.reload}
-	}
-	if d.SetLevel != nil {
-		s.routes["/log-level"] = route{http.MethodPost, s.setLevel}
-	}
+	s.mux = s.newMux()
 	s.http = http.Server{
 		Handler:        s,
 		ReadTimeout:    readTimeout,
@@ -103,6 +83,51 @@ func New(d Daemon) *Server {
 		},
 	}
 	return s
+}
+
+// newMux routes to what the daemon has functions for.
+func (s *Server) newMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.notFound)
+	handle := func(method, at string, exists bool, answer http.HandlerFunc) {
+		if !exists {
+			return
+		}
+		pattern := at
+		if at == "/" {
+			pattern = "/{$}" // itself alone, not all that is below
+		}
+		mux.HandleFunc(method+" "+pattern, answer) // GET includes HEAD
+		mux.HandleFunc(pattern, otherMethod(method))
+		if method == http.MethodGet {
+			s.reading = append(s.reading, at)
+		} else {
+			s.writing = append(s.writing, at)
+		}
+	}
+	d := s.daemon
+	handle(http.MethodGet, "/", d.Durations != nil, s.showPage)
+	handle(http.MethodGet, "/healthz", true, probe(d.Healthy))
+	handle(http.MethodGet, "/history", d.Durations != nil, s.tellHistory)
+	handle(http.MethodGet, "/metrics", d.Metrics != nil, func(w http.ResponseWriter, r *http.Request) { d.Metrics.ServeHTTP(w, r) })
+	handle(http.MethodGet, "/readyz", true, probe(d.Ready))
+	handle(http.MethodGet, "/status", true, s.status)
+	handle(http.MethodPost, "/log-level", d.SetLevel != nil, s.setLevel)
+	handle(http.MethodPost, "/reload", d.Reload != nil, s.reload)
+	return mux
+}
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	paths := slices.Sorted(slices.Values(append(slices.Clone(s.reading), s.writing...)))
+	say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
+}
+
+// otherMethod answers requests for a path with a method that it does not take.
+func otherMethod(method string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", strings.Replace(method, http.MethodGet, "GET, HEAD", 1))
+		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+method+", not "+quote(r.Method))
+	}
 }
 
 // Serve answers those who come to ln, which it closes in the end. It returns nil
@@ -194,30 +219,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, c, trusted)
 }
 
-// answer lets the route of the path answer, if this client may ask that.
+// answer routes the request, if this client may ask that.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
 	if rebound(c.LocalAddr(), r.Host) {
 		say(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+quote(r.Host)+" can be a web page's trick")
 		return
 	}
-	route, ok := s.routes[r.URL.Path]
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
 	switch {
-	case method == http.MethodPost && r.Header.Get("Origin") != "":
+	case r.Method == http.MethodPost && r.Header.Get("Origin") != "":
 		say(w, http.StatusForbidden, "web pages can change nothing: use greetd's commands, or curl")
-	case !trusted && method != http.MethodGet:
+	case !trusted && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		say(w, http.StatusMethodNotAllowed, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
-	case !ok:
-		say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+strings.Join(s.paths(http.MethodGet, http.MethodPost), " "))
-	case method != route.method:
-		w.Header().Set("Allow", strings.Replace(route.method, http.MethodGet, "GET, HEAD", 1))
-		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+route.method+", not "+quote(r.Method))
+	case path.Clean("/"+r.URL.Path) != r.URL.Path:
+		s.notFound(w, r) // rather than ServeMux's redirect
 	default:
-		route.answer(w, r)
+		s.mux.ServeHTTP(w, r)
 	}
 }
 
@@ -258,18 +275,6 @@ func (s *Server) failed(deed string, cause any) {
 	if s.daemon.Failed != nil {
 		s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
 	}
-}
-
-// paths returns those that take one of the methods, sorted.
-func (s *Server) paths(methods ...string) []string {
-	var paths []string
-	for path, route := range s.routes {
-		if slices.Contains(methods, route.method) {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
