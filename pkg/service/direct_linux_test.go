@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,36 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/nettest"
-
 	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/service"
 )
-
-// accepted returns a client and what ln has accepted for it.
-func accepted(t *testing.T, ln net.Listener) (client, server net.Conn) {
-	t.Helper()
-	client = dialKernel(t, ln.Addr())
-	server, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	return client, server
-}
-
-// Direct's connections do all that a net.Conn has to do: deadlines, concurrent use, and so on.
-func TestDirectConnectionsAreNetConns(t *testing.T) {
-	nettest.TestConn(t, func() (client, server net.Conn, stop func(), err error) {
-		ln := listenDirect(t, "tcp", "127.0.0.1:0")
-		client, err = net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		server, err = ln.Accept()
-		return client, server, func() { _, _, _ = client.Close(), server.Close(), ln.Close() }, err
-	})
-}
 
 func TestDirectKnowsBothEnds(t *testing.T) {
 	for _, test := range []struct{ network, address, dial, from string }{
@@ -78,69 +49,11 @@ func TestDirectKnowsBothEnds(t *testing.T) {
 	}
 }
 
-func TestDirectListenersCloseAndExpire(t *testing.T) {
-	ln := listenDirect(t, "tcp", "127.0.0.1:0")
-	expiring := ln.(interface{ SetDeadline(time.Time) error })
-	_ = expiring.SetDeadline(time.Now().Add(-time.Second))
-	if _, err := ln.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Accept after its deadline = %v", err)
-	}
-	_ = expiring.SetDeadline(time.Time{})
-	accepted(t, ln)
-
-	ended := make(chan error)
-	go func() {
-		_, err := ln.Accept()
-		ended <- err
-	}()
-	_ = ln.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept after Close = %v", err)
-	}
-	if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the second Close = %v", err)
-	}
-	raw, err := ln.(syscall.Conn).SyscallConn()
-	if err == nil {
-		err = raw.Control(func(uintptr) { t.Error("a closed listener has a descriptor") })
-	}
-	if !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Control after Close = %v", err)
-	}
-	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
-		_ = c.Close()
-		t.Error("a closed listener takes clients")
-	}
-}
-
 func TestDirectLeavesOtherListenersAlone(t *testing.T) {
 	ln := listen(t, "unix", t.TempDir()+"/x.sock")
 	defer ln.Close()
 	if service.Direct(ln) != ln {
 		t.Error("a unix listener is another one now")
-	}
-}
-
-// The socket is shared with systemd: it must stay nonblocking for everybody.
-func TestDirectSocketsStayNonblocking(t *testing.T) {
-	ln := listenDirect(t, "tcp", "127.0.0.1:0")
-	defer ln.Close()
-	_, server := accepted(t, ln)
-	for what, socket := range map[string]any{"listener": ln, "connection": server} {
-		raw, err := socket.(syscall.Conn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = raw.Control(func(fd uintptr) {
-			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
-			if flags&syscall.O_NONBLOCK == 0 {
-				t.Errorf("the %s blocks", what)
-			}
-			flags, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFD, 0)
-			if flags&syscall.FD_CLOEXEC == 0 {
-				t.Errorf("the %s is not closed on exec", what)
-			}
-		})
 	}
 }
 

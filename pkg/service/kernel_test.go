@@ -421,3 +421,56 @@ func TestACrowdThatTalksWithoutEndIsLeft(t *testing.T) {
 		})
 	}
 }
+
+// Where all places are taken, a client that has left gives way before one that lingers.
+func TestWhoHasLeftGivesWayFirst(t *testing.T) {
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			gaveWay := make(chan string, 3)
+			addr := onKernel(t, &service.Server{MaxConns: 2, LingerTimeout: time.Minute, Admit: func(p service.Peer) (func(), error) {
+				return func() { gaveWay <- p.Remote.String() }, nil
+			}}, listen)
+			stays, leaves := dialKernel(t, addr), dialKernel(t, addr)
+			read(t, stays)
+			read(t, leaves)
+			_ = leaves.Close()
+			read(t, dialKernel(t, addr))
+			if first := <-gaveWay; first != leaves.LocalAddr().String() {
+				t.Errorf("%s gave way, want %s, who has left; %s stays", first, leaves.LocalAddr(), stays.LocalAddr())
+			}
+		})
+	}
+}
+
+// A client that is greeted while Shutdown waits, and leaves, is not waited for.
+func TestShutdownWaitsForNobodyWhoHasLeft(t *testing.T) {
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			inside, proceed := make(chan struct{}, 2), make(chan struct{}, 2)
+			proceed <- struct{}{}
+			srv := &service.Server{LingerTimeout: time.Hour, Admit: func(service.Peer) (func(), error) {
+				inside <- struct{}{}
+				<-proceed
+				return nil, nil
+			}}
+			ln := listen(t, "tcp", "127.0.0.1:0")
+			serveOn(t, srv, ln)
+			first := dialKernel(t, ln.Addr())
+			read(t, first)
+			<-inside
+			_ = first.Close()
+
+			last := dialKernel(t, ln.Addr())
+			<-inside
+			ended := make(chan error)
+			go func() { ended <- srv.Shutdown(expires(t, 10*time.Second)) }()
+			eventually(t, "it no longer listens", func() bool { return !srv.Stats()[0].Open })
+			proceed <- struct{}{}
+			read(t, last)
+			_ = last.Close()
+			if err := <-ended; err != nil {
+				t.Errorf("Shutdown waited to its end: %v", err)
+			}
+		})
+	}
+}

@@ -19,55 +19,34 @@ type ListenerStats struct {
 	Trouble      error              // why accepting fails at present; nil if it does not
 }
 
-// counters are guarded by Server.mu.
-type counters struct {
-	active, lingering int
-	visits            [6]uint64 // in the order of Outcomes
-	bytes             uint64
-	acceptErrors      uint64
-}
-
-func (o Outcome) index() int {
-	switch o {
-	case Greeted:
-		return 0
-	case Refused:
-		return 1
-	case HungUp:
-		return 2
-	case TimedOut:
-		return 3
-	case Cut:
-		return 4
-	default:
-		return 5
-	}
-}
-
-// Stats tells the numbers of all listeners, by name, those that are closed included.
+// Stats returns the numbers of all listeners, sorted by name, those that are closed included.
 func (s *Server) Stats() []ListenerStats {
 	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]ListenerStats, 0, len(s.counters))
-	for _, name := range slices.Sorted(maps.Keys(s.counters)) {
-		c := s.counters[name]
-		visits := make(map[Outcome]uint64, len(c.visits))
-		for _, o := range Outcomes() {
-			visits[o] = c.visits[o.index()]
-		}
-		all = append(all, ListenerStats{
-			Name: name, Active: c.active, Lingering: c.lingering,
-			Visits: visits, Bytes: c.bytes, AcceptErrors: c.acceptErrors,
-		})
-	}
-	for a := range s.acceptors {
-		for i := range all {
-			if all[i].Name == a.Name {
-				all[i].Open = true
-				all[i].Trouble = cmp.Or(all[i].Trouble, a.trouble.present())
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	all := make([]ListenerStats, 0, len(s.connections.counters))
+	for _, name := range slices.Sorted(maps.Keys(s.connections.counters)) {
+		l := listenerStats(name, s.connections.counters[name])
+		for a := range s.acceptors {
+			if a.name == name {
+				l.Open = true
+				l.Trouble = cmp.Or(l.Trouble, a.trouble.present())
 			}
 		}
+		all = append(all, l)
 	}
 	return all
+}
+
+func listenerStats(name string, c *counters) ListenerStats {
+	visits := make(map[Outcome]uint64, len(c.visits))
+	for _, o := range Outcomes() {
+		visits[o] = c.visits[o.index()]
+	}
+	return ListenerStats{
+		Name: name, Active: c.active, Lingering: c.lingering,
+		Visits: visits, Bytes: c.bytes, AcceptErrors: c.acceptErrors,
+	}
 }

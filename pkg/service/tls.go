@@ -25,8 +25,8 @@ func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 	return nil, fmt.Errorf("TLS handshake: %w", err)
 }
 
-// sayGoodbye ends what is sent on c, if it speaks TLS (close_notify, RFC 8446, section 6.1).
-func sayGoodbye(c net.Conn) {
+// sendCloseNotify ends what is sent on c, if it speaks TLS (close_notify, RFC 8446, section 6.1).
+func sendCloseNotify(c net.Conn) {
 	if encrypted, ok := c.(*tls.Conn); ok {
 		_ = encrypted.CloseWrite()
 	}

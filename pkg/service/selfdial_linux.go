@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// answers connects to a, and reports whether the accept loop took the connection
+// connects connects to the listener at addr, and reports whether its accept loop accepted the connection
 // before ctx ended.
-func (a *acceptor) answers(ctx context.Context) bool {
-	network, to, from, ok := route(a.Addr())
+func connects(ctx context.Context, addr net.Addr, dials *ownDials) bool {
+	network, to, from, ok := route(addr)
 	if !ok {
 		return false
 	}
@@ -25,19 +25,19 @@ func (a *acceptor) answers(ctx context.Context) bool {
 			}
 		})
 		if err = cmp.Or(failed, err); err == nil {
-			a.own.giveUp(own) // net tries again in rare cases
-			own = a.own.add(here)
+			dials.giveUp(own) // net tries again in rare cases
+			own = dials.add(here)
 		}
 		return err
 	}}
-	defer func() { a.own.giveUp(own) }() // also after an error: it may have connected just when ctx ended
+	defer func() { dials.giveUp(own) }() // also after an error: it may have connected just when ctx ended
 	c, err := dialer.DialContext(ctx, network, to)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
 	select {
-	case <-own.taken:
+	case <-own.accepted:
 		return true
 	case <-ctx.Done():
 		return false

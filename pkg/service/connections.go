@@ -1,0 +1,279 @@
+package service
+
+import (
+	"context"
+	"iter"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"greetd.example/pkg/service/internal/reaper"
+)
+
+// connections are those of one server, those of visits and lingering ones: it counts them, keeps their
+// number within the limit, and ends them.
+type connections struct {
+	reaper  *reaper.Reaper
+	running sync.WaitGroup // visits, and the accept loops
+
+	mu        sync.Mutex
+	limit     int                  // of visits and lingering ones together; 0 or less: none
+	counters  map[string]*counters // by Listener.Name; kept when a listener is gone, since counts never go down
+	visits    visitList            // the connections whose visit has not ended
+	lingering int                  // the connections that the reaper has
+	waiters   int                  // how many wait for changed
+	draining  chan struct{}        // closed when Shutdown or Close begins
+	cutting   chan struct{}        // closed when visits are to be cut
+	changed   chan struct{}        // closed, and made anew, when there may be room, or nothing left
+}
+
+// counters are the numbers of one listener name. They are guarded by connections.mu.
+type counters struct {
+	active, lingering int
+	visits            [6]uint64 // in the order of Outcomes
+	bytes             uint64
+	acceptErrors      uint64
+}
+
+// A connection is known to connections from before its visit begins until it is closed.
+type connection struct {
+	conn     net.Conn // as it was accepted
+	peer     Peer
+	counters *counters
+	leave    func() // what Admit returned
+	isCut    atomic.Bool
+	lingerer reaper.Conn // what the reaper has of it
+
+	prev, next *connection
+}
+
+var past = time.Unix(1, 0) // a deadline that interrupts
+
+// newConnections makes connections without any. onFirstBytes is the reaper's.
+func newConnections(onFirstBytes func(c *connection, first []byte)) *connections {
+	cs := &connections{
+		counters: make(map[string]*counters),
+		draining: make(chan struct{}),
+		cutting:  make(chan struct{}),
+		changed:  make(chan struct{}),
+	}
+	cs.visits.init()
+	cs.reaper = reaper.New(cs.lingeringClosed, func(l *reaper.Conn, first []byte) {
+		onFirstBytes(l.Owner.(*connection), first)
+	})
+	return cs
+}
+
+// countersOf returns those of a listener name.
+func (cs *connections) countersOf(name string) *counters {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.counters[name]
+	if c == nil {
+		c = &counters{}
+		cs.counters[name] = c
+	}
+	return c
+}
+
+func (cs *connections) countAcceptError(c *counters) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c.acceptErrors++
+}
+
+// setLimit changes the limit.
+func (cs *connections) setLimit(limit int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.limit = limit
+	cs.wake() // there may be more room now
+}
+
+// waitForRoom rests while there are as many visits as the limit allows, and reports false when
+// draining starts. Lingering connections are no reason to wait: they give way when
+// a client has come (see begin). resting is true meanwhile.
+func (cs *connections) waitForRoom(resting *atomic.Bool) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for !cs.isDraining() {
+		if cs.limit <= 0 || cs.visits.len < cs.limit {
+			return true
+		}
+		cs.rest(resting)
+	}
+	return false
+}
+
+// rest waits for a change. cs.mu is held, except while it waits.
+func (cs *connections) rest(resting *atomic.Bool) {
+	changed := cs.changed
+	cs.waiters++
+	cs.mu.Unlock()
+	resting.Store(true)
+	<-changed
+	resting.Store(false)
+	cs.mu.Lock()
+	cs.waiters--
+}
+
+// begin registers c as a visit, which finish ends; running.Done must follow that. Where the limit is reached, the
+// oldest lingering connection gives way; another listener may have been quicker to
+// take the last place, and then c waits for the next.
+func (cs *connections) begin(c *connection, resting *atomic.Bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for !cs.isDraining() && cs.isFull() {
+		cs.mu.Unlock()
+		gaveWay := cs.reaper.Evict(1)
+		cs.mu.Lock()
+		if !gaveWay && cs.isFull() {
+			cs.rest(resting)
+		}
+	}
+	cs.running.Add(1)
+	cs.visits.push(c)
+	c.counters.active++
+	if isClosed(cs.cutting) {
+		c.cut()
+	}
+}
+
+func (cs *connections) isFull() bool { return cs.limit > 0 && cs.visits.len+cs.lingering >= cs.limit }
+
+// finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the end, so
+// that a client that comes again at once finds its place free.
+func (cs *connections) finish(c *connection, outcome Outcome, written int64, lingers bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.visits.remove(c)
+	c.counters.active--
+	c.counters.visits[outcome.index()]++
+	c.counters.bytes += uint64(written)
+	if lingers {
+		cs.lingering++
+		c.counters.lingering++
+		cs.reaper.Add(&c.lingerer)
+	}
+	cs.wake()
+}
+
+// lingeringClosed is called by the reaper.
+func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
+	cs.mu.Lock()
+	cs.lingering -= len(gone)
+	for _, l := range gone {
+		l.Owner.(*connection).counters.lingering--
+	}
+	cs.wake()
+	cs.mu.Unlock()
+	for _, l := range gone {
+		if leave := l.Owner.(*connection).leave; leave != nil {
+			leave()
+		}
+	}
+}
+
+// drain makes the accept loops end.
+func (cs *connections) drain() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if !cs.isDraining() {
+		close(cs.draining)
+		cs.wake()
+	}
+}
+
+func (cs *connections) isDraining() bool { return isClosed(cs.draining) }
+
+// drained waits until no connection is left, ctx ends, or the visits are cut.
+func (cs *connections) drained(ctx context.Context) error {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.waiters++
+	defer func() { cs.waiters-- }()
+	for cs.visits.len+cs.lingering > 0 {
+		changed := cs.changed
+		cs.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-cs.cutting:
+			err = ErrClosed
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		cs.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut ends every visit. They report that themselves.
+func (cs *connections) cut() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if !isClosed(cs.cutting) {
+		close(cs.cutting)
+	}
+	for c := range cs.visits.all() {
+		c.cut()
+	}
+}
+
+// cut makes all I/O of c fail from now on.
+func (c *connection) cut() {
+	c.isCut.Store(true)
+	_ = c.conn.SetDeadline(past)
+}
+
+// wake makes everybody who waits look again. cs.mu is held.
+func (cs *connections) wake() {
+	if cs.waiters == 0 {
+		return
+	}
+	close(cs.changed)
+	cs.changed = make(chan struct{})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// A visitList is a ring of connections, so that one leaves it at no cost.
+type visitList struct {
+	root connection
+	len  int
+}
+
+func (l *visitList) init() { l.root.prev, l.root.next = &l.root, &l.root }
+
+func (l *visitList) push(c *connection) {
+	c.prev, c.next = l.root.prev, &l.root
+	c.prev.next, c.next.prev = c, c
+	l.len++
+}
+
+func (l *visitList) remove(c *connection) {
+	c.prev.next, c.next.prev = c.next, c.prev
+	c.prev, c.next = nil, nil
+	l.len--
+}
+
+func (l *visitList) all() iter.Seq[*connection] {
+	return func(yield func(*connection) bool) {
+		for c := l.root.next; c != &l.root; c = c.next {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,111 @@
+//go:build linux && !386 && !s390x
+
+package direct
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A listener is a listening TCP socket.
+type listener struct {
+	file  *os.File
+	raw   syscall.RawConn
+	addr  net.Addr
+	local netip.AddrPort // of each connection; invalid where the socket is bound to all addresses
+}
+
+// Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln. It returns ln
+// itself where the socket can't be duplicated.
+func Listen(ln *net.TCPListener) net.Listener {
+	file, err := duplicate(ln)
+	if err != nil {
+		return ln
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return ln
+	}
+	l := &listener{file: file, raw: raw, addr: ln.Addr()}
+	if tcp, ok := l.addr.(*net.TCPAddr); ok {
+		if local := tcp.AddrPort(); !local.Addr().Unmap().IsUnspecified() {
+			l.local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+		}
+	}
+	_ = ln.Close()
+	return l
+}
+
+// duplicate returns ln's socket as a file of its own. File() would make it blocking, for
+// everybody who shares it (golang/go#29277).
+func duplicate(ln *net.TCPListener) (*os.File, error) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var copied uintptr
+	var errno syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		// Connections inherit it, and TLS needs it: a second small write would wait for
+		// the client's delayed acknowledgement.
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if errno != 0 {
+		return nil, os.NewSyscallError("fcntl", errno)
+	}
+	return os.NewFile(copied, "listener"), nil
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	c := &Conn{}
+	err := l.raw.Read(c.accept)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+	case err != nil:
+		err = net.ErrClosed
+	case c.fd < 0:
+		err = os.NewSyscallError("accept4", syscall.Errno(-c.fd))
+	default:
+		c.local = l.local
+		return c, nil
+	}
+	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: err}
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() error {
+	if l.file.Close() != nil {
+		return &net.OpError{Op: "close", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
+	}
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *listener) Addr() net.Addr { return l.addr }
+
+// SetDeadline bounds Accept, as that of net.TCPListener does.
+func (l *listener) SetDeadline(t time.Time) error { return l.file.SetReadDeadline(t) }
+
+// SyscallConn implements syscall.Conn.
+func (l *listener) SyscallConn() (syscall.RawConn, error) { return rawListener{l.raw}, nil }
+
+// A rawListener returns net.ErrClosed, as that of net.TCPListener does.
+type rawListener struct{ syscall.RawConn }
+
+// Control implements syscall.RawConn.
+func (r rawListener) Control(f func(fd uintptr)) error {
+	if r.RawConn.Control(f) != nil {
+		return net.ErrClosed
+	}
+	return nil
+}

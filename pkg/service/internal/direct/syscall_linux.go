@@ -1,0 +1,97 @@
+//go:build linux && !386 && !s390x
+
+package direct
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+)
+
+// The raw system calls: none of them waits on a socket that is nonblocking.
+
+const msgMore = 0x8000 // MSG_MORE of sendto(2)
+
+func receive(fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return int(n), errno
+}
+
+func send(fd int, b []byte, flags uintptr) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		flags|syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func accept(fd uintptr) (conn int, remote netip.AddrPort, errno syscall.Errno) {
+	stayNonblocking(fd)
+	var from syscall.RawSockaddrAny
+	size := uint32(unsafe.Sizeof(from))
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, fd,
+		uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int(n), addrPort(&from), 0
+}
+
+// stayNonblocking undoes what another process that shares the socket may have done: a raw
+// call that waits holds up everybody here.
+func stayNonblocking(fd uintptr) {
+	flags, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
+	if errno == 0 && flags&syscall.O_NONBLOCK == 0 {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_SETFL, flags|syscall.O_NONBLOCK)
+	}
+}
+
+// localAddr asks the kernel. It is the zero value where that fails.
+func localAddr(fd int) netip.AddrPort {
+	var at syscall.RawSockaddrAny
+	size := uint32(unsafe.Sizeof(at))
+	_, _, errno := syscall.RawSyscall(syscall.SYS_GETSOCKNAME, uintptr(fd),
+		uintptr(unsafe.Pointer(&at)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return netip.AddrPort{}
+	}
+	return addrPort(&at)
+}
+
+func closeWrite(fd int) syscall.Errno {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SHUTDOWN, uintptr(fd), syscall.SHUT_WR, 0)
+	return errno
+}
+
+func closeDescriptor(fd int) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// addrPort is the zero value for what is no IP address.
+func addrPort(sa *syscall.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		v4 := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), fromNetwork(v4.Port))
+	case syscall.AF_INET6:
+		v6 := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
+		ip := netip.AddrFrom16(v6.Addr).Unmap()
+		if v6.Scope_id != 0 && ip.Is6() {
+			ip = ip.WithZone(zone(v6.Scope_id))
+		}
+		return netip.AddrPortFrom(ip, fromNetwork(v6.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// fromNetwork returns a number that the kernel wrote in network byte order.
+func fromNetwork(n uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&n))
+	return uint16(b[0])<<8 | uint16(b[1])
+}
+
+// zone returns what netip calls the scope of an address: the name of its interface.
+func zone(scope uint32) string {
+	if i, err := net.InterfaceByIndex(int(scope)); err == nil {
+		return i.Name
+	}
+	return strconv.FormatUint(uint64(scope), 10)
+}

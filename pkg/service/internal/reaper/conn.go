@@ -1,0 +1,66 @@
+package reaper
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A HalfCloser is a connection that can be closed for writing alone, such as a [net.TCPConn].
+type HalfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// A Conn is one connection of a Reaper. The exported fields are set before Add, and
+// belong to the reaper from then on. The zero value is ready to be filled in.
+type Conn struct {
+	Conn  HalfCloser
+	Until time.Time // when it is closed at the latest
+	Owner any       // for the caller's functions: the reaper does not look at it
+	Sniff bool      // whether onFirstBytes is to see what the client sends first
+
+	socket     socket      // nil where Conn is no socket of the kernel
+	fd         int32       // its number in the poll set; 0: it is not there, or not yet
+	unlinked   bool        // it is out of the ring: whoever took it out closes it
+	polled     bool        // Add has left it to the goroutine that all sockets share
+	halfClosed atomic.Bool // closing it before would reset a client that has sent something
+
+	prev, next *Conn
+}
+
+// A ring has connections in the order of Until: root.next is the first to go. Its methods need the
+// reaper's lock.
+type ring struct{ root Conn }
+
+func (r *ring) init() { r.root.prev, r.root.next = &r.root, &r.root }
+
+func (r *ring) insert(c *Conn) {
+	after := r.root.prev
+	for after != &r.root && after.Until.After(c.Until) {
+		after = after.prev // only when the linger timeout was changed on the way
+	}
+	c.prev, c.next = after, after.next
+	c.prev.next, c.next.prev = c, c
+}
+
+func (r *ring) remove(c *Conn) {
+	c.unlinked = true
+	c.prev.next, c.next.prev = c.next, c.prev
+}
+
+// first returns the first to go, or nil.
+func (r *ring) first() *Conn { return r.unlessRoot(r.root.next) }
+
+// last returns the last to go, or nil.
+func (r *ring) last() *Conn { return r.unlessRoot(r.root.prev) }
+
+// before returns the one that goes before c, or nil.
+func (r *ring) before(c *Conn) *Conn { return r.unlessRoot(c.prev) }
+
+func (r *ring) unlessRoot(c *Conn) *Conn {
+	if c == &r.root {
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,238 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Server greets on any number of listeners. The zero value works: it tells each
+// client its own address. The exported fields must not change once Serve was
+// called; Update changes what they say while it serves. A Server must not be
+// copied, and is of no use after Shutdown or Close.
+type Server struct {
+	Greeter  Greeter  // what clients are told; nil: "Hello there, ADDRESS!\n"
+	Observer Observer // told what happens; nil: nobody is
+
+	// Admit decides, after a PROXY header and before TLS, whether a client is served.
+	// An error refuses it. leave, if not nil, is called once, when the connection is
+	// closed for good. nil admits everybody. It is called from many goroutines at
+	// once and must not block. A client that it refuses is asked for again at once, after a
+	// look for others who have just left.
+	Admit func(Peer) (leave func(), err error)
+
+	// SpokeTLS, if not nil, is told of each client that was greeted in plain text and
+	// answers with the beginning of a TLS handshake: the greeting is lost on it. It is
+	// called while the connection lingers, and must not block.
+	SpokeTLS func(Peer)
+
+	WriteTimeout     time.Duration // for a whole greeting, however it trickles; 0: 5 s
+	HandshakeTimeout time.Duration // for a PROXY header and TLS together; 0: 3 s
+	LingerTimeout    time.Duration // for the client to hang up after its greeting; 0: 1 s; negative: closed at once
+
+	// MaxConns limits the connections at any one time, lingering ones included; 0: no
+	// limit. When it is reached, the oldest lingering connection gives way to a new
+	// one; where none lingers, accepting stops and new ones wait in the backlog.
+	MaxConns int
+
+	start       sync.Once
+	connections *connections
+	loops       sync.WaitGroup // accept loops: they end before connections are waited for
+	lastID      atomic.Uint64
+
+	mu        sync.Mutex
+	rules     *rules // what Update or the fields say; nil until Serve or Update
+	acceptors map[*acceptor]struct{}
+}
+
+func (s *Server) init() {
+	s.start.Do(func() {
+		s.acceptors = make(map[*acceptor]struct{})
+		s.connections = newConnections(s.checkTLS)
+	})
+}
+
+// checkTLS calls SpokeTLS if first is the beginning of a TLS handshake.
+func (s *Server) checkTLS(c *connection, first []byte) {
+	if beginsTLS(first) {
+		s.SpokeTLS(c.peer)
+	}
+}
+
+// ownRules returns what the fields say.
+func (s *Server) ownRules() *rules {
+	r := &rules{
+		greeter:   s.Greeter,
+		admit:     s.Admit,
+		write:     cmp.Or(s.WriteTimeout, defaultWriteTimeout),
+		handshake: cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout),
+		linger:    cmp.Or(s.LingerTimeout, defaultLingerTimeout),
+		maxConns:  s.MaxConns,
+	}
+	if r.greeter == nil {
+		r.greeter = hello{}
+	}
+	return r
+}
+
+// use makes r the server's rules. s.mu is held.
+func (s *Server) use(r *rules) {
+	s.rules = r
+	s.connections.setLimit(r.maxConns)
+}
+
+// Update makes visits that begin from now on go by next's Greeter, Admit, timeouts
+// and MaxConns, and by the Unwrap and TLS of each of the listeners, found by Name.
+// A visit goes by one version from its start to its end. Listeners that are not
+// named keep their settings. next's other fields are not looked at, and next itself
+// is not kept. Update may be called before Serve, and from any goroutine.
+func (s *Server) Update(next *Server, listeners ...Listener) {
+	s.init()
+	r := next.ownRules()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.use(r)
+	for a := range s.acceptors {
+		own := *a.rules.Load()
+		ln := Listener{Name: a.name, Unwrap: own.unwrap, TLS: own.tls}
+		for _, next := range listeners {
+			if next.Name == a.name && a.name != "" {
+				ln = next
+			}
+		}
+		a.rules.Store(r.of(ln))
+	}
+	s.connections.reaper.Shorten(max(r.linger, 0))
+}
+
+// Serve accepts connections on ln and greets them until ln is closed or broken, or
+// the server is shut down. It always closes ln. It returns ErrClosed after Shutdown
+// or Close, and otherwise why it can't go on: an error that matches [net.ErrClosed]
+// if somebody else closed ln. Visits that have begun go on after it has returned.
+func (s *Server) Serve(ln Listener) error {
+	s.init()
+	a, err := s.open(ln)
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	defer s.loops.Done()
+	defer s.connections.running.Done()
+	defer s.forget(a)
+	err = a.run()
+	_ = ln.Close()
+	a.trouble.end()
+	if s.connections.isDraining() {
+		return ErrClosed
+	}
+	return err
+}
+
+// open makes an acceptor for ln. It returns ErrClosed if the server is closing.
+func (s *Server) open(ln Listener) (*acceptor, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connections.isDraining() {
+		return nil, ErrClosed
+	}
+	if s.rules == nil {
+		s.use(s.ownRules())
+	}
+	a := &acceptor{listener: ln.Listener, lastID: &s.lastID}
+	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
+	a.observer, a.sniffTLS = s.Observer, s.SpokeTLS != nil
+	a.rules.Store(s.rules.of(ln))
+	a.trouble.report = func(err error, retryIn time.Duration) {
+		if a.observer != nil {
+			a.observer.AcceptFailed(a.name, err, retryIn)
+		}
+	}
+	a.heartbeat.answered = make(chan struct{}, 1)
+	s.loops.Add(1)
+	s.connections.running.Add(1)
+	s.acceptors[a] = struct{}{}
+	return a, nil
+}
+
+func (s *Server) forget(a *acceptor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.acceptors, a)
+}
+
+// Shutdown closes the listeners, lets visits and lingering connections come to their
+// end, and cuts those that are left when ctx ends. When it returns, nothing is
+// running any more: no goroutine, no descriptor. It returns the cause of ctx's end
+// if that cut anything, else nil.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.init()
+	s.closeListeners()
+	s.loops.Wait()
+
+	s.connections.reaper.Hurry() // clients that have hung up are not waited for
+	err := s.connections.drained(ctx)
+	if err != nil {
+		s.connections.cut()
+	}
+	s.connections.reaper.Close()
+	s.connections.running.Wait()
+	return err
+}
+
+// Close cuts every visit at once, and otherwise does what Shutdown does. A Shutdown that waits
+// waits no longer.
+func (s *Server) Close() error {
+	s.init()
+	s.closeListeners()
+	s.connections.cut()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Shutdown(ctx)
+	return nil
+}
+
+// closeListeners makes the accept loops end.
+func (s *Server) closeListeners() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connections.isDraining() {
+		return
+	}
+	s.connections.drain()
+	for a := range s.acceptors {
+		_ = a.listener.Close()
+	}
+}
+
+// Alive proves that every accept loop works, for a watchdog. It connects to each
+// listener; where that can't be done (no network in the sandbox, a full backlog) it
+// interrupts the loop, which must then come round. A loop that rests on purpose,
+// because MaxConns is reached or accepting has failed, is alive. Alive's own
+// connections are no visits: limits, Stats and the Observer leave them out. The
+// error names each listener whose loop did not move until ctx ended; ctx must have
+// a deadline, or Alive may wait without end.
+func (s *Server) Alive(ctx context.Context) error {
+	s.init()
+	s.mu.Lock()
+	acceptors := slices.Collect(maps.Keys(s.acceptors))
+	s.mu.Unlock()
+
+	dead := make([]error, len(acceptors))
+	var asking sync.WaitGroup
+	for i, a := range acceptors {
+		asking.Go(func() {
+			if !a.heartbeat.beats(ctx, a.listener, s.connections.draining) {
+				dead[i] = fmt.Errorf("listener %s: the accept loop does not move", a.name)
+			}
+		})
+	}
+	asking.Wait()
+	return errors.Join(dead...)
+}

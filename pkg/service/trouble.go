@@ -1,0 +1,81 @@
+package service
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	firstPause  = 5 * time.Millisecond // after the first failed accept; doubles up to
+	lastPause   = time.Second
+	troubleOver = time.Second // this much time without a failure ends an episode of trouble
+)
+
+// trouble is an episode of failing accepts. It is over when none has failed for a
+// while, so that a server at its limit does not report each descriptor that comes
+// free.
+type trouble struct {
+	report func(err error, retryIn time.Duration) // with nil when it is over
+
+	why   atomic.Pointer[error] // nil when there is no trouble
+	mu    sync.Mutex            // orders the reports
+	delay time.Duration
+	timer *time.Timer // runs from the first success on
+}
+
+// nextPause returns how long to pause before accepting is tried again.
+func (t *trouble) nextPause() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.delay = min(max(2*t.delay, firstPause), lastPause)
+	return t.delay
+}
+
+// present returns why accepting fails, or nil.
+func (t *trouble) present() error {
+	if why := t.why.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// failed reports a failure.
+func (t *trouble) failed(err error, retryIn time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.why.Store(&err)
+	t.stopTimer()
+	t.report(err, retryIn)
+}
+
+// succeeded makes the episode end soon, if there is one.
+func (t *trouble) succeeded() {
+	if t.why.Load() == nil { // and there is no delay, then
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.delay = 0
+	if t.why.Load() != nil && t.timer == nil {
+		t.timer = time.AfterFunc(troubleOver, t.end)
+	}
+}
+
+// end reports that the episode is over, if there is one.
+func (t *trouble) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.why.Swap(nil) == nil {
+		return
+	}
+	t.stopTimer()
+	t.report(nil, 0)
+}
+
+func (t *trouble) stopTimer() {
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+}
