@@ -15,11 +15,11 @@ BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo fals
 GOTESTSUM := $(TOOLS)/gotestsum
 RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/packages.sh test/fuzz.sh test/licences.sh test/vulncheck.sh
+SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint pictures licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,7 +60,7 @@ bench: ## greetd beside nginx and others, in a network of its own, as root (BENC
 	@sh test/packages.sh bench
 	$(GO) run ./bench $(BENCH)
 
-lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
+lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
 	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
@@ -71,6 +71,9 @@ lint: licences vulncheck $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/action
 	shellcheck $(SCRIPTS)
 	$(TOOLS)/actionlint .github/workflows/*.yml
 	sh deploy/packages/changelog.sh
+
+api: $(TOOLS)/apidiff ## what pkg/ exports against the last tag: nothing that others use may break
+	sh test/api.sh $(TOOLS)/apidiff
 
 licences: $(TOOLS)/go-licenses ## only licences that we may use, in everything that go.mod brings
 	sh test/licences.sh $(TOOLS)/go-licenses
@@ -104,6 +107,7 @@ clean: ## remove what was built
 	rm -rf bin dist .cache
 
 $(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/apidiff: TOOL = golang.org/x/exp/cmd/apidiff
 $(TOOLS)/gotestsum: TOOL = gotest.tools/gotestsum
 $(TOOLS)/gofumpt: TOOL = mvdan.cc/gofumpt
 $(TOOLS)/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
