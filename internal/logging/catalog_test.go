@@ -62,7 +62,7 @@ func TestCatalogExplainsEachEvent(t *testing.T) {
 
 var placeholder = regexp.MustCompile(`@([A-Z0-9_]+)@`)
 
-// TestCatalogNamesRealFields makes each event that the Log tells by itself, and
+// TestCatalogNamesRealFields makes each event that the Log logs by itself, and
 // looks for the fields which its explanation names.
 func TestCatalogNamesRealFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,7 @@ func (nativeForm) append(dst []byte, e *entry, limit int) []byte {
 
 // A jsonForm is a JSON object in a line of stdout or stderr.
 type jsonForm struct {
-	journal bool // goes to journald, which takes the priority as <N>
+	journal bool // goes to journald, which reads the priority from <N>
 }
 
 // Format implements [logrus.Formatter].
@@ -107,7 +107,7 @@ var (
 // A textForm is a line of stdout or stderr for people, and for a stack one for each of
 // its lines.
 type textForm struct {
-	journal  bool // goes to journald, which adds the time and takes the priority as <N>
+	journal  bool // goes to journald, which adds the time and reads the priority from <N>
 	terminal bool // somebody reads along
 	color    bool
 }
@@ -183,7 +183,7 @@ func (f syslogForm) append(dst []byte, e *entry, limit int) []byte {
 }
 
 // appendPrintable appends text with everything that can't be printed, a newline
-// above all, in the manner of a Go string.
+// above all, escaped as in a Go string.
 func appendPrintable(dst, text []byte) []byte {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)

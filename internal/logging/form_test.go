@@ -113,9 +113,9 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// TestEventsAreTold holds levels and priorities together: warnings and worse, and
+// TestEventsHaveLevels holds levels and priorities together: warnings and worse, and
 // only they, have their own room in the queue.
-func TestEventsAreTold(t *testing.T) {
+func TestEventsHaveLevels(t *testing.T) {
 	ids := map[string]Event{}
 	for e := range numEvents {
 		event := Event(e)

@@ -123,7 +123,7 @@ func TestRate(t *testing.T) {
 	})
 }
 
-// TestFailureShowsInSummary hides a failure behind a crowd: it makes the summary an
+// TestFailureShowsInSummary hides a failure behind many greetings: it makes the summary an
 // error, and its text is there.
 func TestFailureShowsInSummary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -42,7 +42,7 @@ type Options struct {
 	// goes to it (JOURNAL_STREAM of systemd.exec(5)), else stderr.
 	Output string
 	Level  string // panic, fatal, error, warn, info or debug: what is less important is left out
-	Format string // text or json, for syslog, stdout and stderr; the journal takes fields as they are
+	Format string // text or json, for syslog, stdout and stderr; the journal has fields instead
 	Visits string // all; problems: those that were not greeted; or none
 	Rate   int    // entries a second for visits, the rest is summed up; 0: no limit
 	Burst  int    // so many at once, after a time of calm; at least 1

@@ -223,7 +223,7 @@ func TestCloseGivesUp(t *testing.T) {
 		}
 		runtime.Gosched()
 	}
-	// The rest is in the socket of the journal: the error tells what is not.
+	// The rest is in the socket of the journal: the error says what is not.
 	j.Run()
 	inSocket := 0
 	for range sent {
@@ -784,7 +784,7 @@ func accountSyslog(daemon *net.UnixConn, account map[string]uint64) error {
 	}
 }
 
-// accountJSON adds the visits that an entry tells of.
+// accountJSON adds the visits that an entry stands for.
 func accountJSON(object []byte, account map[string]uint64) error {
 	var e map[string]any
 	if err := json.Unmarshal(object, &e); err != nil {

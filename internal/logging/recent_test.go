@@ -13,7 +13,7 @@ import (
 )
 
 func TestProblemsAreRemembered(t *testing.T) {
-	j := journald.Start(t) // which takes nothing: problems are told all the same
+	j := journald.Start(t) // which reads nothing: problems are remembered all the same
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, j, o)

@@ -22,36 +22,36 @@ func source(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 }
 
-func TestSourceOverItsLimitIsToldOnceInAWhile(t *testing.T) {
+func TestSourceOverItsLimitIsLoggedOnceInAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r repeats
 		one := fmt.Errorf("refused: %w", overLimit{source: source(1)})
-		told := 0
+		logged := 0
 		for range 600 { // a minute
 			if !r.again(one) {
-				told++
+				logged++
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if told != 1 {
-			t.Errorf("told %d times in a minute of hammering, want once", told)
+		if logged != 1 {
+			t.Errorf("logged %d times in a minute, want once", logged)
 		}
 		if r.again(overLimit{source: source(2)}) {
-			t.Error("another source is not told")
+			t.Error("another source is not logged")
 		}
 		time.Sleep(2 * repeatTime)
 		if r.again(one) {
-			t.Error("after a while it is not told again")
+			t.Error("after a while it is not logged again")
 		}
 	})
 }
 
-func TestOtherErrorsAreToldEachTime(t *testing.T) {
+func TestOtherErrorsAreLoggedEachTime(t *testing.T) {
 	var r repeats
 	for range 2 {
 		for _, err := range []error{nil, errors.New("no TLS"), overLimit{source(1), true}} {
 			if r.again(err) {
-				t.Errorf("%v is told once only", err)
+				t.Errorf("%v is logged once only", err)
 			}
 		}
 	}

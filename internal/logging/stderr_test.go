@@ -321,9 +321,9 @@ func TestFileKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestComplains loses the journal for longer than the worker's patience: stderr is
-// told at once, the journal when it is back.
-func TestComplains(t *testing.T) {
+// TestWarnsOnStderr loses the journal for longer than a second: stderr has a warning
+// at once, the journal when it is back.
+func TestWarnsOnStderr(t *testing.T) {
 	j := journald.Start(t)
 	j.Stop()
 	env := testEnvironment(t, j.Path)
@@ -360,8 +360,8 @@ func read(t *testing.T, f *os.File) string {
 	return string(data)
 }
 
-// TestFatalWaitsNotForEver says why it ends to a pipe that is full.
-func TestFatalWaitsNotForEver(t *testing.T) {
+// TestFatalGivesUp says why it ends to a pipe that is full.
+func TestFatalGivesUp(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

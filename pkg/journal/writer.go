@@ -46,7 +46,7 @@ type Output[E any] struct {
 	Conn Conn // the Writer closes it when it has another output, and at the end
 }
 
-// A Conn takes bytes to an output. [Socket] and [Stream] are Conns.
+// A Conn carries bytes to an output. [Socket] and [Stream] are Conns.
 type Conn interface {
 	// Send writes b and returns how many bytes were accepted. It does not block: EAGAIN
 	// says that poll will report when there is room again, EMSGSIZE that b is too long.
