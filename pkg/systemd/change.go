@@ -43,7 +43,9 @@ func (s *Service) Prepare(ctx context.Context, configs []ListenConfig) (*Change,
 	s.wrapPassed()
 	sockets := slices.Clone(s.passed)
 	for _, l := range s.Listeners() {
-		sockets = append(sockets, l.current())
+		if !l.isClosed() {
+			sockets = append(sockets, l.current())
+		}
 	}
 	assigned, err := Assign(configs, sockets)
 	if err != nil {

@@ -24,12 +24,14 @@ const (
 
 // life is the state, and the reload.
 type life struct {
-	mu    sync.Mutex // held while a state is reported too: systemd learns of them in their order
-	state State      // "" is Starting
+	entering sync.Mutex // held while a state is reported: systemd learns of them in their order
+
+	mu    sync.Mutex
+	state State // "" is Starting
 
 	reloading sync.Mutex // one reload at a time
 	reload    func(context.Context) error
-	waiting   bool // another one waits for the reload that runs; guarded by mu
+	waiting   bool // a reload of Wait has not begun yet; guarded by mu
 }
 
 const (
@@ -43,34 +45,31 @@ const (
 func (s *Service) State() State {
 	s.life.mu.Lock()
 	defer s.life.mu.Unlock()
-	return s.life.stateNow()
-}
-
-func (l *life) stateNow() State {
-	if l.state == "" {
+	if s.life.state == "" {
 		return Starting
 	}
-	return l.state
+	return s.life.state
 }
 
 // enter changes the state and reports it, unless the service drains, which is not taken
 // back.
 func (s *Service) enter(next State) bool {
-	status := s.status()
-	s.life.mu.Lock()
-	defer s.life.mu.Unlock()
-	if s.life.state == Draining {
+	s.life.entering.Lock()
+	defer s.life.entering.Unlock()
+	if s.State() == Draining {
 		return false
 	}
+	s.life.mu.Lock()
 	s.life.state = next
+	s.life.mu.Unlock()
 	var err error
 	switch next {
 	case Running:
-		err = s.Notifier.Ready(status)
+		err = s.Notifier.Ready(s.status())
 	case Reloading:
 		err = s.Notifier.Reloading()
 	case Draining:
-		err = s.Notifier.Stopping(status)
+		err = s.Notifier.Stopping(s.status())
 	}
 	if err != nil {
 		s.report(fmt.Errorf("systemd was not notified that the service is %s: %w", next, err))

@@ -146,6 +146,7 @@ func (l *Listener) Remove() error {
 	if !l.finish() {
 		return nil
 	}
+	l.service.drop(l)
 	return cmp.Or(l.service.Notifier.forget(l.current()), l.current().Remove())
 }
 

@@ -67,7 +67,10 @@ func (n *Notifier) close() error {
 	if n == nil || n.socket == nil {
 		return nil
 	}
-	return n.socket.Close()
+	if err := n.socket.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 func (n *Notifier) send(lines ...string) error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,8 @@ import (
 
 // A Service is what this process is to its service manager. Start makes it, Close ends
 // it. The fields may be set until the first method is called; each has a default. The
-// methods may be called at once from many goroutines, unless they say otherwise.
+// methods may be called at once from many goroutines, unless they say otherwise. A second
+// Close does nothing.
 type Service struct {
 	// Notifier sends notifications; nil outside systemd, which is a no-op.
 	Notifier *Notifier
@@ -327,17 +329,13 @@ func (s *Service) accountForPassed() error {
 	return errors.Join(problems...)
 }
 
-// Listeners are those that were opened and not closed, in the order in which they were.
+// Listeners are those of Listen and Commit, in the order in which they were opened,
+// without those that a later Commit, or Remove, has ended. A drain closes them, and leaves
+// them in this list.
 func (s *Service) Listeners() []*Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []*Listener
-	for _, l := range s.open {
-		if !l.isClosed() {
-			all = append(all, l)
-		}
-	}
-	return all
+	return slices.Clone(s.open)
 }
 
 func (s *Service) status() string {
