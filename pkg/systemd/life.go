@@ -295,8 +295,9 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 // error goes to Report. ctx is done after a quarter of the interval. A prove that does not
 // return counts as a hang.
 //
-// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It goes on until Close,
-// during a reload and a drain too.
+// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It goes on until Close.
+// While the service drains, its listeners are closed and prove is not called:
+// TimeoutStopSec= bounds the drain.
 func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 	interval, err := WatchdogInterval()
 	if err != nil {
@@ -322,8 +323,13 @@ func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 func (s *Service) proveOnce(prove func(ctx context.Context) error, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(s.ended, limit)
 	defer cancel()
-	err := prove(ctx)
+	var err error
+	if s.State() != Draining {
+		err = prove(ctx)
+	}
 	switch {
+	case s.State() == Draining:
+		_ = s.Notifier.Ping()
 	case s.ended.Err() != nil:
 	case err != nil:
 		s.report(fmt.Errorf("no watchdog notification: %w", err))

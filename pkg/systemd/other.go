@@ -83,3 +83,9 @@ func (s Socket) reconfigure(config ListenConfig) error {
 	}
 	return nil
 }
+
+// AcceptReloads does nothing.
+func (s *Service) AcceptReloads() error { return nil }
+
+// RequestReload is an error: there is no ExecReload= here.
+func RequestReload(context.Context) error { return errors.ErrUnsupported }

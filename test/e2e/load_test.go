@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -31,6 +32,7 @@ type loadSpec struct {
 	Rate      float64    // connections a second
 	Greetings []string   // each of them is right; {IP} stands for the client's own address
 	TalkFirst int        // bytes that a client sends before it reads
+	Request   string     // else what it sends; of the answer, HTTP's header is not compared
 }
 
 // An ending is what became of one connection. There is one for each.
@@ -276,7 +278,17 @@ func (s loadSpec) visit(from netip.Addr) (end ending, said string, err error) {
 			return reset, "", err
 		}
 	}
+	if _, err := io.WriteString(c, s.Request); err != nil {
+		return reset, "", err
+	}
 	text, err := io.ReadAll(c)
+	if s.Request != "" && err == nil && len(text) > 0 {
+		header, body, whole := bytes.Cut(text, []byte("\r\n\r\n"))
+		if !whole {
+			return cut, "", fmt.Errorf("%q", header)
+		}
+		text = body
+	}
 	for _, greeting := range s.Greetings {
 		whole := strings.ReplaceAll(greeting, "{IP}", me)
 		switch {

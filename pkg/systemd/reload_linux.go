@@ -1,0 +1,100 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reloadDone is the answer of a reload that succeeded; any other is the error.
+const reloadDone = "reloaded"
+
+// reloadAddress is an abstract socket, so that nothing is left behind.
+func reloadAddress(pid int) *net.UnixAddr {
+	return &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("@greetd.example/pkg/systemd/reload/%d", pid)}
+}
+
+// AcceptReloads lets [RequestReload] reach this process, until Close. Call it before Ready.
+// Outside systemd it does nothing.
+func (s *Service) AcceptReloads() error {
+	if s.Notifier == nil {
+		return nil
+	}
+	ln, err := net.ListenUnix("unix", reloadAddress(os.Getpid()))
+	if err != nil {
+		return fmt.Errorf("accept reloads: %w", err)
+	}
+	s.helpers.Go(func() {
+		defer context.AfterFunc(s.ended, func() { _ = ln.Close() })()
+		for {
+			c, err := ln.AcceptUnix()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil { // short of descriptors, most likely
+				time.Sleep(drainTick)
+				continue
+			}
+			s.helpers.Go(func() { s.answerReload(c) })
+		}
+	})
+	return nil
+}
+
+func (s *Service) answerReload(c *net.UnixConn) {
+	defer c.Close()
+	if !maySignal(c) {
+		return
+	}
+	answer := reloadDone
+	if err := s.Reload(s.ended); err != nil {
+		answer = err.Error()
+	}
+	_, _ = io.WriteString(c, answer)
+}
+
+// maySignal reports whether the other end might send SIGHUP too.
+func maySignal(c *net.UnixConn) bool {
+	var peer *unix.Ucred
+	err := control(c, func(fd int) (err error) {
+		peer, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		return err
+	})
+	return err == nil && (peer.Uid == 0 || int(peer.Uid) == os.Geteuid())
+}
+
+// RequestReload is for ExecReload= of a unit: it makes the service's main process, $MAINPID,
+// reload, and returns when that is done, with its error. So `systemctl reload` waits, and
+// fails when the reload does, with every systemd. (`kill -HUP $MAINPID` returns early, and
+// Type=notify-reload waits, but can't fail, and needs systemd 253.) The main process must
+// have called [Service.AcceptReloads].
+func RequestReload(ctx context.Context) error {
+	pid, err := strconv.Atoi(os.Getenv("MAINPID"))
+	if err != nil {
+		return fmt.Errorf("MAINPID=%q is no process: call this from ExecReload= of the unit", os.Getenv("MAINPID"))
+	}
+	c, err := net.DialUnix("unix", nil, reloadAddress(pid))
+	if err != nil {
+		return fmt.Errorf("ask process %d to reload: %w: it must call AcceptReloads", pid, err)
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
+	answer, err := io.ReadAll(c)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("wait for the reload of process %d: %w", pid, context.Cause(ctx))
+	case err != nil || len(answer) == 0:
+		return fmt.Errorf("process %d did not say whether it has reloaded: see its log", pid)
+	case string(answer) != reloadDone:
+		return errors.New(strings.TrimSpace(string(answer)))
+	}
+	return nil
+}
