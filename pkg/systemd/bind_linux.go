@@ -23,7 +23,7 @@ const (
 	lockPause   = 10 * time.Millisecond
 )
 
-// BindWith listens as config says, without any service manager.
+// Bind listens as config says, without any service manager.
 //
 // TCP sockets have SO_REUSEADDR. A unix socket replaces the file of one that nobody
 // listens on any more, and nothing else. While it is bound there is a file beside it, of
@@ -32,7 +32,7 @@ const (
 // The error is one sentence with its remedy. What the kernel said is in it for
 // errors.As, as a syscall.Errno. ctx bounds the lookup of a name, and the wait while
 // another process binds the same unix socket.
-func BindWith(ctx context.Context, config ListenConfig) (Socket, error) {
+func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
 	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
 	var err error
 	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {

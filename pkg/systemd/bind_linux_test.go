@@ -20,7 +20,7 @@ import (
 
 func bind(t *testing.T, address string, reusePort bool) Socket {
 	t.Helper()
-	s, err := BindWith(t.Context(), ListenConfig{Address: address, ReusePort: reusePort})
+	s, err := Bind(t.Context(), ListenConfig{Address: address, ReusePort: reusePort})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func bind(t *testing.T, address string, reusePort bool) Socket {
 // refused binds address in vain.
 func refused(t *testing.T, address string, errno syscall.Errno, words ...string) {
 	t.Helper()
-	s, err := BindWith(t.Context(), ListenConfig{Address: address})
+	s, err := Bind(t.Context(), ListenConfig{Address: address})
 	if err == nil {
 		_ = s.Remove()
 		t.Fatalf("bound %s", address)
@@ -410,7 +410,7 @@ func TestBindUnixRace(t *testing.T) {
 	const rivals = 8
 	for range rivals {
 		go func() {
-			s, err := BindWith(context.Background(), ListenConfig{Address: "unix:" + path})
+			s, err := Bind(context.Background(), ListenConfig{Address: "unix:" + path})
 			results <- result{s, err}
 		}()
 	}
@@ -441,7 +441,7 @@ func TestBindUnixGivesUpOnALock(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if _, err := BindWith(ctx, ListenConfig{Address: "unix:" + path}); !errors.Is(err, enough) {
+	if _, err := Bind(ctx, ListenConfig{Address: "unix:" + path}); !errors.Is(err, enough) {
 		t.Errorf("error: %v", err)
 	}
 }

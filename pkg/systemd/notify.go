@@ -66,7 +66,7 @@ func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 	return n.send(fmt.Sprintf("ERRNO=%d", int(errno)), statusLine(status))
 }
 
-// StoreDescriptor has systemd keep a copy of the descriptor of c under name, over restarts and
+// Store has systemd keep a copy of the descriptor of c under name, over restarts and
 // crashes, until Discard; the next process gets it by [Service.Stored]. It is for any
 // descriptor: a packet socket, a memfd with state, a file. Listening sockets are stored by
 // Listen itself. What is stored twice is kept once.
@@ -74,7 +74,7 @@ func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 // A name is 1 to 241 printable ASCII characters, without colon and space. It has no
 // effect if FileDescriptorStoreMax= of the unit is 0 or used up: only the journal of
 // systemd says so. c stays the caller's.
-func (n *Notifier) StoreDescriptor(name string, c syscall.Conn) error {
+func (n *Notifier) Store(name string, c syscall.Conn) error {
 	if err := checkStoreName(name); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (n *Notifier) StoreDescriptor(name string, c syscall.Conn) error {
 	return n.sendDescriptor(c, "FDSTORE=1", "FDPOLL=0", "FDNAME="+filePrefix+name)
 }
 
-// Discard undoes StoreDescriptor, for every descriptor under that name.
+// Discard undoes Store, for every descriptor under that name.
 func (n *Notifier) Discard(name string) error {
 	if err := checkStoreName(name); err != nil {
 		return err

@@ -37,9 +37,9 @@ func (n *Notifier) close() error { return nil }
 
 func (n *Notifier) send(...string) error { return nil }
 
-// BindWith listens as config says, without any service manager. ReusePort and Backlog have
+// Bind listens as config says, without any service manager. ReusePort and Backlog have
 // no effect here. The error is one sentence.
-func BindWith(ctx context.Context, config ListenConfig) (Socket, error) {
+func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
 	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
 	var err error
 	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {

@@ -70,7 +70,7 @@ type passedOn struct {
 	files   []storedFile
 }
 
-// A storedFile is a descriptor of Notifier.StoreDescriptor that has come back.
+// A storedFile is a descriptor of Notifier.Store that has come back.
 type storedFile struct {
 	name string
 	file *os.File
@@ -231,7 +231,7 @@ func (s *Service) bind(config ListenConfig) (Socket, error) {
 }
 
 func (s *Service) bindWrapped(ctx context.Context, config ListenConfig) (Socket, error) {
-	socket, err := BindWith(ctx, config)
+	socket, err := Bind(ctx, config)
 	if err == nil && s.Wrap != nil {
 		socket.Listener = s.Wrap(socket.Listener)
 	}
@@ -272,7 +272,7 @@ func (s *Service) discard(socket Socket) {
 	_ = socket.Remove()
 }
 
-// Stored returns the descriptors that an earlier process gave to [Notifier.StoreDescriptor] under
+// Stored returns the descriptors that an earlier process gave to [Notifier.Store] under
 // name, or nil. The caller closes them; systemd keeps its copies until Discard.
 func (s *Service) Stored(name string) []*os.File {
 	s.changing.Lock()

@@ -71,7 +71,7 @@ func runDaemon() error {
 		if err != nil {
 			return err
 		}
-		if err := svc.Notifier.StoreDescriptor("state", state); err != nil {
+		if err := svc.Notifier.Store("state", state); err != nil {
 			return err
 		}
 	}
@@ -418,11 +418,11 @@ func TestBarrier(t *testing.T) {
 func TestStoreDescriptorRefusesNames(t *testing.T) {
 	svc, m := start(t)
 	for _, name := range []string{"", "a:b", "a b", "ä", strings.Repeat("x", 242)} {
-		if err := svc.Notifier.StoreDescriptor(name, os.Stdin); err == nil || !strings.Contains(err.Error(), "printable ASCII") {
+		if err := svc.Notifier.Store(name, os.Stdin); err == nil || !strings.Contains(err.Error(), "printable ASCII") {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	must(t, svc.Notifier.StoreDescriptor(strings.Repeat("x", 241), os.Stdin))
+	must(t, svc.Notifier.Store(strings.Repeat("x", 241), os.Stdin))
 	must(t, svc.Notifier.Discard(strings.Repeat("x", 241)))
 	must(t, svc.Notifier.Barrier(t.Context()))
 	if got := m.Stored(); len(got) != 0 {

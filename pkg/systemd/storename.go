@@ -12,7 +12,7 @@ import (
 //
 //	greetd-own/ADDRESS            TCP
 //	greetd-own/ADDRESS/DEV.INODE  unix, with the file that bind made
-//	greetd-own/fd=NAME            any descriptor, by Notifier.StoreDescriptor
+//	greetd-own/fd=NAME            any descriptor, by Notifier.Store
 //
 // The prefix is this module's; it tells our own from what a socket unit passes.
 // ADDRESS is escaped as in a query, which leaves no colon and no slash, or is
