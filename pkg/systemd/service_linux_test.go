@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -336,7 +337,7 @@ func TestFailedReloadEndsToo(t *testing.T) {
 }
 
 func TestWatchdogKillsAHang(t *testing.T) {
-	m, dir := testDaemon(t, systemdtest.Unit{WatchdogSec: time.Second}, "web=127.0.0.1:0")
+	m, dir := testDaemon(t, systemdtest.Unit{Watchdog: time.Second}, "web=127.0.0.1:0")
 	must(t, m.Start())
 	for range 6 {
 		if _, err := m.WaitFor("WATCHDOG", "1"); err != nil {
@@ -560,7 +561,7 @@ func TestRollbackInVain(t *testing.T) {
 func TestPermissionsAndBacklog(t *testing.T) {
 	svc, _ := start(t)
 	path := socketPath(t)
-	config := ListenConfig{Name: "local", Address: "unix:" + path, Mode: 0o640, Group: fmt.Sprint(os.Getgid()), Backlog: 3}
+	config := ListenConfig{Name: "local", Address: "unix:" + path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Backlog: 3}
 	opened, _ := commit(t, svc, config)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("mode = %v, %v", info.Mode(), err)

@@ -133,8 +133,8 @@ func TestExampleDaemonComesBack(t *testing.T) {
 		m.installExample("httpd")
 		m.run("systemctl", "start", "httpd")
 		inode := func() string {
-			fields := strings.Fields(m.run("ss", "-Hltne", "sport = :8080"))
-			for _, field := range fields {
+			fields := strings.FieldsSeq(m.run("ss", "-Hltne", "sport = :8080"))
+			for field := range fields {
 				if strings.HasPrefix(field, "ino:") {
 					return field
 				}
