@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"greetd.example/internal/test/manpage"
 )
 
 // pages are all Markdown pages, as seen from here.
@@ -74,6 +76,28 @@ func TestLinks(t *testing.T) {
 	if followed < 40 {
 		t.Errorf("only %d links were found", followed)
 	}
+}
+
+// TestArchitectureNamesEachPackage holds the table of packages against the folders.
+func TestArchitectureNamesEachPackage(t *testing.T) {
+	page, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named, found []string
+	for _, row := range regexp.MustCompile(`(?m)^\| \[([a-z/]+)\]`).FindAllSubmatch(page, -1) {
+		named = append(named, string(row[1]))
+	}
+	for _, parent := range []string{"cmd", "internal", "pkg"} {
+		folders, err := filepath.Glob("../" + parent + "/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, folder := range folders {
+			found = append(found, strings.TrimPrefix(folder, "../"))
+		}
+	}
+	manpage.Same(t, "packages", named, found)
 }
 
 // TestTargets looks up what a page tells people to make.
