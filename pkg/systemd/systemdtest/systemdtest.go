@@ -51,8 +51,8 @@ type Unit struct {
 	Sockets []Socket // of its socket units
 	NoStore bool     // FileDescriptorStoreMax=0
 
-	WatchdogSec time.Duration // 0: no watchdog
-	Timeout     time.Duration // TimeoutSec= of start, reload and stop; 0: 30s
+	Watchdog time.Duration // WatchdogSec=; 0: none
+	Timeout  time.Duration // TimeoutSec= of start, reload and stop; 0: 30s
 }
 
 // A Socket is what a socket unit passes. File stays the caller's, and open: as with systemd,
@@ -113,27 +113,27 @@ type process struct {
 
 // New returns a Manager for u, which has not started yet. When the test ends the daemon
 // is killed, and everything closed.
-func New(t testing.TB, u Unit) *Manager {
-	t.Helper()
+func New(tb testing.TB, u Unit) *Manager {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "systemdtest-") //nolint:usetesting // t.TempDir is too long for a socket's path
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	m := &Manager{t: t, unit: u}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	m := &Manager{t: tb, unit: u}
 	if m.unit.Timeout == 0 {
 		m.unit.Timeout = 30 * time.Second
 	}
 	if m.unit.Command == nil {
 		self, err := os.Executable()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		m.unit.Command = []string{self, "-test.run=^$"}
 	}
 	m.changed = sync.NewCond(&m.mu)
 	m.Listen(filepath.Join(dir, "notify"))
-	t.Cleanup(m.close)
+	tb.Cleanup(m.close)
 	return m
 }
 
@@ -228,7 +228,7 @@ func (m *Manager) handle(message Message, passed []*os.File) {
 			m.keep(stored{name: name, file: f, poll: message.Get("FDPOLL") != "0"})
 		}
 	case message.Get("WATCHDOG") == "1" && m.process != nil && m.process.watchdog != nil:
-		m.process.watchdog.Reset(m.unit.WatchdogSec)
+		m.process.watchdog.Reset(m.unit.Watchdog)
 	}
 	m.messages = append(m.messages, message)
 	m.changed.Broadcast()
@@ -456,8 +456,8 @@ func (m *Manager) launch() (*process, error) {
 		return nil, err
 	}
 	m.process = p
-	if m.unit.WatchdogSec > 0 {
-		p.watchdog = time.AfterFunc(m.unit.WatchdogSec, func() {
+	if m.unit.Watchdog > 0 {
+		p.watchdog = time.AfterFunc(m.unit.Watchdog, func() {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			p.overdue = true
@@ -483,8 +483,8 @@ func (m *Manager) environ(names []string) []string {
 	if len(names) > 0 {
 		environ = append(environ, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	}
-	if m.unit.WatchdogSec > 0 {
-		environ = append(environ, fmt.Sprintf("WATCHDOG_USEC=%d", m.unit.WatchdogSec.Microseconds()))
+	if m.unit.Watchdog > 0 {
+		environ = append(environ, fmt.Sprintf("WATCHDOG_USEC=%d", m.unit.Watchdog.Microseconds()))
 	}
 	return environ
 }
