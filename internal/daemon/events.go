@@ -81,7 +81,7 @@ func (d *daemon) fitMemory(c *config.Config, s settings.Settings) {
 	if asked > 0 && asked <= most {
 		return
 	}
-	c.Limits.Connections, s.Server.MaxConns = most, most
+	c.Limits.Connections, s.Service.MaxConns = most, most
 	d.log.Event(logging.ConfigWarning, fmt.Sprintf(
 		"limits.connections is %d, but the %d MiB of memory that the control group has are enough for %d: no more are taken at once; allow more memory, or lower limits.connections",
 		asked, d.memory>>20, most), logging.F("key", "limits.connections"))

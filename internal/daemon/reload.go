@@ -99,7 +99,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	}
 	d.fitMemory(&loaded.Config, next)
 	next.Admission(&d.sources)
-	d.server.Update(next.Server, next.Listeners...)
+	d.server.Update(*next.Service, next.Listeners...)
 	d.listeners.Commit(change, next.Listeners)
 	serving = next
 	limits.GrowDescriptorTable(loaded.Limits.Connections)

@@ -75,7 +75,8 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 	d.logStart(loaded)
 	d.fitMemory(&loaded.Config, next)
 	next.Admission(&d.sources)
-	d.server = next.Server
+	d.server = &service.Server{}
+	d.server.Update(*next.Service) // before its first Serve
 	d.connect()
 	defer d.close()
 	if err := d.open(ctx, loaded, next); err != nil {

@@ -18,7 +18,7 @@ import (
 
 // Settings are those of one configuration: what service.Server.Update swaps in one step.
 type Settings struct {
-	Server    *service.Server    // Greeter, timeouts and MaxConns; Admit after Admission
+	Service   *service.Settings  // Admit is set by Admission
 	Listeners []service.Listener // in the configuration's order, without net.Listener
 
 	list   *access.List // nil: everybody is admitted
@@ -30,18 +30,18 @@ func (s Settings) TLS() bool {
 	return slices.ContainsFunc(s.Listeners, func(l service.Listener) bool { return l.TLS != nil })
 }
 
-// Admission makes Server.Admit ask the access lists and then sources, which outlives a
+// Admission makes Service.Admit ask the access lists and then sources, which outlives a
 // reload and gets the new limits.
 func (s Settings) Admission(sources *access.Sources) {
 	sources.Update(s.limits)
 	limited := s.limits.Connections > 0 || s.limits.Rate > 0
 	switch {
 	case s.list == nil && !limited:
-		s.Server.Admit = nil
+		s.Service.Admit = nil
 	case s.list == nil:
-		s.Server.Admit = sources.Admit
+		s.Service.Admit = sources.Admit
 	default:
-		s.Server.Admit = func(p service.Peer) (func(), error) {
+		s.Service.Admit = func(p service.Peer) (func(), error) {
 			if err := s.list.Check(p); err != nil {
 				return nil, err
 			}
@@ -59,15 +59,15 @@ func Load(source config.Source) (loaded config.Loaded, s Settings, err error) {
 }
 
 func build(c config.Config, wrong func(key string, err error)) Settings {
-	s := Settings{Server: &service.Server{
+	s := Settings{Service: &service.Settings{
 		Greeter:          newGreeter(c, wrong),
 		WriteTimeout:     c.Timeouts.Write,
 		HandshakeTimeout: c.Timeouts.Handshake,
 		LingerTimeout:    c.Timeouts.Linger,
 		MaxConns:         c.Limits.Connections,
 	}}
-	if s.Server.LingerTimeout == 0 {
-		s.Server.LingerTimeout = -1 // close at once
+	if s.Service.LingerTimeout == 0 {
+		s.Service.LingerTimeout = -1 // close at once
 	}
 	for i, l := range c.Listeners {
 		s.Listeners = append(s.Listeners, service.Listener{

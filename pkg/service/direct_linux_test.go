@@ -84,7 +84,7 @@ func TestClientsThatHaveResetBeforeTheyWereGreeted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			seen := &record{}
 			proceed := make(chan struct{})
-			addr := onKernel(t, &service.Server{Observer: seen, Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+			addr := onKernel(t, &service.Server{Observer: seen, Greeter: service.GreeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
 				<-proceed
 				return append(dst, "too late\n"...), nil
 			})}, listen)

@@ -16,6 +16,12 @@ func (s Static) AppendGreeting(dst []byte, _ Peer) ([]byte, error) {
 	return append(dst, s...), nil
 }
 
+// A GreeterFunc is a function that is a Greeter.
+type GreeterFunc func(dst []byte, p Peer) ([]byte, error)
+
+// AppendGreeting implements [Greeter].
+func (f GreeterFunc) AppendGreeting(dst []byte, p Peer) ([]byte, error) { return f(dst, p) }
+
 // hello is the greeter of a Server that has none.
 type hello struct{}
 

@@ -336,7 +336,7 @@ func TestACrowdIsNotAcceptedLongBeforeItIsGreeted(t *testing.T) {
 			}
 			var greeted, most atomic.Int64
 			everybody := make(chan struct{})
-			serveOn(t, &service.Server{Greeter: greeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+			serveOn(t, &service.Server{Greeter: service.GreeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
 				n := greeted.Add(1)
 				most.Store(max(most.Load(), counting.accepted.Load()-n))
 				if n == crowd {
@@ -418,26 +418,6 @@ func TestACrowdThatTalksWithoutEndIsLeft(t *testing.T) {
 				return s.Visits[service.Greeted] == talkers && s.Active+s.Lingering == 0
 			})
 			running.Wait()
-		})
-	}
-}
-
-// Where all places are taken, a client that has left gives way before one that lingers.
-func TestWhoHasLeftGivesWayFirst(t *testing.T) {
-	for name, listen := range paths {
-		t.Run(name, func(t *testing.T) {
-			gaveWay := make(chan string, 3)
-			addr := onKernel(t, &service.Server{MaxConns: 2, LingerTimeout: time.Minute, Admit: func(p service.Peer) (func(), error) {
-				return func() { gaveWay <- p.Remote.String() }, nil
-			}}, listen)
-			stays, leaves := dialKernel(t, addr), dialKernel(t, addr)
-			read(t, stays)
-			read(t, leaves)
-			_ = leaves.Close()
-			read(t, dialKernel(t, addr))
-			if first := <-gaveWay; first != leaves.LocalAddr().String() {
-				t.Errorf("%s gave way, want %s, who has left; %s stays", first, leaves.LocalAddr(), stays.LocalAddr())
-			}
 		})
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"net"
 )
 
-// A Listener is where clients come from, and how they are received there.
+// A Listener is where clients come from, and how they are received there. Unwrap and TLS belong to the one call of
+// [Server.Serve] that they are given to.
 type Listener struct {
 	net.Listener
 
-	// Name is what Peer, Observer and Stats call it. Several may share a name, such as
-	// the IPv4 and the IPv6 socket of one service; they share Unwrap and TLS as well.
+	// Name is what Peer, Observer and Stats call it, and what Update finds it by. Several may share a name,
+	// such as the IPv4 and the IPv6 socket of one service: Stats counts them together.
 	Name string
 
 	// Unwrap reads what a proxy sends ahead of the client's bytes, and returns a
@@ -21,3 +22,5 @@ type Listener struct {
 	// TLS, if not nil, makes clients shake hands before they are greeted.
 	TLS *tls.Config
 }
+
+func (l Listener) settings() listenerSettings { return listenerSettings{l.Unwrap, l.TLS} }

@@ -2,7 +2,7 @@ package service
 
 import "time"
 
-// An Observer is told what happens. Its methods are called from many goroutines at
+// An Observer is told what happens: [ObserverFuncs] where a function is enough. Its methods are called from many goroutines at
 // once, on the path of every visit: they must not block.
 type Observer interface {
 	// Opened says that a connection was accepted. Exactly one Closed follows.
@@ -17,7 +17,35 @@ type Observer interface {
 	AcceptFailed(listener string, err error, retryIn time.Duration)
 }
 
-// Observers tells each of them, in order. The zero value tells nobody.
+// ObserverFuncs is an Observer of functions, each of which may be nil: nothing is called then.
+type ObserverFuncs struct {
+	OnOpened       func(Peer)
+	OnClosed       func(Visit)
+	OnAcceptFailed func(listener string, err error, retryIn time.Duration)
+}
+
+// Opened implements [Observer].
+func (o ObserverFuncs) Opened(p Peer) {
+	if o.OnOpened != nil {
+		o.OnOpened(p)
+	}
+}
+
+// Closed implements [Observer].
+func (o ObserverFuncs) Closed(v Visit) {
+	if o.OnClosed != nil {
+		o.OnClosed(v)
+	}
+}
+
+// AcceptFailed implements [Observer].
+func (o ObserverFuncs) AcceptFailed(listener string, err error, retryIn time.Duration) {
+	if o.OnAcceptFailed != nil {
+		o.OnAcceptFailed(listener, err, retryIn)
+	}
+}
+
+// Observers calls each of them, in order. The zero value calls none. None may be nil.
 type Observers []Observer
 
 // Opened implements [Observer].

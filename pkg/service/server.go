@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +12,9 @@ import (
 )
 
 // A Server greets on any number of listeners. The zero value works: it tells each
-// client its own address. The exported fields must not change once Serve was
-// called; Update changes what they say while it serves. A Server must not be
-// copied, and is of no use after Shutdown or Close.
+// client its own address. The exported fields are read when Serve is called for the first time, and must not change from then
+// on; until then they may, whatever other methods were called. Update changes what those say while it serves that
+// [Settings] has too. A Server must not be copied, and can't serve again after Shutdown or Close.
 type Server struct {
 	Greeter  Greeter  // what clients are told; nil: "Hello there, ADDRESS!\n"
 	Observer Observer // told what happens; nil: nobody is
@@ -47,7 +46,7 @@ type Server struct {
 	lastID      atomic.Uint64
 
 	mu        sync.Mutex
-	rules     *rules // what Update or the fields say; nil until Serve or Update
+	current   *Settings // nil until Serve or Update
 	acceptors map[*acceptor]struct{}
 }
 
@@ -65,51 +64,38 @@ func (s *Server) checkTLS(c *connection, first []byte) {
 	}
 }
 
-// ownRules returns what the fields say.
-func (s *Server) ownRules() *rules {
-	r := &rules{
-		greeter:   s.Greeter,
-		admit:     s.Admit,
-		write:     cmp.Or(s.WriteTimeout, defaultWriteTimeout),
-		handshake: cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout),
-		linger:    cmp.Or(s.LingerTimeout, defaultLingerTimeout),
-		maxConns:  s.MaxConns,
-	}
-	if r.greeter == nil {
-		r.greeter = hello{}
-	}
-	return r
+// use makes settings those of the server. s.mu is held.
+func (s *Server) use(settings Settings) {
+	settings = settings.orDefaults()
+	s.current = &settings
+	s.connections.setLimit(settings.MaxConns)
 }
 
-// use makes r the server's rules. s.mu is held.
-func (s *Server) use(r *rules) {
-	s.rules = r
-	s.connections.setLimit(r.maxConns)
-}
-
-// Update makes visits that begin from now on go by next's Greeter, Admit, timeouts
-// and MaxConns, and by the Unwrap and TLS of each of the listeners, found by Name.
-// A visit goes by one version from its start to its end. Listeners that are not
-// named keep their settings. next's other fields are not looked at, and next itself
-// is not kept. Update may be called before Serve, and from any goroutine.
-func (s *Server) Update(next *Server, listeners ...Listener) {
+// Update makes visits that begin from now on go by settings, and by the Unwrap and TLS of each of the listeners, whose
+// Name says which listeners it is for: all that are being served under it. Where two have one name, the last counts. Listeners that
+// are not named here keep their Unwrap and TLS, and so does a listener without a Name. A
+// visit goes by one version from its start to its end. Connections that linger do so no longer than LingerTimeout from now.
+//
+// Update may be called from any goroutine. Called before Serve, it replaces what the fields of s say.
+func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.init()
-	r := next.ownRules()
+	named := make(map[string]listenerSettings, len(listeners))
+	for _, ln := range listeners {
+		named[ln.Name] = ln.settings()
+	}
+	delete(named, "")
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.use(r)
+	s.use(settings)
 	for a := range s.acceptors {
-		own := *a.rules.Load()
-		ln := Listener{Name: a.name, Unwrap: own.unwrap, TLS: own.tls}
-		for _, next := range listeners {
-			if next.Name == a.name && a.name != "" {
-				ln = next
-			}
+		own := a.rules.Load().listenerSettings
+		if next, ok := named[a.name]; ok {
+			own = next
 		}
-		a.rules.Store(r.of(ln))
+		a.rules.Store(&rules{*s.current, own})
 	}
-	s.connections.reaper.Shorten(max(r.linger, 0))
+	s.connections.reaper.Shorten(max(s.current.LingerTimeout, 0))
 }
 
 // Serve accepts connections on ln and greets them until ln is closed or broken, or
@@ -142,13 +128,13 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 	if s.connections.isDraining() {
 		return nil, ErrClosed
 	}
-	if s.rules == nil {
-		s.use(s.ownRules())
+	if s.current == nil {
+		s.use(s.settings())
 	}
 	a := &acceptor{listener: ln.Listener, lastID: &s.lastID}
 	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
 	a.observer, a.sniffTLS = s.Observer, s.SpokeTLS != nil
-	a.rules.Store(s.rules.of(ln))
+	a.rules.Store(&rules{*s.current, ln.settings()})
 	a.trouble.report = func(err error, retryIn time.Duration) {
 		if a.observer != nil {
 			a.observer.AcceptFailed(a.name, err, retryIn)

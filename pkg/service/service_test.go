@@ -128,10 +128,6 @@ func read(t *testing.T, c net.Conn) string {
 	return string(text)
 }
 
-type greeterFunc func(dst []byte, p service.Peer) ([]byte, error)
-
-func (f greeterFunc) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) { return f(dst, p) }
-
 func TestZeroServerTellsClientsTheirAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, &service.Server{})
@@ -305,7 +301,7 @@ func TestClientThatResetsHasHungUp(t *testing.T) {
 func TestGreeterThatFailsEndsOneVisit(t *testing.T) {
 	broken := errors.New("out of words")
 	greeters := map[string]struct {
-		greet greeterFunc
+		greet service.GreeterFunc
 		check func(error) bool
 	}{
 		"error": {
@@ -328,7 +324,7 @@ func TestGreeterThatFailsEndsOneVisit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				first := true
-				s := serve(t, &service.Server{Greeter: greeterFunc(func(dst []byte, p service.Peer) ([]byte, error) {
+				s := serve(t, &service.Server{Greeter: service.GreeterFunc(func(dst []byte, p service.Peer) ([]byte, error) {
 					if first {
 						first = false
 						return tt.greet(dst, p)
@@ -532,7 +528,7 @@ func TestUpdateMakesRoom(t *testing.T) {
 		s := serve(t, &service.Server{Greeter: long, MaxConns: 1})
 		first, second := s.dial(t), s.dial(t)
 		synctest.Wait()
-		s.Update(&service.Server{Greeter: service.Static("new\n"), MaxConns: 2})
+		s.Update(service.Settings{Greeter: service.Static("new\n"), MaxConns: 2})
 		if got := read(t, second); got != "new\n" {
 			t.Errorf("second hears %q", got)
 		}
@@ -551,7 +547,7 @@ func TestVisitSeesOneVersion(t *testing.T) {
 		s := serve(t, &service.Server{Greeter: service.Static("old\n")}, old)
 		before := s.dial(t)
 		synctest.Wait()
-		s.Update(&service.Server{Greeter: service.Static("new\n")}, service.Listener{Name: "greet"})
+		s.Update(service.Settings{Greeter: service.Static("new\n")}, service.Listener{Name: "greet"})
 		if got := read(t, s.dial(t)); got != "new\n" {
 			t.Errorf("who comes after the update hears %q", got)
 		}
@@ -567,7 +563,7 @@ func TestUpdateShortensLingering(t *testing.T) {
 		s := serve(t, &service.Server{LingerTimeout: time.Hour})
 		s.dial(t)
 		synctest.Wait()
-		s.Update(&service.Server{LingerTimeout: time.Second})
+		s.Update(service.Settings{LingerTimeout: time.Second})
 		s.dial(t)
 		time.Sleep(1001 * time.Millisecond)
 		if got := s.stats(t); got.Lingering != 0 {
@@ -828,7 +824,7 @@ func TestAliveTellsAWedgedLoop(t *testing.T) {
 func TestCountsAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, &service.Server{
-			Greeter: greeterFunc(func(dst []byte, p service.Peer) ([]byte, error) {
+			Greeter: service.GreeterFunc(func(dst []byte, p service.Peer) ([]byte, error) {
 				switch p.Remote.Port() % 4 {
 				case 0:
 					panic("four")

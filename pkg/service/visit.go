@@ -95,7 +95,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	stream := v.conn
 	handshakes := v.rules.unwrap != nil || v.rules.tls != nil
 	if handshakes {
-		v.setDeadline(v.conn.SetDeadline, v.peer.Arrived.Add(v.rules.handshake))
+		v.setDeadline(v.conn.SetDeadline, v.peer.Arrived.Add(v.rules.HandshakeTimeout))
 	}
 	if v.rules.unwrap != nil {
 		if stream, err = v.unwrap(); err != nil {
@@ -134,19 +134,19 @@ func (v *visit) unwrap() (net.Conn, error) {
 
 // admit asks Admit, and once more if it refuses, when clients that have hung up unnoticed are counted out.
 func (v *visit) admit() (err error) {
-	if v.rules.admit == nil {
+	if v.rules.Admit == nil {
 		return nil
 	}
-	if v.leave, err = v.rules.admit(v.peer); err != nil {
+	if v.leave, err = v.rules.Admit(v.peer); err != nil {
 		v.host.connections.reaper.Sweep()
-		v.leave, err = v.rules.admit(v.peer)
+		v.leave, err = v.rules.Admit(v.peer)
 	}
 	return err
 }
 
 // greet writes the greeting to c, and ends what is sent there.
 func (v *visit) greet(c net.Conn) (Outcome, error) {
-	if static, ok := v.rules.greeter.(Static); ok { // the same memory for all, however slowly they read
+	if static, ok := v.rules.Greeter.(Static); ok { // the same memory for all, however slowly they read
 		return v.send(c, unsafe.Slice(unsafe.StringData(string(static)), len(static)))
 	}
 	buffer := greetings.Get().(*[]byte)
@@ -155,7 +155,7 @@ func (v *visit) greet(c net.Conn) (Outcome, error) {
 			greetings.Put(buffer)
 		}
 	}()
-	text, err := v.rules.greeter.AppendGreeting((*buffer)[:0], v.peer)
+	text, err := v.rules.Greeter.AppendGreeting((*buffer)[:0], v.peer)
 	if err != nil {
 		return Failed, fmt.Errorf("greeting: %w", err)
 	}
@@ -183,7 +183,7 @@ func (v *visit) write(c net.Conn, text []byte) error {
 	if len(text) == 0 {
 		return nil
 	}
-	v.setDeadline(v.conn.SetWriteDeadline, time.Now().Add(v.rules.write))
+	v.setDeadline(v.conn.SetWriteDeadline, time.Now().Add(v.rules.WriteTimeout))
 	n, err := c.Write(text) // goes on after partial writes by itself
 	v.written += int64(n)
 	return err
@@ -229,11 +229,11 @@ func (v *visit) finish(outcome Outcome, err error) {
 // prepareLinger prepares what the reaper is to have, and reports whether the connection lingers.
 func (v *visit) prepareLinger(ended Visit) bool {
 	conn, ok := v.conn.(reaper.HalfCloser)
-	if !ok || v.rules.linger <= 0 || ended.Outcome != Greeted && !v.alertMayCome {
+	if !ok || v.rules.LingerTimeout <= 0 || ended.Outcome != Greeted && !v.alertMayCome {
 		return false
 	}
 	v.lingerer.Conn, v.lingerer.Owner = conn, &v.connection
-	v.lingerer.Until = ended.Arrived.Add(ended.Took + v.rules.linger)
+	v.lingerer.Until = ended.Arrived.Add(ended.Took + v.rules.LingerTimeout)
 	v.lingerer.Sniff = v.host.sniffTLS && ended.Outcome == Greeted && v.rules.tls == nil
 	return true
 }

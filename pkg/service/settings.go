@@ -1,0 +1,52 @@
+package service
+
+import (
+	"cmp"
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+const (
+	defaultWriteTimeout     = 5 * time.Second
+	defaultHandshakeTimeout = 3 * time.Second
+	defaultLingerTimeout    = time.Second
+)
+
+// Settings are what [Server.Update] changes while a server serves: the fields of [Server] that have the same
+// names. The zero value is that of a zero Server.
+type Settings struct {
+	Greeter          Greeter
+	Admit            func(Peer) (leave func(), err error)
+	WriteTimeout     time.Duration
+	HandshakeTimeout time.Duration
+	LingerTimeout    time.Duration
+	MaxConns         int
+}
+
+// settings returns what the fields of s say.
+func (s *Server) settings() Settings {
+	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns}
+}
+
+// orDefaults returns settings without zero values that stand for a default.
+func (s Settings) orDefaults() Settings {
+	if s.Greeter == nil {
+		s.Greeter = hello{}
+	}
+	s.WriteTimeout = cmp.Or(s.WriteTimeout, defaultWriteTimeout)
+	s.HandshakeTimeout = cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout)
+	s.LingerTimeout = cmp.Or(s.LingerTimeout, defaultLingerTimeout)
+	return s
+}
+
+// rules are what one visit goes by from its start to its end: the server's settings, and its listener's.
+type rules struct {
+	Settings
+	listenerSettings
+}
+
+type listenerSettings struct {
+	unwrap func(net.Conn) (net.Conn, error)
+	tls    *tls.Config
+}
