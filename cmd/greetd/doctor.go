@@ -122,12 +122,27 @@ func daemonOf(s admin.Status) *doctor.Daemon {
 	return d
 }
 
+// adoptEnvironment makes the variables of a daemon those of this process, and returns what
+// takes that back.
+func adoptEnvironment(environ []string) (restore func()) {
+	own := os.Environ()
+	replace := func(variables []string) {
+		os.Clearenv()
+		for _, variable := range variables {
+			name, value, _ := strings.Cut(variable, "=")
+			_ = os.Setenv(name, value) // fails for names that no environment has
+		}
+	}
+	replace(environ)
+	return func() { replace(own) }
+}
+
 // configFor loads what a daemon with that environment would load if it started now;
 // without one, and without the path of a daemon's file, what the caller would.
 func (p *program) configFor(environ []string, path string) doctor.Config {
 	source := p.source
 	if environ != nil {
-		source.Environ = environ
+		defer adoptEnvironment(environ)()
 	}
 	if source.Path == "" {
 		source.Path = path

@@ -16,7 +16,7 @@ import (
 
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
-	p := &program{stdout: stdout, stderr: stderr, source: config.Source{Environ: os.Environ()}}
+	p := &program{stdout: stdout, stderr: stderr}
 	root, helped := p.commands()
 	root.SetArgs(args)
 	root.SetErr(stderr)

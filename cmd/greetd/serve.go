@@ -17,10 +17,11 @@ SIGHUP makes it reload its configuration.`,
   GREETD_LOG_LEVEL=debug greetd serve --config ./greetd.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.source.Listen = cmd.Flags().Lookup("listen")
 			return daemon.Run(cmd.Context(), p.source, p.stdout, p.stderr)
 		},
 	}
-	cmd.Flags().StringArrayVar(&p.source.Listen, "listen", nil,
+	cmd.Flags().StringArray("listen", nil,
 		"greet on `ADDR` (host:port, [v6]:port or unix:/path)\ninstead of the configured listeners; repeatable")
 	return cmd
 }

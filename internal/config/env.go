@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,8 +60,10 @@ func ours(environ []string) map[string]string {
 	return vars
 }
 
-// readEnv calls set for each key that vars set, in the order of the variables' names.
-func readEnv(vars map[string]string, problems *problems, set func(key string, value any, from origin)) {
+// checkEnv returns the variables that set a key and are valid, by key.
+func checkEnv(problems *problems) map[string]string {
+	vars := ours(os.Environ())
+	valid := make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if slices.Contains(notKeys, name) {
 			continue
@@ -70,13 +73,13 @@ func readEnv(vars map[string]string, problems *problems, set func(key string, va
 			problems.add(environment(plain(name)), "", "%s", unknownVariable(name))
 			continue
 		}
-		value, err := parseEnv(vars[name], known.field)
-		if err != nil {
+		if err := checkVariable(vars[name], known.field); err != nil {
 			problems.add(environment(name), known.key, "%s", err)
 			continue
 		}
-		set(known.key, value, environment(name))
+		valid[known.key] = name
 	}
+	return valid
 }
 
 func unknownVariable(name string) string {
@@ -94,24 +97,20 @@ func trimmed(names []string) []string {
 	return names
 }
 
-func parseEnv(s string, f field) (any, error) {
+func checkVariable(s string, f field) error {
 	if !f.many {
-		return parseText(s, f.rule)
+		return checkText(s, f.rule)
 	}
-	list := []any{}
 	var errs []string
 	for _, element := range splitList(s) {
-		v, err := parseText(element, f.rule)
-		if err != nil {
+		if err := checkText(element, f.rule); err != nil {
 			errs = append(errs, err.Error())
-			continue
 		}
-		list = append(list, v)
 	}
 	if errs != nil {
-		return nil, errors.New(strings.Join(errs, "; "))
+		return errors.New(strings.Join(errs, "; "))
 	}
-	return list, nil
+	return nil
 }
 
 // splitList is what commas separate in s, without the blanks around; nil if s is blank.
@@ -126,19 +125,18 @@ func splitList(s string) []string {
 	return list
 }
 
-// parseText is s as want says, for a value that was not written in YAML.
-func parseText(s string, want rule) (any, error) {
+// checkText holds s, which was not written in YAML, against a rule.
+func checkText(s string, want rule) error {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-		return nil, fmt.Errorf("must be UTF-8 without NUL, not %s", quote(s))
+		return fmt.Errorf("must be UTF-8 without NUL, not %s", quote(s))
 	}
-	v, err := want.parse(s)
-	switch {
+	switch err := want.check(s); {
 	case errors.Is(err, errWanted):
-		return nil, fmt.Errorf("must be %s, not %s", want.want, quote(s))
+		return fmt.Errorf("must be %s, not %s", want.want, quote(s))
 	case err != nil:
-		return nil, fmt.Errorf("%s %w", quote(s), err)
+		return fmt.Errorf("%s %w", quote(s), err)
 	}
-	return v, nil
+	return nil
 }
 
 // listenersAt are listeners on the addresses, to replace all others. The first is
@@ -152,10 +150,10 @@ func listenersAt(addresses []string, from origin, origins origins, problems *pro
 		if i > 0 {
 			listener["name"] = fmt.Sprintf("greet-%d", i+1)
 		}
-		if address, err := parseText(s, listenAddress); err != nil {
+		if err := checkText(s, listenAddress); err != nil {
 			problems.add(from, key+".address", "%s", err)
 		} else {
-			listener["address"] = address
+			listener["address"] = s
 		}
 		origins[key], origins[key+".name"], origins[key+".address"] = from, from, from
 		list = append(list, listener)

@@ -90,8 +90,8 @@ type fileReader struct {
 
 func (r *fileReader) at(line int) origin { return origin{r.path, line} }
 
-// read is what the file sets: a map as deep as the schema, its values as the rules
-// made them. What has a problem is left out.
+// read is what the file sets: a map as deep as the schema, its values the text that stands
+// there. What has a problem is left out.
 func (r *fileReader) read() map[string]any {
 	data, err := readFile(r.path)
 	if err != nil {
@@ -351,8 +351,7 @@ func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
 		r.problems.add(where, key, "must be %s, not %s%s", want.want, describe(n), quoting(n, want))
 		return nil
 	}
-	v, err := want.parse(n.Value)
-	switch {
+	switch err := want.check(n.Value); {
 	case errors.Is(err, errWanted):
 		r.problems.add(where, key, "must be %s, not %s", want.want, describe(n))
 		return nil
@@ -360,12 +359,12 @@ func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
 		r.problems.add(where, key, "%s %s", quote(n.Value), err)
 		return nil
 	}
-	return v
+	return n.Value
 }
 
 // quoting says whether n would be right with or without quotes, if it would.
 func quoting(n *yaml.Node, want rule) string {
-	if _, err := want.parse(n.Value); n.Kind != yaml.ScalarNode || err != nil {
+	if err := want.check(n.Value); n.Kind != yaml.ScalarNode || err != nil {
 		return ""
 	}
 	if n.Style&yaml.TaggedStyle != 0 {

@@ -24,14 +24,22 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		source := Source{Path: path, Environ: []string{variable}}
+		name, value, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, envPrefix) || strings.ContainsRune(variable, 0) {
+			t.Skip("no variable that could be ours")
+		}
+		t.Setenv(name, value)
+		source := Source{Path: path}
 		if address != "" {
-			source.Listen = []string{address}
+			source.Listen = listenFlag(address)
 		}
 		l, err := Load(source)
 		if err != nil {
 			checkProblems(t, err)
 			return
+		}
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
 		}
 		again, err := Load(Source{Path: rewrite(t, path, l.YAML())})
 		if err != nil {

@@ -5,9 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 )
 
@@ -15,15 +21,15 @@ import (
 const DefaultPath = "/etc/greetd/greetd.yaml"
 
 // A Source says where to look. Flags win over the environment, that wins over the
-// file, and that over the defaults. The zero Source is DefaultPath and the defaults.
+// file, and that over the defaults. The zero Source is DefaultPath, the environment and the
+// defaults.
 type Source struct {
-	Path    string   // of the file (--config); "": $GREETD_CONFIG, else DefaultPath if it exists, else no file
-	Environ []string // as from os.Environ
-	Listen  []string // addresses (--listen) that replace the list of listeners; none: they don't
+	Path   string      // of the file (--config); "": $GREETD_CONFIG, else DefaultPath if it exists, else no file
+	Listen *pflag.Flag // --listen, a list of addresses that replaces the list of listeners; nil, or not changed: it does not
 
-	// Check, if not nil, tells what else is wrong with a value, such as a template that
+	// Check, if not nil, reports what else is wrong with a value, such as a template that
 	// does not parse. It sees every configuration, with defaults for what is wrong
-	// already, so that all problems are told at once.
+	// already, so that all problems are reported at once.
 	Check func(c Config, wrong func(key string, err error))
 }
 
@@ -43,33 +49,41 @@ func Load(s Source) (Loaded, error) { return load(s, DefaultPath) }
 func load(s Source, defaultPath string) (Loaded, error) {
 	var found problems
 	l := Loaded{origins: make(origins)}
-	vars := ours(s.Environ)
 	v := viper.New()
-
+	v.AllowEmptyEnv(true)
 	for key, value := range asMap(Default()) {
 		v.SetDefault(key, value)
 	}
+	if err := bind(v, s.Listen); err != nil {
+		return Loaded{}, err
+	}
 
-	l.Path = s.path(vars, defaultPath)
+	l.Path = filePathOf(cmp.Or(s.Path, v.GetString(configKey)), defaultPath)
 	if l.Path != "" {
 		r := fileReader{path: l.Path, origins: l.origins, problems: &found}
 		if err := v.MergeConfigMap(r.read()); err != nil {
 			return Loaded{}, fmt.Errorf("merge configuration: %w", err)
 		}
 	}
-	readEnv(vars, &found, func(key string, value any, from origin) {
-		v.Set(key, value)
-		l.origins.set(key, from)
-	})
-	if addresses, set := vars[envListen]; set {
-		v.Set("listeners", listenersAt(splitList(addresses), environment(envListen), l.origins, &found))
+	for key, variable := range checkEnv(&found) {
+		if err := v.BindEnv(key, variable); err != nil {
+			return Loaded{}, fmt.Errorf("bind %s: %w", variable, err)
+		}
+		l.origins.set(key, environment(variable))
 	}
-	if len(s.Listen) > 0 {
-		v.Set("listeners", listenersAt(s.Listen, fromFlag, l.origins, &found))
+	if v.IsSet(listenKey) {
+		addresses, from := listenAddresses(v, s.Listen)
+		v.Set("listeners", listenersAt(addresses, from, l.origins, &found))
 	}
 
-	exactly := func(c *mapstructure.DecoderConfig) { c.WeaklyTypedInput, c.DecodeHook = false, nil }
-	if err := v.UnmarshalExact(&l.Config, exactly); err != nil {
+	decoded := struct {
+		*Config `mapstructure:",squash"`
+
+		File   string `mapstructure:"config"`
+		Listen any    `mapstructure:"listen"`
+	}{Config: &l.Config}
+	exactly := func(c *mapstructure.DecoderConfig) { c.WeaklyTypedInput, c.DecodeHook = false, fromText }
+	if err := v.UnmarshalExact(&decoded, exactly); err != nil {
 		return Loaded{}, fmt.Errorf("decode configuration: %w", err)
 	}
 	dropEmptyLists(&l.Config)
@@ -83,15 +97,69 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	return l, nil
 }
 
-// path is that of the file to read, "" for none.
-func (s Source) path(vars map[string]string, defaultPath string) string {
-	if path := cmp.Or(s.Path, vars[envConfig]); path != "" {
-		return path
+// What viper knows besides the keys of the file.
+const (
+	configKey = "config" // the file
+	listenKey = "listen" // addresses that replace the list of listeners
+)
+
+// bind binds what is no key of the file.
+func bind(v *viper.Viper, listen *pflag.Flag) error {
+	err := errors.Join(v.BindEnv(configKey, envConfig), v.BindEnv(listenKey, envListen))
+	if listen != nil && listen.Changed {
+		err = errors.Join(err, v.BindPFlag(listenKey, listen))
+	}
+	if err != nil {
+		return fmt.Errorf("bind environment and flags: %w", err)
+	}
+	return nil
+}
+
+// listenAddresses are those of --listen or of GREETD_LISTEN, and which of them it was. viper
+// reads the flag as CSV, in which an empty address, or a quotation mark, is lost.
+func listenAddresses(v *viper.Viper, flag *pflag.Flag) ([]string, origin) {
+	if flag != nil && flag.Changed {
+		return flag.Value.(pflag.SliceValue).GetSlice(), fromFlag
+	}
+	return splitList(v.GetString(listenKey)), environment(envListen)
+}
+
+// filePathOf is the file to read, "" for none: named, if it is not "", or the default if
+// there is one.
+func filePathOf(named, defaultPath string) string {
+	if named != "" {
+		return named
 	}
 	if _, err := os.Stat(defaultPath); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
 	return defaultPath
+}
+
+// fromText is a mapstructure.DecodeHookFunc. File and environment have been checked by the
+// rules of the schema, and come as text.
+func fromText(_, to reflect.Type, data any) (any, error) {
+	text, ok := data.(string)
+	if !ok {
+		return data, nil
+	}
+	switch to {
+	case reflect.TypeFor[time.Duration]():
+		return time.ParseDuration(text)
+	case reflect.TypeFor[netip.Prefix]():
+		return parsePrefix(text)
+	case reflect.TypeFor[[]netip.Prefix]():
+		return splitList(text), nil
+	}
+	switch to.Kind() {
+	case reflect.Bool:
+		return strings.EqualFold(text, "true"), nil
+	case reflect.Int:
+		return strconv.Atoi(text)
+	case reflect.Float64:
+		return strconv.ParseFloat(text, 64)
+	}
+	return data, nil
 }
 
 // asMap is c as nested maps by key.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // write makes a file of that content and returns its path.
@@ -29,11 +31,30 @@ func write(t *testing.T, content string) string {
 func complaints(t *testing.T, content string, environ, listen []string) []string {
 	t.Helper()
 	path := write(t, content)
-	_, err := Load(Source{Path: path, Environ: environ, Listen: listen})
+	setenv(t, environ...)
+	_, err := Load(Source{Path: path, Listen: listenFlag(listen...)})
 	if err == nil {
 		return nil
 	}
 	return strings.Split(strings.ReplaceAll(err.Error(), path, "FILE"), "\n")
+}
+
+func setenv(t *testing.T, environ ...string) {
+	t.Helper()
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+}
+
+// listenFlag is --listen as it was given so many times, or not at all.
+func listenFlag(addresses ...string) *pflag.Flag {
+	flags := pflag.NewFlagSet("greetd", pflag.ContinueOnError)
+	flags.StringArray("listen", nil, "")
+	for _, address := range addresses {
+		_ = flags.Set("listen", address)
+	}
+	return flags.Lookup("listen")
 }
 
 func equal(t *testing.T, what string, got, want any) {
@@ -81,14 +102,10 @@ admin: {address: "[::1]:9000"}
 
 func TestLoadLayers(t *testing.T) {
 	path := write(t, "greeting: file\nlog: {level: debug, rate: 1}\naccess: {allow: [10.0.0.0/8], deny: [10.0.0.0/9]}\nlisteners: [{name: x, address: ':1', proxy_trusted: ['::1']}]\n")
-	l, err := Load(Source{
-		Path: path,
-		Environ: []string{
-			"PATH=/bin", "GREETD_CONFIG=/nowhere", "GREETD_LOG_RATE=2", "GREETD_LOG_RATE=3", "GREETD_ACCESS_ALLOW= 192.0.2.1 ,::/0",
-			"GREETD_ACCESS_DENY=", "GREETD_LISTEN=:5,:6", "GREETD_LIMITS_PER_SOURCE_RATE=1.5", "GREETD_GREETING=a=b\n",
-		},
-		Listen: []string{"127.0.0.1:7", ":8", "unix:/s"},
-	})
+	setenv(t,
+		"PATH=/bin", "GREETD_CONFIG=/nowhere", "GREETD_LOG_RATE=2", "GREETD_ACCESS_ALLOW= 192.0.2.1 ,::/0",
+		"GREETD_ACCESS_DENY=", "GREETD_LISTEN=:5,:6", "GREETD_LIMITS_PER_SOURCE_RATE=1.5", "GREETD_GREETING=a=b\n")
+	l, err := Load(Source{Path: path, Listen: listenFlag("127.0.0.1:7", ":8", "unix:/s")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +141,16 @@ func TestLoadFindsTheFile(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		source         Source
+		variable       string
 		defaultPath    string
 		path, greeting string
 	}{
-		{"flag", Source{Path: first, Environ: []string{"GREETD_CONFIG=" + second}}, second, first, "first"},
-		{"environment", Source{Environ: []string{"GREETD_CONFIG=" + second}}, first, second, "second"},
-		{"default path", Source{Environ: []string{"GREETD_CONFIG="}}, first, first, "first"},
-		{"none", Source{}, nowhere, "", Default().Greeting},
+		{"flag", Source{Path: first}, second, second, first, "first"},
+		{"environment", Source{}, second, first, second, "second"},
+		{"default path", Source{}, "", first, first, "first"},
+		{"none", Source{}, "", nowhere, "", Default().Greeting},
 	} {
+		t.Setenv("GREETD_CONFIG", c.variable)
 		l, err := load(c.source, c.defaultPath)
 		if err != nil || l.Path != c.path || l.Greeting != c.greeting {
 			t.Errorf("%s: path %q, greeting %q, error %v; want %q, %q", c.name, l.Path, l.Greeting, err, c.path, c.greeting)
@@ -446,7 +465,9 @@ func TestLoadRefusesVariables(t *testing.T) {
 		if want != "" {
 			lines = []string{want}
 		}
-		equal(t, variable, complaints(t, "greeting: a", []string{variable}, nil), lines)
+		t.Run(variable, func(t *testing.T) {
+			equal(t, "problems", complaints(t, "greeting: a", []string{variable}, nil), lines)
+		})
 	}
 }
 
@@ -533,7 +554,8 @@ func TestLoadTakes100000Prefixes(t *testing.T) {
 
 func TestProblemNamesTheOrigin(t *testing.T) {
 	path := write(t, "greeting: a\nlisteners:\n  - name: a\n    address: ':1'\n    tls:\n      certificate: c\n      key: k\n")
-	l, err := Load(Source{Path: path, Environ: []string{"GREETD_ADMIN_ADDRESS=:2"}})
+	setenv(t, "GREETD_ADMIN_ADDRESS=:2")
+	l, err := Load(Source{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

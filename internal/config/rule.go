@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -21,61 +20,49 @@ const (
 
 // A rule says what one value may be.
 type rule struct {
-	want  string   // what it must be: "a number from 1 to 32"
-	tags  []string // as which types it may be written in YAML
-	parse func(string) (any, error)
+	want  string             // what it must be: "a number from 1 to 32"
+	tags  []string           // as which types it may be written in YAML
+	check func(string) error // errWanted if want says all
 }
 
 func text(want string, check func(string) error) rule {
-	return rule{want, []string{yamlString}, func(s string) (any, error) {
-		return s, check(s)
-	}}
+	return rule{want, []string{yamlString}, check}
 }
 
-var boolean = rule{"true or false", []string{yamlBool}, func(s string) (any, error) {
-	switch strings.ToLower(s) {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
-	}
-	return nil, errWanted
+var boolean = rule{"true or false", []string{yamlBool}, func(s string) error {
+	return wanted(strings.EqualFold(s, "true") || strings.EqualFold(s, "false"))
 }}
 
 // errWanted is the error of a rule whose want says all.
 var errWanted = errors.New("not what is wanted")
 
+func wanted(ok bool) error {
+	if ok {
+		return nil
+	}
+	return errWanted
+}
+
 func oneOf(words ...string) rule {
 	last := len(words) - 1
 	want := strings.Join(words[:last], ", ") + " or " + words[last]
-	return rule{want, []string{yamlString}, func(s string) (any, error) {
-		if slices.Contains(words, s) {
-			return s, nil
-		}
-		return nil, errWanted
-	}}
+	return rule{want, []string{yamlString}, func(s string) error { return wanted(slices.Contains(words, s)) }}
 }
 
 func integer(least, most int) rule {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
-	return rule{want, []string{yamlInt}, func(s string) (any, error) {
+	return rule{want, []string{yamlInt}, func(s string) error {
 		n, err := strconv.Atoi(s)
 		// YAML reads 010 as eight, most people as ten.
-		if err != nil || n < least || n > most || len(s) > 1 && s[0] == '0' {
-			return nil, errWanted
-		}
-		return n, nil
+		return wanted(err == nil && n >= least && n <= most && (len(s) == 1 || s[0] != '0'))
 	}}
 }
 
 func decimal(least, most float64) rule {
 	want := fmt.Sprintf("a number from %g to %.0f", least, most)
-	return rule{want, []string{yamlInt, yamlFloat}, func(s string) (any, error) {
+	return rule{want, []string{yamlInt, yamlFloat}, func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || math.IsNaN(f) || f < least || f > most || strings.ContainsAny(s, "xX") {
-			return nil, errWanted
-		}
-		return f, nil
+		return wanted(err == nil && f >= least && f <= most && !strings.ContainsAny(s, "xX")) // NaN is neither
 	}}
 }
 
@@ -91,25 +78,26 @@ func above0(d time.Duration) error {
 func from0(time.Duration) error { return nil }
 
 func duration(check func(time.Duration) error) rule {
-	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) (any, error) {
+	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) error {
 		if _, err := strconv.ParseFloat(s, 64); err == nil && len(s) < 20 {
-			return nil, fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
+			return fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
 		}
 		d, err := time.ParseDuration(s)
 		switch {
 		case err != nil:
-			return nil, errWanted
+			return errWanted
 		case d < 0:
-			return nil, errors.New("must not be negative")
+			return errors.New("must not be negative")
 		case d > longest:
-			return nil, errors.New("must be at most 24h")
+			return errors.New("must be at most 24h")
 		}
-		return d, check(d)
+		return check(d)
 	}}
 }
 
-var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlString}, func(s string) (any, error) {
-	return parsePrefix(s)
+var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlString}, func(s string) error {
+	_, err := parsePrefix(s)
+	return err
 }}
 
 // parsePrefix reads a prefix, or an address as the prefix that holds nothing else.

@@ -10,7 +10,8 @@ import (
 
 func TestYAMLTellsOrigins(t *testing.T) {
 	path := write(t, "limits: {connections: 5}\naccess:\n  deny:\n    - 10.0.0.0/8\n    - ::1\n")
-	l, err := Load(Source{Path: path, Environ: []string{"GREETD_LOG_LEVEL=debug"}, Listen: []string{"unix:/a b"}})
+	setenv(t, "GREETD_LOG_LEVEL=debug")
+	l, err := Load(Source{Path: path, Listen: listenFlag("unix:/a b")})
 	if err != nil {
 		t.Fatal(err)
 	}
