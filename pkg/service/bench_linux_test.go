@@ -10,8 +10,8 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// BenchmarkVisit measures a plain visit over loopback, with the client's part of the work. The client is made of system
-// calls alone, so that the allocations are the server's.
+// BenchmarkVisit measures a plain visit over loopback, with the client's part of the work. The
+// client is made of system calls alone, so that the allocations are the server's.
 func BenchmarkVisit(b *testing.B) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"general": func(ln net.Listener) net.Listener { return ln },

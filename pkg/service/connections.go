@@ -118,8 +118,8 @@ func (cs *connections) rest(resting *atomic.Bool) {
 	cs.waiters--
 }
 
-// begin registers c as a visit, which finish ends; running.Done must follow that. Where the limit is reached, the
-// oldest lingering connection gives way; another listener may have been quicker to
+// begin registers c as a visit, which finish ends; running.Done must follow that. Where the limit
+// is reached, the oldest lingering connection gives way; another listener may have been quicker to
 // take the last place, and then c waits for the next.
 func (cs *connections) begin(c *connection, resting *atomic.Bool) {
 	cs.mu.Lock()
@@ -142,8 +142,8 @@ func (cs *connections) begin(c *connection, resting *atomic.Bool) {
 
 func (cs *connections) isFull() bool { return cs.limit > 0 && cs.visits.len+cs.lingering >= cs.limit }
 
-// finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the end, so
-// that a client that comes again at once finds its place free.
+// finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the
+// end, so that a client that comes again at once finds its place free.
 func (cs *connections) finish(c *connection, outcome Outcome, written int64, lingers bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

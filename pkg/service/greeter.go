@@ -1,6 +1,6 @@
 package service
 
-// A Greeter says what a client is told. AppendGreeting appends the greeting for p
+// A Greeter makes the greetings. AppendGreeting appends the greeting for p
 // to dst and returns the extended slice, as append does. It does no I/O and keeps
 // neither dst nor the result. It is called from many goroutines at once. An error,
 // or a panic, ends the visit as [Failed], with nothing sent.

@@ -15,8 +15,9 @@ type heartbeat struct {
 	answered chan struct{} // an interrupt was answered; it has room for one
 }
 
-// beats reports whether the loop that accepts on ln works: it rests on purpose, accepts a connection of ours, or can be
-// interrupted and comes round. It waits until ctx ends, or draining is closed.
+// beats reports whether the loop that accepts on ln works: it rests on purpose, accepts a
+// connection of ours, or can be interrupted and comes round. It waits until ctx ends, or draining
+// is closed.
 func (h *heartbeat) beats(ctx context.Context, ln net.Listener, draining <-chan struct{}) bool {
 	if h.resting.Load() {
 		return true

@@ -3,7 +3,6 @@ package service_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -291,36 +290,6 @@ func TestShutdownLeavesNothing(t *testing.T) {
 			})
 		})
 	}
-}
-
-func ExampleServer() {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	var srv service.Server // the zero value works
-	ended := make(chan error)
-	go func() { ended <- srv.Serve(service.Listener{Listener: ln, Name: "greet"}) }()
-
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	greeting, err := io.ReadAll(c)
-	_ = c.Close()
-	fmt.Printf("%s%v\n", greeting, err)
-
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	fmt.Println(srv.Shutdown(ctx))
-	fmt.Println(<-ended)
-	// Output:
-	// Hello there, 127.0.0.1!
-	// <nil>
-	// <nil>
-	// service: server closed
 }
 
 // Who was accepted is lost in a crash, who waits in the backlog is not.

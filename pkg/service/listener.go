@@ -5,13 +5,14 @@ import (
 	"net"
 )
 
-// A Listener is where clients come from, and how they are received there. Unwrap and TLS belong to the one call of
-// [Server.Serve] that they are given to.
+// A Listener is where clients come from, and how they are received there. Unwrap and TLS belong to
+// the one call of [Server.Serve] that they are given to.
 type Listener struct {
 	net.Listener
 
-	// Name is what Peer, Observer and Stats call it, and what Update finds it by. Several may share a name,
-	// such as the IPv4 and the IPv6 socket of one service: Stats counts them together.
+	// Name is what Peer, Observer and Stats call it, and what Update finds it by. Several may
+	// share a name, such as the IPv4 and the IPv6 socket of one service: Stats counts them
+	// together.
 	Name string
 
 	// Unwrap reads what a proxy sends ahead of the client's bytes, and returns a

@@ -2,8 +2,8 @@ package service
 
 import "time"
 
-// An Observer is told what happens: [ObserverFuncs] where a function is enough. Its methods are called from many goroutines at
-// once, on the path of every visit: they must not block.
+// An Observer gets what happens; [ObserverFuncs] is one made of functions. Its methods are called
+// from many goroutines at once, on the path of every visit: they must not block.
 type Observer interface {
 	// Opened says that a connection was accepted. Exactly one Closed follows.
 	Opened(Peer)
@@ -13,7 +13,7 @@ type Observer interface {
 
 	// AcceptFailed says that listener can't accept because of err, and that it is
 	// tried again after retryIn. It is called for each failure. A nil err says that
-	// the trouble is over.
+	// accepting works again.
 	AcceptFailed(listener string, err error, retryIn time.Duration)
 }
 

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A Peer is who came, where to, and when. It is a value: copies are independent.
+// A Peer is the client of a connection, the listener that it came to, and the time. It is a value:
+// copies are independent.
 type Peer struct {
 	ID       uint64         // counts the connections of a Server, from 1
 	Listener string         // the Listener.Name that accepted it

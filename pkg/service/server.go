@@ -11,23 +11,24 @@ import (
 	"time"
 )
 
-// A Server greets on any number of listeners. The zero value works: it tells each
-// client its own address. The exported fields are read when Serve is called for the first time, and must not change from then
-// on; until then they may, whatever other methods were called. Update changes what those say while it serves that
-// [Settings] has too. A Server must not be copied, and can't serve again after Shutdown or Close.
+// A Server greets on any number of listeners. The zero value works: it tells each client its own
+// address. The exported fields are read by the first Serve and must not change from then on; until
+// then they may, whatever other methods were called. Update changes those that [Settings] has too,
+// also while the server serves. A Server must not be copied, and can't serve again after Shutdown
+// or Close.
 type Server struct {
-	Greeter  Greeter  // what clients are told; nil: "Hello there, ADDRESS!\n"
-	Observer Observer // told what happens; nil: nobody is
+	Greeter  Greeter  // makes the greetings; nil: "Hello there, ADDRESS!\n"
+	Observer Observer // gets the events; nil: nobody does
 
 	// Admit decides, after a PROXY header and before TLS, whether a client is served.
 	// An error refuses it. leave, if not nil, is called once, when the connection is
 	// closed for good. nil admits everybody. It is called from many goroutines at
-	// once and must not block. A client that it refuses is asked for again at once, after a
-	// look for others who have just left.
+	// once and must not block. It is called a second time for a client that it refuses, when
+	// connections that their clients have just closed are counted out.
 	Admit func(Peer) (leave func(), err error)
 
-	// SpokeTLS, if not nil, is told of each client that was greeted in plain text and
-	// answers with the beginning of a TLS handshake: the greeting is lost on it. It is
+	// SpokeTLS, if not nil, is called for each client that was greeted in plain text and
+	// sends the beginning of a TLS handshake: it can't read the greeting. It is
 	// called while the connection lingers, and must not block.
 	SpokeTLS func(Peer)
 
@@ -71,12 +72,14 @@ func (s *Server) use(settings Settings) {
 	s.connections.setLimit(settings.MaxConns)
 }
 
-// Update makes visits that begin from now on go by settings, and by the Unwrap and TLS of each of the listeners, whose
-// Name says which listeners it is for: all that are being served under it. Where two have one name, the last counts. Listeners that
-// are not named here keep their Unwrap and TLS, and so does a listener without a Name. A
-// visit goes by one version from its start to its end. Connections that linger do so no longer than LingerTimeout from now.
+// Update makes visits that begin from now on go by settings. Each of the listeners gives its Unwrap
+// and TLS to all listeners of its Name that are being served; their net.Listener does not count.
+// Where two of them have one name, the last counts. Served listeners keep their Unwrap and TLS if
+// their name is not among them, or if they have none.
 //
-// Update may be called from any goroutine. Called before Serve, it replaces what the fields of s say.
+// A visit goes by one version from its start to its end. Connections that linger do so for
+// LingerTimeout from now, at most. Update may be called from any goroutine. Called before Serve, it
+// replaces what the fields of s say.
 func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.init()
 	named := make(map[string]listenerSettings, len(listeners))

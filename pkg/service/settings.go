@@ -13,8 +13,8 @@ const (
 	defaultLingerTimeout    = time.Second
 )
 
-// Settings are what [Server.Update] changes while a server serves: the fields of [Server] that have the same
-// names. The zero value is that of a zero Server.
+// Settings are what [Server.Update] changes while a server serves: the fields of [Server] that have
+// the same names. The zero value is that of a zero Server.
 type Settings struct {
 	Greeter          Greeter
 	Admit            func(Peer) (leave func(), err error)

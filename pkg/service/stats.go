@@ -10,9 +10,9 @@ import (
 // were all taken in one moment: what has come is Active and the Visits, nothing else.
 type ListenerStats struct {
 	Name         string
-	Open         bool               // somebody accepts on it
+	Open         bool               // a Serve of that name runs
 	Active       int                // visits under way
-	Lingering    int                // connections whose visit has ended; who hangs up is among them for up to half a second
+	Lingering    int                // connections whose visit has ended; those that the client has closed may count for 0.5 s
 	Visits       map[Outcome]uint64 // visits that have ended; every Outcome is a key
 	Bytes        uint64             // of greetings, as far as they were written
 	AcceptErrors uint64             // failed accepts that were tried again

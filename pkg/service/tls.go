@@ -45,7 +45,7 @@ const (
 	majorVersion    = 3
 )
 
-// beginsTLS tells whether text is the beginning of a TLS handshake.
+// beginsTLS reports whether text is the beginning of a TLS handshake.
 func beginsTLS(text []byte) bool {
 	return len(text) > 1 && text[0] == handshakeRecord && text[1] == majorVersion
 }

@@ -132,7 +132,8 @@ func (v *visit) unwrap() (net.Conn, error) {
 	return c, nil
 }
 
-// admit asks Admit, and once more if it refuses, when clients that have hung up unnoticed are counted out.
+// admit asks Admit, and once more if it refuses, when clients that have hung up unnoticed are
+// counted out.
 func (v *visit) admit() (err error) {
 	if v.rules.Admit == nil {
 		return nil
@@ -205,7 +206,8 @@ func (v *visit) classify(err error, other Outcome) Outcome {
 	return classify(err, other)
 }
 
-// finish ends the visit: it closes the connection or hands it to the reaper, counts the outcome, and reports it.
+// finish ends the visit: it closes the connection or hands it to the reaper, counts the outcome,
+// and reports it.
 func (v *visit) finish(outcome Outcome, err error) {
 	if outcome == Cut {
 		err = errCut

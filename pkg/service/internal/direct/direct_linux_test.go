@@ -219,8 +219,8 @@ func TestClosedConnectionsSaySo(t *testing.T) {
 	}
 }
 
-// A descriptor's number is used again as soon as it is closed. Whoever still calls the connection must never reach what
-// has the number next.
+// A descriptor's number is used again as soon as it is closed. Whoever still calls the connection
+// must never reach what has the number next.
 func TestNobodyReachesTheNextWithTheSameNumber(t *testing.T) {
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	for range 200 {

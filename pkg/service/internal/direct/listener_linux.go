@@ -19,8 +19,8 @@ type listener struct {
 	local netip.AddrPort // of each connection; invalid where the socket is bound to all addresses
 }
 
-// Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln. It returns ln
-// itself where the socket can't be duplicated.
+// Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln.
+// It returns ln itself where the socket can't be duplicated.
 func Listen(ln *net.TCPListener) net.Listener {
 	file, err := duplicate(ln)
 	if err != nil {

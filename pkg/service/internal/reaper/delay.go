@@ -9,8 +9,8 @@ const (
 	maxFirstCheckDelay = 512 * time.Millisecond
 )
 
-// nextFirstCheckDelay returns the delay that follows delay, after which gone of the checked connections had
-// been closed by their clients.
+// nextFirstCheckDelay returns the delay that follows delay, after which gone of the checked
+// connections had been closed by their clients.
 func nextFirstCheckDelay(delay time.Duration, checked, gone int) time.Duration {
 	if 2*gone < checked {
 		return min(2*delay, maxFirstCheckDelay)

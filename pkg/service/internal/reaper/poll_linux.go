@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A poll is an epoll(7) set of sockets that waits inside the runtime's own poller, so that neither a goroutine
-// for each of them nor a thread is spent. Its methods need the reaper's lock, except wait, ready and close.
+// A poll is an epoll(7) set of sockets that waits inside the runtime's own poller, so that neither
+// a goroutine for each of them nor a thread is spent. Its methods need the reaper's lock, except
+// wait, ready and close.
 type poll struct {
 	file  *os.File
 	raw   syscall.RawConn

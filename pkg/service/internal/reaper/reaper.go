@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Reaper closes connections when their clients have hung up, or when their time is over. Use New. It runs
-// until Close.
+// A Reaper closes connections when their clients have hung up, or when their time is over. Use New.
+// It runs until Close.
 type Reaper struct {
 	closed       func([]*Conn)
 	onFirstBytes func(*Conn, []byte)
@@ -31,9 +31,9 @@ type Reaper struct {
 	spare    []*Conn    // the memory of the last sweep's unchecked, for the next; guarded by mu
 }
 
-// New returns a reaper that calls closed with connections that it has closed, and onFirstBytes with what the client of
-// one with Sniff sends first, unless that is nothing; what it sends more may be missing. The bytes are only
-// valid during the call. Neither may block.
+// New returns a reaper that calls closed with connections that it has closed, and onFirstBytes with
+// what the client of one with Sniff sends first, unless that is nothing; what it sends more may be
+// missing. The bytes are only valid during the call. Neither may block.
 func New(closed func([]*Conn), onFirstBytes func(*Conn, []byte)) *Reaper {
 	r := &Reaper{closed: closed, onFirstBytes: onFirstBytes, delay: minFirstCheckDelay, closing: make(chan struct{})}
 	r.ring.init()
@@ -80,7 +80,8 @@ func (r *Reaper) HalfClose(c *Conn) {
 	}
 }
 
-// drainAlone makes a goroutine drain c, unless c was closed meanwhile. It reports false when the reaper is closing.
+// drainAlone makes a goroutine drain c, unless c was closed meanwhile. It reports false when the
+// reaper is closing.
 func (r *Reaper) drainAlone(c *Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,9 +113,9 @@ func (r *Reaper) drain(c *Conn) {
 	r.remove([]*Conn{c})
 }
 
-// Evict makes room, and reports whether it could. It closes connections whose clients have hung up, unless it
-// looked for them lately; if there are none, it closes up to n of the oldest. It waits for one that is
-// just being half-closed, which takes a system call.
+// Evict makes room, and reports whether it could. It closes connections whose clients have hung up,
+// unless it looked for them lately; if there are none, it closes up to n of the oldest. It waits
+// for one that is just being half-closed, which takes a system call.
 func (r *Reaper) Evict(n int) bool {
 	if r.sweepIsDue() && r.Sweep() {
 		return true
@@ -134,7 +135,8 @@ func (r *Reaper) sweepIsDue() bool {
 	return time.Since(r.sweptAt) >= r.delay
 }
 
-// unlinkOldest unlinks up to n of the oldest connections. pending says that one is in the way which is not half-closed yet.
+// unlinkOldest unlinks up to n of the oldest connections. pending says that one is in the way which
+// is not half-closed yet.
 func (r *Reaper) unlinkOldest(n int) (gone []*Conn, pending bool) {
 	gone = r.unlinkWhile(func(c *Conn) bool {
 		n--
@@ -168,8 +170,8 @@ func (r *Reaper) Hurry() {
 	r.Sweep()
 }
 
-// Close closes all connections, also those that are added later, and waits until nothing of the reaper runs. It may be called
-// again.
+// Close closes all connections, also those that are added later, and waits until nothing of the
+// reaper runs. It may be called again.
 func (r *Reaper) Close() {
 	r.mu.Lock()
 	if !r.isClosing() {
@@ -213,8 +215,8 @@ func (r *Reaper) run(p *poll) {
 	}
 }
 
-// letEventsGather waits for a while, so that many clients who hang up one by one do not
-// wake the reaper for each. Who needs a place that they free calls Sweep.
+// letEventsGather waits for a while, so that many clients that hang up one by one do not
+// wake the reaper for each. Evict and Sweep do not wait for it.
 func (r *Reaper) letEventsGather() {
 	pause := time.NewTimer(minFirstCheckDelay)
 	defer pause.Stop()
@@ -243,9 +245,10 @@ func (r *Reaper) rearm(p *poll) {
 	}
 }
 
-// Sweep checks the connections that were added since the last sweep for the first time, and those of the poll set with which
-// something has happened. Most clients hang up as soon as they have read to the end, and have done so by their first check: it costs less to read from them
-// once, in one go, than to put each into the poll set and wait for its event. When Sweep returns, every
+// Sweep checks the connections that were added since the last sweep for the first time, and those
+// of the poll set with which something has happened. Most clients hang up as soon as they have read
+// to the end, and have done so by their first check: it costs less to read from them once, in one
+// go, than to put each into the poll set and wait for its event. When Sweep returns, every
 // connection that its client had closed before is closed; it reports whether there was any.
 func (r *Reaper) Sweep() bool {
 	r.sweeping.Lock()
@@ -259,7 +262,8 @@ func (r *Reaper) Sweep() bool {
 	return gone > 0
 }
 
-// takeUnchecked returns the connections that wait for their first check, and whether there are others in the poll set.
+// takeUnchecked returns the connections that wait for their first check, and whether there are
+// others in the poll set.
 func (r *Reaper) takeUnchecked() (unchecked []*Conn, polled bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -282,8 +286,9 @@ func (r *Reaper) keepSpare(checked []*Conn, gone int) {
 	}
 }
 
-// checkEvents checks each connection of the poll set with which something has happened once: some clients send
-// without end, and the others must not wait for them. It returns how many were closed. r.sweeping is held.
+// checkEvents checks each connection of the poll set with which something has happened once: some
+// clients send without end, and the others must not wait for them. It returns how many were closed.
+// r.sweeping is held.
 func (r *Reaper) checkEvents(p *poll) (closed int) {
 	r.mu.Lock()
 	rounds := p.len()/maxEvents + 1 // the kernel takes turns between them
@@ -300,12 +305,13 @@ func (r *Reaper) checkEvents(p *poll) (closed int) {
 	return closed
 }
 
-// batchSize is how many connections are checked before visits go on. It takes as long as some visits do, which
-// wait for it where Go has one CPU.
+// batchSize is how many connections are checked before visits go on. It takes as long as some
+// visits do, which wait for it where Go has one CPU.
 const batchSize = 16
 
-// check reads from each connection once, closes those from which nothing more will come, sees that the others
-// are in the poll set, and returns how many it has closed. The slice is overwritten. r.sweeping is held.
+// check reads from each connection once, closes those from which nothing more will come, sees that
+// the others are in the poll set, and returns how many it has closed. The slice is overwritten.
+// r.sweeping is held.
 func (r *Reaper) check(conns []*Conn) (closed int) {
 	for batch := range slices.Chunk(conns, batchSize) {
 		ended := r.partition(batch)
@@ -317,7 +323,8 @@ func (r *Reaper) check(conns []*Conn) (closed int) {
 	return closed
 }
 
-// partition reads from each connection once, and moves those to the front from which nothing more will come.
+// partition reads from each connection once, and moves those to the front from which nothing more
+// will come.
 func (r *Reaper) partition(conns []*Conn) (ended int) {
 	for i, c := range conns {
 		n, err := c.socket.Discard(r.waste)

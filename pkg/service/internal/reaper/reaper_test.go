@@ -148,7 +148,8 @@ func TestConnectionsAreClosedWhenTheirTimeIsOver(t *testing.T) {
 	}
 }
 
-// A client that has hung up gives way before one that stays, even if the reaper has not seen yet that it has.
+// A client that has hung up gives way before one that stays, even if the reaper has not seen yet
+// that it has.
 func TestEvictPrefersClientsThatHaveHungUp(t *testing.T) {
 	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {

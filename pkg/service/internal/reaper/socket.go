@@ -5,8 +5,8 @@ const (
 	trimThreshold = 1024 // more connections than these take memory that is given back when they have gone
 )
 
-// A socket is a connection with a descriptor. Those of package direct are sockets; on Linux others are made of
-// what has SyscallConn.
+// A socket is a connection with a descriptor. Those of package direct are sockets; on Linux others
+// are made of what has SyscallConn.
 type socket interface {
 	// Control calls f with the number of the descriptor, which stays open until f returns. The
 	// error says that it is closed.
