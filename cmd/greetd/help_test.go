@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -17,8 +18,7 @@ func everyCommand(look func(*cobra.Command)) {
 			lookAt(below)
 		}
 	}
-	root, _ := new(program).commands()
-	lookAt(root)
+	lookAt(new(program).commands(io.Discard))
 }
 
 // TestHelp holds the help of every command against 80 columns, and wants a summary, and

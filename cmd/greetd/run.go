@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -17,12 +18,13 @@ import (
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	p := &program{stdout: stdout, stderr: stderr}
-	root, helped := p.commands()
+	out := &usage.Output{Writer: stdout}
+	root := p.commands(out)
 	root.SetArgs(args)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		err = failedToWrite(helped())
+	if out.Err != nil {
+		err = failedToWrite(out.Err)
 	}
 	if err == nil {
 		return exit.OK
@@ -40,9 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	return c.Code
 }
 
-// commands returns the root of them, and what usage.Set returns.
-func (p *program) commands() (root *cobra.Command, helped func() error) {
-	root = p.serveCommand()
+// commands returns the root of them. Help and completion go to out.
+func (p *program) commands(out io.Writer) *cobra.Command {
+	root := p.serveCommand()
 	root.Use = "greetd [COMMAND]"
 	root.Short = "Greet whoever connects, as a service of systemd's"
 	root.Long = `greetd tells each client that connects the address it was seen from, and lets it
@@ -62,6 +64,7 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
 		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
 		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
 	)
-	root.SetOut(p.stdout) // which cobra's completion wants to know now
-	return root, usage.Set(root)
+	root.SetOut(out) // which cobra's completion wants to know now
+	usage.Set(root)
+	return root
 }

@@ -27,7 +27,6 @@ type checkFlags struct {
 	warn, crit         plugin.Range
 	mismatch, refused  plugin.Choice
 	days               string
-	version            bool
 	warnDays, critDays plugin.Range // of days, for days
 }
 
@@ -47,9 +46,6 @@ has no lower end, 2: no upper end.`,
   greetprobe check -v localhost:10000 unix:/run/greet.sock`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.version {
-				return std.version(pluginName)
-			}
 			return f.run(ctx, cmd.Flags(), args, std)
 		},
 	}
@@ -70,7 +66,7 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	flags.VarP(&f.mismatch, "mismatch", "M", "what a greeting is that is not as expected")
 	flags.VarP(&f.refused, "refuse", "r", "what a refused connection is")
 	flags.StringVarP(&f.days, "certificate", "D", "", "days that the certificate must be valid still, as `WARN[,CRIT]`")
-	flags.BoolVarP(&f.version, "version", "V", false, "print the version")
+	printVersion(cmd, pluginName)
 	f.probeFlags.register(cmd)
 	f.takeSeconds(flags)
 	complete(cmd, "mismatch", "ok", "warn", "crit")

@@ -34,7 +34,6 @@ type rootFlags struct {
 	quiet    bool
 	raw      bool
 	textfile string
-	version  bool
 	wait     time.Duration
 }
 
@@ -48,9 +47,6 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.version {
-				return std.version("greetprobe")
-			}
 			return f.run(ctx, cmd.Flags(), args, std)
 		},
 	}
@@ -65,13 +61,13 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	flags.BoolVar(&f.raw, "raw", false, "print greetings as they came, unescaped")
 	flags.StringVar(&f.textfile, "textfile", "", "write metrics to `FILE` for node_exporter")
 	flags.DurationVar(&f.wait, "wait", 0, "retry so long, until ok")
-	flags.BoolVarP(&f.version, "version", "V", false, "print the version")
+	printVersion(cmd, "greetprobe")
 	complete(cmd, "output", "text", "json", "prom")
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std))
 	cmd.SetOut(std.out) // which cobra's completion wants to know now
-	usage.Set(cmd)      // the outlet remembers what it could not write
+	usage.Set(cmd)
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c != cmd {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +11,11 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"greetd.example/internal/plugin"
+	"greetd.example/internal/usage"
 	"greetd.example/pkg/probe"
 )
 
@@ -22,20 +23,6 @@ import (
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
-}
-
-// An outlet remembers why its Writer failed first: what nobody could read is no
-// success.
-type outlet struct {
-	io.Writer
-	err error
-}
-
-// Write implements [io.Writer].
-func (o *outlet) Write(b []byte) (int, error) {
-	n, err := o.Writer.Write(b)
-	o.err = cmp.Or(o.err, err)
-	return n, err
 }
 
 // say writes one diagnostic line.
@@ -58,8 +45,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	outlet := &outlet{Writer: out}
-	std := streams{in, outlet, errs}
+	checkedOut := &usage.Output{Writer: out}
+	std := streams{in, checkedOut, errs}
 	root := newRoot(ctx, std)
 	root.SetIn(in)
 	root.SetErr(errs)
@@ -71,11 +58,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	cmd, err := root.ExecuteContextC(ctx)
 	code, done := errors.AsType[exitCode](err)
 	switch {
-	case outlet.err != nil && cmd.Name() == "check":
-		std.say("%s", outlet.err)
+	case checkedOut.Err != nil && cmd.Name() == "check":
+		std.say("%s", checkedOut.Err)
 		return int(plugin.Unknown)
-	case outlet.err != nil:
-		std.say("%s", outlet.err)
+	case checkedOut.Err != nil:
+		std.say("%s", checkedOut.Err)
 		return max(int(code), probe.ExitLocal)
 	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
 		return int(plugin.Unknown)
@@ -97,13 +84,17 @@ func checked(flags *pflag.FlagSet) bool {
 	return !flags.Changed("help") && !flags.Changed("version")
 }
 
-// version is what -V does. Cobra would do it by a template, and text/template calls methods
-// by their names, so that the linker would have to keep all that there are: 2 MB.
-func (s streams) version(name string) error {
-	version := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = cmp.Or(info.Main.Version, version)
+// printVersion makes cmd print its name and version with -V.
+func printVersion(cmd *cobra.Command, name string) {
+	cmd.Flags().BoolP("version", "V", false, "print the version")
+	cmd.Version = version()
+	cmd.SetVersionTemplate(name + " {{.Version}}\n")
+}
+
+// version is that of the module, as the go command wrote it into the program.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
 	}
-	fmt.Fprintln(s.out, name, version)
-	return nil // a failed write is the outlet's to tell
+	return "(unknown)"
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"greetd.example/internal/usage"
 )
 
 // usualColumns is the width of a terminal that doesn't tell its own.
@@ -21,7 +23,7 @@ func isTerminal(w io.Writer) bool {
 
 // file is what w writes to, if that is a file.
 func file(w io.Writer) (*os.File, bool) {
-	if o, ok := w.(*outlet); ok {
+	if o, ok := w.(*usage.Output); ok {
 		w = o.Writer
 	}
 	f, ok := w.(*os.File)
