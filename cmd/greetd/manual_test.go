@@ -83,6 +83,9 @@ func TestManualKnowsEachVariable(t *testing.T) {
 			}
 			f, isMethod := call.Fun.(*ast.SelectorExpr)
 			name, isLiteral := call.Args[0].(*ast.BasicLit)
+			if isLiteral && name.Value == `"MAINPID"` { // by RequestReload, which greetd does not call
+				return
+			}
 			if isMethod && isLiteral && (f.Sel.Name == "Getenv" || f.Sel.Name == "LookupEnv") {
 				variables = append(variables, strings.Trim(name.Value, `"`))
 			}
