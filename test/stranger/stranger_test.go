@@ -11,6 +11,7 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,16 +29,12 @@ func TestExamplesWorkInAnotherModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packages, err := filepath.Glob(filepath.Join(root, "pkg", "*"))
-	if err != nil || len(packages) == 0 {
-		t.Fatalf("packages: %q, %v", packages, err)
-	}
+	packages, _ := public(t, root)
 	module := t.TempDir()
 	examples := make(map[string]*doc.Example) // by the name of their program
 	for _, pkg := range packages {
-		found := examplesOf(t, pkg)
-		for _, e := range found {
-			name := filepath.Base(pkg) + "_" + e.Name
+		for _, e := range examplesOf(t, filepath.Join(root, pkg)) {
+			name := strings.ReplaceAll(pkg, "/", "_") + "_" + e.Name
 			examples[name] = e
 			write(t, filepath.Join(module, name, "main.go"), program(t, name, e))
 		}
@@ -61,6 +58,48 @@ func TestExamplesWorkInAnotherModule(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) { run(t, filepath.Join(module, "bin", name), e) })
 	}
+}
+
+// Some examples are programs: those in modules of their own, below pkg/. What they do is tested
+// on a booted systemd; here they are built with this module as it is.
+func TestExampleModulesBuild(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, modules := public(t, root)
+	for _, module := range modules {
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", t.TempDir()+"/", "./...")
+		build.Dir = filepath.Join(root, module)
+		build.Env = append(os.Environ(), "GOWORK=off")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", module, err, out)
+		}
+	}
+}
+
+// public are the packages below pkg/ that others can import, and the modules there, as
+// folders of root.
+func public(t *testing.T, root string) (packages, modules []string) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(root), "pkg", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		if name := entry.Name(); name == "internal" || name == "testdata" {
+			return fs.SkipDir
+		}
+		if _, err := os.Stat(filepath.Join(root, path, "go.mod")); err == nil {
+			modules = append(modules, path)
+			return fs.SkipDir
+		}
+		packages = append(packages, path)
+		return nil
+	})
+	if err != nil || len(packages) < 5 {
+		t.Fatalf("packages: %q, %v", packages, err)
+	}
+	return packages, modules
 }
 
 // examplesOf are those in the test files of the package in a directory.
