@@ -40,7 +40,7 @@ func TestDirectKnowsBothEnds(t *testing.T) {
 			if got, want := read(t, c), "Hello there, "+test.from+"!\n"; got != want {
 				t.Errorf("greeting = %q, want %q", got, want)
 			}
-			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			eventually(t, "the visit was reported", func() bool { return len(seen.visits()) == 1 })
 			v := seen.visits()[0]
 			if v.Remote.String() != c.LocalAddr().String() || v.Local != to {
 				t.Errorf("%v to %v, want %v to %v", v.Remote, v.Local, c.LocalAddr(), to)
@@ -71,7 +71,7 @@ func TestLongGreetingsGoOnWhereTheQuickWriteStopped(t *testing.T) {
 			if err != nil || !bytes.Equal(got, text) {
 				t.Errorf("%d bytes, %v; want the %d of the greeting", len(got), err, len(text))
 			}
-			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			eventually(t, "the visit was reported", func() bool { return len(seen.visits()) == 1 })
 			if v := seen.visits()[0]; v.Outcome != service.Greeted || v.Written != int64(len(text)) {
 				t.Errorf("visit = %+v", v)
 			}
@@ -92,7 +92,7 @@ func TestClientsThatHaveResetBeforeTheyWereGreeted(t *testing.T) {
 			_ = c.(*net.TCPConn).SetLinger(0)
 			_ = c.Close()
 			close(proceed)
-			eventually(t, "the visit was told", func() bool { return len(seen.visits()) == 1 })
+			eventually(t, "the visit was reported", func() bool { return len(seen.visits()) == 1 })
 			v := seen.visits()[0]
 			if v.Outcome != service.HungUp || !strings.Contains(v.Err.Error(), "write tcp "+addr.String()+"->"+v.Remote.String()+": ") {
 				t.Errorf("%q: %v", v.Outcome, v.Err)
@@ -216,7 +216,7 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 	kept := int64(memory().HeapAlloc) - int64(live)
 	t.Logf("%d bytes when they have left", kept)
 	if kept > 64<<10 {
-		t.Errorf("%d bytes are kept for a crowd that has left, want at most 64 KiB", kept)
+		t.Errorf("%d bytes are kept for clients that have left, want at most 64 KiB", kept)
 	}
 }
 

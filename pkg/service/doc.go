@@ -34,7 +34,7 @@
 // MaxConns limits the connections of a server. Where it is reached, lingering ones give way to new
 // ones, the oldest first, and when there are none, new ones wait in the kernel's backlog. When
 // descriptors or memory run out, accepting pauses, for 5 ms at first and up to 1 s, and goes on.
-// Limits by client are for Admit, which is told when each connection is closed.
+// Limits by client are for Admit, whose leave is called when a connection is closed.
 //
 // # Settings that change
 //

@@ -63,7 +63,7 @@ func ExampleGreeterFunc() {
 	// 220 mail.example: visit 1, from 127.0.0.1
 }
 
-// An observer is told the end of each visit, and when accepting fails.
+// An observer gets the end of each visit, and failures to accept.
 func ExampleObserverFuncs() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -41,18 +41,18 @@ func listenDirect(t *testing.T, network, address string) net.Listener {
 var paths = map[string]listenFunc{"general": listen, "direct": listenDirect}
 
 // onKernel serves on a socket of the kernel and gives its address.
-func onKernel(t *testing.T, srv *service.Server, listen listenFunc, manners ...func(*service.Listener)) net.Addr {
+func onKernel(t *testing.T, srv *service.Server, listen listenFunc, settings ...func(*service.Listener)) net.Addr {
 	t.Helper()
 	ln := listen(t, "tcp", "127.0.0.1:0")
-	serveOn(t, srv, ln, manners...)
+	serveOn(t, srv, ln, settings...)
 	return ln.Addr()
 }
 
-func serveOn(t *testing.T, srv *service.Server, ln net.Listener, manners ...func(*service.Listener)) {
+func serveOn(t *testing.T, srv *service.Server, ln net.Listener, settings ...func(*service.Listener)) {
 	t.Helper()
 	ended := make(chan error, 1)
 	listener := service.Listener{Listener: ln, Name: "greet"}
-	for _, set := range manners {
+	for _, set := range settings {
 		set(&listener)
 	}
 	go func() { ended <- srv.Serve(listener) }()
@@ -245,7 +245,7 @@ func TestAliveConnectsToItsOwnListeners(t *testing.T) {
 				}
 			}
 			if opened := len(seen.opened); opened != 0 {
-				t.Errorf("%d visits were told: our own connections are none", opened)
+				t.Errorf("%d visits were reported: our own connections are none", opened)
 			}
 			for _, s := range srv.Stats() {
 				if s.Active+s.Lingering != 0 || s.Visits[service.Greeted] != 0 {
@@ -296,11 +296,11 @@ func TestShutdownLeavesNothing(t *testing.T) {
 func TestACrowdIsNotAcceptedLongBeforeItIsGreeted(t *testing.T) {
 	for name, listen := range paths {
 		t.Run(name, func(t *testing.T) {
-			const crowd, ahead = 400, 50
+			const clients, ahead = 400, 50
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a busy machine
 			ln := listen(t, "tcp", "127.0.0.1:0")
 			counting := &countingListener{Listener: ln}
-			for range crowd { // before anybody accepts
+			for range clients { // before anybody accepts
 				dialKernel(t, ln.Addr())
 			}
 			var greeted, most atomic.Int64
@@ -308,14 +308,14 @@ func TestACrowdIsNotAcceptedLongBeforeItIsGreeted(t *testing.T) {
 			serveOn(t, &service.Server{Greeter: service.GreeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
 				n := greeted.Add(1)
 				most.Store(max(most.Load(), counting.accepted.Load()-n))
-				if n == crowd {
+				if n == clients {
 					close(everybody)
 				}
 				return append(dst, "hello\n"...), nil
 			})}, counting)
 			<-everybody
 			if got := most.Load(); got > ahead {
-				t.Errorf("%d of %d were accepted and not greeted yet, want at most %d", got, crowd, ahead)
+				t.Errorf("%d of %d were accepted and not greeted yet, want at most %d", got, clients, ahead)
 			}
 		})
 	}

@@ -70,7 +70,7 @@ type serving struct {
 }
 
 // serve makes srv greet; the test shuts it down at its end if it has not before.
-func serve(t *testing.T, srv *service.Server, manners ...func(*service.Listener)) *serving {
+func serve(t *testing.T, srv *service.Server, settings ...func(*service.Listener)) *serving {
 	t.Helper()
 	s := &serving{srv, &record{}, memnet.Listen(greetAddress), make(chan error, 1)}
 	if srv.Observer == nil {
@@ -79,7 +79,7 @@ func serve(t *testing.T, srv *service.Server, manners ...func(*service.Listener)
 		srv.Observer = service.Observers{srv.Observer, s.record}
 	}
 	ln := service.Listener{Listener: s.ln, Name: "greet"}
-	for _, set := range manners {
+	for _, set := range settings {
 		set(&ln)
 	}
 	go func() { s.ended <- srv.Serve(ln) }()
@@ -716,7 +716,7 @@ func TestOneEpisodeOfTroubleIsToldOnce(t *testing.T) {
 			}
 		}
 		if ends != 1 {
-			t.Errorf("the end was told %d times, want once: %q", ends, s.troubles())
+			t.Errorf("the end was reported %d times, want once: %q", ends, s.troubles())
 		}
 	})
 }

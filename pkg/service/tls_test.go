@@ -66,21 +66,21 @@ func TestClientsWithoutTLSAreTold(t *testing.T) {
 }
 
 func TestGoodbyeIsNoReasonToStay(t *testing.T) {
-	const patience = time.Second
+	const timeout = time.Second
 	stayed := false
 	for length := memnet.Window - 3000; length < memnet.Window; length += 20 { // close_notify takes 24 bytes: at one length there is no room for it
 		synctest.Test(t, func(t *testing.T) {
-			s := serve(t, &service.Server{Greeter: service.Static(strings.Repeat("x", length)), WriteTimeout: patience}, speakingTLS(t))
+			s := serve(t, &service.Server{Greeter: service.Static(strings.Repeat("x", length)), WriteTimeout: timeout}, speakingTLS(t))
 			c := s.dial(t)
 			if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute) // and it does not read
 			v := s.only(t)
-			if v.Took > patience {
+			if v.Took > timeout {
 				t.Errorf("the visit took %v", v.Took)
 			}
-			stayed = stayed || v.Outcome == service.Greeted && v.Took == patience
+			stayed = stayed || v.Outcome == service.Greeted && v.Took == timeout
 		})
 	}
 	if !stayed {
@@ -93,8 +93,8 @@ const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 func TestClientsThatExpectTLSAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []service.Peer
-		srv := &service.Server{SpokeTLS: func(p service.Peer) { told = append(told, p) }}
+		var spoke []service.Peer
+		srv := &service.Server{SpokeTLS: func(p service.Peer) { spoke = append(spoke, p) }}
 		s := serve(t, srv)
 		for _, says := range []string{"HELO stranger\r\n", hello, "\x16", ""} {
 			c := s.dial(t)
@@ -105,12 +105,12 @@ func TestClientsThatExpectTLSAreTold(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if len(told) != 1 || told[0].ID != 2 || told[0].Listener != "greet" || !told[0].Remote.IsValid() {
-			t.Errorf("told of %+v, want the second", told)
+		if len(spoke) != 1 || spoke[0].ID != 2 || spoke[0].Listener != "greet" || !spoke[0].Remote.IsValid() {
+			t.Errorf("SpokeTLS was called with %+v, want the second", spoke)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, &service.Server{SpokeTLS: func(p service.Peer) { t.Errorf("told of %+v, which got what it expects", p) }}, speakingTLS(t))
+		s := serve(t, &service.Server{SpokeTLS: func(p service.Peer) { t.Errorf("SpokeTLS was called with %+v, which got what it expects", p) }}, speakingTLS(t))
 		c := tls.Client(s.dial(t), &tls.Config{InsecureSkipVerify: true})
 		_ = read(t, c)
 		_, _ = io.WriteString(c, hello)
@@ -129,7 +129,7 @@ func TestMistakesAboutTLSEndCleanly(t *testing.T) {
 			if _, err := io.WriteString(plain, hello+strings.Repeat("x", much)); err != nil {
 				t.Errorf("TLS to a plain listener: write: %v", err)
 			}
-			eventually(t, "it is told that the client spoke TLS", func() bool { return spoke.Load() == 1 })
+			eventually(t, "SpokeTLS is called", func() bool { return spoke.Load() == 1 })
 			if text, err := io.ReadAll(plain); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
 				t.Errorf("TLS to a plain listener: read: %q, %v", text, err)
 			}

@@ -1,6 +1,7 @@
 package reaper
 
 import (
+	"iter"
 	"net"
 	"sync/atomic"
 	"time"
@@ -50,17 +51,32 @@ func (r *ring) remove(c *Conn) {
 }
 
 // first returns the first to go, or nil.
-func (r *ring) first() *Conn { return r.unlessRoot(r.root.next) }
-
-// last returns the last to go, or nil.
-func (r *ring) last() *Conn { return r.unlessRoot(r.root.prev) }
-
-// before returns the one that goes before c, or nil.
-func (r *ring) before(c *Conn) *Conn { return r.unlessRoot(c.prev) }
-
-func (r *ring) unlessRoot(c *Conn) *Conn {
-	if c == &r.root {
+func (r *ring) first() *Conn {
+	if r.root.next == &r.root {
 		return nil
 	}
-	return c
+	return r.root.next
+}
+
+// all yields the connections, the first to go first. The one that it yields may be removed.
+func (r *ring) all() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for c, next := r.root.next, (*Conn)(nil); c != &r.root; c = next {
+			if next = c.next; !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// A socket is a connection with a descriptor. Those of package direct are sockets; on Linux others
+// are made of what has SyscallConn.
+type socket interface {
+	// Control calls f with the number of the descriptor, which stays open until f returns. The
+	// error says that it is closed.
+	Control(f func(fd int)) error
+
+	// Discard reads into waste once, without waiting, and returns EAGAIN where nothing
+	// is there. 0 and another error, or none, say that nothing more will come.
+	Discard(waste []byte) (int, error)
 }

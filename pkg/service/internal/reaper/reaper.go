@@ -10,6 +10,11 @@ import (
 	"time"
 )
 
+const (
+	maxEvents     = 128  // of the poll set that are asked for at once
+	trimThreshold = 1024 // more connections than these take memory that is given back when they have gone
+)
+
 // A Reaper closes connections when their clients have hung up, or when their time is over. Use New.
 // It runs until Close.
 type Reaper struct {
@@ -151,7 +156,10 @@ func (r *Reaper) Shorten(d time.Duration) {
 	until := time.Now().Add(d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := r.ring.last(); c != nil && c.Until.After(until); c = r.ring.before(c) {
+	for c := range r.ring.all() {
+		if !c.Until.After(until) {
+			continue
+		}
 		c.Until = until
 		if c.fd == 0 {
 			_ = c.Conn.SetReadDeadline(until)
@@ -373,7 +381,10 @@ func (r *Reaper) remove(conns []*Conn) {
 func (r *Reaper) unlinkWhile(wanted func(*Conn) bool) (gone []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := r.ring.first(); c != nil && wanted(c); c = r.ring.first() {
+	for c := range r.ring.all() {
+		if !wanted(c) {
+			break
+		}
 		r.unlink(c)
 		gone = append(gone, c)
 	}
