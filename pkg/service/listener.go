@@ -24,4 +24,10 @@ type Listener struct {
 	TLS *tls.Config
 }
 
+// listenerSettings are what Update changes.
+type listenerSettings struct {
+	unwrap func(net.Conn) (net.Conn, error)
+	tls    *tls.Config
+}
+
 func (l Listener) settings() listenerSettings { return listenerSettings{l.Unwrap, l.TLS} }

@@ -65,6 +65,11 @@ func (s *Server) checkTLS(c *connection, first []byte) {
 	}
 }
 
+// settings returns the values of the fields of s.
+func (s *Server) settings() Settings {
+	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns}
+}
+
 // use makes settings those of the server. s.mu is held.
 func (s *Server) use(settings Settings) {
 	settings = settings.orDefaults()
@@ -79,7 +84,7 @@ func (s *Server) use(settings Settings) {
 //
 // A visit goes by one version from its start to its end. Connections that linger do so for
 // LingerTimeout from now, at most. Update may be called from any goroutine. Called before Serve, it
-// replaces what the fields of s say.
+// replaces the fields of s.
 func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.init()
 	named := make(map[string]listenerSettings, len(listeners))

@@ -2,8 +2,6 @@ package service
 
 import (
 	"cmp"
-	"crypto/tls"
-	"net"
 	"time"
 )
 
@@ -24,11 +22,6 @@ type Settings struct {
 	MaxConns         int
 }
 
-// settings returns what the fields of s say.
-func (s *Server) settings() Settings {
-	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns}
-}
-
 // orDefaults returns settings without zero values that stand for a default.
 func (s Settings) orDefaults() Settings {
 	if s.Greeter == nil {
@@ -44,9 +37,4 @@ func (s Settings) orDefaults() Settings {
 type rules struct {
 	Settings
 	listenerSettings
-}
-
-type listenerSettings struct {
-	unwrap func(net.Conn) (net.Conn, error)
-	tls    *tls.Config
 }

@@ -61,10 +61,12 @@ func (r *ring) first() *Conn {
 // all yields the connections, the first to go first. The one that it yields may be removed.
 func (r *ring) all() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
-		for c, next := r.root.next, (*Conn)(nil); c != &r.root; c = next {
-			if next = c.next; !yield(c) {
+		for c := r.root.next; c != &r.root; {
+			next := c.next
+			if !yield(c) {
 				return
 			}
+			c = next
 		}
 	}
 }
