@@ -19,7 +19,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' \
+RUN CGO_ENABLED=0 go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' \
 	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd ./cmd/greetprobe
 
 FROM scratch

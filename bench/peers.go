@@ -64,7 +64,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	commands := [][]string{
 		{"gcc", "-O2", "-Wall", "-Werror", "-o", b.floor, "bench/c/floor.c"},
 		{"gcc", "-O2", "-Wall", "-Werror", "-o", b.client, "bench/c/client.c", "-lssl", "-lcrypto"},
-		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.greetd, "./cmd/greetd"},
+		{"go", "build", "-tags=nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.greetd, "./cmd/greetd"},
 	}
 	for _, command := range commands {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)

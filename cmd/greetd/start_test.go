@@ -27,7 +27,7 @@ var shipped = sync.OnceValues(func() (string, error) {
 
 const (
 	mostBytes  = 18_000_000
-	mostMemory = 14_000_000
+	mostMemory = 14 << 20
 )
 
 func TestSize(t *testing.T) {
