@@ -70,11 +70,18 @@ func (s *Server) settings() Settings {
 	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns}
 }
 
-// use makes settings those of the server. s.mu is held.
-func (s *Server) use(settings Settings) {
+// use makes settings those of the server, and named those of its listeners of that name. s.mu is held.
+func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 	settings = settings.orDefaults()
 	s.current = &settings
-	s.connections.setLimit(settings.MaxConns)
+	for a := range s.acceptors {
+		own := a.rules.Load().listenerSettings
+		if next, ok := named[a.name]; ok {
+			own = next
+		}
+		a.rules.Store(&rules{settings, own})
+	}
+	s.connections.setLimit(settings.MaxConns) // last: a visit that waits for room begins with the new rules
 }
 
 // Update makes visits that begin from now on go by settings. Each of the listeners gives its Unwrap
@@ -95,14 +102,7 @@ func (s *Server) Update(settings Settings, listeners ...Listener) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.use(settings)
-	for a := range s.acceptors {
-		own := a.rules.Load().listenerSettings
-		if next, ok := named[a.name]; ok {
-			own = next
-		}
-		a.rules.Store(&rules{*s.current, own})
-	}
+	s.use(settings, named)
 	s.connections.reaper.Shorten(max(s.current.LingerTimeout, 0))
 }
 
@@ -137,7 +137,7 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 		return nil, ErrClosed
 	}
 	if s.current == nil {
-		s.use(s.settings())
+		s.use(s.settings(), nil)
 	}
 	a := &acceptor{listener: ln.Listener, lastID: &s.lastID}
 	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
