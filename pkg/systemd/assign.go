@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// An Assignment says which sockets serve which listener. To carry it out: Bind what
+// An assignment says which sockets serve which listener. To carry it out: bind what
 // nothing serves, Remove and Forget what is obsolete, Store the rest. Forget comes
 // before Store, since the old and the new socket of an address share a name. Where
-// an obsolete socket overlaps a new address, it must go before Bind.
-type Assignment struct {
-	Serving  [][]Socket // for each ListenConfig, in their order; where there is none, Bind
-	Obsolete []Socket   // no listener wants them any more
+// an obsolete socket overlaps a new address, it must go before the bind.
+type assignment struct {
+	Serving  [][]openSocket // for each ListenConfig, in their order; where there is none, bind
+	Obsolete []openSocket   // no listener wants them any more
 }
 
-// Assign decides which of sockets serve wants. It changes nothing. At a start the
+// assign decides which of sockets serve wants. It changes nothing. At a start the
 // sockets are those of Inherit, at a reload those in use.
 //
 // If any is from a socket unit, systemd binds and this process does not: each listener has
@@ -30,8 +30,8 @@ type Assignment struct {
 //
 // Else a listener keeps the socket that was bound for its address and ReusePort,
 // whatever its name was then.
-func Assign(wants []ListenConfig, sockets []Socket) (Assignment, error) {
-	var units, ours []Socket
+func assign(wants []ListenConfig, sockets []openSocket) (assignment, error) {
+	var units, ours []openSocket
 	for _, s := range sockets {
 		if s.Origin == SocketUnit {
 			units = append(units, s)
@@ -44,19 +44,19 @@ func Assign(wants []ListenConfig, sockets []Socket) (Assignment, error) {
 	}
 	serving, err := assignUnits(wants, units)
 	if err != nil {
-		return Assignment{}, err
+		return assignment{}, err
 	}
-	return Assignment{Serving: serving, Obsolete: ours}, nil
+	return assignment{Serving: serving, Obsolete: ours}, nil
 }
 
-func assignOurs(wants []ListenConfig, ours []Socket) Assignment {
-	a := Assignment{Serving: make([][]Socket, len(wants))}
+func assignOurs(wants []ListenConfig, ours []openSocket) assignment {
+	a := assignment{Serving: make([][]openSocket, len(wants))}
 next:
 	for _, s := range ours {
 		for i, want := range wants {
 			if len(a.Serving[i]) == 0 && s.boundFor(want) {
 				s.Address = want.Address
-				a.Serving[i] = []Socket{s}
+				a.Serving[i] = []openSocket{s}
 				continue next
 			}
 		}
@@ -65,15 +65,15 @@ next:
 	return a
 }
 
-func (s Socket) boundFor(want ListenConfig) bool {
+func (s openSocket) boundFor(want ListenConfig) bool {
 	if s.Listener == nil || s.lost || s.ReusePort != want.ReusePort {
 		return false
 	}
 	return s.Address == want.Address || s.Origin == FDStore && storedFor(s.Name, want.Address)
 }
 
-func assignUnits(wants []ListenConfig, units []Socket) ([][]Socket, error) {
-	serving := make([][]Socket, len(wants))
+func assignUnits(wants []ListenConfig, units []openSocket) ([][]openSocket, error) {
+	serving := make([][]openSocket, len(wants))
 	var problems []error
 	for _, s := range units {
 		if i, err := s.meantFor(wants); err == nil {
@@ -91,7 +91,7 @@ func assignUnits(wants []ListenConfig, units []Socket) ([][]Socket, error) {
 }
 
 // meantFor is the index of the listener that a unit's socket belongs to.
-func (s Socket) meantFor(wants []ListenConfig) (int, error) {
+func (s openSocket) meantFor(wants []ListenConfig) (int, error) {
 	if s.Name == "" && len(wants) == 1 {
 		return 0, nil
 	}
@@ -112,7 +112,7 @@ func noSocketFor(name string) error {
 
 // noListenerFor is what is wrong with a socket of a socket unit, where the listeners have
 // these names.
-func noListenerFor(s Socket, names []string) error {
+func noListenerFor(s openSocket, names []string) error {
 	var quoted []string
 	for _, name := range names {
 		quoted = append(quoted, strconv.Quote(name))
@@ -130,7 +130,7 @@ func noListenerFor(s Socket, names []string) error {
 	}
 }
 
-// sameAddress reports whether a socket bound to bound is what Bind(wanted) would have
+// sameAddress reports whether a socket bound to bound is what bindSocket(wanted) would have
 // made, or one half of it.
 func sameAddress(wanted, bound string) bool {
 	if path, isUnix := strings.CutPrefix(wanted, unixPrefix); isUnix {

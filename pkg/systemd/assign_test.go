@@ -10,19 +10,19 @@ import (
 // quiet is a listener that is only compared.
 type quiet struct{ net.Listener }
 
-func unit(name, address string) Socket {
-	return Socket{Listener: quiet{}, Origin: SocketUnit, Name: name, Address: address}
+func unit(name, address string) openSocket {
+	return openSocket{Listener: quiet{}, Origin: SocketUnit, Name: name, Address: address}
 }
 
-func stored(address string) Socket {
-	return Socket{Listener: quiet{}, Origin: FDStore, Name: storeName(address, fileID{}), Address: address}
+func stored(address string) openSocket {
+	return openSocket{Listener: quiet{}, Origin: FDStore, Name: storeName(address, fileID{}), Address: address}
 }
 
-func bound(address string) Socket {
-	return Socket{Listener: quiet{}, Origin: OwnBind, Address: address}
+func bound(address string) openSocket {
+	return openSocket{Listener: quiet{}, Origin: OwnBind, Address: address}
 }
 
-func with(s Socket, change func(*Socket)) Socket {
+func with(s openSocket, change func(*openSocket)) openSocket {
 	change(&s)
 	return s
 }
@@ -36,7 +36,7 @@ func TestAssign(t *testing.T) {
 
 	for name, tc := range map[string]struct {
 		wants    []ListenConfig
-		sockets  []Socket
+		sockets  []openSocket
 		serving  []string // for each want, the names or else addresses of its sockets
 		obsolete []string
 	}{
@@ -46,99 +46,99 @@ func TestAssign(t *testing.T) {
 		},
 		"by name": {
 			wants:   []ListenConfig{greet, mail},
-			sockets: []Socket{unit("mail", "[::]:25"), unit("greet", "[::]:7")},
+			sockets: []openSocket{unit("mail", "[::]:25"), unit("greet", "[::]:7")},
 			serving: []string{"greet", "mail"},
 		},
 		"IPv4 and IPv6 under one name": {
 			wants:   []ListenConfig{greet},
-			sockets: []Socket{unit("greet", "0.0.0.0:7"), unit("greet", "[::]:7")},
+			sockets: []openSocket{unit("greet", "0.0.0.0:7"), unit("greet", "[::]:7")},
 			serving: []string{"greet greet"},
 		},
 		"no name, one listener": {
 			wants:   []ListenConfig{greet},
-			sockets: []Socket{unit("", "0.0.0.0:7"), unit("", "unix:/x")},
+			sockets: []openSocket{unit("", "0.0.0.0:7"), unit("", "unix:/x")},
 			serving: []string{"0.0.0.0:7 unix:/x"},
 		},
 		"no name, by address": {
 			wants:   []ListenConfig{greet, mail, local},
-			sockets: []Socket{unit("", "unix:/run/greetd/../greetd/g.sock"), unit("", "127.0.0.1:25"), unit("", "[::]:10000"), unit("", "0.0.0.0:10000")},
+			sockets: []openSocket{unit("", "unix:/run/greetd/../greetd/g.sock"), unit("", "127.0.0.1:25"), unit("", "[::]:10000"), unit("", "0.0.0.0:10000")},
 			serving: []string{"[::]:10000 0.0.0.0:10000", "127.0.0.1:25", "unix:/run/greetd/../greetd/g.sock"},
 		},
 		"some with a name": {
 			wants:   []ListenConfig{greet, mail},
-			sockets: []Socket{unit("greet", "[::]:1"), unit("", "127.0.0.1:25")},
+			sockets: []openSocket{unit("greet", "[::]:1"), unit("", "127.0.0.1:25")},
 			serving: []string{"greet", "127.0.0.1:25"},
 		},
 		"socket unit after own bind": {
 			wants:    []ListenConfig{greet},
-			sockets:  []Socket{unit("greet", "[::]:10000"), stored(":10000"), stored(":99")},
+			sockets:  []openSocket{unit("greet", "[::]:10000"), stored(":10000"), stored(":99")},
 			serving:  []string{"greet"},
 			obsolete: []string{"greetd-own/%3A10000", "greetd-own/%3A99"},
 		},
 		"stored, of a renamed listener": {
 			wants:   []ListenConfig{{Name: "hello", Address: ":10000"}},
-			sockets: []Socket{stored(":10000")},
+			sockets: []openSocket{stored(":10000")},
 			serving: []string{"greetd-own/%3A10000"},
 		},
 		"stored, and one more": {
 			wants:   []ListenConfig{mail, greet},
-			sockets: []Socket{stored(":10000")},
+			sockets: []openSocket{stored(":10000")},
 			serving: []string{"", "greetd-own/%3A10000"},
 		},
 		"stored for another address": {
 			wants:    []ListenConfig{greet},
-			sockets:  []Socket{stored(":10001")},
+			sockets:  []openSocket{stored(":10001")},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10001"},
 		},
 		"stored twice": {
 			wants:    []ListenConfig{shared},
-			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.ReusePort = true }), with(stored(":10000"), func(s *Socket) { s.ReusePort = true })},
+			sockets:  []openSocket{with(stored(":10000"), func(s *openSocket) { s.ReusePort = true }), with(stored(":10000"), func(s *openSocket) { s.ReusePort = true })},
 			serving:  []string{"greetd-own/%3A10000"},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored without reuse_port": {
 			wants:    []ListenConfig{shared},
-			sockets:  []Socket{stored(":10000")},
+			sockets:  []openSocket{stored(":10000")},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored, but not listening any more": {
 			wants:    []ListenConfig{greet},
-			sockets:  []Socket{with(stored(":10000"), func(s *Socket) { s.Listener = nil })},
+			sockets:  []openSocket{with(stored(":10000"), func(s *openSocket) { s.Listener = nil })},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%3A10000"},
 		},
 		"stored, but its file is gone": {
 			wants:    []ListenConfig{local},
-			sockets:  []Socket{with(stored(local.Address), func(s *Socket) { s.lost = true })},
+			sockets:  []openSocket{with(stored(local.Address), func(s *openSocket) { s.lost = true })},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/unix%3A%2Frun%2Fgreetd%2Fg.sock"},
 		},
 		"stored under a name that nobody knows": {
 			wants:    []ListenConfig{greet},
-			sockets:  []Socket{{Listener: quiet{}, Origin: FDStore, Name: "greetd-own/%zz"}},
+			sockets:  []openSocket{{Listener: quiet{}, Origin: FDStore, Name: "greetd-own/%zz"}},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/%zz"},
 		},
 		"stored under a hashed name": {
 			wants:   []ListenConfig{greet, long},
-			sockets: []Socket{{Listener: quiet{}, Origin: FDStore, Name: storeName(long.Address, fileID{})}},
+			sockets: []openSocket{{Listener: quiet{}, Origin: FDStore, Name: storeName(long.Address, fileID{})}},
 			serving: []string{"", storeName(long.Address, fileID{})},
 		},
 		"reload": {
 			wants:    []ListenConfig{mail, greet},
-			sockets:  []Socket{bound(":10000"), bound(":99")},
+			sockets:  []openSocket{bound(":10000"), bound(":99")},
 			serving:  []string{"", ":10000"},
 			obsolete: []string{":99"},
 		},
 		"no listener left": {
-			sockets:  []Socket{bound(":10000")},
+			sockets:  []openSocket{bound(":10000")},
 			obsolete: []string{":10000"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Assign(tc.wants, tc.sockets)
+			got, err := assign(tc.wants, tc.sockets)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestAssign(t *testing.T) {
 	}
 }
 
-func labels(sockets []Socket) []string {
+func labels(sockets []openSocket) []string {
 	var all []string
 	for _, s := range sockets {
 		label := s.Name
@@ -179,22 +179,22 @@ func TestAssignRefuses(t *testing.T) {
 
 	for name, tc := range map[string]struct {
 		wants   []ListenConfig
-		sockets []Socket
+		sockets []openSocket
 		reasons []string
 	}{
 		"an unknown name": {
 			wants:   []ListenConfig{greet},
-			sockets: []Socket{unit("greet", "[::]:7"), unit("web", "[::]:80")},
+			sockets: []openSocket{unit("greet", "[::]:7"), unit("web", "[::]:80")},
 			reasons: []string{`systemd passed the socket "web" ([::]:80), but no listener has that name: set FileDescriptorName= in its .socket unit to one of "greet", or add the listener`},
 		},
 		"a listener without a socket": {
 			wants:   []ListenConfig{greet, mail},
-			sockets: []Socket{unit("greet", "[::]:7"), stored("127.0.0.1:25")},
+			sockets: []openSocket{unit("greet", "[::]:7"), stored("127.0.0.1:25")},
 			reasons: []string{`systemd passed sockets, but none for listener "mail": set FileDescriptorName=mail in its .socket unit, or remove the listener`},
 		},
 		"no name and no address": {
 			wants:   []ListenConfig{greet, mail},
-			sockets: []Socket{unit("greet", "[::]:7"), unit("mail", "[::]:8"), unit("", "127.0.0.2:25"), unit("", "unix:/x")},
+			sockets: []openSocket{unit("greet", "[::]:7"), unit("mail", "[::]:8"), unit("", "127.0.0.2:25"), unit("", "unix:/x")},
 			reasons: []string{
 				`systemd passed the socket 127.0.0.2:25 without a name, and no listener has its address: set FileDescriptorName= in its .socket unit to one of "greet", "mail"`,
 				`systemd passed the socket unix:/x without a name`,
@@ -202,16 +202,16 @@ func TestAssignRefuses(t *testing.T) {
 		},
 		"all of it": {
 			wants:   []ListenConfig{greet, mail},
-			sockets: []Socket{unit("web", "[::]:80")},
+			sockets: []openSocket{unit("web", "[::]:80")},
 			reasons: []string{`"web"`, `"greet"`, `"mail"`},
 		},
 		"sockets without any listener": {
-			sockets: []Socket{unit("", "[::]:80")},
+			sockets: []openSocket{unit("", "[::]:80")},
 			reasons: []string{"systemd passed the socket [::]:80, but the configuration has no listener"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Assign(tc.wants, tc.sockets)
+			got, err := assign(tc.wants, tc.sockets)
 			if err == nil {
 				t.Fatalf("got %v, want an error", got)
 			}

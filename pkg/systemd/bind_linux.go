@@ -23,7 +23,7 @@ const (
 	lockPause   = 10 * time.Millisecond
 )
 
-// Bind listens as config says, without any service manager.
+// bindSocket listens as config says, without any service manager.
 //
 // TCP sockets have SO_REUSEADDR. A unix socket replaces the file of one that nobody
 // listens on any more, and nothing else. While it is bound there is a file beside it, of
@@ -32,8 +32,8 @@ const (
 // The error is one sentence with its remedy. What the kernel said is in it for
 // errors.As, as a syscall.Errno. ctx bounds the lookup of a name, and the wait while
 // another process binds the same unix socket.
-func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
-	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
+func bindSocket(ctx context.Context, config ListenConfig) (openSocket, error) {
+	s := openSocket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
 	var err error
 	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
 		s.Listener, s.file, err = bindUnix(ctx, path, config)
@@ -41,7 +41,7 @@ func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
 		s.Listener, err = bindTCP(ctx, config)
 	}
 	if err != nil {
-		return Socket{}, fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
+		return openSocket{}, fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
 	}
 	return s, nil
 }
@@ -73,7 +73,7 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 	if err != nil {
 		return nil, nil, err
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // Socket does that
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // openSocket does that
 	file, err := fileAt(path)
 	if err == nil {
 		err = setPermissions(path, config)
@@ -117,8 +117,8 @@ func setBacklog(ln net.Listener, backlog int) error {
 	return control(ln, func(fd int) error { return unix.Listen(fd, backlog) })
 }
 
-// reconfigure makes a socket that is kept like one that Bind makes of config.
-func (s Socket) reconfigure(config ListenConfig) error {
+// reconfigure makes a socket that is kept like one that bindSocket makes of config.
+func (s openSocket) reconfigure(config ListenConfig) error {
 	if err := setBacklog(s.Listener, config.Backlog); err != nil {
 		return fmt.Errorf("listen on %s: %w", config.Address, err)
 	}

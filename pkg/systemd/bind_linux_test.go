@@ -18,9 +18,9 @@ import (
 	"greetd.example/internal/test/debian"
 )
 
-func bind(t *testing.T, address string, reusePort bool) Socket {
+func bind(t *testing.T, address string, reusePort bool) openSocket {
 	t.Helper()
-	s, err := Bind(t.Context(), ListenConfig{Address: address, ReusePort: reusePort})
+	s, err := bindSocket(t.Context(), ListenConfig{Address: address, ReusePort: reusePort})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func bind(t *testing.T, address string, reusePort bool) Socket {
 // refused binds address in vain.
 func refused(t *testing.T, address string, errno syscall.Errno, words ...string) {
 	t.Helper()
-	s, err := Bind(t.Context(), ListenConfig{Address: address})
+	s, err := bindSocket(t.Context(), ListenConfig{Address: address})
 	if err == nil {
 		_ = s.Remove()
 		t.Fatalf("bound %s", address)
@@ -60,11 +60,11 @@ func reaches(t *testing.T, network, address string) bool {
 	return true
 }
 
-func port(s Socket) string {
+func port(s openSocket) string {
 	return strconv.Itoa(s.Addr().(*net.TCPAddr).Port)
 }
 
-func option(t *testing.T, s Socket, level, name int) int {
+func option(t *testing.T, s openSocket, level, name int) int {
 	t.Helper()
 	var value int
 	err := control(s.Listener, func(fd int) (err error) {
@@ -302,7 +302,7 @@ func TestBindUnixReplacesStaleFile(t *testing.T) {
 }
 
 func TestUnixLeavesFileOfSuccessor(t *testing.T) {
-	for name, end := range map[string]func(Socket) error{"Close": Socket.Close, "Remove": Socket.Remove} {
+	for name, end := range map[string]func(openSocket) error{"Close": openSocket.Close, "Remove": openSocket.Remove} {
 		t.Run(name, func(t *testing.T) {
 			path := socketPath(t)
 			first := bind(t, "unix:"+path, false)
@@ -403,22 +403,22 @@ func TestBindUnixRace(t *testing.T) {
 	leaveStale(t, path)
 
 	type result struct {
-		Socket
+		openSocket
 		error
 	}
 	results := make(chan result)
 	const rivals = 8
 	for range rivals {
 		go func() {
-			s, err := Bind(context.Background(), ListenConfig{Address: "unix:" + path})
+			s, err := bindSocket(context.Background(), ListenConfig{Address: "unix:" + path})
 			results <- result{s, err}
 		}()
 	}
-	var winners []Socket
+	var winners []openSocket
 	for range rivals {
 		switch r := <-results; {
 		case r.error == nil:
-			winners = append(winners, r.Socket)
+			winners = append(winners, r.openSocket)
 		case !errors.Is(r.error, unix.EADDRINUSE):
 			t.Error(r.error)
 		}
@@ -441,7 +441,7 @@ func TestBindUnixGivesUpOnALock(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if _, err := Bind(ctx, ListenConfig{Address: "unix:" + path}); !errors.Is(err, enough) {
+	if _, err := bindSocket(ctx, ListenConfig{Address: "unix:" + path}); !errors.Is(err, enough) {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -532,7 +532,7 @@ func TestCloseLeavesCopies(t *testing.T) {
 }
 
 // copyOf is a copy of the descriptor, as systemd has it.
-func copyOf(t *testing.T, s Socket) int {
+func copyOf(t *testing.T, s openSocket) int {
 	t.Helper()
 	var copied int
 	err := control(s.Listener, func(fd int) (err error) {

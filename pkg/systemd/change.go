@@ -14,9 +14,9 @@ import (
 type Change struct {
 	service  *Service
 	configs  []ListenConfig
-	serving  [][]Socket // for each of configs
-	bound    []Socket
-	obsolete []Socket
+	serving  [][]openSocket // for each of configs
+	bound    []openSocket
+	obsolete []openSocket
 	evicted  []*Listener // obsolete, and suspended: something could not be bound beside them
 }
 
@@ -47,7 +47,7 @@ func (s *Service) Prepare(ctx context.Context, configs []ListenConfig) (*Change,
 			sockets = append(sockets, l.current())
 		}
 	}
-	assigned, err := Assign(configs, sockets)
+	assigned, err := assign(configs, sockets)
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +84,13 @@ func (c *Change) provide(ctx context.Context, i int, config ListenConfig) error 
 		return err
 	}
 	c.bound = append(c.bound, socket)
-	c.serving[i] = []Socket{socket}
+	c.serving[i] = []openSocket{socket}
 	return nil
 }
 
 // bind binds config. Where obsolete sockets of our own may hold the address, such as
 // :10000 before 127.0.0.1:10000, those go first.
-func (c *Change) bind(ctx context.Context, config ListenConfig) (Socket, error) {
+func (c *Change) bind(ctx context.Context, config ListenConfig) (openSocket, error) {
 	s := c.service
 	socket, err := s.bindWrapped(ctx, config)
 	if errors.Is(err, syscall.EADDRINUSE) && len(c.obsolete) > 0 {
@@ -174,7 +174,7 @@ func (c *Change) rollback(ctx context.Context) {
 }
 
 // serving is the listener on socket, or nil.
-func (s *Service) serving(socket Socket) *Listener {
+func (s *Service) serving(socket openSocket) *Listener {
 	for _, l := range s.Listeners() {
 		if l.current().Listener == socket.Listener {
 			return l
@@ -189,8 +189,8 @@ func (s *Service) drop(l *Listener) {
 	s.open = slices.DeleteFunc(s.open, func(other *Listener) bool { return other == l })
 }
 
-func without(sockets []Socket, socket Socket) []Socket {
-	return slices.DeleteFunc(sockets, func(other Socket) bool {
+func without(sockets []openSocket, socket openSocket) []openSocket {
+	return slices.DeleteFunc(sockets, func(other openSocket) bool {
 		return other.Listener == socket.Listener && other.Name == socket.Name
 	})
 }

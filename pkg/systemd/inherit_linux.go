@@ -28,7 +28,7 @@ const (
 // TCP or unix, is an error, as are a count, a process or names that don't fit. The
 // error names all of them, each in a sentence with its remedy, and nothing is
 // returned with it. A stored socket that stopped listening is no error: it comes
-// with a nil Listener, for Assign to call obsolete.
+// with a nil Listener, for assign to call obsolete.
 //
 // The descriptors are close-on-exec, the sockets nonblocking.
 func inheritAll() (all passedOn, err error) {
@@ -55,7 +55,7 @@ func inheritAll() (all passedOn, err error) {
 		}
 		if unfitSocket(firstFD+i) != "" { // and yet accounted for: the fd store had it
 			_ = file.Close()
-			all.sockets = append(all.sockets, Socket{Origin: FDStore, Name: names[i]})
+			all.sockets = append(all.sockets, openSocket{Origin: FDStore, Name: names[i]})
 			continue
 		}
 		s, err := inherit(file, names[i])
@@ -225,20 +225,20 @@ func unfitSocket(fd int) string {
 	return "a socket that does not listen: what starts the daemon must call listen(2) on it"
 }
 
-// inherit makes a Socket of file, which stays the caller's.
-func inherit(file *os.File, name string) (Socket, error) {
+// inherit makes a openSocket of file, which stays the caller's.
+func inherit(file *os.File, name string) (openSocket, error) {
 	ln, err := net.FileListener(file)
 	if err != nil {
-		return Socket{}, err
+		return openSocket{}, err
 	}
-	s := Socket{Listener: ln, Origin: SocketUnit, Name: ownName(name), Address: addressOf(ln)}
+	s := openSocket{Listener: ln, Origin: SocketUnit, Name: ownName(name), Address: addressOf(ln)}
 	err = control(ln, func(fd int) error {
 		on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 		s.ReusePort = on != 0
 		return err
 	})
 	if err != nil {
-		return Socket{}, err
+		return openSocket{}, err
 	}
 	if !strings.HasPrefix(name, storePrefix) {
 		return s, nil

@@ -293,7 +293,7 @@ func TestInheritStored(t *testing.T) {
 	}
 }
 
-func fileOf(t *testing.T, s Socket) *os.File {
+func fileOf(t *testing.T, s openSocket) *os.File {
 	t.Helper()
 	file := os.NewFile(uintptr(copyOf(t, s)), "")
 	t.Cleanup(func() { _ = file.Close() })
@@ -437,6 +437,17 @@ func TestInheritRefusesWhatDoesNotFit(t *testing.T) {
 				t.Errorf("error %q, sockets %+v, want %q", found.Error, found.Sockets, tc.reason)
 			}
 		})
+	}
+}
+
+// A process that has the number of the one that the sockets were for.
+func TestInheritRefusesAnotherPIDFD(t *testing.T) {
+	if _, ok := ownPIDFD(); !ok {
+		debian.Lacking(t, "a kernel that numbers pidfds (6.9)")
+	}
+	found := inherited(t, []*os.File{listening4(t)}, "LISTEN_FDS=1", "LISTEN_PIDFDID=7")
+	if !strings.HasPrefix(found.Error, "the sockets are for another process with the number ") || !strings.Contains(found.Error, "LISTEN_PIDFDID=7") || found.Sockets != nil {
+		t.Errorf("error %q, sockets %+v", found.Error, found.Sockets)
 	}
 }
 

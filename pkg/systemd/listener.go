@@ -44,7 +44,7 @@ type Listener struct {
 	accepting sync.RWMutex // held for reading during Accept
 
 	mu       sync.Mutex
-	socket   Socket
+	socket   openSocket
 	released bool
 	closed   bool
 	resumed  chan struct{} // while suspended; closed when that is over
@@ -92,7 +92,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *Listener) accept() (Socket, net.Conn, error) {
+func (l *Listener) accept() (openSocket, net.Conn, error) {
 	l.accepting.RLock()
 	defer l.accepting.RUnlock()
 	socket := l.current()
@@ -124,7 +124,7 @@ func (l *Listener) awaitResumption() {
 }
 
 // current is the socket.
-func (l *Listener) current() Socket {
+func (l *Listener) current() openSocket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.socket
@@ -175,7 +175,7 @@ func (l *Listener) suspend() {
 }
 
 // resume lets Accept go on with socket, or fail with err.
-func (l *Listener) resume(socket Socket, err error) {
+func (l *Listener) resume(socket openSocket, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -101,7 +101,7 @@ func checkStoreName(name string) error {
 
 // store has systemd keep s. What a socket unit holds, and what is stored already, stays
 // as it is.
-func (n *Notifier) store(s Socket) error {
+func (n *Notifier) store(s openSocket) error {
 	if n == nil || !s.isOwn() {
 		return nil
 	}
@@ -114,15 +114,15 @@ func (n *Notifier) store(s Socket) error {
 
 // forget undoes store, for every socket that is stored under the name of s. It
 // doesn't close s, and while s listens, the address stays in use: see
-// [Socket.Remove].
-func (n *Notifier) forget(s Socket) error {
+// [openSocket.Remove].
+func (n *Notifier) forget(s openSocket) error {
 	if n == nil || !s.isOwn() {
 		return nil
 	}
 	return n.send("FDSTOREREMOVE=1", "FDNAME="+s.storeName())
 }
 
-func (s Socket) storeName() string {
+func (s openSocket) storeName() string {
 	if s.Origin == FDStore {
 		return s.Name
 	}

@@ -117,7 +117,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("told %q", message)
 	}
 
-	back := Socket{Listener: s.Listener, Origin: FDStore, Name: "greetd-own/anything"}
+	back := openSocket{Listener: s.Listener, Origin: FDStore, Name: "greetd-own/anything"}
 	if err := n.forget(back); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("told %q", message)
 	}
 
-	unit := Socket{Listener: s.Listener, Origin: SocketUnit, Name: "greet"}
+	unit := openSocket{Listener: s.Listener, Origin: SocketUnit, Name: "greet"}
 	if err := n.store(unit); err != nil {
 		t.Error(err)
 	}
@@ -170,7 +170,7 @@ func TestStoredUnixSocketKeepsItsFile(t *testing.T) {
 }
 
 // comeBack is the socket that systemd passes, with a copy of its own, under name.
-func comeBack(t *testing.T, stored *os.File, name string) Socket {
+func comeBack(t *testing.T, stored *os.File, name string) openSocket {
 	t.Helper()
 	s, err := inherit(stored, name)
 	if err != nil {
@@ -189,7 +189,7 @@ func TestNotifyOutsideSystemd(t *testing.T) {
 		for what, err := range map[string]error{
 			"Ready": n.Ready("x"), "Status": n.Status("x"), "Reloading": n.Reloading(), "Stopping": n.Stopping("x"),
 			"Extend": n.Extend(time.Second), "Ping": n.Ping(), "Errno": n.Errno(1, "x"),
-			"Store": n.store(bind(t, "127.0.0.1:0", false)), "Forget": n.forget(Socket{Origin: FDStore}),
+			"Store": n.store(bind(t, "127.0.0.1:0", false)), "Forget": n.forget(openSocket{Origin: FDStore}),
 		} {
 			if err != nil {
 				t.Errorf("%s: %v", what, err)

@@ -37,10 +37,10 @@ func (n *Notifier) close() error { return nil }
 
 func (n *Notifier) send(...string) error { return nil }
 
-// Bind listens as config says, without any service manager. ReusePort and Backlog have
+// bindSocket listens as config says, without any service manager. ReusePort and Backlog have
 // no effect here. The error is one sentence.
-func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
-	s := Socket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
+func bindSocket(ctx context.Context, config ListenConfig) (openSocket, error) {
+	s := openSocket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
 	var err error
 	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
 		s.Listener, err = bindUnix(ctx, path, config)
@@ -50,7 +50,7 @@ func Bind(ctx context.Context, config ListenConfig) (Socket, error) {
 		s.Listener, err = (&net.ListenConfig{}).Listen(ctx, network, config.Address)
 	}
 	if err != nil {
-		return Socket{}, fmt.Errorf("listen on %s: %w", config.Address, err)
+		return openSocket{}, fmt.Errorf("listen on %s: %w", config.Address, err)
 	}
 	return s, nil
 }
@@ -70,14 +70,14 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 	if err != nil {
 		return nil, err
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // Socket does that
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // openSocket does that
 	if err := setPermissions(path, config); err != nil {
 		return nil, errors.Join(err, ln.Close(), os.Remove(path))
 	}
 	return ln, nil
 }
 
-func (s Socket) reconfigure(config ListenConfig) error {
+func (s openSocket) reconfigure(config ListenConfig) error {
 	if path, isUnix := strings.CutPrefix(s.Address, unixPrefix); isUnix && s.file != nil {
 		return setPermissions(path, config)
 	}

@@ -51,9 +51,9 @@ type Service struct {
 	end     context.CancelFunc
 	ended   context.Context //nolint:containedctx // done when Close begins
 
-	changing sync.Mutex // guards what follows
-	passed   []Socket   // by systemd, and nothing listens on them yet
-	units    bool       // some were from socket units
+	changing sync.Mutex   // guards what follows
+	passed   []openSocket // by systemd, and nothing listens on them yet
+	units    bool         // some were from socket units
 	files    []storedFile
 	change   *Change // prepared, and neither committed nor rolled back
 
@@ -66,7 +66,7 @@ type Service struct {
 
 // passedOn is what systemd passed.
 type passedOn struct {
-	sockets []Socket
+	sockets []openSocket
 	files   []storedFile
 }
 
@@ -169,7 +169,7 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 		if err != nil {
 			return nil, &BindError{Name: config.Name, Err: err}
 		}
-		taken = []Socket{socket}
+		taken = []openSocket{socket}
 	}
 	var listeners []*Listener
 	for _, socket := range taken {
@@ -180,17 +180,17 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 }
 
 // claim is which of the sockets that were passed are config's.
-func (s *Service) claim(config ListenConfig) ([]Socket, error) {
+func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	if !s.units {
 		for _, socket := range s.passed {
 			if socket.boundFor(config) {
 				socket.Address = config.Address
-				return []Socket{socket}, socket.reconfigure(config)
+				return []openSocket{socket}, socket.reconfigure(config)
 			}
 		}
 		return nil, nil
 	}
-	var named, unnamed []Socket
+	var named, unnamed []openSocket
 	for _, socket := range s.passed {
 		switch {
 		case socket.Origin != SocketUnit:
@@ -211,10 +211,10 @@ func (s *Service) claim(config ListenConfig) ([]Socket, error) {
 
 // bind binds config. Sockets from the fd store that hold the port under another address
 // (:80 before 127.0.0.1:80) give way.
-func (s *Service) bind(config ListenConfig) (Socket, error) {
+func (s *Service) bind(config ListenConfig) (openSocket, error) {
 	socket, err := s.bindWrapped(s.ctx, config)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		var kept []Socket
+		var kept []openSocket
 		for _, old := range s.passed {
 			if old.Listener == nil || !samePort(old.Addr(), config.Address) {
 				kept = append(kept, old)
@@ -230,8 +230,8 @@ func (s *Service) bind(config ListenConfig) (Socket, error) {
 	return socket, err
 }
 
-func (s *Service) bindWrapped(ctx context.Context, config ListenConfig) (Socket, error) {
-	socket, err := Bind(ctx, config)
+func (s *Service) bindWrapped(ctx context.Context, config ListenConfig) (openSocket, error) {
+	socket, err := bindSocket(ctx, config)
 	if err == nil && s.Wrap != nil {
 		socket.Listener = s.Wrap(socket.Listener)
 	}
@@ -248,7 +248,7 @@ func (s *Service) wrapPassed() {
 }
 
 // add puts socket into use, and has systemd keep it.
-func (s *Service) add(name string, socket Socket) *Listener {
+func (s *Service) add(name string, socket openSocket) *Listener {
 	l := &Listener{service: s, socket: socket, name: name}
 	s.mu.Lock()
 	s.open = append(s.open, l)
@@ -258,14 +258,14 @@ func (s *Service) add(name string, socket Socket) *Listener {
 }
 
 // keep has systemd keep socket, across a restart and a crash.
-func (s *Service) keep(name string, socket Socket) {
+func (s *Service) keep(name string, socket openSocket) {
 	if err := s.Notifier.store(socket); err != nil {
 		s.report(fmt.Errorf("listener %s is not kept across a restart: %w", name, err))
 	}
 }
 
 // discard ends a socket for good, in the fd store too.
-func (s *Service) discard(socket Socket) {
+func (s *Service) discard(socket openSocket) {
 	if err := s.Notifier.forget(socket); err != nil {
 		s.report(fmt.Errorf("systemd may keep %s open: %w", socket.address(), err))
 	}

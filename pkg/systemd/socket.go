@@ -21,9 +21,9 @@ const (
 
 const unixPrefix = "unix:"
 
-// A Socket is a listening stream socket, TCP or unix, and what is known about it.
+// A openSocket is a listening stream socket, TCP or unix, and what is known about it.
 // Copies share the one listener.
-type Socket struct {
+type openSocket struct {
 	net.Listener // nil if the fd store kept something that does not listen any more
 
 	Origin Origin
@@ -33,8 +33,8 @@ type Socket struct {
 	Name string
 
 	// Address is, for a SocketUnit, what it is bound to: ip:port, or unix:/path.
-	// Else it is what Bind was told. It is "" for a stored socket with a hashed
-	// name (longer than 255 bytes) until Assign finds out.
+	// Else it is what bindSocket got. It is "" for a stored socket with a hashed
+	// name (longer than 255 bytes) until assign finds out.
 	Address string
 
 	ReusePort bool // it has SO_REUSEPORT
@@ -54,8 +54,8 @@ type socketFile struct {
 //
 // A socket unit or the fd store keeps its own copy, with the clients in the backlog
 // and the file of a unix socket. Where neither does, the file is removed, if it is
-// still the one that Bind made.
-func (s Socket) Close() error {
+// still the one that bindSocket made.
+func (s openSocket) Close() error {
 	if s.Listener == nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (s Socket) Close() error {
 // can be bound again at once; clients in the backlog are reset. The file of a unix
 // socket is removed, if it is still the one that this service made. After Close,
 // Remove does nothing.
-func (s Socket) Remove() error {
+func (s openSocket) Remove() error {
 	if s.Listener == nil || s.Origin == SocketUnit {
 		return s.Close()
 	}
@@ -86,7 +86,7 @@ func (s Socket) Remove() error {
 
 // unlink removes the file of a unix socket if it is still the one that this service
 // made. While the socket is open, no other file has its inode.
-func (s Socket) unlink() error {
+func (s openSocket) unlink() error {
 	if s.file == nil {
 		return nil
 	}
@@ -94,11 +94,11 @@ func (s Socket) unlink() error {
 }
 
 // isOwn reports whether this service bound the socket, now or in an earlier process.
-func (s Socket) isOwn() bool { return s.Origin != SocketUnit }
+func (s openSocket) isOwn() bool { return s.Origin != SocketUnit }
 
 // address is where clients find the socket: ip:port with the port that the system
 // chose, or unix:/path.
-func (s Socket) address() string {
+func (s openSocket) address() string {
 	if s.Listener == nil || strings.HasPrefix(s.Address, unixPrefix) {
 		return s.Address
 	}

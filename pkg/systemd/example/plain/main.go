@@ -29,7 +29,7 @@ func serve() error {
 		return err
 	}
 	if len(listeners) == 0 {
-		ln, err := net.Listen("tcp", ":8081")
+		ln, err := net.Listen("tcp", ":8081") //nolint:noctx // as its documentation shows it
 		if err != nil {
 			return err
 		}
