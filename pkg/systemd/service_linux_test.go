@@ -630,3 +630,32 @@ type brokenListener struct {
 }
 
 func (b brokenListener) Accept() (net.Conn, error) { return nil, b.err }
+
+func TestRequestReloadWaitsForTheResult(t *testing.T) {
+	svc, _ := start(t)
+	bad := errors.New("page.html: permission denied")
+	results := []error{nil, bad}
+	svc.OnReload(func(context.Context) error {
+		time.Sleep(50 * time.Millisecond)
+		result := results[0]
+		results = results[1:]
+		return result
+	})
+	t.Setenv("MAINPID", strconv.Itoa(os.Getpid()))
+	if err := RequestReload(t.Context()); err == nil || !strings.Contains(err.Error(), "it must call AcceptReloads") {
+		t.Errorf("error: %v", err)
+	}
+	must(t, svc.AcceptReloads())
+	if err := RequestReload(t.Context()); err == nil || err.Error() != "nothing was reloaded: the service is starting" {
+		t.Errorf("error: %v", err)
+	}
+	must(t, svc.Ready())
+	must(t, RequestReload(t.Context()))
+	if err := RequestReload(t.Context()); err == nil || err.Error() != bad.Error() {
+		t.Errorf("error: %v", err)
+	}
+	t.Setenv("MAINPID", "")
+	if err := RequestReload(t.Context()); err == nil || !strings.Contains(err.Error(), "ExecReload=") {
+		t.Errorf("error: %v", err)
+	}
+}
