@@ -21,10 +21,9 @@ type Listener struct {
 	addr     net.Addr
 	backlog  chan *Conn
 	closed   chan struct{}
-	once     sync.Once
 	deadline deadline
 
-	mu   sync.Mutex
+	mu   sync.Mutex // also of sending to backlog and closing closed
 	fail []error
 	port uint16
 }
@@ -79,10 +78,24 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	return nil
 }
 
-// Close implements [net.Listener].
+// Close implements [net.Listener]. As with TCP, connections in the backlog are reset.
 func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return &net.OpError{Op: "close", Net: "mem", Addr: l.addr, Err: net.ErrClosed}
+	default:
+	}
+	close(l.closed)
+	for {
+		select {
+		case c := <-l.backlog:
+			c.Reset()
+		default:
+			return nil
+		}
+	}
 }
 
 // Addr implements [net.Listener].
@@ -100,13 +113,20 @@ func (l *Listener) Dial() (*Conn, error) {
 // DialFrom connects from the address from.
 func (l *Listener) DialFrom(from netip.AddrPort) (*Conn, error) {
 	client, server := Pipe(net.TCPAddrFromAddrPort(from), l.addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	failed := syscall.ECONNREFUSED
 	select {
 	case <-l.closed:
-		return nil, &net.OpError{Op: "dial", Net: "mem", Addr: l.addr, Err: syscall.ECONNREFUSED}
 	default:
-		l.backlog <- server
-		return client, nil
+		select {
+		case l.backlog <- server:
+			return client, nil
+		default:
+			failed = syscall.ETIMEDOUT // TCP would try again first
+		}
 	}
+	return nil, &net.OpError{Op: "dial", Net: "mem", Addr: l.addr, Err: failed}
 }
 
 // Conn is one end of a connection.
@@ -114,8 +134,10 @@ type Conn struct {
 	in, out       *stream
 	local, remote net.Addr
 	read, write   deadline
-	once          sync.Once
 	closed        chan struct{}
+
+	mu         sync.Mutex
+	lingerZero bool // Close resets
 }
 
 // Pipe makes both ends of a connection between two addresses.
@@ -133,6 +155,9 @@ func newConn(in, out *stream, local, remote net.Addr) *Conn {
 
 // Read implements [net.Conn].
 func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.await(&c.read, ready); err != nil { // even if there is something to read
+		return 0, c.wrap("read", err)
+	}
 	for {
 		n, err, changed := c.in.read(p)
 		if n > 0 || err != nil || len(p) == 0 {
@@ -146,6 +171,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (c *Conn) Write(p []byte) (written int, err error) {
+	if err := c.await(&c.write, ready); err != nil { // even if there is room
+		return 0, c.wrap("write", err)
+	}
 	for {
 		n, err, changed := c.out.write(p[written:])
 		written += n
@@ -158,6 +186,14 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	}
 }
 
+// ready is a change that has happened.
+var ready = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// await waits for a change. A closed connection and a passed deadline come first.
 func (c *Conn) await(d *deadline, changed <-chan struct{}) error {
 	select {
 	case <-c.closed:
@@ -185,24 +221,31 @@ func (c *Conn) wrap(op string, err error) error {
 
 // CloseWrite half-closes: the other end reads end of file after what was written.
 func (c *Conn) CloseWrite() error {
-	if err := c.out.close(io.EOF); err != nil {
-		return c.wrap("close", err)
+	if err := c.open("close"); err != nil {
+		return err
+	}
+	if !c.out.close() {
+		return c.wrap("close", syscall.ENOTCONN)
 	}
 	return nil
 }
 
-// Close closes this end. As with TCP, input that was not read makes it a reset,
-// which destroys what the other end has not read.
+// Close closes this end. As with TCP, input that was not read makes it a reset. That
+// destroys what the other end has not read, as it may (RFC 9293, section 3.10.7.4), though
+// Linux lets it be read.
 func (c *Conn) Close() error {
-	c.once.Do(func() {
-		close(c.closed)
-		if c.in.unread() {
-			c.Reset()
-			return
-		}
-		_ = c.out.close(io.EOF)
-		c.in.abandon()
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.open("close"); err != nil {
+		return err
+	}
+	close(c.closed)
+	if c.lingerZero || c.in.unread() {
+		c.Reset()
+		return nil
+	}
+	c.out.close()
+	c.in.abandon()
 	return nil
 }
 
@@ -214,10 +257,20 @@ func (c *Conn) Reset() {
 
 // SetLinger makes Close a reset for seconds = 0.
 func (c *Conn) SetLinger(seconds int) error {
-	if seconds == 0 {
-		c.Reset()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lingerZero = seconds == 0
+	return c.open("set")
+}
+
+// open is an error if this end is closed.
+func (c *Conn) open(op string) error {
+	select {
+	case <-c.closed:
+		return c.wrap(op, net.ErrClosed)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // LocalAddr implements [net.Conn].
@@ -230,14 +283,20 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 func (c *Conn) SetDeadline(t time.Time) error {
 	c.read.set(t)
 	c.write.set(t)
-	return nil
+	return c.open("set")
 }
 
 // SetReadDeadline implements [net.Conn].
-func (c *Conn) SetReadDeadline(t time.Time) error { c.read.set(t); return nil }
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.read.set(t)
+	return c.open("set")
+}
 
 // SetWriteDeadline implements [net.Conn].
-func (c *Conn) SetWriteDeadline(t time.Time) error { c.write.set(t); return nil }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.write.set(t)
+	return c.open("set")
+}
 
 // A stream is one direction.
 type stream struct {
@@ -250,7 +309,7 @@ type stream struct {
 
 func newStream() *stream { return &stream{changed: make(chan struct{})} }
 
-func (s *stream) tell() {
+func (s *stream) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -260,7 +319,7 @@ func (s *stream) read(p []byte) (n int, err error, changed <-chan struct{}) { //
 	defer s.mu.Unlock()
 	if n = copy(p, s.bytes); n > 0 {
 		s.bytes = s.bytes[n:]
-		s.tell()
+		s.wake()
 		return n, nil, nil
 	}
 	return 0, s.end, s.changed
@@ -274,21 +333,21 @@ func (s *stream) write(p []byte) (n int, err error, changed <-chan struct{}) { /
 	}
 	if n = min(len(p), Window-len(s.bytes)); n > 0 {
 		s.bytes = append(s.bytes, p[:n]...)
-		s.tell()
+		s.wake()
 	}
 	return n, nil, s.changed
 }
 
-// close ends the stream at the writer's side.
-func (s *stream) close(end error) error {
+// close ends the stream at the writer's side, and reports whether it was whole until then.
+func (s *stream) close() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
-		return s.broken
+		return s.broken == syscall.EPIPE //nolint:errorlint // our own
 	}
-	s.end, s.broken = end, syscall.EPIPE
-	s.tell()
-	return nil
+	s.end, s.broken = io.EOF, syscall.EPIPE
+	s.wake()
+	return true
 }
 
 // abandon ends the stream at the reader's side.
@@ -296,14 +355,14 @@ func (s *stream) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = syscall.ECONNRESET
-	s.tell()
+	s.wake()
 }
 
 func (s *stream) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes, s.end, s.broken = nil, syscall.ECONNRESET, syscall.ECONNRESET
-	s.tell()
+	s.wake()
 }
 
 func (s *stream) unread() bool {
