@@ -6,7 +6,7 @@ set -eu
 # What only other systems or other people's tests link is checked by its name.
 linked=$(go list -deps -test -f '{{with .Module}}{{.Path}}{{end}}' ./...)
 others=$(sed -n 's/^\t\([^ ]*\) .*/\1/p' go.mod | while read -r module; do
-	echo "$linked" | grep -qxF "$module" || echo "$module"
+	echo "$linked" | grep -qxF "$module" || echo "$module/..."
 done)
 # shellcheck disable=SC2086 # a list
 exec "$1" check --include_tests --logtostderr=false --stderrthreshold=ERROR \
