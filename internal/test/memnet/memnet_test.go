@@ -41,6 +41,7 @@ type conn interface {
 // pairs are how to connect, in memory and by the kernel's TCP.
 var pairs = map[string]func(t *testing.T) (near, far conn){
 	"memnet": func(t *testing.T) (near, far conn) {
+		t.Helper()
 		l := memnet.Listen("192.0.2.1:10000")
 		t.Cleanup(func() { _ = l.Close() })
 		dialed, err := l.Dial()
@@ -54,6 +55,7 @@ var pairs = map[string]func(t *testing.T) (near, far conn){
 		return dialed, accepted.(conn)
 	},
 	"TCP": func(t *testing.T) (near, far conn) {
+		t.Helper()
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +162,7 @@ func waitForInput(c conn) {
 		if raw, err := s.SyscallConn(); err == nil {
 			_ = raw.Read(func(fd uintptr) bool {
 				n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-				return n > 0 || err != syscall.EAGAIN //nolint:errorlint // a system call's own
+				return n > 0 || err != syscall.EAGAIN
 			})
 		}
 	}
