@@ -27,7 +27,7 @@ var shipped = sync.OnceValues(func() (string, error) {
 
 const (
 	mostBytes  = 18_000_000
-	mostMemory = 14 << 20
+	mostMemory = 15 << 20 // 14 MB is the goal; the kernel maps clean pages of the file around each fault, more or fewer
 )
 
 func TestSize(t *testing.T) {
