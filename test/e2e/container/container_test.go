@@ -235,7 +235,7 @@ timeouts: {handshake: 60s, drain: 60s}
 		t.Errorf("greeting %q, want %q", got, want)
 	}
 	c.kill(t, unix.SIGTERM)
-	c.await(t, "greetd stops")
+	c.await(t, "shutting down: draining")
 	if _, err := io.WriteString(slow, "192.0.2.1 1 2\r\n"); err != nil {
 		t.Fatal(err)
 	}
