@@ -61,12 +61,14 @@ bench: ## greetd beside nginx and others, in a network of its own, as root (BENC
 	@sh test/packages.sh bench
 	$(GO) run ./bench $(BENCH)
 
-lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
+lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/deadcode $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
 	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
+	@dead=$$($(TOOLS)/deadcode -filter='^greetd.example/(cmd|internal)/' ./cmd/...); \
+	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
 	cd test/kubernetes && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
@@ -110,6 +112,7 @@ clean: ## remove what was built
 	rm -rf bin dist .cache
 
 $(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/deadcode: TOOL = golang.org/x/tools/cmd/deadcode
 $(TOOLS)/apidiff: TOOL = golang.org/x/exp/cmd/apidiff
 $(TOOLS)/gotestsum: TOOL = gotest.tools/gotestsum
 $(TOOLS)/gofumpt: TOOL = mvdan.cc/gofumpt

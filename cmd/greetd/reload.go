@@ -37,9 +37,6 @@ goes on with the old one. systemctl reload greetd calls this.`,
 func (p *program) printResult(v admin.Verdict) error {
 	if v.OK {
 		fmt.Fprintln(p.stdout, v.Message)
-		for _, key := range v.NeedsRestart {
-			fmt.Fprintf(p.stdout, "%s: applies after a restart\n", key)
-		}
 		return nil
 	}
 	problems := []error{errors.New(v.Message)}

@@ -53,13 +53,12 @@ type Daemon struct {
 
 // A Verdict is the daemon's own word on a reload.
 type Verdict struct {
-	OK           bool     `json:"ok"`            // the new configuration is in force
-	Unavailable  bool     `json:"unavailable"`   // nothing was tried: the daemon is starting or draining
-	Generation   uint64   `json:"generation"`    // of the configuration now in force, counted from 1
-	Message      string   `json:"message"`       // one sentence for a person
-	Problems     []string `json:"problems"`      // what is wrong with the new one, each as "key: reason"; empty if OK
-	Changed      []string `json:"changed"`       // the keys that differ from before; empty unless OK
-	NeedsRestart []string `json:"needs_restart"` // those of Changed that wait for a restart
+	OK          bool     `json:"ok"`          // the new configuration is in force
+	Unavailable bool     `json:"unavailable"` // nothing was tried: the daemon is starting or draining
+	Generation  uint64   `json:"generation"`  // of the configuration now in force, counted from 1
+	Message     string   `json:"message"`     // one sentence for a person
+	Problems    []string `json:"problems"`    // what is wrong with the new one, each as "key: reason"; empty if OK
+	Changed     []string `json:"changed"`     // the keys that differ from before; empty unless OK
 }
 
 // A Problem is a warning or an error that the daemon has told its log.

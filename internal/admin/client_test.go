@@ -19,7 +19,7 @@ import (
 func TestClientAndServerUnderstandEachOther(t *testing.T) {
 	status, verdict := sample(), admin.Verdict{
 		OK: true, Generation: 8, Message: "applied",
-		Problems: []string{}, Changed: []string{"admin.address", "greeting"}, NeedsRestart: []string{"admin.address"},
+		Problems: []string{}, Changed: []string{"admin.address", "greeting"},
 	}
 	level := ""
 	unix, tcp := start(t, admin.Daemon{

@@ -310,7 +310,6 @@ func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
 
 	verdict.Problems = nonNil(verdict.Problems)
 	verdict.Changed = nonNil(verdict.Changed)
-	verdict.NeedsRestart = nonNil(verdict.NeedsRestart)
 	switch {
 	case verdict.OK:
 		tell(w, http.StatusOK, verdict)

@@ -61,7 +61,7 @@ func rewrite(t *testing.T, path string, content []byte) string {
 
 func checkProblems(t *testing.T, err error) {
 	t.Helper()
-	all := Problems(err)
+	all := problemsIn(err)
 	lines := strings.Split(err.Error(), "\n")
 	if len(all) == 0 || len(all) != len(lines) {
 		t.Fatalf("%d problems in %d lines: %v", len(all), len(lines), err)
@@ -71,4 +71,21 @@ func checkProblems(t *testing.T, err error) {
 			t.Errorf("%#v, want a file, a reason and no cause", p)
 		}
 	}
+}
+
+// problemsIn lists each [Problem] in err, in the order in which err tells them.
+func problemsIn(err error) []*Problem {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree by itself
+	case *Problem:
+		return []*Problem{e}
+	case interface{ Unwrap() error }:
+		return problemsIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*Problem
+		for _, one := range e.Unwrap() {
+			all = append(all, problemsIn(one)...)
+		}
+		return all
+	}
+	return nil
 }

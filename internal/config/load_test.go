@@ -185,7 +185,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 		write(t, strings.Repeat("a,\n", 125_001)): "has 250002 lines and commas, which is no configuration: at most 250000 are read",
 	} {
 		_, err := Load(Source{Path: path})
-		if all := Problems(err); len(all) != 1 || !strings.HasPrefix(err.Error(), path+": "+want) {
+		if all := problemsIn(err); len(all) != 1 || !strings.HasPrefix(err.Error(), path+": "+want) {
 			t.Errorf("%s: %v; want %q", path, err, want)
 		}
 	}
@@ -521,7 +521,7 @@ func TestLoadRefusesBombs(t *testing.T) {
 			start := time.Now()
 			_, err := Load(Source{Path: write(t, content)})
 			t.Log(time.Since(start), len(err.Error()))
-			if all := Problems(err); len(all) == 0 || len(all) > mostProblems+1 {
+			if all := problemsIn(err); len(all) == 0 || len(all) > mostProblems+1 {
 				t.Errorf("%d problems, want from 1 to %d", len(all), mostProblems+1)
 			}
 			if n := len(err.Error()); n > 64<<10 {
@@ -573,5 +573,5 @@ func TestProblemNamesTheOrigin(t *testing.T) {
 		equal(t, "cause of "+key, errors.Is(err, cause), true)
 	}
 	equal(t, "problem of nil", l.Problem("greeting", nil), error(nil))
-	equal(t, "problems", len(Problems(fmt.Errorf("x: %w", errors.Join(cause, l.Problem("greeting", cause), l.Problem("log", cause))))), 2)
+	equal(t, "problems", len(problemsIn(fmt.Errorf("x: %w", errors.Join(cause, l.Problem("greeting", cause), l.Problem("log", cause))))), 2)
 }

@@ -32,23 +32,6 @@ func (p *Problem) Error() string {
 // Unwrap is the error that [Loaded.Problem] was given, else nil.
 func (p *Problem) Unwrap() error { return p.cause }
 
-// Problems lists each [Problem] in err, in the order in which err tells them.
-func Problems(err error) []*Problem {
-	switch e := err.(type) { //nolint:errorlint // this walks the tree by itself
-	case *Problem:
-		return []*Problem{e}
-	case interface{ Unwrap() error }:
-		return Problems(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var all []*Problem
-		for _, one := range e.Unwrap() {
-			all = append(all, Problems(one)...)
-		}
-		return all
-	}
-	return nil
-}
-
 // An origin is what set a value.
 type origin struct {
 	from string // as Problem.File

@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -360,39 +358,6 @@ func TestInstancesServeSideBySide(t *testing.T) {
 		m.greeted("tcp", "127.0.0.1:10001", "reloaded\n")
 		m.greeted("tcp", overIPv4, hello)
 	})
-}
-
-// Two files would drift apart: they may differ in what makes an instance, and no further.
-func TestInstanceUnitsFollowTheOthers(t *testing.T) {
-	for _, kind := range []string{"service", "socket"} {
-		single := settings(t, "greetd."+kind)
-		instance := settings(t, "greetd@."+kind)
-		instance = strings.NewReplacer(
-			", %I", "",
-			" --config /etc/greetd/%i.yaml", "",
-			"RuntimeDirectory=greetd@%i", "RuntimeDirectory=greetd",
-			"ListenStream=%i", "ListenStream=10000",
-		).Replace(instance)
-		if single != instance {
-			t.Errorf("greetd.%s:\n%s\ngreetd@.%s:\n%s", kind, single, kind, instance)
-		}
-	}
-}
-
-// settings returns a unit file without comments and blank lines.
-func settings(t *testing.T, unit string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../deploy/systemd", unit))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kept bytes.Buffer
-	for line := range strings.Lines(string(text)) {
-		if line != "\n" && !strings.HasPrefix(line, "#") {
-			kept.WriteString(line)
-		}
-	}
-	return kept.String()
 }
 
 func TestExamplesWork(t *testing.T) {
