@@ -12,6 +12,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/probe"
 )
 
@@ -113,12 +114,12 @@ func (r *loadReport) limitReached() []string {
 	switch {
 	case r.Held > 0:
 		note = fmt.Sprintf("%s had to wait because --max-inflight %d was reached, and that counts in the latency",
-			plural(r.Held, "probe"), r.MaxInflight)
+			words.Count(r.Held, "probe"), r.MaxInflight)
 		if never > 0 {
 			note += fmt.Sprintf("; %d never started", never)
 		}
 	case never > 0:
-		note = plural(never, "probe") + " never started: this machine can't start them at the rate asked for"
+		note = words.Count(never, "probe") + " never started: this machine can't start them at the rate asked for"
 	default:
 		return nil
 	}
@@ -166,7 +167,7 @@ func (t *tally) shortage() (notes []string) {
 		case remedy == "":
 			remedy = errno.Error()
 		}
-		notes = append(notes, fmt.Sprintf("%s failed on this machine: %s", plural(t.local[errno], "probe"), remedy))
+		notes = append(notes, fmt.Sprintf("%s failed on this machine: %s", words.Count(t.local[errno], "probe"), remedy))
 	}
 	return notes
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"greetd.example/internal/openloop"
+	"greetd.example/internal/words"
 	"greetd.example/pkg/probe"
 )
 
@@ -263,7 +264,7 @@ func pingLine(seq int, r probe.Result) string {
 	if r.Target.Path != "" {
 		from = r.Target.String()
 	}
-	return fmt.Sprintf("%s from %s: seq=%d time=%s ms", plural(size, "byte"), safe(from), seq, pingTime(r.Timing.Total))
+	return fmt.Sprintf("%s from %s: seq=%d time=%s ms", words.Count(size, "byte"), safe(from), seq, pingTime(r.Timing.Total))
 }
 
 // pingTime tells milliseconds in at least three digits, rounded as ping(8) does.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"greetd.example/internal/words"
 )
 
 // longest is the greatest time that our histograms tell apart, far above what the
@@ -92,7 +94,7 @@ func (s *pingStats) print(w io.Writer, target string, took time.Duration, now ti
 		fmt.Fprintf(&b, "p50/p90/p99 = %s/%s/%s ms\n", ms(s.percentile(50)), ms(s.percentile(90)), ms(s.percentile(99)))
 	}
 	if o := s.outages.longestUntil(now); o.probes > 0 {
-		fmt.Fprintf(&b, "longest outage %s s: %s, %s\n", decimals(o.length(), time.Second), plural(o.probes, "probe"), o.when())
+		fmt.Fprintf(&b, "longest outage %s s: %s, %s\n", decimals(o.length(), time.Second), words.Count(o.probes, "probe"), o.when())
 	}
 	_, _ = io.WriteString(w, b.String())
 }
@@ -103,13 +105,6 @@ func ms(d time.Duration) string { return decimals(d, time.Millisecond) }
 // decimals tells a duration in units, with three decimals that are cut, not rounded.
 func decimals(d, unit time.Duration) string {
 	return fmt.Sprintf("%d.%03d", d/unit, d%unit*1000/unit)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // outage is a row of probes that failed.

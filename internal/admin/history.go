@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/service"
 )
 
@@ -131,7 +132,7 @@ func (s *Server) tellHistory(w http.ResponseWriter, r *http.Request) {
 	if text := r.URL.Query().Get("after"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			say(w, http.StatusBadRequest, "after="+quote(text)+" is not the number of a point: it counts from 1")
+			say(w, http.StatusBadRequest, "after="+words.Quote(text)+" is not the number of a point: it counts from 1")
 			return
 		}
 		after = n

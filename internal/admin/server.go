@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"greetd.example/internal/words"
 )
 
 // What a client is given. Everything but a reload takes milliseconds.
@@ -119,14 +121,14 @@ func (s *Server) newMux() *http.ServeMux {
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	paths := slices.Sorted(slices.Values(append(slices.Clone(s.reading), s.writing...)))
-	say(w, http.StatusNotFound, "there is no "+quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
+	say(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
 }
 
 // otherMethod answers requests for a path with a method that it does not take.
 func otherMethod(method string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", strings.Replace(method, http.MethodGet, "GET, HEAD", 1))
-		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+method+", not "+quote(r.Method))
+		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+method+", not "+words.Quote(r.Method))
 	}
 }
 
@@ -222,7 +224,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer routes the request, if this client may ask that.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
 	if rebound(c.LocalAddr(), r.Host) {
-		say(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+quote(r.Host)+" can be a web page's trick")
+		say(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+words.Quote(r.Host)+" can be a web page's trick")
 		return
 	}
 	switch {
@@ -260,7 +262,7 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(cause)
 	}
-	s.failed("answer "+quote(r.Method+" "+r.URL.Path), cause)
+	s.failed("answer "+words.Quote(r.Method+" "+r.URL.Path), cause)
 	say(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
 }
 
@@ -366,13 +368,4 @@ func answer(w http.ResponseWriter, code int, kind string, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // who does not listen misses it
-}
-
-// quote makes a client's bytes harmless, and short.
-func quote(s string) string {
-	const enough = 80
-	if len(s) > enough {
-		s = s[:enough]
-	}
-	return fmt.Sprintf("%q", s)
 }

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/service"
 )
 
@@ -24,7 +24,7 @@ func (s Status) WriteText(w io.Writer) error {
 		{"configuration", s.Configuration.source()},
 		{"last reload", s.Configuration.LastReload.words()},
 		{"connections", s.connections()},
-		{"greetings", plural(s.GreetingBytes, "byte") + " sent"},
+		{"greetings", words.Count(s.GreetingBytes, "byte") + " sent"},
 		{"log", s.Log.words()},
 	} {
 		fmt.Fprintf(&b, "%-15s%s\n", line[0], indent(line[1], 15))
@@ -37,7 +37,7 @@ func (s Status) WriteText(w io.Writer) error {
 	}
 	for _, l := range s.Listeners {
 		if l.Trouble != "" {
-			fmt.Fprintf(&b, "\n%s: %s\n", printable(l.Name), indent(printable(l.Trouble), 2))
+			fmt.Fprintf(&b, "\n%s: %s\n", words.Printable(l.Name), words.Printable(l.Trouble))
 		}
 	}
 	_, err := w.Write(b.Bytes())
@@ -71,7 +71,7 @@ func (s Status) places() [][]string {
 	rows := [][]string{{"LISTENER", "ADDRESS", "ORIGIN", "STATE", "ACTIVE", "LINGERING"}}
 	for _, l := range s.Listeners {
 		rows = append(rows, []string{
-			printable(l.Name), printable(l.Address), string(l.Origin), string(l.State),
+			words.Printable(l.Name), words.Printable(l.Address), string(l.Origin), string(l.State),
 			strconv.Itoa(l.Active), strconv.Itoa(l.Lingering),
 		})
 	}
@@ -86,7 +86,7 @@ func (s Status) counts() [][]string {
 	}
 	rows := [][]string{head}
 	for _, l := range s.Listeners {
-		rows = append(rows, l.Outcomes.row(printable(l.Name)))
+		rows = append(rows, l.Outcomes.row(words.Printable(l.Name)))
 	}
 	if len(s.Listeners) > 1 {
 		rows = append(rows, s.Outcomes.row("all"))
@@ -106,7 +106,7 @@ func (c Configuration) source() string {
 	if c.Generation == 0 {
 		return "none yet"
 	}
-	return fmt.Sprintf("%s\ngeneration %d, loaded %s", cmp.Or(printable(c.Path), "no file, the defaults"), c.Generation, stamp(c.Loaded))
+	return fmt.Sprintf("%s\ngeneration %d, loaded %s", cmp.Or(words.Printable(c.Path), "no file, the defaults"), c.Generation, stamp(c.Loaded))
 }
 
 func (r *Reload) words() string {
@@ -116,28 +116,18 @@ func (r *Reload) words() string {
 	case r.OK:
 		return "applied " + stamp(r.At)
 	}
-	return "refused " + stamp(r.At) + ", the one before serves on\n" + printable(strings.TrimSpace(r.Error))
+	return "refused " + stamp(r.At) + ", the one before serves on\n" + printableLines(strings.TrimSpace(r.Error))
 }
 
 func (l Log) words() string {
-	words := l.Output + ", level " + l.Level
+	text := l.Output + ", level " + l.Level
 	if l.Suppressed > 0 {
-		words += ", " + plural(l.Suppressed, "visit") + " only in summaries"
+		text += ", " + words.Count(l.Suppressed, "visit") + " only in summaries"
 	}
 	if l.Dropped > 0 {
-		words += ", " + plural(l.Dropped, "entry") + " lost"
+		text += ", " + words.Count(l.Dropped, "entry") + " lost"
 	}
-	return words
-}
-
-func plural(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		return fmt.Sprintf("%d %sies", n, stem)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return text
 }
 
 // stamp tells when, in the reader's time zone.
@@ -162,14 +152,13 @@ func indent(s string, columns int) string {
 	return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", columns))
 }
 
-// printable keeps what comes from a file from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) {
-			return r
-		}
-		return utf8.RuneError
-	}, s)
+// printableLines returns text with each of its lines printable.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = words.Printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // writeTable aligns the first columns left and the others, numbers, right.

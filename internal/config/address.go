@@ -8,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"greetd.example/internal/words"
 )
 
 var listenAddress = text(`an address such as ":10000"`, func(s string) error {
@@ -79,13 +81,13 @@ func splitError(s string) error {
 	_, notIP := netip.ParseAddr(bare)
 	switch {
 	case notNumber == nil:
-		return fmt.Errorf("has no colon: write %s", quote(":"+s))
+		return fmt.Errorf("has no colon: write %s", words.Quote(":"+s))
 	case strings.HasPrefix(s, "/"):
-		return fmt.Errorf("has no port: for a unix socket write %s", quote("unix:"+s))
+		return fmt.Errorf("has no port: for a unix socket write %s", words.Quote("unix:"+s))
 	case notIP == nil:
-		return fmt.Errorf("has no port: write %s", quote(net.JoinHostPort(bare, "10000")))
+		return fmt.Errorf("has no port: write %s", words.Quote(net.JoinHostPort(bare, "10000")))
 	case !strings.Contains(s, ":"):
-		return fmt.Errorf("has no port: write %s", quote(s+":10000"))
+		return fmt.Errorf("has no port: write %s", words.Quote(s+":10000"))
 	case strings.Count(s, ":") > 1:
 		return errors.New(`must have brackets around an IPv6 address, such as "[2001:db8::1]:10000"`)
 	}
@@ -99,13 +101,13 @@ func portNumber(port string) (int, error) {
 	if strings.Trim(port, "+-0123456789") == "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", quote(port))
+			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", words.Quote(port))
 		}
 		return int(n), nil
 	}
 	n, err := net.LookupPort("tcp", port) //nolint:noctx // asks no network, only /etc/services
 	if err != nil {
-		return 0, fmt.Errorf("has port %s, which is no number and no service in /etc/services", quote(port))
+		return 0, fmt.Errorf("has port %s, which is no number and no service in /etc/services", words.Quote(port))
 	}
 	return n, nil
 }
@@ -115,7 +117,7 @@ func checkHost(host, port string) error {
 	case host == "*":
 		return fmt.Errorf("must not have a star: for all addresses write %q", ":"+port)
 	case host != "" && !isHostName(host):
-		return fmt.Errorf("has host %s, which is neither an IP address nor a host name", quote(host))
+		return fmt.Errorf("has host %s, which is neither an IP address nor a host name", words.Quote(host))
 	}
 	return nil
 }

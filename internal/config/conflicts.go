@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"greetd.example/internal/words"
 )
 
 // conflicts reports what is valid by itself, but not together. It leaves out
@@ -23,7 +25,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 	for i, ln := range c.Listeners {
 		key := fmt.Sprintf("listeners[%d]", i)
 		if first, again := names[ln.Name]; again && ln.Name != "" {
-			report(key+".name", fmt.Sprintf("%s is the name of listeners[%d] too: give each its own", quote(ln.Name), first))
+			report(key+".name", fmt.Sprintf("%s is the name of listeners[%d] too: give each its own", words.Quote(ln.Name), first))
 		} else {
 			names[ln.Name] = i
 		}
@@ -31,7 +33,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 		endpoints[i], _ = parseAddress(ln.Address)
 		for j := range i {
 			if endpoints[i].overlaps(endpoints[j]) {
-				report(key+".address", fmt.Sprintf("%s overlaps %s of listeners[%d]: change one, or remove it", quote(ln.Address), quote(c.Listeners[j].Address), j))
+				report(key+".address", fmt.Sprintf("%s overlaps %s of listeners[%d]: change one, or remove it", words.Quote(ln.Address), words.Quote(c.Listeners[j].Address), j))
 				break
 			}
 		}
@@ -50,7 +52,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 	admin, _ := parseAddress(c.Admin.Address)
 	for i, ln := range c.Listeners {
 		if admin.overlaps(endpoints[i]) {
-			report("admin.address", fmt.Sprintf("%s overlaps %s of listeners[%d]: give admin its own", quote(c.Admin.Address), quote(ln.Address), i))
+			report("admin.address", fmt.Sprintf("%s overlaps %s of listeners[%d]: give admin its own", words.Quote(c.Admin.Address), words.Quote(ln.Address), i))
 			break
 		}
 	}

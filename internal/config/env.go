@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"greetd.example/internal/words"
 )
 
 const (
@@ -128,13 +130,13 @@ func splitList(s string) []string {
 // checkText holds s, which was not written in YAML, against a rule.
 func checkText(s string, want rule) error {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-		return fmt.Errorf("must be UTF-8 without NUL, not %s", quote(s))
+		return fmt.Errorf("must be UTF-8 without NUL, not %s", words.Quote(s))
 	}
 	switch err := want.check(s); {
 	case errors.Is(err, errWanted):
-		return fmt.Errorf("must be %s, not %s", want.want, quote(s))
+		return fmt.Errorf("must be %s, not %s", want.want, words.Quote(s))
 	case err != nil:
-		return fmt.Errorf("%s %w", quote(s), err)
+		return fmt.Errorf("%s %w", words.Quote(s), err)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"greetd.example/internal/words"
 )
 
 const (
@@ -310,7 +312,7 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 	if n.Kind != yaml.SequenceNode {
 		hint := ""
 		if n.Kind == yaml.ScalarNode && f.fields == nil {
-			hint = fmt.Sprintf(": write [%s]", quote(n.Value))
+			hint = fmt.Sprintf(": write [%s]", words.Quote(n.Value))
 		}
 		r.problems.add(r.at(n.Line), key, "must be a list, not %s%s", describe(n), hint)
 		return nil
@@ -356,7 +358,7 @@ func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
 		r.problems.add(where, key, "must be %s, not %s", want.want, describe(n))
 		return nil
 	case err != nil:
-		r.problems.add(where, key, "%s %s", quote(n.Value), err)
+		r.problems.add(where, key, "%s %s", words.Quote(n.Value), err)
 		return nil
 	}
 	return n.Value
@@ -389,13 +391,13 @@ func describe(n *yaml.Node) string {
 	case n.Kind == yaml.AliasNode:
 		return "an alias"
 	case n.Style&yaml.TaggedStyle != 0:
-		return quote(n.Tag + " " + n.Value)
+		return words.Quote(n.Tag + " " + n.Value)
 	case n.Tag == yamlString:
-		return "the text " + quote(n.Value)
+		return "the text " + words.Quote(n.Value)
 	case n.Tag == yamlInt || n.Tag == yamlFloat:
 		return "the number " + plain(n.Value)
 	case n.Tag == yamlBool:
 		return n.Value
 	}
-	return quote(n.Tag + " " + n.Value)
+	return words.Quote(n.Tag + " " + n.Value)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"greetd.example/internal/words"
 )
 
 // A Problem is one thing in the configuration that has to be changed. Its text is
@@ -95,20 +97,11 @@ func (p *problems) err(file string) error {
 	return errors.Join(errs...)
 }
 
-// quote is s in quotes, short enough for a line.
-func quote(s string) string {
-	const most = 60
-	if len(s) > most {
-		return strconv.Quote(strings.ToValidUTF8(s[:most], "")) + "..."
-	}
-	return strconv.Quote(s)
-}
-
 // plain is s without quotes, unless that could confuse.
 func plain(s string) string {
 	odd := strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsGraphic(r) || r == ' ' || r == ':' })
 	if s == "" || odd || len(s) > 60 {
-		return quote(s)
+		return words.Quote(s)
 	}
 	return s
 }

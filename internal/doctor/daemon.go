@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"greetd.example/internal/words"
 )
 
 const oldestSystemd = 252 // that greetd is tested with
@@ -125,7 +127,7 @@ func startFailure(f *Facts, r *results) {
 	}
 	again := ""
 	if u.starting() && u.NRestarts > 0 {
-		again = ", after " + plural(u.NRestarts, "restart")
+		again = ", after " + words.Count(u.NRestarts, "restart")
 	}
 	r.problem(remedy, "%s does not start%s: %s", u.Name, again, why)
 }

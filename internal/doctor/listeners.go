@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"greetd.example/internal/words"
 )
 
 // wantedBacklog is what greetd.socket asks for: with 128, of 6,000 clients at once most
@@ -76,7 +78,7 @@ func ports(f *Facts, r *results) {
 	needed := f.needed()
 	switch {
 	case f.Daemon != nil:
-		r.ok("greetd has its %s", plural(len(f.Daemon.Listeners), "listener"))
+		r.ok("greetd has its %s", words.Count(len(f.Daemon.Listeners), "listener"))
 	case f.Listening == nil:
 		r.unknown("ss -ltnp", "the sockets of this machine can't be seen")
 	case f.Unit.active():
@@ -133,7 +135,7 @@ func socketUnits(f *Facts, r *results) {
 	case f.Daemon == nil:
 		r.ok("the addresses come from %s", f.socketNames())
 	default:
-		r.ok("%d of %s come from %s", len(f.from(SocketUnit)), plural(len(f.Daemon.Listeners), "listener"), f.socketNames())
+		r.ok("%d of %s come from %s", len(f.from(SocketUnit)), words.Count(len(f.Daemon.Listeners), "listener"), f.socketNames())
 	}
 }
 
@@ -194,14 +196,14 @@ func fdStore(f *Facts, r *results) {
 	switch {
 	case most < need || most == 0:
 		r.problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, 32))),
-			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, plural(need-most, "listener"))
+			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, words.Count(need-most, "listener"))
 	case f.Process != nil && !f.Process.Self && kept < own:
 		r.problem(f.systemctl("restart", f.Unit.Name),
-			"systemd keeps %d of greetd's %s: clients of the others are refused at a restart", kept, plural(own, "listener"))
+			"systemd keeps %d of greetd's %s: clients of the others are refused at a restart", kept, words.Count(own, "listener"))
 	case own == 0:
 		r.ok("FileDescriptorStoreMax=%d", most)
 	}
-	r.ok("%s kept across a restart, of %d at most", plural(own, "listener"), most)
+	r.ok("%s kept across a restart, of %d at most", words.Count(own, "listener"), most)
 }
 
 // backlog is about clients that come all at once, or during a restart.
@@ -325,7 +327,7 @@ func certificates(f *Facts, r *results) {
 		case f.Now.Before(c.NotBefore):
 			r.problem("set the clock, or wait", "the certificate of listener %s is not valid before %s", c.Listener, c.NotBefore.UTC().Format(time.RFC3339))
 		case left < renewal:
-			r.warning(renew, "the certificate of listener %s expires in %s", c.Listener, plural(int(left.Hours()/24), "day"))
+			r.warning(renew, "the certificate of listener %s expires in %s", c.Listener, words.Count(int(left.Hours()/24), "day"))
 		}
 	}
 	switch {
@@ -336,5 +338,5 @@ func certificates(f *Facts, r *results) {
 	case len(f.Config.Certificates) == 0:
 		r.notApplicable("no listener has TLS")
 	}
-	r.ok("%s valid for more than 21 days", plural(len(f.Config.Certificates), "certificate"))
+	r.ok("%s valid for more than 21 days", words.Count(len(f.Config.Certificates), "certificate"))
 }

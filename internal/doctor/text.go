@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"greetd.example/internal/words"
 )
 
 const (
@@ -33,23 +34,17 @@ func (r Report) WriteText(w io.Writer) error {
 			writeWrapped(&b, margin+arrow, margin+strings.Repeat(" ", len(arrow)), f.Remedy)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s, %s, %d unknown; %d ok\n", plural(r.Counts[Problem], "problem"), plural(r.Counts[Warning], "warning"), r.Counts[Unknown], r.Counts[OK])
+	fmt.Fprintf(&b, "\n%s, %s, %d unknown; %d ok\n", words.Count(r.Counts[Problem], "problem"), words.Count(r.Counts[Warning], "warning"), r.Counts[Unknown], r.Counts[OK])
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // writeWrapped writes text after head, and breaks it between words.
 func writeWrapped(b *bytes.Buffer, head, margin, text string) {
 	b.WriteString(head)
 	column := utf8.RuneCountInString(head)
-	for i, word := range strings.Fields(printable(text)) {
+	for i, word := range strings.Fields(text) {
+		word = words.Printable(word)
 		width := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
@@ -64,18 +59,4 @@ func writeWrapped(b *bytes.Buffer, head, margin, text string) {
 		column += width
 	}
 	b.WriteByte('\n')
-}
-
-// printable keeps what comes from elsewhere from steering the terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		default:
-			return utf8.RuneError
-		}
-	}, text)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"greetd.example/internal/words"
 )
 
 const (
@@ -28,7 +30,7 @@ func unitFile(f *Facts, r *results) {
 	for _, line := range f.Systemd.Verify {
 		r.warning(f.systemctl("edit", "--full", u.Name)+"; then systemd-analyze verify "+u.Name+" says nothing", "%s", line)
 	}
-	r.ok("%s and %s", u.FragmentPath, plural(len(u.DropInPaths), "drop-in"))
+	r.ok("%s and %s", u.FragmentPath, words.Count(len(u.DropInPaths), "drop-in"))
 }
 
 // notify is about READY=1 and the others: does systemd hear them?

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"greetd.example/internal/words"
 )
 
 // acceptFailures remembers which listeners can't accept.
@@ -58,6 +60,6 @@ func (l *Log) acceptRecovered(listener string, f acceptFailure) {
 	took := time.Since(f.since)
 	l.Event(AcceptRecovered,
 		fmt.Sprintf("accepting on %s again after %s and %s",
-			listener, duration(took), count(f.attempts, "failed attempt", "failed attempts")),
+			listener, duration(took), words.Count(f.attempts, "failed attempt")),
 		F("listener", listener), F("attempts", f.attempts), F("duration_usec", took.Microseconds()), F("error", printable(f.err)))
 }

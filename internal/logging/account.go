@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/journal"
 )
 
@@ -68,7 +69,7 @@ func (a *account) dropped(output string, age time.Duration) *entry {
 		return nil
 	}
 	e := newEntry(EntriesDropped, time.Now(), fmt.Sprintf(
-		"%s dropped: %s did not take them in time", count(d.entries, "log entry", "log entries"), output))
+		"%s dropped: %s did not take them in time", words.Count(d.entries, "log entry"), output))
 	e.visits = d.visits
 	e.addNumber("dropped", d.entries)
 	for i, visits := range d.outcomes {

@@ -6,12 +6,11 @@ import (
 	"log/syslog"
 	"os"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/journal"
 )
 
@@ -94,7 +93,7 @@ func appendJSON(dst, value []byte) []byte {
 
 // plain appends the message of e as one printable line without its end.
 func plain(dst []byte, e *entry, limit int) []byte {
-	return appendPrintable(dst, journal.Cut(e.text[:e.message], limit))
+	return words.AppendPrintable(dst, journal.Cut(e.text[:e.message], limit))
 }
 
 // levelWords and levelColors are indexed by priority, levelPriorities by logrus.Level.
@@ -126,7 +125,7 @@ func (f textForm) append(dst []byte, e *entry, limit int) []byte {
 			dst = f.begin(dst, e.priority, e.time)
 			dst = append(dst, "    "...)
 			line = bytes.ReplaceAll(bytes.TrimRight(line, "\n"), []byte("\t"), []byte("    "))
-			dst = append(appendPrintable(dst, line), '\n')
+			dst = append(words.AppendPrintable(dst, line), '\n')
 		}
 	}
 	return dst
@@ -180,20 +179,4 @@ func (f syslogForm) append(dst []byte, e *entry, limit int) []byte {
 		dst = plain(dst, e, limit)
 	}
 	return append(dst, '\n')
-}
-
-// appendPrintable appends text with everything that can't be printed, a newline
-// above all, escaped as in a Go string.
-func appendPrintable(dst, text []byte) []byte {
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
-		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
-			quoted := strconv.Quote(string(text[:size]))
-			dst = append(dst, strings.Trim(quoted, `"`)...)
-		} else {
-			dst = append(dst, text[:size]...)
-		}
-		text = text[size:]
-	}
-	return dst
 }

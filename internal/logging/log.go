@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/journal"
 )
 
@@ -227,8 +228,8 @@ func (l *Log) Close() error {
 	err := l.writer.Close(flushTime)
 	if errors.Is(err, journal.ErrNotWritten) {
 		entries, visits := l.account.left()
-		return fmt.Errorf("close log: %s did not take %s within %s; %s not in the log", l.out.Name,
-			count(entries, "entry", "entries"), duration(flushTime), count(visits, "visit is", "visits are"))
+		return fmt.Errorf("close log: %s did not take %s within %s; %s not logged", l.out.Name,
+			words.Count(entries, "entry"), duration(flushTime), words.Count(visits, "visit"))
 	}
 	if err != nil {
 		return fmt.Errorf("close log: %s: %w", l.out.Name, err)

@@ -243,7 +243,7 @@ func TestCloseGivesUp(t *testing.T) {
 func lost(t *testing.T, err error) int {
 	t.Helper()
 	_, after, _ := strings.Cut(err.Error(), "; ")
-	digits, _, ok := strings.Cut(after, " visits are not in the log")
+	digits, _, ok := strings.Cut(after, " visits not logged")
 	if !ok {
 		t.Fatalf("no visits in %q", err)
 	}

@@ -286,7 +286,7 @@ func TestDiskFull(t *testing.T) {
 		t.Error(err)
 	}
 	err = l.Close()
-	if want := "close log: stderr did not take 1 entry within 500.0 ms; 0 visits are not in the log"; err == nil || err.Error() != want {
+	if want := "close log: stderr did not take 1 entry within 500.0 ms; 0 visits not logged"; err == nil || err.Error() != want {
 		t.Errorf("Close = %v, want %s", err, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"greetd.example/internal/words"
 	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
@@ -104,7 +105,7 @@ func appendVisit(text []byte, v service.Visit) []byte {
 	if v.Listener != "" {
 		text = append(append(text, " on "...), v.Listener...)
 	}
-	text = appendCount(append(text, ", "...), uint64(v.Written), "byte", "bytes")
+	text = words.AppendCount(append(text, ", "...), uint64(v.Written), "byte")
 	text = appendDuration(append(text, " in "...), v.Took)
 	if v.Err != nil {
 		text = append(append(text, ": "...), printable(v.Err)...)
@@ -132,24 +133,13 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	}
 }
 
-// appendCount appends how many there are of something.
-func appendCount(dst []byte, n uint64, one, many string) []byte {
-	if n == 1 {
-		many = one
-	}
-	return append(append(strconv.AppendUint(dst, n, 10), ' '), many...)
-}
-
-// count is appendCount as a string.
-func count(n uint64, one, many string) string { return string(appendCount(nil, n, one, many)) }
-
 // duration is appendDuration as a string.
 func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
 // printable returns the text of err, cut, without anything that could end a line or
 // steer a terminal.
 func printable(err error) string {
-	return string(journal.Cut(appendPrintable(nil, fmt.Append(nil, err)), errorLimit))
+	return string(journal.Cut(words.AppendPrintable(nil, fmt.Append(nil, err)), errorLimit))
 }
 
 // stackOf returns the stack of the panic that err is, nil if it is none.
@@ -162,7 +152,7 @@ func stackOf(err error) []byte {
 
 // summary returns the entry of the visits in t.
 func summary(t tally, now time.Time) *entry {
-	text := appendCount(nil, t.total(), "more visit", "more visits")
+	text := words.AppendCount(nil, t.total(), "more visit")
 	text = appendDuration(append(text, " in "...), now.Sub(t.since))
 	separator := ": "
 	for i, count := range t.counts {

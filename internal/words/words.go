@@ -1,0 +1,55 @@
+// Package words forms text for people: counts, and foreign bytes that are safe to show.
+package words
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Count returns n and what it counts, such as "1 byte", "2 bytes", "3 entries" or "4 days".
+func Count[N int | uint64](n N, noun string) string {
+	return string(AppendCount(nil, uint64(n), noun))
+}
+
+// AppendCount appends [Count] to dst. The plural has an s, or ies after a consonant.
+func AppendCount(dst []byte, n uint64, noun string) []byte {
+	dst = append(append(strconv.AppendUint(dst, n, 10), ' '), noun...)
+	switch stem := len(dst) - 1; {
+	case n == 1:
+		return dst
+	case dst[stem] == 'y' && !strings.ContainsRune("aeou", rune(dst[stem-1])):
+		return append(dst[:stem], "ies"...)
+	}
+	return append(dst, 's')
+}
+
+// quoted is how many bytes of a text [Quote] shows.
+const quoted = 60
+
+// Quote returns s in quotes, as a Go string, and its first 60 bytes if it is longer.
+func Quote(s string) string {
+	if len(s) > quoted {
+		return strconv.Quote(strings.ToValidUTF8(s[:quoted], "")) + "..."
+	}
+	return strconv.Quote(s)
+}
+
+// Printable returns s as one line that is safe for a terminal: what can't be printed, a
+// newline above all, is escaped as in a Go string.
+func Printable(s string) string { return string(AppendPrintable(nil, []byte(s))) }
+
+// AppendPrintable appends [Printable] to dst.
+func AppendPrintable(dst, text []byte) []byte {
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
+			escaped := strconv.Quote(string(text[:size]))
+			dst = append(dst, strings.Trim(escaped, `"`)...)
+		} else {
+			dst = append(dst, text[:size]...)
+		}
+		text = text[size:]
+	}
+	return dst
+}
