@@ -5,7 +5,7 @@ set -eu
 
 case ${1-} in
 lint) packages="shellcheck" ;;
-unit) packages="gcc libc6-dev" ;; # for the race detector
+unit) packages="gcc libc6-dev strace" ;; # for the race detector, and for errors of the kernel
 e2e) packages="systemd-container debootstrap debian-archive-keyring buildah runc" ;;
 bench) packages="gcc libc6-dev libssl-dev nginx-light libnginx-mod-stream" ;;
 *)

@@ -1,20 +1,24 @@
 package admin
 
 import (
-	"errors"
+	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"greetd.example/pkg/service"
 )
 
 const (
 	maxClients   = 32  // open connections for each listener
 	requestRate  = 50  // requests a second for each listener; more have to wait
 	requestBurst = 100 // of them at once
-	acceptPause  = 250 * time.Millisecond
+
+	minAcceptPause = 5 * time.Millisecond // after a failed accept; doubles up to
+	maxAcceptPause = 250 * time.Millisecond
+	reportInterval = time.Minute // between two reports of failed accepts
 )
 
 // A gate is a listener that never keeps a new client out because of old ones: when
@@ -24,9 +28,11 @@ const (
 type gate struct {
 	net.Listener
 
-	limit  *rate.Limiter
-	closed chan struct{} // with the listener
-	once   sync.Once
+	report    func(error) // gets why nobody can be accepted
+	sometimes rate.Sometimes
+	limit     *rate.Limiter
+	closed    chan struct{} // with the listener
+	once      sync.Once
 
 	mu      sync.Mutex
 	clients map[*client]struct{} // at most maxClients
@@ -46,34 +52,36 @@ type client struct {
 	gone    bool      // it had to give way, or Shutdown has closed it
 }
 
-func newGate(ln net.Listener, running *sync.WaitGroup) *gate {
+func newGate(ln net.Listener, running *sync.WaitGroup, report func(error)) *gate {
 	return &gate{
-		Listener: ln,
-		running:  running,
-		limit:    rate.NewLimiter(requestRate, requestBurst),
-		closed:   make(chan struct{}),
-		clients:  make(map[*client]struct{}),
+		Listener:  ln,
+		report:    report,
+		sometimes: rate.Sometimes{Interval: reportInterval},
+		running:   running,
+		limit:     rate.NewLimiter(requestRate, requestBurst),
+		closed:    make(chan struct{}),
+		clients:   make(map[*client]struct{}),
 	}
 }
 
-// Accept waits for the next client and makes room for it. Where the kernel is short
-// of something it tries again; other errors are final.
+// Accept waits for the next client and makes room for it. After an error that passes it tries again,
+// later each time, and reports the second in a row; other errors are final.
 func (g *gate) Accept() (net.Conn, error) {
-	for {
+	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := g.Listener.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			return g.enter(c)
-		case errors.Is(err, syscall.ECONNABORTED):
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
-			errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
-			select {
-			case <-time.After(acceptPause):
-			case <-g.closed:
-				return nil, net.ErrClosed
-			}
-		default:
+		}
+		if !service.AcceptPasses(err) {
 			return nil, err
+		}
+		if pause > minAcceptPause { // it was not one client's
+			g.sometimes.Do(func() { g.report(fmt.Errorf("%w; trying again", err)) })
+		}
+		select {
+		case <-time.After(pause):
+		case <-g.closed:
+			return nil, net.ErrClosed
 		}
 	}
 }

@@ -48,7 +48,7 @@ type history struct {
 
 // keepHistory takes a point each second until Shutdown.
 func (s *Server) keepHistory() {
-	defer s.report("keep the history")
+	defer s.catch("keep the history")
 	tick := time.NewTicker(historyStep)
 	defer tick.Stop()
 	for {

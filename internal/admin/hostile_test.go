@@ -439,10 +439,14 @@ func (b *breaking) Accept() (net.Conn, error) {
 	return nil, err
 }
 
-func TestAcceptTriesAgainWhenTheKernelIsShort(t *testing.T) {
+func TestAcceptTriesAgainAfterWhatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := &breaking{pipes: newPipes(&net.TCPAddr{})}
-		for _, errno := range []syscall.Errno{syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		for _, errno := range []syscall.Errno{
+			syscall.ECONNABORTED, syscall.EINTR, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC,
+			syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN, syscall.ENONET, syscall.EOPNOTSUPP, syscall.ENOPROTOOPT,
+			syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ETIMEDOUT,
+		} {
 			ln.errs = append(ln.errs, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)})
 		}
 		serve(t, whole(), ln)

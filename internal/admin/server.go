@@ -137,7 +137,7 @@ func otherMethod(method string) http.HandlerFunc {
 // Requests that are being answered by then are not cut. It may be called for several
 // listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
-	g := newGate(ln, &s.running)
+	g := newGate(ln, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
 	defer func() { _ = g.Close() }()
 	if !s.open(g) {
 		return nil
@@ -266,16 +266,20 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	say(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
 }
 
-// report turns a panic into a word to [Daemon.Failed].
-func (s *Server) report(deed string) {
+// catch turns a panic into a word to [Daemon.Failed].
+func (s *Server) catch(deed string) {
 	if cause := recover(); cause != nil {
 		s.failed(deed, cause)
 	}
 }
 
 func (s *Server) failed(deed string, cause any) {
+	s.report(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
+}
+
+func (s *Server) report(err error) {
 	if s.daemon.Failed != nil {
-		s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
+		s.daemon.Failed(err)
 	}
 }
 

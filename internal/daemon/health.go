@@ -11,17 +11,22 @@ type unhealthy struct{ error }
 
 func (u unhealthy) Unwrap() error { return u.error }
 
-// prove returns nil if greetd works: the accept loops move, and so does the log.
+// prove returns nil if greetd works: every listener of the configuration is served, the accept loops
+// and the reaper move, and so does the log.
 func (d *daemon) prove(ctx context.Context) error {
-	if err := errors.Join(d.server.Alive(ctx), d.log.Alive(ctx)); err != nil {
+	if err := errors.Join(d.listeners.Check(), d.server.Alive(ctx), d.log.Alive(ctx)); err != nil {
 		return unhealthy{err}
 	}
 	return nil
 }
 
-// healthy is prove for the admin socket.
+// healthy is prove for the admin socket. Requests at the same time share one result, and no other
+// request gets it.
 func (d *daemon) healthy() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return d.prove(ctx)
+	_, err, _ := d.proving.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return nil, d.prove(ctx)
+	})
+	return err
 }

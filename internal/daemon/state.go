@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"greetd.example/internal/access"
 	"greetd.example/internal/admin"
 	"greetd.example/internal/config"
@@ -26,7 +28,8 @@ type daemon struct {
 	sources   access.Sources
 	listeners *listeners.Set
 	admin     *adminEndpoints
-	memory    int64 // limit of the control group, in bytes; 0: none, or GOMEMLIMIT is set
+	proving   singleflight.Group // of healthy
+	memory    int64              // limit of the control group, in bytes; 0: none, or GOMEMLIMIT is set
 
 	current       atomic.Pointer[current]
 	reloads       atomic.Uint64 // applied

@@ -17,7 +17,7 @@ var (
 	errDraining = errors.New("greetd is draining: it takes no new clients")
 )
 
-// ready returns nil while clients are greeted.
+// ready returns nil while clients are greeted, on every listener of the configuration.
 func (d *daemon) ready() error {
 	switch d.systemd.State() {
 	case systemd.Starting:
@@ -25,7 +25,7 @@ func (d *daemon) ready() error {
 	case systemd.Draining:
 		return errDraining
 	default:
-		return nil
+		return d.listeners.Check()
 	}
 }
 

@@ -310,16 +310,50 @@ func TestBrokenListener(t *testing.T) {
 	}
 }
 
-func TestClosedAndDrainedListenersAreNotBroken(t *testing.T) {
-	for _, reason := range []error{net.ErrClosed, service.ErrClosed} {
+func TestDrainedListenersAreNotBroken(t *testing.T) {
+	f := newFixture(t)
+	f.hooks.Serve = func(service.Listener) error { return fmt.Errorf("accept: %w", service.ErrClosed) }
+	f.follow(t, systemd.ListenConfig{Name: "a", Address: "127.0.0.1:" + port(t)})
+	f.Wait()
+	if err := f.Check(); err != nil {
+		t.Errorf("Check = %v", err)
+	}
+	select {
+	case err := <-f.Broken():
+		t.Error(err)
+	default:
+	}
+}
+
+// A listener that is not served is no secret, whatever its Serve returned.
+func TestCheckComparesWithTheConfiguration(t *testing.T) {
+	for _, reason := range []error{net.ErrClosed, errors.New("it is over"), nil} {
 		f := newFixture(t)
-		f.hooks.Serve = func(service.Listener) error { return fmt.Errorf("accept: %w", reason) }
-		f.follow(t, systemd.ListenConfig{Name: "a", Address: "127.0.0.1:" + port(t)})
-		f.Wait()
-		select {
-		case err := <-f.Broken():
-			t.Error(err)
-		default:
+		ended := make(chan struct{})
+		serve := f.hooks.Serve
+		f.hooks.Serve = func(l service.Listener) error {
+			if l.Name == "b" {
+				<-ended
+				return reason
+			}
+			return serve(l)
+		}
+		a := systemd.ListenConfig{Name: "a", Address: "127.0.0.1:" + port(t)}
+		b := systemd.ListenConfig{Name: "b", Address: "127.0.0.1:" + port(t)}
+		f.follow(t, a, b)
+		if err := f.Check(); err != nil {
+			t.Errorf("Check = %v while both are served", err)
+		}
+		close(ended)
+		if err := <-f.Broken(); !strings.Contains(err.Error(), "listener b") {
+			t.Errorf("broken: %v", err)
+		}
+		if err := f.Check(); err == nil || !strings.Contains(err.Error(), "listener b") || strings.Contains(err.Error(), "listener a") {
+			t.Errorf("Check = %v, want b alone", err)
+		}
+		f.follow(t, a) // without b, nothing is missing
+		if err := f.Check(); err != nil {
+			t.Errorf("Check = %v after b was removed", err)
 		}
 	}
 }

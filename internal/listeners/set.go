@@ -9,9 +9,9 @@
 package listeners
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 
@@ -26,26 +26,38 @@ type Hooks struct {
 	Closed func(*systemd.Listener)      // it is served no longer
 }
 
+var errEnded = errors.New("it is served no longer")
+
 // A Set is the listeners that are served.
 type Set struct {
 	hooks   Hooks
 	broken  chan error
-	serving map[*systemd.Listener]chan struct{} // closed when Serve has returned
 	running sync.WaitGroup
+
+	mu      sync.Mutex // held during Commit
+	serving map[*systemd.Listener]*serving
+}
+
+// serving is one call of Serve.
+type serving struct {
+	done chan struct{} // closed when Serve has returned
+	err  error         // what it has returned
 }
 
 // New returns a Set that serves nothing yet.
 func New(h Hooks) *Set {
-	return &Set{hooks: h, broken: make(chan error, 1), serving: make(map[*systemd.Listener]chan struct{})}
+	return &Set{hooks: h, broken: make(chan error, 1), serving: make(map[*systemd.Listener]*serving)}
 }
 
 // Commit commits the change, and serves its listeners from now on with the settings of
 // their name, which have no net.Listener. When it returns, those that have ended are served
 // no longer. It is called by one goroutine at a time.
 func (s *Set) Commit(change *systemd.Change, settings []service.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	opened, ended := change.Commit()
 	for _, l := range ended {
-		<-s.serving[l]
+		<-s.serving[l].done
 		delete(s.serving, l)
 		s.hooks.Closed(l)
 	}
@@ -58,23 +70,52 @@ func (s *Set) Commit(change *systemd.Change, settings []service.Listener) {
 	}
 }
 
+// start serves l. s.mu is held.
 func (s *Set) start(l *systemd.Listener, served service.Listener) {
-	done := make(chan struct{})
-	s.serving[l] = done
+	this := &serving{done: make(chan struct{})}
+	s.serving[l] = this
 	s.running.Go(func() { // Wait waits
-		defer close(done)
-		err := s.hooks.Serve(served)
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, service.ErrClosed) {
+		this.err = s.hooks.Serve(served)
+		close(this.done)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.serving[l] != this { // Commit has closed it
 			return
 		}
-		if refused := (*systemd.BindError)(nil); !errors.As(err, &refused) { // which has the name
-			err = fmt.Errorf("listener %s: %w", l.Name(), err)
-		}
-		select {
-		case s.broken <- err:
-		default: // one is enough
+		if err := problem(l, this.err); err != nil {
+			select {
+			case s.broken <- err:
+			default: // one is enough
+			}
 		}
 	})
+}
+
+// problem returns what is wrong when Serve of l has returned err; nil if the server shuts down.
+func problem(l *systemd.Listener, err error) error {
+	if errors.Is(err, service.ErrClosed) {
+		return nil
+	}
+	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) { // which has the name
+		return err
+	}
+	return fmt.Errorf("listener %s: %w", l.Name(), cmp.Or(err, errEnded))
+}
+
+// Check returns nil while every listener that Commit has opened is served, or when the server shuts
+// down, and else which is not, and why.
+func (s *Set) Check() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var problems []error
+	for l, serving := range s.serving {
+		select {
+		case <-serving.done:
+			problems = append(problems, problem(l, serving.err))
+		default:
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Broken receives why a listener ended that nobody closed. One is enough to stop for:

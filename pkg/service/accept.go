@@ -10,8 +10,10 @@ import (
 	"time"
 )
 
-// evictedAtOnce is how many lingering connections make room for descriptors at once.
-const evictedAtOnce = 16
+const (
+	evictedAtOnce = 16  // lingering connections that make room for descriptors at once
+	maxInARow     = 100 // accepts that fail because of one client, after which the loop pauses
+)
 
 // An acceptor is the accept loop of one listener. The loop only accepts.
 type acceptor struct {
@@ -21,12 +23,12 @@ type acceptor struct {
 	lastID    *atomic.Uint64 // of the server's connections
 	trouble   trouble
 	heartbeat heartbeat
+	inARow    int // accepts that have failed because of one client, since one was successful
 }
 
 // run accepts until the server drains or the listener is closed or broken, and returns why it ended.
 func (a *acceptor) run() error {
 	for {
-		a.heartbeat.moved.Add(1)
 		if !a.connections.waitForRoom(&a.heartbeat.resting) {
 			return ErrClosed
 		}
@@ -37,11 +39,8 @@ func (a *acceptor) run() error {
 			}
 			continue
 		}
+		a.inARow = 0
 		a.trouble.succeeded()
-		if a.heartbeat.isOwn(c) {
-			_ = c.Close()
-			continue
-		}
 		newVisit(&a.host, c, a.lastID.Add(1)).start(&a.heartbeat.resting)
 		// A crash loses the connections that were accepted, and none in the backlog: so greet this one
 		// before the next is accepted, when many come at once.
@@ -56,9 +55,10 @@ func (a *acceptor) acceptFailed(err error) error {
 		a.heartbeat.answer(a.listener)
 		return nil
 	case errors.Is(err, net.ErrClosed):
-	case concernsOneClient(err):
+	case concernsOneClient(err) && a.inARow < maxInARow:
+		a.inARow++
 		return nil
-	case outOfDescriptors(err), outOfMemory(err):
+	case AcceptPasses(err):
 		return a.recover(err)
 	}
 	return fmt.Errorf("accept on %s: %w", a.name, err)

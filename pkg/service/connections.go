@@ -50,8 +50,8 @@ type connection struct {
 
 var past = time.Unix(1, 0) // a deadline that interrupts
 
-// newConnections makes connections without any. onFirstBytes is the reaper's.
-func newConnections(onFirstBytes func(c *connection, first []byte)) *connections {
+// newConnections makes connections without any. onFirstBytes and failed are the reaper's.
+func newConnections(onFirstBytes func(c *connection, first []byte), failed func(error)) *connections {
 	cs := &connections{
 		counters: make(map[string]*counters),
 		draining: make(chan struct{}),
@@ -59,8 +59,10 @@ func newConnections(onFirstBytes func(c *connection, first []byte)) *connections
 		changed:  make(chan struct{}),
 	}
 	cs.visits.init()
-	cs.reaper = reaper.New(cs.lingeringClosed, func(l *reaper.Conn, first []byte) {
-		onFirstBytes(l.Owner.(*connection), first)
+	cs.reaper = reaper.New(reaper.Hooks{
+		Closed:       cs.lingeringClosed,
+		OnFirstBytes: func(l *reaper.Conn, first []byte) { onFirstBytes(l.Owner.(*connection), first) },
+		Failed:       failed,
 	})
 	return cs
 }

@@ -32,17 +32,27 @@ func classify(err error, other Outcome) Outcome {
 	return other
 }
 
+// AcceptPasses reports whether err of a listener's Accept passes, so that accepting is to be tried
+// again: it concerns one client, or the system is short of descriptors or memory. It is for accept
+// loops of other servers; Serve does as it says.
+func AcceptPasses(err error) bool {
+	return concernsOneClient(err) || outOfDescriptors(err) || outOfMemory(err)
+}
+
 // concernsOneClient reports whether accept failed because of one client, which has gone already. Linux
-// reports pending network errors of the new socket from accept (accept(2)).
+// reports pending network errors of the new socket from accept, and EPERM where a firewall forbids the
+// connection (accept(2)).
 func concernsOneClient(err error) bool {
 	return isAny(err,
 		syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT,
-		syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EPERM, syscall.ETIMEDOUT)
+		syscall.EHOSTDOWN, errNoNetwork, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH,
+		syscall.EPERM, syscall.ETIMEDOUT)
 }
 
 func outOfDescriptors(err error) bool { return isAny(err, syscall.EMFILE, syscall.ENFILE) }
 
-func outOfMemory(err error) bool { return isAny(err, syscall.ENOBUFS, syscall.ENOMEM) }
+// outOfMemory has ENOSPC too: it says that the user may not wait for more sockets (epoll_ctl(2)).
+func outOfMemory(err error) bool { return isAny(err, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC) }
 
 func isAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })

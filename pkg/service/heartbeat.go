@@ -3,77 +3,77 @@ package service
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // A heartbeat shows whether one accept loop works.
 type heartbeat struct {
-	moved    atomic.Uint64 // rises each time the loop comes round
-	resting  atomic.Bool   // the loop waits on purpose: for room, or after a failure
-	own      ownDials      // the connections that prove makes
-	answered chan struct{} // an interrupt was answered; it has room for one
-}
+	resting atomic.Bool // the loop waits on purpose: for room, or after a failure
 
-// beats reports whether the loop that accepts on ln works: it rests on purpose, accepts a
-// connection of ours, or can be interrupted and comes round. It waits until ctx ends, or draining
-// is closed.
-func (h *heartbeat) beats(ctx context.Context, ln net.Listener, draining <-chan struct{}) bool {
-	if h.resting.Load() {
-		return true
-	}
-	before := h.moved.Load()
-	half, cancel := context.WithTimeout(ctx, timeLeft(ctx)/2)
-	defer cancel()
-	if connects(half, ln.Addr(), &h.own) || h.answers(ctx, ln, draining) {
-		return true
-	}
-	return h.moved.Load() != before || h.resting.Load()
-}
-
-// timeLeft is how long ctx lasts.
-func timeLeft(ctx context.Context) time.Duration {
-	if end, ok := ctx.Deadline(); ok {
-		return time.Until(end)
-	}
-	return time.Hour
+	mu    sync.Mutex
+	asked chan struct{} // closed when the loop comes round; nil while nobody asks
+	ended bool          // the loop has ended, and nothing is asked of it any more
 }
 
 // An interruptible is a listener whose Accept can be interrupted.
 type interruptible interface{ SetDeadline(time.Time) error }
 
-// answers interrupts the loop, and reports whether it answers, or draining ends it.
-func (h *heartbeat) answers(ctx context.Context, ln net.Listener, draining <-chan struct{}) bool {
-	select {
-	case <-h.answered: // an earlier interrupt
-	default:
-	}
+// beats reports whether the loop that accepts on ln works: it rests on purpose, or it is interrupted
+// and comes round before ctx ends. A loop that has ended, or can't be interrupted, is not asked.
+func (h *heartbeat) beats(ctx context.Context, ln net.Listener) bool {
 	l, ok := ln.(interruptible)
-	if !ok {
-		return false
+	if !ok || h.resting.Load() {
+		return true
+	}
+	answer := h.ask()
+	if answer == nil {
+		return true
 	}
 	_ = l.SetDeadline(past)
 	select {
-	case <-h.answered:
-	case <-draining:
+	case <-answer:
+		return true
 	case <-ctx.Done():
-		return false
+		return h.resting.Load()
 	}
-	return true
 }
 
-// answer is the loop's, when it is interrupted.
+// ask returns what is closed when the loop comes round; nil if it has ended. Those who ask at the
+// same time get the same answer.
+func (h *heartbeat) ask() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.asked == nil && !h.ended {
+		h.asked = make(chan struct{})
+	}
+	return h.asked
+}
+
+// answer is called by the loop when it is interrupted. It removes the deadline first: an interrupt
+// that it removes was asked for before, and gets this answer.
 func (h *heartbeat) answer(ln net.Listener) {
 	if l, ok := ln.(interruptible); ok {
 		_ = l.SetDeadline(time.Time{})
 	}
-	select {
-	case h.answered <- struct{}{}:
-	default:
-	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reply()
 }
 
-// isOwn reports whether c was made by connects.
-func (h *heartbeat) isOwn(c net.Conn) bool {
-	return h.own.some.Load() && h.own.remove(c.RemoteAddr().String())
+// end is called when the loop has ended.
+func (h *heartbeat) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	h.reply()
+}
+
+// reply answers those who ask. h.mu is held.
+func (h *heartbeat) reply() {
+	if h.asked != nil {
+		close(h.asked)
+		h.asked = nil
+	}
 }

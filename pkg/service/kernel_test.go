@@ -224,40 +224,43 @@ func TestUnixClientsAreGreeted(t *testing.T) {
 	eventually(t, "it has left", func() bool { s := srv.Stats()[0]; return s.Active+s.Lingering == 0 })
 }
 
-func TestAliveConnectsToItsOwnListeners(t *testing.T) {
+// Alive is no client, whoever asks and how often.
+func TestAliveConcernsNoClient(t *testing.T) {
 	for name, listen := range paths {
 		t.Run(name, func(t *testing.T) {
 			seen := &record{}
-			srv := &service.Server{Observer: seen, MaxConns: 1}
-			for network, address := range map[string]string{
-				"tcp": ":0", "tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "alive.sock"),
-			} {
-				ln := listen(t, network, address)
-				go func() { _ = srv.Serve(service.Listener{Listener: deaf{ln}, Name: network}) }()
-			}
-			t.Cleanup(func() { _ = srv.Close() })
-			eventually(t, "all listen", func() bool { return len(srv.Stats()) == 4 })
+			srv := &service.Server{Observer: seen}
+			addr := onKernel(t, srv, listen)
+			serveOn(t, srv, listen(t, "unix", filepath.Join(t.TempDir(), "alive.sock")))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			for range 3 {
-				if err := srv.Alive(ctx); err != nil {
-					t.Errorf("Alive = %v", err)
-				}
+			var running sync.WaitGroup
+			for range 8 {
+				running.Go(func() {
+					for range 200 {
+						if err := srv.Alive(ctx); err != nil {
+							t.Errorf("Alive = %v", err)
+						}
+					}
+				})
+				running.Go(func() {
+					for range 50 {
+						c := dialKernel(t, addr)
+						if got := read(t, c); got != "Hello there, 127.0.0.1!\n" {
+							t.Errorf("greeting = %q", got)
+						}
+						_ = c.Close()
+					}
+				})
 			}
-			if opened := len(seen.opened); opened != 0 {
-				t.Errorf("%d visits were reported: our own connections are none", opened)
-			}
-			for _, s := range srv.Stats() {
-				if s.Active+s.Lingering != 0 || s.Visits[service.Greeted] != 0 {
-					t.Errorf("stats count our own connections: %+v", s)
-				}
+			running.Wait()
+			eventually(t, "all visits are reported", func() bool { return len(seen.visits()) >= 400 })
+			if opened := len(seen.visits()); opened != 400 || len(seen.troubles()) != 0 {
+				t.Errorf("%d visits, trouble %q; want the 400 clients", opened, seen.troubles())
 			}
 		})
 	}
 }
-
-// deaf is a listener that can't be nudged.
-type deaf struct{ net.Listener }
 
 func TestShutdownLeavesNothing(t *testing.T) {
 	for name, listen := range paths {

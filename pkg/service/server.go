@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -49,12 +51,13 @@ type Server struct {
 	mu        sync.Mutex
 	current   *Settings // nil until Serve or Update
 	acceptors map[*acceptor]struct{}
+	broken    error // why the reaper has failed, and with it every Serve
 }
 
 func (s *Server) init() {
 	s.start.Do(func() {
 		s.acceptors = make(map[*acceptor]struct{})
-		s.connections = newConnections(s.checkTLS)
+		s.connections = newConnections(s.checkTLS, s.breakDown)
 	})
 }
 
@@ -106,10 +109,21 @@ func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.connections.reaper.Shorten(max(s.current.LingerTimeout, 0))
 }
 
+// breakDown ends every Serve with err.
+func (s *Server) breakDown(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = err
+	for a := range s.acceptors {
+		_ = a.listener.Close()
+	}
+}
+
 // Serve accepts connections on ln and greets them until ln is closed or broken, or
 // the server is shut down. It always closes ln. It returns ErrClosed after Shutdown
 // or Close, and otherwise why it can't go on: an error that matches [net.ErrClosed]
 // if somebody else closed ln. Visits that have begun go on after it has returned.
+// Where lingering connections can't be waited for any more, every Serve ends with the reason.
 func (s *Server) Serve(ln Listener) error {
 	s.init()
 	a, err := s.open(ln)
@@ -122,19 +136,35 @@ func (s *Server) Serve(ln Listener) error {
 	defer s.forget(a)
 	err = a.run()
 	_ = ln.Close()
+	a.heartbeat.end()
 	a.trouble.end()
 	if s.connections.isDraining() {
 		return ErrClosed
 	}
-	return err
+	return cmp.Or(s.breakdown(), err)
+}
+
+// breakdown is what breakDown was called with, or nil.
+func (s *Server) breakdown() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }
 
 // open makes an acceptor for ln. It returns ErrClosed if the server is closing.
 func (s *Server) open(ln Listener) (*acceptor, error) {
+	if _, ok := ln.Listener.(syscall.Conn); ok { // its connections will be sockets
+		if err := s.connections.reaper.Start(); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connections.isDraining() {
+	switch {
+	case s.connections.isDraining():
 		return nil, ErrClosed
+	case s.broken != nil:
+		return nil, s.broken
 	}
 	if s.current == nil {
 		s.use(s.settings(), nil)
@@ -148,7 +178,6 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 			a.observer.AcceptFailed(a.name, err, retryIn)
 		}
 	}
-	a.heartbeat.answered = make(chan struct{}, 1)
 	s.loops.Add(1)
 	s.connections.running.Add(1)
 	s.acceptors[a] = struct{}{}
@@ -205,28 +234,28 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// Alive proves that every accept loop works, for a watchdog. It connects to each
-// listener; where that can't be done (no network in the sandbox, a full backlog) it
-// interrupts the loop, which must then come round. A loop that rests on purpose,
-// because MaxConns is reached or accepting has failed, is alive. Alive's own
-// connections are no visits: limits, Stats and the Observer leave them out. The
-// error names each listener whose loop did not move until ctx ended; ctx must have
-// a deadline, or Alive may wait without end.
+// Alive proves that every accept loop works, and that lingering connections are looked after, for a
+// watchdog. It interrupts each loop, which must then come round and accept again. It makes no
+// connection, and concerns no client. A loop that rests on purpose, because MaxConns is reached or
+// accepting has failed, is alive. So is one whose listener has no SetDeadline and can't be
+// interrupted. The error names each listener whose loop did not move until ctx ended; ctx must have a
+// deadline, or Alive may wait without end. A Serve that has returned is no matter for Alive.
 func (s *Server) Alive(ctx context.Context) error {
 	s.init()
 	s.mu.Lock()
 	acceptors := slices.Collect(maps.Keys(s.acceptors))
 	s.mu.Unlock()
 
-	dead := make([]error, len(acceptors))
+	dead := make([]error, len(acceptors)+1)
 	var asking sync.WaitGroup
 	for i, a := range acceptors {
 		asking.Go(func() {
-			if !a.heartbeat.beats(ctx, a.listener, s.connections.draining) {
+			if !a.heartbeat.beats(ctx, a.listener) {
 				dead[i] = fmt.Errorf("listener %s: the accept loop does not move", a.name)
 			}
 		})
 	}
+	dead[len(acceptors)] = s.connections.reaper.Alive(ctx)
 	asking.Wait()
 	return errors.Join(dead...)
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -741,16 +742,62 @@ func TestShutdownDuringBackOff(t *testing.T) {
 	})
 }
 
-func TestClientGoneFromTheBacklogIsNoTrouble(t *testing.T) {
+// What accept(2) reports of one client, or of a network that is down, does not end a listener.
+func TestErrorsOfOneClientAreNoTrouble(t *testing.T) {
+	for _, errno := range []syscall.Errno{
+		syscall.ECONNABORTED, syscall.EINTR, syscall.ENETDOWN, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EHOSTDOWN,
+		syscall.ENONET, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH, syscall.EPERM, syscall.ETIMEDOUT,
+	} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, &service.Server{})
+				s.ln.Fail(slices.Repeat([]error{errno}, 10)...)
+				read(t, s.dial(t)) // the accept that waits already
+				read(t, s.dial(t))
+				synctest.Wait()
+				if troubles := s.troubles(); len(troubles) != 0 {
+					t.Errorf("trouble = %q", troubles)
+				}
+			})
+		})
+	}
+}
+
+// An accept that always fails does not take all of a processor in silence.
+func TestErrorsOfOneClientWithoutEndAreTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, &service.Server{})
-		s.ln.Fail(syscall.ECONNABORTED, syscall.EPROTO)
+		begun := time.Now()
+		s.ln.Fail(slices.Repeat([]error{syscall.EPERM}, 110)...)
+		read(t, s.dial(t)) // the accept that waits already
 		read(t, s.dial(t))
-		read(t, s.dial(t))
-		if got := s.troubles(); len(got) != 0 {
-			t.Errorf("trouble = %q", got)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		troubles := s.troubles()
+		if len(troubles) < 2 || !strings.Contains(troubles[0], syscall.EPERM.Error()) {
+			t.Errorf("trouble = %q, want that it begins and ends", troubles)
+		}
+		if time.Since(begun) < 2*time.Second+time.Second {
+			t.Error("the loop did not pause")
 		}
 	})
+}
+
+// Nothing of the system's that is short for a moment ends a listener.
+func TestShortageIsSurvived(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, &service.Server{})
+				s.ln.Fail(errno, errno)
+				read(t, s.dial(t)) // the accept that waits already
+				read(t, s.dial(t))
+				if n := s.stats(t).AcceptErrors; n != 2 {
+					t.Errorf("%d accept errors, want 2", n)
+				}
+			})
+		})
+	}
 }
 
 func TestBrokenListenerEndsServe(t *testing.T) {
@@ -817,6 +864,20 @@ func TestAliveTellsAWedgedLoop(t *testing.T) {
 		})
 		if err := s.Alive(expires(t, time.Second)); err == nil || !strings.Contains(err.Error(), "greet") {
 			t.Errorf("Alive = %v, want the name of the listener", err)
+		}
+	})
+}
+
+// A loop that ends while it is asked is no dead one.
+func TestAliveDoesNotWaitForALoopThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{}, func(ln *service.Listener) {
+			ln.Listener = wedged{ln.Listener.(*memnet.Listener)}
+		})
+		time.AfterFunc(time.Second, func() { _ = s.ln.Close() })
+		begun := time.Now()
+		if err := s.Alive(expires(t, time.Minute)); err != nil || time.Since(begun) != time.Second {
+			t.Errorf("Alive = %v after %v", err, time.Since(begun))
 		}
 	})
 }

@@ -40,7 +40,9 @@ func (s *Service) Prepare(ctx context.Context, configs []ListenConfig) (*Change,
 	if s.change != nil {
 		return nil, errors.New("a change of the listeners is under way: commit it or roll it back first")
 	}
-	s.wrapPassed()
+	if err := s.wrapPassed(); err != nil {
+		return nil, err
+	}
 	sockets := slices.Clone(s.passed)
 	for _, l := range s.Listeners() {
 		if !l.isClosed() {

@@ -42,7 +42,7 @@ type Service struct {
 
 	// Wrap may replace each listening socket before it is first used, by one that accepts
 	// on the same socket. What it returns must have SetDeadline and SyscallConn, as a
-	// net.TCPListener has. nil: as they are.
+	// net.TCPListener has; where SetDeadline fails, so does Listen or Prepare. nil: as they are.
 	Wrap func(net.Listener) net.Listener
 
 	ctx     context.Context //nolint:containedctx // that of Start, which is the service's life
@@ -155,7 +155,9 @@ func (s *Service) ListenAll(config ListenConfig) ([]*Listener, error) {
 func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	s.wrapPassed()
+	if err := s.wrapPassed(); err != nil {
+		return nil, err
+	}
 	taken, err := s.claim(config)
 	switch {
 	case err != nil:
@@ -232,19 +234,45 @@ func (s *Service) bind(config ListenConfig) (openSocket, error) {
 
 func (s *Service) bindWrapped(ctx context.Context, config ListenConfig) (openSocket, error) {
 	socket, err := bindSocket(ctx, config)
-	if err == nil && s.Wrap != nil {
-		socket.Listener = s.Wrap(socket.Listener)
+	if err != nil || s.Wrap == nil {
+		return socket, err
 	}
-	return socket, err
+	socket.Listener = s.Wrap(socket.Listener)
+	if err := waitable(socket.Listener); err != nil {
+		_ = socket.Remove()
+		return openSocket{}, err
+	}
+	return socket, nil
 }
 
 // wrapPassed applies Wrap, which may have been set since Start.
-func (s *Service) wrapPassed() {
+func (s *Service) wrapPassed() error {
+	var problems []error
 	for i, socket := range s.passed {
-		if s.Wrap != nil && socket.Listener != nil && !socket.wrapped {
+		if s.Wrap == nil || socket.Listener == nil {
+			continue
+		}
+		if !socket.wrapped {
 			s.passed[i].Listener, s.passed[i].wrapped = s.Wrap(socket.Listener), true
 		}
+		if err := waitable(s.passed[i].Listener); err != nil {
+			problems = append(problems, &BindError{Name: socket.Name, Err: err})
+		}
 	}
+	return errors.Join(problems...)
+}
+
+// waitable returns why nobody can wait for clients on ln, which nobody does yet: the kernel may have
+// had no room for it (epoll_ctl(2)).
+func waitable(ln net.Listener) error {
+	l, ok := ln.(interface{ SetDeadline(time.Time) error })
+	if !ok {
+		return nil
+	}
+	if err := l.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("listen on %s: %w", ln.Addr(), err)
+	}
+	return nil
 }
 
 // add puts socket into use, and has systemd keep it.

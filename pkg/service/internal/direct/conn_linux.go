@@ -22,6 +22,7 @@ type Conn struct {
 	local    netip.AddrPort // invalid until somebody asks
 	fd       int            // negative when it is closed
 	file     *os.File       // owns fd; nil until something had to wait
+	fault    error          // why nobody can wait on file
 	readEnd  time.Time      // the deadlines
 	writeEnd time.Time
 }
@@ -158,9 +159,11 @@ func (c *Conn) pollable() (*os.File, error) {
 	}
 	if c.file == nil {
 		c.file = os.NewFile(uintptr(c.fd), "connection")
-		_ = c.setFileDeadlines()
+		if err := c.setFileDeadlines(); errors.Is(err, os.ErrNoDeadline) {
+			c.fault = whyNotPolled(c.fd)
+		}
 	}
-	return c.file, nil
+	return c.file, c.fault
 }
 
 // setFileDeadlines passes on the deadlines: both at once take one timer. c.mu is held.
@@ -181,6 +184,7 @@ func (c *Conn) opError(op string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EBADF):
 		err = net.ErrClosed
+	case errors.Is(err, errNotPolled):
 	case errors.As(err, &errno):
 		err = os.NewSyscallError(op, errno)
 	case errors.As(err, &path):

@@ -3,6 +3,7 @@
 package direct
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,13 +15,15 @@ import (
 // A listener is a listening TCP socket.
 type listener struct {
 	file  *os.File
+	fault error // why nobody can wait for clients on file; nil: it can be waited for
 	raw   syscall.RawConn
 	addr  net.Addr
 	local netip.AddrPort // of each connection; invalid where the socket is bound to all addresses
 }
 
 // Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln.
-// It returns ln itself where the socket can't be duplicated.
+// It returns ln itself where the socket can't be duplicated. Where the kernel has no room to wait for
+// clients on it (ENOSPC or ENOMEM of epoll_ctl(2)), SetDeadline and Accept of what it returns say so.
 func Listen(ln *net.TCPListener) net.Listener {
 	file, err := duplicate(ln)
 	if err != nil {
@@ -36,6 +39,9 @@ func Listen(ln *net.TCPListener) net.Listener {
 		if local := tcp.AddrPort(); !local.Addr().Unmap().IsUnspecified() {
 			l.local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 		}
+	}
+	if file.SetReadDeadline(time.Time{}) != nil {
+		_ = raw.Control(func(fd uintptr) { l.fault = whyNotPolled(int(fd)) })
 	}
 	_ = ln.Close()
 	return l
@@ -72,7 +78,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:
-		err = net.ErrClosed
+		err = cmp.Or(l.fault, net.ErrClosed)
 	case c.fd < 0:
 		err = os.NewSyscallError("accept4", syscall.Errno(-c.fd))
 	default:
@@ -94,7 +100,7 @@ func (l *listener) Close() error {
 func (l *listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline bounds Accept, as that of net.TCPListener does.
-func (l *listener) SetDeadline(t time.Time) error { return l.file.SetReadDeadline(t) }
+func (l *listener) SetDeadline(t time.Time) error { return cmp.Or(l.fault, l.file.SetReadDeadline(t)) }
 
 // SyscallConn implements syscall.Conn.
 func (l *listener) SyscallConn() (syscall.RawConn, error) { return rawListener{l.raw}, nil }

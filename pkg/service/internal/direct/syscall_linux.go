@@ -3,6 +3,8 @@
 package direct
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -44,6 +46,25 @@ func stayNonblocking(fd uintptr) {
 	if errno == 0 && flags&syscall.O_NONBLOCK == 0 {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_SETFL, flags|syscall.O_NONBLOCK)
 	}
+}
+
+// errNotPolled says that the runtime's poller does not have a socket.
+var errNotPolled = errors.New("the kernel has no room to wait for the socket")
+
+// whyNotPolled returns why the runtime's poller does not have the socket: it asks the kernel again.
+func whyNotPolled(fd int) error {
+	set, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err == nil {
+		defer syscall.Close(set)
+		err = syscall.EpollCtl(set, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN})
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w: epoll_ctl: %w; raise fs.epoll.max_user_watches", errNotPolled, err)
+	case err != nil:
+		return fmt.Errorf("%w: epoll: %w", errNotPolled, err)
+	}
+	return errNotPolled
 }
 
 // localAddr asks the kernel. It is the zero value where that fails.

@@ -17,12 +17,12 @@
 // From Add on the connection is the reaper's: nobody else reads from it, writes to it, or closes
 // it. The reaper closes it once: because the client has closed it or reset it, because Until has
 // passed, because [Reaper.Evict] needed its place, or because of [Reaper.Close]. Then it calls the
-// closed function, once for each connection, with as many at once as it has closed together. None
+// function Closed, once for each connection, with as many at once as it has closed together. None
 // is closed between Add and the half-close, unless the client has gone, or the reaper is closing.
 //
 // # Locks
 //
-// All methods may be called from many goroutines at once. The functions given to [New] are called
+// All methods may be called from many goroutines at once. The [Hooks] are called
 // without the lock that Add needs, so they may take locks of the caller's. Add calls neither of
 // them and waits for nobody, so it may be called with those locks held. All other methods may call
 // them before they return.

@@ -23,6 +23,9 @@ type poll struct {
 	found  [maxEvents]*Conn
 }
 
+// errNoRoom is ENOSPC or ENOMEM of epoll_ctl(2), of which the runtime keeps no more.
+var errNoRoom = errors.New("the kernel has no room to wait for an epoll set; raise fs.epoll.max_user_watches, or the memory limit")
+
 func newPoll() (*poll, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -37,6 +40,10 @@ func newPoll() (*poll, error) {
 	if err != nil {
 		_ = file.Close()
 		return nil, err
+	}
+	if file.SetReadDeadline(time.Time{}) != nil { // the runtime's own poller does not have it
+		_ = file.Close()
+		return nil, errNoRoom
 	}
 	return &poll{file: file, raw: raw, socks: make(map[int32]*Conn)}, nil
 }

@@ -1,7 +1,9 @@
 package reaper
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -15,12 +17,25 @@ const (
 	trimThreshold = 1024 // more connections than these take memory that is given back when they have gone
 )
 
+// Hooks are what a Reaper calls. Closed is needed. None may block.
+type Hooks struct {
+	// Closed gets connections that the reaper has closed.
+	Closed func([]*Conn)
+
+	// OnFirstBytes gets what the client of a Conn with Sniff sends first, unless that is nothing; what
+	// it sends more may be missing. The bytes are only valid during the call.
+	OnFirstBytes func(*Conn, []byte)
+
+	// Failed gets why the poll set can't be waited for any more. Connections have a goroutine each
+	// from then on.
+	Failed func(error)
+}
+
 // A Reaper closes connections when their clients have hung up, or when their time is over. Use New.
 // It runs until Close.
 type Reaper struct {
-	closed       func([]*Conn)
-	onFirstBytes func(*Conn, []byte)
-	running      sync.WaitGroup
+	hooks   Hooks
+	running sync.WaitGroup
 
 	mu        sync.Mutex
 	ring      ring
@@ -30,17 +45,17 @@ type Reaper struct {
 	hurried   bool          // delay stays as it is
 	sweptAt   time.Time     // when Sweep was called last
 	closing   chan struct{} // closed by Close
+	failure   error         // why the poll set can't be waited for any more
+	asked     chan struct{} // closed when the goroutine of the poll set comes round; nil while nobody asks
 
 	sweeping sync.Mutex // held by one sweep at a time; taken before mu
 	waste    []byte     // what clients send, before it is thrown away
 	spare    []*Conn    // the memory of the last sweep's unchecked, for the next; guarded by mu
 }
 
-// New returns a reaper that calls closed with connections that it has closed, and onFirstBytes with
-// what the client of one with Sniff sends first, unless that is nothing; what it sends more may be
-// missing. The bytes are only valid during the call. Neither may block.
-func New(closed func([]*Conn), onFirstBytes func(*Conn, []byte)) *Reaper {
-	r := &Reaper{closed: closed, onFirstBytes: onFirstBytes, delay: minFirstCheckDelay, closing: make(chan struct{})}
+// New returns a reaper that calls hooks.
+func New(hooks Hooks) *Reaper {
+	r := &Reaper{hooks: hooks, delay: minFirstCheckDelay, closing: make(chan struct{})}
 	r.ring.init()
 	return r
 }
@@ -51,7 +66,7 @@ func (r *Reaper) Add(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ring.insert(c)
-	c.polled = !r.isClosing() && c.socket != nil && r.startPoll()
+	c.polled = !r.isClosing() && c.socket != nil && r.startPoll() == nil
 	if !c.polled {
 		return
 	}
@@ -62,18 +77,32 @@ func (r *Reaper) Add(c *Conn) {
 	}
 }
 
+// Start makes the reaper ready for sockets of the kernel, which Add does else. The error says why it
+// can't wait for them. Away from Linux, and after Close, it does nothing.
+func (r *Reaper) Start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isClosing() {
+		return nil
+	}
+	if err := r.startPoll(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("wait for lingering connections: %w", err)
+	}
+	return nil
+}
+
 // startPoll makes the poll set and starts its goroutine, unless both are there. r.mu is held.
-func (r *Reaper) startPoll() bool {
+func (r *Reaper) startPoll() error {
 	if r.poll != nil {
-		return true
+		return r.failure
 	}
 	p, err := newPoll()
 	if err != nil {
-		return false
+		return err
 	}
 	r.poll, r.waste = p, make([]byte, 64<<10)
 	r.running.Go(func() { r.run(p) }) // Close waits
-	return true
+	return nil
 }
 
 // HalfClose closes c for writing, after which it can be closed. It follows Add, and is called once.
@@ -111,7 +140,7 @@ func (r *Reaper) drain(c *Conn) {
 	if c.Sniff {
 		first := make([]byte, 512)
 		if n, _ := c.Conn.Read(first); n > 0 {
-			r.onFirstBytes(c, first[:n])
+			r.hooks.OnFirstBytes(c, first[:n])
 		}
 	}
 	_, _ = io.Copy(io.Discard, c.Conn)
@@ -209,6 +238,7 @@ func (r *Reaper) run(p *poll) {
 		event, err := p.wait()
 		switch {
 		case err != nil:
+			r.fail(err)
 			return
 		case event:
 			r.sweeping.Lock()
@@ -220,6 +250,66 @@ func (r *Reaper) run(p *poll) {
 			r.expire()
 			r.rearm(p)
 		}
+	}
+}
+
+// fail hands all connections over to goroutines, since the poll set can't be waited for. When the
+// reaper is closing, it does nothing.
+func (r *Reaper) fail(err error) {
+	r.mu.Lock()
+	if r.isClosing() {
+		r.mu.Unlock()
+		return
+	}
+	r.failure = fmt.Errorf("wait for lingering connections: %w", err)
+	r.reply()
+	for c := range r.ring.all() {
+		if c.polled {
+			r.poll.forget(c)
+			r.startDrain(c)
+		}
+	}
+	r.unchecked = nil
+	r.mu.Unlock()
+	r.hooks.Failed(r.failure)
+}
+
+// Alive returns nil when the goroutine of the poll set has come round, or if there is none; else,
+// when ctx ends, or if it has failed, why not.
+func (r *Reaper) Alive(ctx context.Context) error {
+	asked, err := r.ask()
+	if asked == nil {
+		return err
+	}
+	select {
+	case <-asked:
+		return nil
+	case <-r.closing:
+		return nil
+	case <-ctx.Done():
+		return errors.New("lingering connections are not looked after: their loop does not move")
+	}
+}
+
+// ask returns what is closed when the goroutine of the poll set comes round; nil if it can't.
+func (r *Reaper) ask() (<-chan struct{}, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.poll == nil || r.failure != nil {
+		return nil, r.failure
+	}
+	if r.asked == nil {
+		r.asked = make(chan struct{})
+	}
+	r.poll.setWake(time.Unix(1, 0))
+	return r.asked, nil
+}
+
+// reply answers those who ask. r.mu is held.
+func (r *Reaper) reply() {
+	if r.asked != nil {
+		close(r.asked)
+		r.asked = nil
 	}
 }
 
@@ -244,6 +334,7 @@ func (r *Reaper) expire() {
 func (r *Reaper) rearm(p *poll) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.reply()
 	p.setWake(time.Time{})
 	if first := r.ring.first(); first != nil {
 		p.wakeBy(first.Until)
@@ -338,7 +429,7 @@ func (r *Reaper) partition(conns []*Conn) (ended int) {
 		n, err := c.socket.Discard(r.waste)
 		if n > 0 && c.Sniff {
 			c.Sniff = false
-			r.onFirstBytes(c, r.waste[:n])
+			r.hooks.OnFirstBytes(c, r.waste[:n])
 		}
 		if n == 0 && !errors.Is(err, syscall.EAGAIN) { // closed by somebody else, if not by the client
 			conns[i], conns[ended] = conns[ended], c
@@ -348,7 +439,8 @@ func (r *Reaper) partition(conns []*Conn) (ended int) {
 	return ended
 }
 
-// watch puts connections into the poll set, unless they are there.
+// watch puts connections into the poll set, unless they are there. What the kernel does not admit to
+// the set (ENOSPC, ENOMEM) is checked again after a while.
 func (r *Reaper) watch(conns []*Conn) {
 	if len(conns) == 0 {
 		return
@@ -356,8 +448,8 @@ func (r *Reaper) watch(conns []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range conns {
-		if !c.unlinked && c.fd == 0 && !r.poll.add(c) {
-			r.startDrain(c)
+		if !c.unlinked && c.fd == 0 && r.failure == nil && !r.poll.add(c) {
+			r.unchecked = append(r.unchecked, c)
 		}
 	}
 }
@@ -405,7 +497,7 @@ func (r *Reaper) closeAll(gone []*Conn) bool {
 		_ = c.Conn.Close()
 	}
 	if len(gone) > 0 {
-		r.closed(gone)
+		r.hooks.Closed(gone)
 	}
 	return len(gone) > 0
 }

@@ -26,6 +26,8 @@ type reaping struct {
 	mu    sync.Mutex
 	gone  []*Conn
 	first map[*Conn]string
+
+	failed chan error
 }
 
 func newReaping(t *testing.T, wrap func(net.Listener) net.Listener) *reaping {
@@ -34,16 +36,16 @@ func newReaping(t *testing.T, wrap func(net.Listener) net.Listener) *reaping {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reaping{ln: wrap(ln), first: make(map[*Conn]string)}
-	r.Reaper = New(func(gone []*Conn) {
+	r := &reaping{ln: wrap(ln), first: make(map[*Conn]string), failed: make(chan error, 1)}
+	r.Reaper = New(Hooks{Closed: func(gone []*Conn) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.gone = append(r.gone, gone...)
-	}, func(c *Conn, first []byte) {
+	}, OnFirstBytes: func(c *Conn, first []byte) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.first[c] += string(first)
-	})
+	}, Failed: func(err error) { r.failed <- err }})
 	t.Cleanup(func() { _ = r.ln.Close() })
 	t.Cleanup(r.Close)
 	return r
@@ -282,7 +284,7 @@ func (p pipe) CloseWrite() error { return nil }
 func TestConnectionsWithoutDescriptor(t *testing.T) {
 	gone := make(chan []*Conn, 3)
 	first := make(chan string, 1)
-	r := New(func(c []*Conn) { gone <- c }, func(_ *Conn, b []byte) { first <- string(b) })
+	r := New(Hooks{Closed: func(c []*Conn) { gone <- c }, OnFirstBytes: func(_ *Conn, b []byte) { first <- string(b) }})
 	defer r.Close()
 	for _, d := range []time.Duration{time.Hour, time.Millisecond} {
 		client, server := net.Pipe()
