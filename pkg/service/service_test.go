@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -383,6 +384,62 @@ func TestAdmit(t *testing.T) {
 			t.Errorf("%d inside after it has gone, want 0", inside)
 		}
 	})
+}
+
+// However a visit ends, the place that Admit gave is given back once, when the connection is closed.
+func TestPlacesAreGivenBack(t *testing.T) {
+	panics := service.GreeterFunc(func([]byte, service.Peer) ([]byte, error) { panic("greeter") })
+	fails := service.GreeterFunc(func([]byte, service.Peer) ([]byte, error) { return nil, errors.New("no") })
+	exits := service.GreeterFunc(func([]byte, service.Peer) ([]byte, error) { runtime.Goexit(); return nil, nil })
+	large := service.Static(strings.Repeat("x", 4*memnet.Window))
+	for name, test := range map[string]struct {
+		greeter service.Greeter
+		tls     bool
+		client  func(c *memnet.Conn)
+		want    service.Outcome
+	}{
+		"greeted and gone":                {client: func(c *memnet.Conn) { _, _ = io.ReadAll(c); _ = c.Close() }, want: service.Greeted},
+		"greeted and lingers":             {client: func(*memnet.Conn) {}, want: service.Greeted},
+		"greeted and resets":              {client: func(c *memnet.Conn) { _, _ = io.ReadAll(c); c.Reset() }, want: service.Greeted},
+		"greeter fails":                   {greeter: fails, client: func(*memnet.Conn) {}, want: service.Failed},
+		"greeter panics":                  {greeter: panics, client: func(*memnet.Conn) {}, want: service.Failed},
+		"greeter ends its goroutine":      {greeter: exits, client: func(*memnet.Conn) {}, want: service.Failed},
+		"reads nothing":                   {greeter: large, client: func(*memnet.Conn) {}, want: service.TimedOut},
+		"resets while it is greeted":      {greeter: large, client: func(c *memnet.Conn) { time.Sleep(time.Second); c.Reset() }, want: service.HungUp},
+		"TLS: plain text":                 {tls: true, client: func(c *memnet.Conn) { _, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n") }, want: service.Refused},
+		"TLS: silent":                     {tls: true, client: func(*memnet.Conn) {}, want: service.TimedOut},
+		"TLS: half a handshake, and gone": {tls: true, client: func(c *memnet.Conn) { _, _ = io.WriteString(c, hello); _ = c.Close() }, want: service.HungUp},
+		"TLS: half a handshake":           {tls: true, client: func(c *memnet.Conn) { _, _ = io.WriteString(c, hello) }, want: service.TimedOut},
+		"TLS: a broken handshake": {tls: true, client: func(c *memnet.Conn) {
+			_ = tls.Client(c, &tls.Config{ServerName: "another.example"}).Handshake() // it does not trust the certificate
+		}, want: service.Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var given, back atomic.Int64
+				srv := &service.Server{Greeter: test.greeter, Admit: func(service.Peer) (func(), error) {
+					given.Add(1)
+					return func() { back.Add(1) }, nil
+				}}
+				s := serve(t, srv, func(ln *service.Listener) {
+					if test.tls {
+						speakingTLS(t)(ln)
+					}
+				})
+				test.client(s.dial(t))
+				time.Sleep(time.Minute)
+				if v := s.only(t); v.Outcome != test.want {
+					t.Errorf("outcome = %q, want %q: %v", v.Outcome, test.want, v.Err)
+				}
+				if stats := s.stats(t); stats.Active+stats.Lingering != 0 {
+					t.Errorf("stats = %+v", stats)
+				}
+				if given.Load() != 1 || back.Load() != 1 {
+					t.Errorf("%d places were given and %d given back, want one", given.Load(), back.Load())
+				}
+			})
+		})
+	}
 }
 
 // proxied is what Unwrap returns: the connection of a client behind a proxy.

@@ -303,3 +303,33 @@ func TestConnectionsWithoutDescriptor(t *testing.T) {
 		}
 	}
 }
+
+// A connection whose time is over, or whose place is needed, before it is half-closed is not closed then:
+// that would reset a client that has sent something, and its greeting would be lost.
+func TestNothingIsClosedBeforeItIsHalfClosed(t *testing.T) {
+	for name, wrap := range paths {
+		t.Run(name, func(t *testing.T) {
+			r := newReaping(t, wrap)
+			client, c := r.connect(t, 0)
+			_, _ = client.Write([]byte("unread"))
+			r.Add(c)
+			for range 20 { // its time is over by now, and again
+				if err := r.Alive(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				r.Sweep()
+			}
+			if gone := r.closedConns(); len(gone) != 0 {
+				t.Fatal("it was closed before it was half-closed")
+			}
+			if _, err := c.Conn.Write([]byte("greeting")); err != nil {
+				t.Fatal(err)
+			}
+			r.HalfClose(c)
+			if text, err := io.ReadAll(client); err != nil || string(text) != "greeting" {
+				t.Errorf("the client reads %q, %v", text, err)
+			}
+			eventually(t, "it is closed", func() bool { return len(r.closedConns()) == 1 })
+		})
+	}
+}
