@@ -115,7 +115,7 @@ func daemonOf(s admin.Status) *doctor.Daemon {
 	for _, l := range s.Listeners {
 		if l.State != admin.Removed {
 			d.Listeners = append(d.Listeners, doctor.Listener{
-				Name: l.Name, Address: l.Address, Origin: string(l.Origin), Trouble: l.Trouble,
+				Name: l.Name, Address: l.Address, Origin: l.Origin, Trouble: l.Trouble,
 			})
 		}
 	}

@@ -29,6 +29,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"greetd.example/internal/logging"
 )
 
 // A Daemon is what the [Server] shows and steers, as functions that are given once.
@@ -41,7 +43,7 @@ type Daemon struct {
 	Ready    func() error                  // why new clients are not greeted; nil means always ready
 	Healthy  func() error                  // why the daemon should be restarted; nil means always healthy
 	Metrics  http.Handler                  // answers GET /metrics
-	Problems func() []Problem              // the latest, newest first, as many as a page should show; nil means none
+	Problems func() []logging.Problem      // the latest, newest first, as many as a page should show; nil means none
 
 	// Durations counts the visits since the start by how long they took: counts[i] is
 	// those of at most bounds[i], shorter ones included, and the last of counts is all.
@@ -59,11 +61,4 @@ type Verdict struct {
 	Message     string   `json:"message"`     // one sentence for a person
 	Problems    []string `json:"problems"`    // what is wrong with the new one, each as "key: reason"; empty if OK
 	Changed     []string `json:"changed"`     // the keys that differ from before; empty unless OK
-}
-
-// A Problem is a warning or an error that the daemon has told its log.
-type Problem struct {
-	At      time.Time `json:"at"`
-	Level   string    `json:"level"` // warning or error
-	Message string    `json:"message"`
 }

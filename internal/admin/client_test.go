@@ -14,6 +14,7 @@ import (
 
 	"greetd.example/internal/admin"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 func TestClientAndServerUnderstandEachOther(t *testing.T) {
@@ -148,18 +149,18 @@ func sample() admin.Status {
 	}
 	return admin.Status{
 		Version: "v1.4.0", Commit: "943d1b6c0ffee943d1b6c0ffee943d1b6c0ffee0", GoVersion: "go1.26.8", Hostname: "edge-3", PID: 4711,
-		State: admin.Running, Ready: true, Started: began, UptimeSeconds: 3*86400 + 4*3600 + 59,
+		State: systemd.Running, Ready: true, Started: began, UptimeSeconds: 3*86400 + 4*3600 + 59,
 		Configuration: admin.Configuration{
 			Path: "/etc/greetd/greetd.yaml", Generation: 7, Loaded: began.Add(time.Hour),
 			LastReload: &admin.Reload{At: began.Add(2 * time.Hour), Error: "timeouts.write: needs a unit, as in 5s\nlimits.connections: must not be below 0"},
 		},
 		Listeners: []admin.Listener{
 			{
-				Name: "greet", Address: "[::]:10000", Origin: admin.SocketUnit, State: admin.Full, Active: 9800, Lingering: 200,
+				Name: "greet", Address: "[::]:10000", Origin: systemd.SocketUnit, State: admin.Full, Active: 9800, Lingering: 200,
 				Outcomes: outcomes(123456789, 17, 4321, 5, 0, 0), GreetingBytes: 3086419725,
 			},
 			{
-				Name: "local", Address: "unix:/run/greetd/greet.sock", Origin: admin.OwnBind, State: admin.Troubled,
+				Name: "local", Address: "unix:/run/greetd/greet.sock", Origin: systemd.OwnBind, State: admin.Troubled,
 				Trouble: "accept4: too many open files; next try in 1s", Lingering: 3,
 				Outcomes: outcomes(12, 0, 0, 0, 1, 2), GreetingBytes: 300,
 			},

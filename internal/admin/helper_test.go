@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"greetd.example/internal/admin"
+	"greetd.example/pkg/systemd"
 )
 
 // TestMain lets the test binary stand in for greetd's sub-commands, so that another
@@ -68,7 +69,7 @@ func start(t *testing.T, d admin.Daemon) (unix, tcp string) {
 func serve(t *testing.T, d admin.Daemon, listeners ...net.Listener) *admin.Server {
 	t.Helper()
 	if d.Status == nil {
-		d.Status = func() admin.Status { return admin.Status{State: admin.Running} }
+		d.Status = func() admin.Status { return admin.Status{State: systemd.Running} }
 	}
 	server := admin.New(d)
 	ended := make(chan error, len(listeners))
@@ -148,7 +149,7 @@ func working(t *testing.T, address string) {
 	if err != nil {
 		t.Fatalf("an honest client: %v", err)
 	}
-	if status.State != admin.Running {
-		t.Errorf("state = %q, want %q", status.State, admin.Running)
+	if status.State != systemd.Running {
+		t.Errorf("state = %q, want %q", status.State, systemd.Running)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // maxSocketPath is what fits into sockaddr_un, with its closing zero (unix(7)).
-const maxSocketPath = 107
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // Listen opens address: "unix:/path" or "host:port".
 //

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"greetd.example/internal/logging"
 	"greetd.example/pkg/service"
 )
 
@@ -44,7 +45,7 @@ func hash(text string) string {
 type page struct {
 	Status
 
-	Problems []Problem
+	Problems []logging.Problem
 	Paths    []string
 	CSS      template.CSS
 	JS       template.JS

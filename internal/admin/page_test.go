@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/logging"
 )
 
 // shown is a daemon with much to show.
@@ -22,8 +23,8 @@ func shown() admin.Daemon {
 
 func TestPageShowsTheStatus(t *testing.T) {
 	d := shown()
-	d.Problems = func() []admin.Problem {
-		return []admin.Problem{{At: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), Level: "warning", Message: "accepting on local fails"}}
+	d.Problems = func() []logging.Problem {
+		return []logging.Problem{{At: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), Level: "warning", Message: "accepting on local fails"}}
 	}
 	unix, tcp := start(t, d)
 	for _, address := range []string{unix, tcp} {
@@ -88,7 +89,7 @@ func TestPageIsNotSteeredByWhatItShows(t *testing.T) {
 		s.Listeners[1].Origin, s.Listeners[1].State = evil, evil
 		return s
 	}
-	d.Problems = func() []admin.Problem { return []admin.Problem{{Level: evil, Message: evil}} }
+	d.Problems = func() []logging.Problem { return []logging.Problem{{Level: evil, Message: evil}} }
 	unix, _ := start(t, d)
 	got := ask(t, unix, "GET", "/", "", "")
 	if strings.Contains(got.body, "<img") || strings.Count(got.body, "<script") != 1 || strings.Count(got.body, "alert(1)") != 34 {

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"greetd.example/internal/admin"
+	"greetd.example/pkg/systemd"
 )
 
 // whole is a daemon in which all is well.
 func whole() admin.Daemon {
 	return admin.Daemon{
-		Status:   func() admin.Status { return admin.Status{State: admin.Running} },
+		Status:   func() admin.Status { return admin.Status{State: systemd.Running} },
 		Reload:   func(context.Context) admin.Verdict { return admin.Verdict{OK: true, Generation: 2} },
 		SetLevel: func(string) error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -44,7 +45,7 @@ func TestPathsAndMethods(t *testing.T) {
 		{unix, "GET", "/reload", "", 405, "POST", `/reload takes POST, not "GET"`},
 		{unix, "GET", "/../status", "", 404, "", `there is no "/../status" here; there is /healthz /log-level /metrics /readyz /reload /status`},
 		{unix, "GET", "/status/", "", 404, "", "there is no"},
-		{unix, "GET", "/" + strings.Repeat("x", 4000), "", 404, "", `xxx" here`},
+		{unix, "GET", "/" + strings.Repeat("x", 4000), "", 404, "", `xxx"... here`},
 
 		{tcp, "GET", "/status", "", 200, "", `"state": "running"`},
 		{tcp, "HEAD", "/metrics", "", 200, "", ""},

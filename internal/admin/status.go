@@ -4,17 +4,7 @@ import (
 	"time"
 
 	"greetd.example/pkg/service"
-)
-
-// A State is the phase of life that a daemon is in.
-type State string
-
-// In the order of a daemon's life.
-const (
-	Starting  State = "starting"  // not all listeners are open yet
-	Running   State = "running"   // clients are greeted
-	Reloading State = "reloading" // clients are greeted while a new configuration is looked at
-	Draining  State = "draining"  // no new clients; the last ones are being greeted
+	"greetd.example/pkg/systemd"
 )
 
 // A Status is a snapshot of a daemon. Counts are since its start, and they never
@@ -25,7 +15,7 @@ type Status struct {
 	GoVersion     string        `json:"go_version"`
 	Hostname      string        `json:"hostname"`
 	PID           int           `json:"pid"`
-	State         State         `json:"state"`
+	State         systemd.State `json:"state"`
 	Ready         bool          `json:"ready"` // as GET /readyz says
 	Started       time.Time     `json:"started"`
 	UptimeSeconds float64       `json:"uptime_seconds"`
@@ -55,26 +45,16 @@ type Reload struct {
 
 // A Listener is one address that clients come to, and what came of them.
 type Listener struct {
-	Name          string        `json:"name"`
-	Address       string        `json:"address"` // the actual one: port 0 is resolved
-	Origin        Origin        `json:"origin"`
-	State         ListenerState `json:"state"`
-	Trouble       string        `json:"trouble"`   // why accepting fails; "" if it does not
-	Active        int           `json:"active"`    // visits under way
-	Lingering     int           `json:"lingering"` // greeted, and waiting for the client to hang up
-	Outcomes      Outcomes      `json:"outcomes"`
-	GreetingBytes uint64        `json:"greeting_bytes"`
+	Name          string         `json:"name"`
+	Address       string         `json:"address"` // the actual one: port 0 is resolved
+	Origin        systemd.Origin `json:"origin"`
+	State         ListenerState  `json:"state"`
+	Trouble       string         `json:"trouble"`   // why accepting fails; "" if it does not
+	Active        int            `json:"active"`    // visits under way
+	Lingering     int            `json:"lingering"` // greeted, and waiting for the client to hang up
+	Outcomes      Outcomes       `json:"outcomes"`
+	GreetingBytes uint64         `json:"greeting_bytes"`
 }
-
-// An Origin is where a listener's socket came from.
-type Origin string
-
-// As for systemd: see FileDescriptorStoreMax= in systemd.service(5).
-const (
-	SocketUnit Origin = "socket unit" // systemd passed it
-	FDStore    Origin = "fd store"    // our own, kept by systemd across a restart
-	OwnBind    Origin = "own bind"    // opened by this process
-)
 
 // A ListenerState says whether a listener takes clients.
 type ListenerState string

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"greetd.example/internal/admin"
+	"greetd.example/pkg/systemd"
 )
 
 // inUTC lets the test's reader live in UTC.
@@ -32,7 +33,7 @@ func TestStatusForPeople(t *testing.T) {
 		"calm":    calm,
 		"trouble": sample(),
 		"starting": {
-			Version: "v1.4.0", PID: 4711, State: admin.Starting, Started: sample().Started,
+			Version: "v1.4.0", PID: 4711, State: systemd.Starting, Started: sample().Started,
 			Log: admin.Log{Output: "stderr", Level: "info"},
 		},
 	} {

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"greetd.example/internal/words"
 )
@@ -59,15 +60,15 @@ func parseAddress(s string) (endpoint, error) {
 	return e, checkHost(host, port)
 }
 
-// longestSocketPath is what sun_path takes, less the NUL at its end (unix(7)).
-const longestSocketPath = 107
+// maxSocketPath is what sun_path holds, less the NUL at its end (unix(7)).
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 func checkSocketPath(p string) error {
 	switch {
 	case !strings.HasPrefix(p, "/"):
 		return errors.New("must have an absolute path, such as unix:/run/greetd/greet.sock")
-	case len(p) > longestSocketPath:
-		return fmt.Errorf("must have a path of at most %d bytes, not %d: no socket can have a longer one", longestSocketPath, len(p))
+	case len(p) > maxSocketPath:
+		return fmt.Errorf("must have a path of at most %d bytes, not %d: no socket can have a longer one", maxSocketPath, len(p))
 	case strings.HasSuffix(p, "/"):
 		return errors.New("must name a socket in that directory, such as unix:/run/greetd/greet.sock")
 	}

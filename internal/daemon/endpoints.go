@@ -23,19 +23,11 @@ func (d *daemon) newAdmin() *adminEndpoints {
 			Ready:    d.ready,
 			Healthy:  d.healthy,
 			Failed:   failed,
-			Problems: func() []admin.Problem { return problems(d.log.Problems()) },
+			Problems: d.log.Problems,
 
 			Durations: d.metrics.Durations,
 		}),
 	}
-}
-
-func problems(logged []logging.Problem) []admin.Problem {
-	shown := make([]admin.Problem, 0, len(logged))
-	for _, p := range logged {
-		shown = append(shown, admin.Problem(p))
-	}
-	return shown
 }
 
 func (d *daemon) newMetrics() *metrics.Metrics {

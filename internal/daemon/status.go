@@ -38,7 +38,7 @@ func (d *daemon) snapshot() admin.Status {
 	now := d.inForce()
 	s := admin.Status{
 		Version: b.Version, Commit: b.Commit, GoVersion: b.GoVersion,
-		Hostname: host, PID: os.Getpid(), State: admin.State(d.systemd.State()), Ready: d.ready() == nil,
+		Hostname: host, PID: os.Getpid(), State: d.systemd.State(), Ready: d.ready() == nil,
 		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
 		Configuration: admin.Configuration{
 			Path: now.Path, Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
@@ -72,7 +72,7 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats, ful
 		delete(counted, l.Name())
 		numbers.Name = l.Name()
 		row := listenerRow(numbers, full)
-		row.Address, row.Origin = l.Address(), admin.Origin(l.Origin())
+		row.Address, row.Origin = l.Address(), l.Origin()
 		rows = append(rows, row)
 	}
 	for _, l := range stats {

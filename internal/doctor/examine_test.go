@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"greetd.example/pkg/systemd"
 )
 
 // places are machines on which everything is right: a systemd, and who binds.
@@ -43,9 +45,9 @@ func executes(words ...string) [][]any {
 func well(place string) Facts {
 	version, mode, _ := strings.Cut(place, "-")
 	number, _ := strconv.Atoi(version)
-	origin, state, allowed := OwnBind, "inactive", everywhere()
+	origin, state, allowed := systemd.OwnBind, "inactive", everywhere()
 	if mode == "socket" {
-		origin, state, allowed = SocketUnit, "active", nil
+		origin, state, allowed = systemd.SocketUnit, "active", nil
 	}
 	loaded := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	f := Facts{
@@ -297,7 +299,7 @@ var changes = []change{
 
 	{"socket-units: not required", "252-socket", unit(func(u *Unit) { u.Requires = []string{"system.slice"} }), "socket-units", Warning, "does not require greetd.socket", "[Unit] Requires=greetd.socket and After=greetd.socket"},
 	{"socket-units: kept out", "", socket(func(s *Unit) { s.UnitFileState = "enabled"; s.ActiveState = "failed" }), "socket-units", Problem, "enabled, but failed", "systemctl stop greetd.service; systemctl start greetd.socket"},
-	{"socket-units: ignored", "252-socket", all(unit(func(u *Unit) { u.NFileDescriptorStore = 1 }), func(f *Facts) { f.Daemon.Listeners[0].Origin = OwnBind }), "socket-units", Problem, "without its sockets", "systemctl restart"},
+	{"socket-units: ignored", "252-socket", all(unit(func(u *Unit) { u.NFileDescriptorStore = 1 }), func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.OwnBind }), "socket-units", Problem, "without its sockets", "systemctl restart"},
 	{"socket-units: Accept=yes", "252-socket", socket(func(s *Unit) { s.Accept = true }), "socket-units", Problem, "Accept=yes", "systemctl edit greetd.socket: [Socket] Accept=no; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
 	{"socket-units: DeferAccept", "252-socket", socket(func(s *Unit) { s.DeferAcceptUSec = 60_000_000 }), "socket-units", Problem, "are kept out", "DeferAcceptSec=0"},
 	{"socket-units: trigger limit", "252-socket", socket(func(s *Unit) { s.TriggerLimitIntervalUSec = 2_000_000 }), "socket-units", Warning, "takes its socket with it", "TriggerLimitIntervalSec=0"},
@@ -309,7 +311,7 @@ var changes = []change{
 	}, "fd-store", Problem, "clients of 8 listeners", "FileDescriptorStoreMax=80"},
 	{"fd-store: empty", "", unit(func(u *Unit) { u.NFileDescriptorStore = 0 }), "fd-store", Problem, "keeps 0 of greetd's 1 listener", "systemctl restart"},
 	{"fd-store: stopped", "", all(stopped, unit(func(u *Unit) { u.FileDescriptorStoreMax = 0 })), "fd-store", Problem, "clients of 1 listener", "FileDescriptorStoreMax=32"},
-	{"fd-store: came back", "", func(f *Facts) { f.Daemon.Listeners[0].Origin = FDStore }, "fd-store", OK, "1 listener kept", ""},
+	{"fd-store: came back", "", func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.FDStore }, "fd-store", OK, "1 listener kept", ""},
 
 	{"descriptors: few", "", func(f *Facts) { f.Daemon.MaxConnections = 70000 }, "descriptors", Problem, "is 70000, and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},
 	{"descriptors: just enough", "", func(f *Facts) { f.Daemon.MaxConnections = 20000 - 64 }, "descriptors", OK, "19936 connections", ""},

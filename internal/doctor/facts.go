@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"greetd.example/pkg/systemd"
 )
 
 // Facts are what was seen of a machine, its systemd and its greetd. Findings are made
@@ -72,16 +74,9 @@ type Daemon struct {
 type Listener struct {
 	Name    string
 	Address string
-	Origin  string // OwnBind, FDStore or SocketUnit
+	Origin  systemd.Origin
 	Trouble string // why accepting fails; "" if it does not
 }
-
-// The origins of a listener, as greetd says them.
-const (
-	OwnBind    = "own bind"
-	FDStore    = "fd store"
-	SocketUnit = "socket unit"
-)
 
 // A Process is one, as /proc shows it.
 type Process struct {

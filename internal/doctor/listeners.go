@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"greetd.example/internal/words"
+	"greetd.example/pkg/systemd"
 )
 
 // wantedBacklog is what greetd.socket asks for: with 128, of 6,000 clients at once most
@@ -15,7 +16,7 @@ import (
 const wantedBacklog = 4096
 
 // from returns the daemon's listeners of these origins.
-func (f *Facts) from(origins ...string) []Listener {
+func (f *Facts) from(origins ...systemd.Origin) []Listener {
 	if f.Daemon == nil {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (f *Facts) requires(s Unit) bool { return slices.Contains(f.Unit.Requires, 
 // else those that there would be.
 func (f *Facts) bySocket() bool {
 	if f.Daemon != nil && len(f.Daemon.Listeners) > 0 {
-		return len(f.from(SocketUnit)) > 0
+		return len(f.from(systemd.SocketUnit)) > 0
 	}
 	return slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() || f.requires(s) })
 }
@@ -47,7 +48,7 @@ func (f *Facts) expected() []Listener {
 	var all []Listener
 	for _, s := range f.activeSockets() {
 		for _, address := range s.streams() {
-			all = append(all, Listener{Name: s.Name, Address: address, Origin: SocketUnit})
+			all = append(all, Listener{Name: s.Name, Address: address, Origin: systemd.SocketUnit})
 		}
 	}
 	return all
@@ -135,7 +136,7 @@ func socketUnits(f *Facts, r *results) {
 	case f.Daemon == nil:
 		r.ok("the addresses come from %s", f.socketNames())
 	default:
-		r.ok("%d of %s come from %s", len(f.from(SocketUnit)), words.Count(len(f.Daemon.Listeners), "listener"), f.socketNames())
+		r.ok("%d of %s come from %s", len(f.from(systemd.SocketUnit)), words.Count(len(f.Daemon.Listeners), "listener"), f.socketNames())
 	}
 }
 
@@ -184,7 +185,7 @@ func (f *Facts) reopen(s Unit) string {
 
 // fdStore is about own listeners across a restart.
 func fdStore(f *Facts, r *results) {
-	own := len(f.from(OwnBind, FDStore))
+	own := len(f.from(systemd.OwnBind, systemd.FDStore))
 	if own == 0 && f.bySocket() {
 		r.notApplicable("socket units keep the listeners")
 		return
@@ -250,10 +251,10 @@ func (f *Facts) longerQueue(l Listener) string {
 		remedy = "start greetd again"
 	}
 	for _, s := range f.activeSockets() {
-		if l.Origin == SocketUnit {
+		if l.Origin == systemd.SocketUnit {
 			remedy = f.reopen(s)
 		}
-		if l.Origin == SocketUnit && s.Backlog < wantedBacklog {
+		if l.Origin == systemd.SocketUnit && s.Backlog < wantedBacklog {
 			remedy = fmt.Sprintf("%s: [Socket] Backlog=%d; then %s", f.systemctl("edit", s.Name), wantedBacklog, remedy)
 		}
 	}

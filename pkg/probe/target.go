@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/net/idna"
 )
@@ -21,7 +22,7 @@ type Target struct {
 }
 
 // maxUnixPath is what sun_path holds besides its final NUL (unix(7)).
-const maxUnixPath = 107
+const maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // ParseTarget reads HOST:PORT, ADDRESS:PORT, [V6]:PORT, HOST[ADDRESS]:PORT (that
 // address under the name of HOST) or unix:PATH. PORT is a number from 1 to 65535 or

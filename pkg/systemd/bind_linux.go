@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxUnixPath = 107 // sun_path of unix(7), less its NUL
+	maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1 // sun_path of unix(7), less its NUL
 
 	lockTimeout = 5 * time.Second
 	lockPause   = 10 * time.Millisecond
