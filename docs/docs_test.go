@@ -226,6 +226,31 @@ func TestOutcomes(t *testing.T) {
 	manpage.Same(t, "outcomes", manpage.Read(t, "greetd.8").Section(t, "VISITS").Words("Li"), outcomes)
 }
 
+func TestReasons(t *testing.T) {
+	page := manpage.Read(t, "greetd.8").Section(t, "VISITS")
+	catalog, err := os.ReadFile("../deploy/systemd/greetd-tcp.catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	can := map[service.Reason][]string{}
+	for _, outcome := range service.Outcomes() {
+		for _, reason := range outcome.Reasons() {
+			can[reason] = append(can[reason], string(outcome))
+		}
+	}
+	var reasons []string
+	for reason, outcomes := range can {
+		reasons = append(reasons, string(reason))
+		if want := fmt.Sprintf(".It Cm %s Pq %s", reason, strings.Join(outcomes, ", ")); !slices.Contains(page, want) {
+			t.Errorf("VISITS lacks %q", want)
+		}
+		if reason != service.ReasonPanic && reason != service.ReasonShutdown && !strings.Contains(string(catalog), string(reason)) {
+			t.Errorf("the catalog says nothing of %s", reason)
+		}
+	}
+	manpage.Same(t, "reasons", page.Words("Cm"), reasons)
+}
+
 var (
 	series = regexp.MustCompile(`(?m)^(greetd_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? `)
 	label  = regexp.MustCompile(`(\w+)="`)
@@ -234,7 +259,7 @@ var (
 func TestMetrics(t *testing.T) {
 	m := metrics.New(metrics.Sources{
 		Listeners: func() []service.ListenerStats {
-			return []service.ListenerStats{{Name: "greet", Visits: map[service.Outcome]uint64{service.Greeted: 1}}}
+			return []service.ListenerStats{{Name: "greet", Visits: map[service.Outcome]uint64{service.Greeted: 1}, Reasons: map[service.Outcome]map[service.Reason]uint64{service.Refused: {service.ReasonDenied: 1}}}}
 		},
 		Limit:        func() int { return 0 },
 		LogDropped:   func() uint64 { return 0 },

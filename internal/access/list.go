@@ -22,15 +22,32 @@ var (
 // ErrTooFast.
 type Refusal struct {
 	Source netip.Prefix // who: the visitor's address alone, or the source that is over its limit
+	Denied netip.Prefix // the entry of access.deny that has the address; the zero value if there is none
 	Err    error
 }
 
 // Error implements error.
 func (r *Refusal) Error() string {
+	source := r.Source.String()
 	if r.Source.IsSingleIP() {
-		return r.Source.Addr().String() + " " + r.Err.Error()
+		source = r.Source.Addr().String()
 	}
-	return r.Source.String() + " " + r.Err.Error()
+	switch {
+	case !errors.Is(r.Err, ErrDenied):
+		return source + " " + r.Err.Error()
+	case r.Denied.IsValid():
+		return source + " denied by " + r.Denied.String() + " in access.deny"
+	default:
+		return source + " denied: not in access.allow"
+	}
+}
+
+// Reason is what [service.Visit] has of r.
+func (r *Refusal) Reason() service.Reason {
+	if errors.Is(r.Err, ErrDenied) {
+		return service.ReasonDenied
+	}
+	return service.ReasonOverLimit
 }
 
 // Unwrap returns Err.
@@ -81,8 +98,13 @@ func (l *List) Check(p service.Peer) error {
 		return nil
 	}
 	ip := p.Remote.Addr().Unmap().WithZone("")
-	if l.deny.Contains(ip) || l.allow != nil && !l.allow.Contains(ip) {
-		return &Refusal{netip.PrefixFrom(ip, ip.BitLen()), ErrDenied}
+	self := netip.PrefixFrom(ip, ip.BitLen())
+	if l.deny.Contains(ip) {
+		denied, _ := l.deny.LookupPrefixLPM(self)
+		return &Refusal{Source: self, Denied: denied, Err: ErrDenied}
+	}
+	if l.allow != nil && !l.allow.Contains(ip) {
+		return &Refusal{Source: self, Err: ErrDenied}
 	}
 	return nil
 }

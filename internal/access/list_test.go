@@ -75,12 +75,26 @@ func TestNilListAllowsEverybody(t *testing.T) {
 
 func TestRefusalSaysWho(t *testing.T) {
 	err := New(nil, prefixes("2001:db8::/32")).Check(peer("2001:db8::7"))
-	if want := "2001:db8::7 denied by access.allow and access.deny"; err == nil || err.Error() != want {
+	if want := "2001:db8::7 denied by 2001:db8::/32 in access.deny"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
 	refusal, ok := errors.AsType[*Refusal](err)
 	if !ok || refusal.Source != netip.MustParsePrefix("2001:db8::7/128") {
 		t.Errorf("%#v, want the source 2001:db8::7/128", refusal)
+	}
+	for _, test := range []struct {
+		allow, deny []netip.Prefix
+		want        string
+	}{
+		{nil, prefixes("10.0.0.0/8", "10.1.0.0/16"), "10.1.2.3 denied by 10.1.0.0/16 in access.deny"}, // the nearest
+		{prefixes("10.0.0.0/8"), prefixes("::ffff:10.1.2.3/128"), "10.1.2.3 denied by 10.1.2.3/32 in access.deny"},
+		{prefixes("10.2.0.0/16"), nil, "10.1.2.3 denied: not in access.allow"},
+	} {
+		err := New(test.allow, test.deny).Check(peer("10.1.2.3"))
+		refusal, _ := errors.AsType[*Refusal](err)
+		if refusal == nil || err.Error() != test.want || refusal.Reason() != service.ReasonDenied {
+			t.Errorf("%v, want %q", err, test.want)
+		}
 	}
 }
 

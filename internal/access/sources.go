@@ -117,9 +117,9 @@ func (s *Sources) Admit(p service.Peer) (leave func(), err error) {
 	known.refill(l.Rate, p.Arrived)
 	switch {
 	case l.Connections > 0 && known.open >= l.Connections:
-		return nil, &Refusal{prefix, ErrTooMany}
+		return nil, &Refusal{Source: prefix, Err: ErrTooMany}
 	case l.Rate > 0 && known.owed+1 > l.burst():
-		return nil, &Refusal{prefix, ErrTooFast}
+		return nil, &Refusal{Source: prefix, Err: ErrTooFast}
 	}
 	if l.Rate > 0 {
 		known.owed++

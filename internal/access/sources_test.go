@@ -128,6 +128,9 @@ func TestRefusalSaysWhichSource(t *testing.T) {
 	if want := "2001:db8::/64 comes too often (limits.per_source.rate)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
+	if refusal, _ := errors.AsType[*Refusal](err); refusal.Reason() != service.ReasonOverLimit {
+		t.Errorf("reason %q", refusal.Reason())
+	}
 }
 
 func TestWithoutLimitsNothingIsRemembered(t *testing.T) {

@@ -157,17 +157,30 @@ func sample() admin.Status {
 		Listeners: []admin.Listener{
 			{
 				Name: "greet", Address: "[::]:10000", Origin: systemd.SocketUnit, State: admin.Full, Active: 9800, Lingering: 200,
-				Outcomes: outcomes(123456789, 17, 4321, 5, 0, 0), GreetingBytes: 3086419725,
+				Outcomes: outcomes(123456789, 17, 4321, 5, 0, 0),
+				Reasons: admin.Reasons{
+					service.Refused:  {service.ReasonDenied: 10, service.ReasonTLSOurs: 7},
+					service.HungUp:   {service.ReasonClientLeft: 4321},
+					service.TimedOut: {service.ReasonNoProxyHeader: 5},
+				},
+				GreetingBytes: 3086419725,
 			},
 			{
 				Name: "local", Address: "unix:/run/greetd/greet.sock", Origin: systemd.OwnBind, State: admin.Troubled,
 				Trouble: "accept4: too many open files; next try in 1s", Lingering: 3,
-				Outcomes: outcomes(12, 0, 0, 0, 1, 2), GreetingBytes: 300,
+				Outcomes:      outcomes(12, 0, 0, 0, 1, 2),
+				Reasons:       admin.Reasons{service.Cut: {service.ReasonShutdown: 1}, service.Failed: {service.ReasonGreeting: 2}},
+				GreetingBytes: 300,
 			},
 		},
-		Outcomes: outcomes(123456801, 17, 4321, 5, 1, 2), GreetingBytes: 3086420025,
-		Connections: admin.Connections{Active: 9800, Lingering: 203},
-		Log:         admin.Log{Output: "journald", Level: "info", Dropped: 1, Suppressed: 99},
-		Limits:      admin.Limits{Connections: 10000, Descriptors: 65536},
+		Outcomes: outcomes(123456801, 17, 4321, 5, 1, 2),
+		Reasons: admin.Reasons{
+			service.Refused: {service.ReasonDenied: 10, service.ReasonTLSOurs: 7}, service.HungUp: {service.ReasonClientLeft: 4321},
+			service.TimedOut: {service.ReasonNoProxyHeader: 5}, service.Cut: {service.ReasonShutdown: 1}, service.Failed: {service.ReasonGreeting: 2},
+		},
+		GreetingBytes: 3086420025,
+		Connections:   admin.Connections{Active: 9800, Lingering: 203},
+		Log:           admin.Log{Output: "journald", Level: "info", Dropped: 1, Suppressed: 99},
+		Limits:        admin.Limits{Connections: 10000, Descriptors: 65536},
 	}
 }

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"greetd.example/pkg/service"
@@ -22,6 +24,7 @@ type Status struct {
 	Configuration Configuration `json:"configuration"`
 	Listeners     []Listener    `json:"listeners"` // in the order of the configuration, removed ones last
 	Outcomes      Outcomes      `json:"outcomes"`  // visits that have ended, of all listeners
+	Reasons       Reasons       `json:"reasons"`   // the visits that were not greeted, of all listeners
 	GreetingBytes uint64        `json:"greeting_bytes"`
 	Connections   Connections   `json:"connections"`
 	Log           Log           `json:"log"`
@@ -53,6 +56,7 @@ type Listener struct {
 	Active        int            `json:"active"`    // visits under way
 	Lingering     int            `json:"lingering"` // greeted, and waiting for the client to hang up
 	Outcomes      Outcomes       `json:"outcomes"`
+	Reasons       Reasons        `json:"reasons"`
 	GreetingBytes uint64         `json:"greeting_bytes"`
 }
 
@@ -69,6 +73,21 @@ const (
 
 // Outcomes counts the visits by how they ended, with all outcomes present.
 type Outcomes map[service.Outcome]uint64
+
+// Reasons counts the visits that were not greeted by outcome and then by reason, with all
+// reasons of each outcome present.
+type Reasons map[service.Outcome]map[service.Reason]uint64
+
+// Words names the reasons that occurred with their numbers; "" if none did.
+func (r Reasons) Words() string {
+	var words []string
+	for outcome, reason := range allReasons {
+		if n := r[outcome][reason]; n > 0 {
+			words = append(words, fmt.Sprintf("%s %s (%s)", count(n), strings.ReplaceAll(string(outcome), "_", " "), reason))
+		}
+	}
+	return strings.Join(words, ", ")
+}
 
 // Connections counts the open ones of all listeners.
 type Connections struct {

@@ -34,6 +34,10 @@ func (s Status) WriteText(w io.Writer) error {
 		writeTable(&b, 4, s.places())
 		b.WriteByte('\n')
 		writeTable(&b, 1, s.counts())
+		if rows := s.notGreeted(); len(rows) > 1 {
+			b.WriteByte('\n')
+			writeTable(&b, 3, rows)
+		}
 	}
 	for _, l := range s.Listeners {
 		if l.Trouble != "" {
@@ -92,6 +96,30 @@ func (s Status) counts() [][]string {
 		rows = append(rows, s.Outcomes.row("all"))
 	}
 	return rows
+}
+
+// notGreeted is the table of why visits were not greeted, with those reasons that occurred.
+func (s Status) notGreeted() [][]string {
+	rows := [][]string{{"NOT GREETED", "OUTCOME", "REASON", "VISITS"}}
+	for _, l := range s.Listeners {
+		for outcome, reason := range allReasons {
+			if n := l.Reasons[outcome][reason]; n > 0 {
+				rows = append(rows, []string{words.Printable(l.Name), string(outcome), string(reason), strconv.FormatUint(n, 10)})
+			}
+		}
+	}
+	return rows
+}
+
+// allReasons yields each reason with its outcome.
+func allReasons(yield func(service.Outcome, service.Reason) bool) {
+	for _, outcome := range service.Outcomes() {
+		for _, reason := range outcome.Reasons() {
+			if !yield(outcome, reason) {
+				return
+			}
+		}
+	}
 }
 
 func (o Outcomes) row(name string) []string {

@@ -12,16 +12,22 @@ type counts struct {
 	active, lingering int
 	bytes             uint64
 	visits            map[service.Outcome]uint64
+	reasons           map[service.Outcome]map[service.Reason]uint64
 }
 
 func sum(stats []service.ListenerStats) counts {
-	c := counts{visits: make(map[service.Outcome]uint64)}
+	c := counts{visits: make(map[service.Outcome]uint64), reasons: allReasons(nil)}
 	for _, l := range stats {
 		c.active += l.Active
 		c.lingering += l.Lingering
 		c.bytes += l.Bytes
 		for o, n := range l.Visits {
 			c.visits[o] += n
+		}
+		for o, reasons := range l.Reasons {
+			for r, n := range reasons {
+				c.reasons[o][r] += n
+			}
 		}
 	}
 	return c

@@ -45,6 +45,7 @@ func (d *daemon) snapshot() admin.Status {
 		},
 		Connections:   admin.Connections{Active: total.active, Lingering: total.lingering},
 		Outcomes:      allOutcomes(total.visits),
+		Reasons:       total.reasons,
 		GreetingBytes: total.bytes,
 		Log:           admin.Log{Output: d.log.Output(), Level: d.log.Level(), Dropped: d.log.Dropped(), Suppressed: d.log.Suppressed()},
 		Limits: admin.Limits{
@@ -86,7 +87,7 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats, ful
 func listenerRow(stats service.ListenerStats, full bool) admin.Listener {
 	row := admin.Listener{
 		Name: stats.Name, State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
-		Outcomes: allOutcomes(stats.Visits), GreetingBytes: stats.Bytes,
+		Outcomes: allOutcomes(stats.Visits), Reasons: allReasons(stats.Reasons), GreetingBytes: stats.Bytes,
 	}
 	switch {
 	case !stats.Open:
@@ -104,6 +105,20 @@ func allOutcomes(visits map[service.Outcome]uint64) admin.Outcomes {
 	all := make(admin.Outcomes)
 	for _, o := range service.Outcomes() {
 		all[o] = visits[o]
+	}
+	return all
+}
+
+// allReasons has those that no visit had, too.
+func allReasons(counted map[service.Outcome]map[service.Reason]uint64) admin.Reasons {
+	all := make(admin.Reasons)
+	for _, o := range service.Outcomes() {
+		for _, r := range o.Reasons() {
+			if all[o] == nil {
+				all[o] = make(map[service.Reason]uint64)
+			}
+			all[o][r] = counted[o][r]
+		}
 	}
 	return all
 }

@@ -74,6 +74,7 @@ func (a *account) dropped(output string, age time.Duration) *entry {
 	e.addNumber("dropped", d.entries)
 	for i, visits := range d.outcomes {
 		e.addNumber(droppedKeys[i], visits)
+		d.reasons.addTo(e, droppedKeys[i], i)
 	}
 	a.recent.add(e)
 	return e
@@ -124,6 +125,7 @@ type dropCounts struct {
 	entries  uint64
 	visits   uint64             // how many the entries stand for
 	outcomes [visitKinds]uint64 // how many of the entries are of one visit, by its outcome
+	reasons  reasonCounts
 }
 
 func (d *drops) add(e *entry) {
@@ -137,6 +139,7 @@ func (d *drops) add(e *entry) {
 	d.pending.visits += e.visits
 	if i, ok := e.event.outcomeIndex(); ok {
 		d.pending.outcomes[i]++
+		d.pending.reasons.add(i, e.reason)
 	}
 }
 

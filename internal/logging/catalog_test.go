@@ -70,7 +70,7 @@ func TestCatalogNamesRealFields(t *testing.T) {
 		o.Rate, o.Burst = 1, 7
 		l, c := inMemory(t, o)
 		for _, outcome := range service.Outcomes() {
-			l.Closed(service.Visit{Outcome: outcome})
+			l.Closed(visit(1, outcome))
 		}
 		l.Closed(service.Visit{Outcome: service.Failed, Err: &service.PanicError{Stack: []byte("main()")}})
 		l.Closed(visit(8, service.Greeted)) // suppressed

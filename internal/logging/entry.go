@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"greetd.example/pkg/journal"
+	"greetd.example/pkg/service"
 )
 
 // An entry is one thing to log, in no output's form yet, so that it can wait for any
@@ -19,9 +20,10 @@ type entry struct {
 	level    logrus.Level
 	priority journal.Priority
 	time     time.Time
-	text     []byte // the message, then the values of the fields, end to end
-	message  int    // where the message ends in text
-	visits   uint64 // how many it stands for
+	text     []byte         // the message, then the values of the fields, end to end
+	message  int            // where the message ends in text
+	visits   uint64         // how many it stands for
+	reason   service.Reason // of the visit that it is for
 	fields   []fieldSpan
 
 	// diagnostic is what the entry of a diagnostic waits as instead of fields: the output's

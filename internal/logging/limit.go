@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"greetd.example/pkg/service"
 )
 
 // A limiter lets visits into the log up to a rate and counts the rest. All its methods
@@ -18,9 +20,10 @@ type limiter struct {
 
 // A tally counts visits by outcome.
 type tally struct {
-	since  time.Time // when the first one was counted
-	counts [visitKinds]uint64
-	err    error // of the last that failed
+	since   time.Time // when the first one was counted
+	counts  [visitKinds]uint64
+	reasons reasonCounts
+	err     error // of the last that failed
 }
 
 const visitKinds = int(VisitFailed-VisitGreeted) + 1
@@ -48,7 +51,7 @@ func (l *limiter) set(perSecond, burst int) {
 
 // admit reports whether a visit may be logged. If it may not, the visit is counted,
 // and first reports whether nothing was counted before it.
-func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
+func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.bucket == nil {
@@ -58,26 +61,27 @@ func (l *limiter) admit(outcome int, err error) (admitted, first bool) {
 	if l.bucket.AllowN(now, 1) {
 		return true, false
 	}
-	return false, l.count(outcome, err, now)
+	return false, l.count(outcome, v, now)
 }
 
 // suppress counts a visit that is not to be logged, and reports whether nothing was
 // counted before it.
-func (l *limiter) suppress(outcome int, err error) (first bool) {
+func (l *limiter) suppress(outcome int, v service.Visit) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.count(outcome, err, time.Now())
+	return l.count(outcome, v, time.Now())
 }
 
-func (l *limiter) count(outcome int, err error, now time.Time) (first bool) {
+func (l *limiter) count(outcome int, v service.Visit, now time.Time) (first bool) {
 	first = l.rest.since.IsZero()
 	if first {
 		l.rest.since = now
 	}
 	l.rest.counts[outcome]++
+	l.rest.reasons.add(outcome, v.Reason)
 	l.ever++
 	if VisitGreeted+Event(outcome) == VisitFailed {
-		l.rest.err = err
+		l.rest.err = v.Err
 	}
 	return first
 }

@@ -59,7 +59,7 @@ func visit(id uint64, outcome service.Outcome) service.Visit {
 		Outcome: outcome, Written: 25, Took: 1234 * time.Microsecond,
 	}
 	if outcome != service.Greeted {
-		v.Err = errors.New("because")
+		v.Err, v.Reason = errors.New("because"), outcome.Reasons()[0]
 	}
 	return v
 }
@@ -84,7 +84,7 @@ func TestVisitInTheJournal(t *testing.T) {
 		"MESSAGE":  "refused 192.0.2.7:51234 by way of 10.0.0.1:4000 on greet, 25 bytes in 1.2 ms: because",
 		"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitRefused.ID(),
 		"GREETD_VISIT": "8", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
-		"GREETD_REMOTE_PORT": "51234", "GREETD_PROXY_ADDR": "10.0.0.1", "GREETD_OUTCOME": "refused",
+		"GREETD_REMOTE_PORT": "51234", "GREETD_PROXY_ADDR": "10.0.0.1", "GREETD_OUTCOME": "refused", "GREETD_REASON": "denied",
 		"GREETD_BYTES": "25", "GREETD_DURATION_USEC": "1234", "GREETD_ERROR": "because",
 	}, {
 		"MESSAGE":  "cut a local client on local, 0 bytes in 0 us",

@@ -32,12 +32,12 @@ func (l *Log) Closed(v service.Visit) {
 		return
 	}
 	if l.repeats.again(v.Err) {
-		if l.limit.suppress(outcome, v.Err) {
+		if l.limit.suppress(outcome, v) {
 			l.writer.Wake() // it sets the timer of the summary
 		}
 		return
 	}
-	if admitted, first := l.limit.admit(outcome, v.Err); !admitted {
+	if admitted, first := l.limit.admit(outcome, v); !admitted {
 		if first {
 			l.writer.Wake()
 		}
@@ -74,6 +74,9 @@ func (e *entry) addVisit(v service.Visit) {
 		e.addAddr("proxy_addr", v.Proxy.Addr().Unmap())
 	}
 	e.addText("outcome", string(v.Outcome))
+	if e.reason = v.Reason; v.Reason != "" {
+		e.addText("reason", string(v.Reason))
+	}
 	e.addNumber("bytes", uint64(v.Written))
 	e.addNumber("duration_usec", uint64(v.Took.Microseconds()))
 	e.addError(v.Err)
@@ -159,6 +162,7 @@ func summary(t tally, now time.Time) *entry {
 		if count > 0 {
 			text = strconv.AppendUint(append(text, separator...), count, 10)
 			text = append(append(text, ' '), outcomes[i]...)
+			text = t.reasons.appendWords(text, i)
 			separator = ", "
 		}
 	}
@@ -170,6 +174,7 @@ func summary(t tally, now time.Time) *entry {
 	e.addNumber("suppressed", e.visits)
 	for i, count := range t.counts {
 		e.addNumber(suppressedKeys[i], count)
+		t.reasons.addTo(e, suppressedKeys[i], i)
 		if kind := eventKinds[VisitGreeted+Event(i)]; count > 0 && kind.priority < e.priority {
 			e.level, e.priority = kind.level, kind.priority
 		}

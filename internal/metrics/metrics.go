@@ -115,6 +115,8 @@ type reader Sources
 var (
 	visits = prometheus.NewDesc("greetd_visits_total",
 		"Visits that have ended, by listener and by how they ended.", []string{"listener", "outcome"}, nil)
+	notGreeted = prometheus.NewDesc("greetd_visits_not_greeted_total",
+		"Visits that have ended without a greeting, by listener, by how they ended and by the reason.", []string{"listener", "outcome", "reason"}, nil)
 	connections = prometheus.NewDesc("greetd_connections",
 		"Open connections: active ones are being greeted, lingering ones were greeted and have not hung up yet.", []string{"listener", "state"}, nil)
 	connectionsLimit = prometheus.NewDesc("greetd_connections_limit",
@@ -140,7 +142,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (r reader) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		visits, connections, connectionsLimit, greetingBytes, acceptErrors, logDropped,
+		visits, notGreeted, connections, connectionsLimit, greetingBytes, acceptErrors, logDropped,
 		reloads, lastReload, generation, startTime, buildInfo,
 	} {
 		to <- desc
@@ -160,6 +162,11 @@ func (r reader) Collect(to chan<- prometheus.Metric) {
 	for _, l := range r.Listeners() {
 		for outcome, n := range l.Visits {
 			counter(visits, n, l.Name, string(outcome))
+		}
+		for outcome, reasons := range l.Reasons {
+			for reason, n := range reasons {
+				counter(notGreeted, n, l.Name, string(outcome), string(reason))
+			}
 		}
 		gauge(connections, float64(l.Active), l.Name, "active")
 		gauge(connections, float64(l.Lingering), l.Name, "lingering")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +34,10 @@ func sources() metrics.Sources {
 					Visits: map[service.Outcome]uint64{
 						service.Greeted: 1001, service.Refused: 17, service.HungUp: 5,
 						service.TimedOut: 4, service.Cut: 0, service.Failed: 1,
+					},
+					Reasons: map[service.Outcome]map[service.Reason]uint64{
+						service.Refused: {service.ReasonDenied: 14, service.ReasonTLSOurs: 3},
+						service.Failed:  {service.ReasonGreeting: 1},
 					},
 					Bytes: 25000, AcceptErrors: 2,
 				},
@@ -184,6 +189,13 @@ func TestServerAndScrapeAgree(t *testing.T) {
 	for _, outcome := range service.Outcomes() { // those that have not happened, too
 		if want := `greetd_visits_total{listener="greet",outcome="` + string(outcome) + `"} `; !strings.Contains(before, want) {
 			t.Errorf("no %s in\n%s", want, before)
+		}
+	}
+	for _, outcome := range service.Outcomes() {
+		for _, reason := range outcome.Reasons() {
+			if want := fmt.Sprintf(`greetd_visits_not_greeted_total{listener="greet",outcome=%q,reason=%q} 0`, outcome, reason); !strings.Contains(before, want) {
+				t.Errorf("no %s in\n%s", want, before)
+			}
 		}
 	}
 	for range 99 {

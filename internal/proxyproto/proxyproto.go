@@ -14,13 +14,24 @@ import (
 	"slices"
 
 	"github.com/pires/go-proxyproto"
+
+	"greetd.example/pkg/service"
 )
 
 // What a trusted proxy can do wrong.
 var (
-	ErrMissing   = errors.New("trusted proxy sent no PROXY header")
-	ErrMalformed = errors.New("trusted proxy sent a malformed PROXY header")
+	ErrMissing   error = &failure{"trusted proxy sent no PROXY header", service.ReasonNoProxyHeader}
+	ErrMalformed error = &failure{"trusted proxy sent a malformed PROXY header", service.ReasonBadProxyHeader}
 )
+
+// A failure is an error with the Reason of its visits.
+type failure struct {
+	text   string
+	reason service.Reason
+}
+
+func (f *failure) Error() string          { return f.text }
+func (f *failure) Reason() service.Reason { return f.reason }
 
 // Unwrap makes the Unwrap of a service.Listener. Peers whose address is in trusted
 // must begin with a PROXY header; what they announce becomes the addresses of the

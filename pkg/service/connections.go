@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,9 +32,19 @@ type connections struct {
 // counters are the numbers of one listener name. They are guarded by connections.mu.
 type counters struct {
 	active, lingering int
-	visits            [6]uint64 // in the order of Outcomes
+	visits            [6]uint64              // in the order of Outcomes
+	reasons           [6][mostReasons]uint64 // in the order of Outcomes and of their Reasons
 	bytes             uint64
 	acceptErrors      uint64
+}
+
+// count counts a visit that has ended.
+func (c *counters) count(v Visit) {
+	c.visits[v.Outcome.index()]++
+	c.bytes += uint64(v.Written)
+	if i := slices.Index(reasons[v.Outcome.index()], v.Reason); i >= 0 {
+		c.reasons[v.Outcome.index()][i]++
+	}
 }
 
 // A connection is known to connections from before its visit begins until it is closed.
@@ -146,13 +157,12 @@ func (cs *connections) isFull() bool { return cs.limit > 0 && cs.visits.len+cs.l
 
 // finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the
 // end, so that a client that comes again at once finds its place free.
-func (cs *connections) finish(c *connection, outcome Outcome, written int64, lingers bool) {
+func (cs *connections) finish(c *connection, ended Visit, lingers bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.visits.remove(c)
 	c.counters.active--
-	c.counters.visits[outcome.index()]++
-	c.counters.bytes += uint64(written)
+	c.counters.count(ended)
 	if lingers {
 		cs.lingering++
 		c.counters.lingering++

@@ -17,7 +17,8 @@ type Listener struct {
 
 	// Unwrap reads what a proxy sends ahead of the client's bytes, and returns a
 	// connection whose RemoteAddr and LocalAddr are the client's. It is bounded by
-	// HandshakeTimeout. Its error refuses the client. nil: clients come directly.
+	// HandshakeTimeout. Its error refuses the client; with a method Reason() Reason it says
+	// why, else that is ReasonNoProxyHeader. nil: clients come directly.
 	Unwrap func(net.Conn) (net.Conn, error)
 
 	// TLS, if not nil, makes clients shake hands before they are greeted.

@@ -47,9 +47,10 @@ func (o Outcome) index() int {
 type Visit struct {
 	Peer
 	Outcome Outcome
+	Reason  Reason        // why the Outcome is not Greeted, one of Outcome.Reasons; "" if it is
 	Written int64         // bytes of the greeting that the kernel took
 	Took    time.Duration // from Peer.Arrived to the end of the visit
-	Err     error         // why the Outcome is not Greeted; nil if it is
+	Err     error         // the same in words; nil if it is Greeted
 }
 
 // A PanicError is the Err of a visit whose Greeter, Admit, Unwrap or Opened panicked.

@@ -23,7 +23,8 @@ type Server struct {
 	Observer Observer // gets the events; nil: nobody does
 
 	// Admit decides, after a PROXY header and before TLS, whether a client is served.
-	// An error refuses it. leave, if not nil, is called once, when the connection is
+	// An error refuses it; with a method Reason() Reason it says why, else that is
+	// ReasonDenied. leave, if not nil, is called once, when the connection is
 	// closed for good. nil admits everybody. It is called from many goroutines at
 	// once and must not block. It is called a second time for a client that it refuses, when
 	// connections that their clients have just closed are counted out.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -19,10 +20,33 @@ func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 		return encrypted, nil
 	case below.isPlain():
 		return nil, fmt.Errorf("TLS handshake: the client speaks no TLS, it began with %q: %w", below.first, err)
+	case rejectsCertificate(err):
+		return nil, fmt.Errorf("TLS handshake: the client does not accept our certificate: %w", err)
 	case below.first == "" && errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("TLS handshake: not a byte from the client, which may wait for plain text: %w", err)
 	}
 	return nil, fmt.Errorf("TLS handshake: %w", err)
+}
+
+// blame returns whose fault it is that a TLS handshake ended with err.
+func blame(err error) Reason {
+	if rejectsCertificate(err) {
+		return ReasonTLSOurs
+	}
+	return ReasonTLSClient
+}
+
+// certificateAlerts are what a client answers to a certificate that it does not accept (RFC 8446,
+// section 6.2): bad, unsupported, revoked, expired, unknown, of an unknown CA, access denied, a
+// signature that does not verify, a key that is too weak, and a bad OCSP response.
+var certificateAlerts = [...]tls.AlertError{42, 43, 44, 45, 46, 48, 49, 51, 71, 113}
+
+// rejectsCertificate reports whether err is an alert from the client about our certificate.
+func rejectsCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && slices.ContainsFunc(certificateAlerts[:], func(known tls.AlertError) bool {
+		return alert.Err.Error() == known.Error() // crypto/tls exports no other form of it
+	})
 }
 
 // sendCloseNotify ends what is sent on c, if it speaks TLS (close_notify, RFC 8446, section 6.1).

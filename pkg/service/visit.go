@@ -35,11 +35,12 @@ type visit struct {
 	host         *host
 	rules        *rules
 	written      int64
-	alertMayCome bool // it was refused, and lingers all the same: an alert may be on its way, or more of what was no TLS
+	reason       Reason // of the stage that v is in, should that fail
+	alertMayCome bool   // it was refused, and lingers all the same: an alert may be on its way, or more of what was no TLS
 }
 
 func newVisit(h *host, c net.Conn, id uint64) *visit {
-	v := &visit{host: h}
+	v := &visit{host: h, reason: ReasonPanic}
 	v.conn, v.counters = c, h.counters
 	v.peer = Peer{ID: id, Listener: h.name, Arrived: time.Now()}
 	v.peer.Remote, v.peer.Local = endsOf(c)
@@ -85,7 +86,7 @@ func (v *visit) run() {
 func (v *visit) serve() (outcome Outcome, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			outcome, err = Failed, &PanicError{value, debug.Stack()}
+			outcome, err, v.reason = Failed, &PanicError{value, debug.Stack()}, ReasonPanic
 		}
 	}()
 	if v.host.observer != nil {
@@ -99,15 +100,16 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	}
 	if v.rules.unwrap != nil {
 		if stream, err = v.unwrap(); err != nil {
-			return v.classify(err, Refused), err
+			return v.classify(err, Refused, ReasonNoProxyHeader), err
 		}
 	}
 	if err := v.admit(); err != nil {
+		v.reason = reasonOf(Refused, err, ReasonDenied)
 		return Refused, err
 	}
 	if v.rules.tls != nil {
 		if stream, err = shakeHands(stream, v.rules.tls); err != nil {
-			outcome = v.classify(err, Refused)
+			outcome = v.classify(err, Refused, blame(err))
 			v.alertMayCome = outcome == Refused
 			return outcome, err
 		}
@@ -158,6 +160,7 @@ func (v *visit) greet(c net.Conn) (Outcome, error) {
 	}()
 	text, err := v.rules.Greeter.AppendGreeting((*buffer)[:0], v.peer)
 	if err != nil {
+		v.reason = ReasonGreeting
 		return Failed, fmt.Errorf("greeting: %w", err)
 	}
 	*buffer = text
@@ -166,7 +169,7 @@ func (v *visit) greet(c net.Conn) (Outcome, error) {
 
 func (v *visit) send(c net.Conn, text []byte) (Outcome, error) {
 	if err := v.write(c, text); err != nil {
-		return v.classify(err, Failed), err
+		return v.classify(err, Failed, ""), err
 	}
 	sendCloseNotify(c) // a client that has gone got its greeting all the same
 	return Greeted, nil
@@ -198,26 +201,32 @@ func (v *visit) setDeadline(set func(time.Time) error, t time.Time) {
 	}
 }
 
-// classify returns the outcome that err means; other where it means nothing known.
-func (v *visit) classify(err error, other Outcome) Outcome {
+// classify returns the outcome that err means; other where it means nothing known. usual is
+// what failures of the stage mean.
+func (v *visit) classify(err error, other Outcome, usual Reason) Outcome {
 	if v.isCut.Load() {
 		return Cut
 	}
-	return classify(err, other)
+	outcome := classify(err, other)
+	v.reason = reasonOf(outcome, err, usual)
+	return outcome
 }
 
 // finish ends the visit: it closes the connection or hands it to the reaper, counts the outcome,
 // and reports it.
 func (v *visit) finish(outcome Outcome, err error) {
-	if outcome == Cut {
-		err = errCut
+	switch outcome {
+	case Cut:
+		err, v.reason = errCut, ReasonShutdown
+	case Greeted:
+		v.reason = ""
 	}
-	ended := Visit{Peer: v.peer, Outcome: outcome, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
+	ended := Visit{Peer: v.peer, Outcome: outcome, Reason: v.reason, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
 	lingers := v.prepareLinger(ended)
 	if !lingers {
 		v.hangUp(outcome)
 	}
-	v.host.connections.finish(&v.connection, outcome, v.written, lingers)
+	v.host.connections.finish(&v.connection, ended, lingers)
 	if lingers {
 		v.host.connections.reaper.HalfClose(&v.lingerer)
 	} else if v.leave != nil {
