@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"greetd.example/internal/build"
 	"greetd.example/internal/plugin"
 	"greetd.example/internal/usage"
 	"greetd.example/pkg/probe"
@@ -87,14 +87,6 @@ func checked(flags *pflag.FlagSet) bool {
 // printVersion makes cmd print its name and version with -V.
 func printVersion(cmd *cobra.Command, name string) {
 	cmd.Flags().BoolP("version", "V", false, "print the version")
-	cmd.Version = version()
+	cmd.Version = build.Read().Version
 	cmd.SetVersionTemplate(name + " {{.Version}}\n")
-}
-
-// version is that of the module, as the go command wrote it into the program.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(unknown)"
 }
