@@ -30,6 +30,7 @@ type Listener struct {
 	Name         string         `mapstructure:"name"`          // letters, digits, "-", "_" and "."; at most 64
 	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, or unix:/path; the port may be a service name, 0 is any free one
 	ReusePort    bool           `mapstructure:"reuse_port"`    // SO_REUSEPORT, see socket(7); never on a unix address
+	Connections  int            `mapstructure:"connections"`   // visits at any one time; 0: Limits.Connections alone limits them
 	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header
 	TLS          TLS            `mapstructure:"tls"`
 }

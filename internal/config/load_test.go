@@ -67,7 +67,7 @@ func equal(t *testing.T, what string, got, want any) {
 func TestLoadReadsEveryKey(t *testing.T) {
 	l, err := Load(Source{Path: write(t, `
 listeners:
-  - {name: a, address: "127.0.0.1:smtp", reuse_port: true, proxy_trusted: [10.0.0.0/8, 2001:db8::1], tls: {certificate: c.pem, key: k.pem}}
+  - {name: a, address: "127.0.0.1:smtp", reuse_port: true, connections: 50, proxy_trusted: [10.0.0.0/8, 2001:db8::1], tls: {certificate: c.pem, key: k.pem}}
   - {name: b, address: "unix:/run/greetd/b"}
 greeting: |
   Hello
@@ -85,7 +85,7 @@ admin: {address: "[::1]:9000"}
 	equal(t, "configuration", l.Config, Config{
 		Listeners: []Listener{
 			{
-				Name: "a", Address: "127.0.0.1:smtp", ReusePort: true,
+				Name: "a", Address: "127.0.0.1:smtp", ReusePort: true, Connections: 50,
 				ProxyTrusted: []netip.Prefix{prefix("10.0.0.0/8"), prefix("2001:db8::1/128")},
 				TLS:          TLS{Certificate: "c.pem", Key: "k.pem"},
 			},
@@ -292,7 +292,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: []", "listeners: must have from 1 to 1000 elements, not 0"},
 		{"listeners: [" + strings.Repeat("{name: a, address: ':0'},", 1001) + "]", "listeners: must have from 1 to 1000 elements, not 1001"},
 		{"listeners: {}", "listeners: must be a list, not a section"},
-		{"listeners: [':80']", `listeners[0]: must be a section with the keys name, address, reuse_port, proxy_trusted, tls, not the text ":80"`},
+		{"listeners: [':80']", `listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, not the text ":80"`},
 		{"listeners: [{name: a}]", `listeners[0].address: is missing: give an address such as ":10000"`},
 		{"listeners: [{address: ':1'}]", `listeners[0].name: is missing: give a name such as greet`},
 		{"listeners: [{name: '', address: ':1'}]", `listeners[0].name: "" must not be empty: give a name such as greet`},
@@ -429,7 +429,7 @@ func TestLoadCountsWhatAliasesRepeat(t *testing.T) {
 func TestLoadCountsBadListenersToo(t *testing.T) {
 	got := complaints(t, "listeners: [5, {name: a, address: ':1'}, {name: a, address: ':2'}]", nil, nil)
 	equal(t, "problems", got, []string{
-		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, proxy_trusted, tls, not the number 5",
+		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, not the number 5",
 		`FILE:1: listeners[2].name: "a" is the name of listeners[1] too: give each its own`,
 	})
 }

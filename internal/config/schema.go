@@ -21,6 +21,7 @@ var schema = field{fields: []field{
 		{name: "name", rule: listenerName, required: true},
 		{name: "address", rule: listenAddress, required: true},
 		{name: "reuse_port", rule: boolean},
+		{name: "connections", rule: integer(0, 10_000_000)},
 		{name: "proxy_trusted", many: true, rule: prefixes},
 		{name: "tls", fields: []field{
 			{name: "certificate", rule: filePath},

@@ -19,6 +19,7 @@ func TestYAMLTellsOrigins(t *testing.T) {
   - name: "greet"                    # flag --listen
     address: "unix:/a b"             # flag --listen
     reuse_port: false                # default
+    connections: 0                   # default
     proxy_trusted: []                # default
     tls:
       certificate: ""                # default

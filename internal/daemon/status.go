@@ -53,38 +53,37 @@ func (d *daemon) snapshot() admin.Status {
 			PerSourceConnections: now.Limits.PerSource.Connections, PerSourceRate: now.Limits.PerSource.Rate,
 		},
 	}
-	full := now.Limits.Connections > 0 && total.active >= now.Limits.Connections
-	s.Listeners = listenerRows(d.systemd.Listeners(), stats, full)
+	s.Listeners = listenerRows(d.systemd.Listeners(), stats)
 	return s
 }
 
 // listenerRows has those that are served, and then those that only have counts. Several
 // sockets of one name share their counts, which the first row has.
-func listenerRows(served []*systemd.Listener, stats []service.ListenerStats, full bool) (rows []admin.Listener) {
-	counted := make(map[string]service.ListenerStats)
+func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (rows []admin.Listener) {
+	counted, full := make(map[string]service.ListenerStats), make(map[string]bool)
 	for _, l := range stats {
-		counted[l.Name] = l
+		counted[l.Name], full[l.Name] = l, l.Full
 	}
 	for _, l := range served {
 		numbers, first := counted[l.Name()]
 		if !first {
-			numbers = service.ListenerStats{Open: true}
+			numbers = service.ListenerStats{Open: true, Full: full[l.Name()]}
 		}
 		delete(counted, l.Name())
 		numbers.Name = l.Name()
-		row := listenerRow(numbers, full)
+		row := listenerRow(numbers)
 		row.Address, row.Origin = l.Address(), l.Origin()
 		rows = append(rows, row)
 	}
 	for _, l := range stats {
 		if removed, ok := counted[l.Name]; ok {
-			rows = append(rows, listenerRow(removed, false))
+			rows = append(rows, listenerRow(removed))
 		}
 	}
 	return rows
 }
 
-func listenerRow(stats service.ListenerStats, full bool) admin.Listener {
+func listenerRow(stats service.ListenerStats) admin.Listener {
 	row := admin.Listener{
 		Name: stats.Name, State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
 		Outcomes: allOutcomes(stats.Visits), Reasons: allReasons(stats.Reasons), GreetingBytes: stats.Bytes,
@@ -94,7 +93,7 @@ func listenerRow(stats service.ListenerStats, full bool) admin.Listener {
 		row.State = admin.Removed
 	case stats.Trouble != nil:
 		row.State, row.Trouble = admin.Troubled, stats.Trouble.Error()
-	case full:
+	case stats.Full:
 		row.State = admin.Full
 	}
 	return row

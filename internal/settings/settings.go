@@ -74,6 +74,8 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 			Name:   l.Name,
 			Unwrap: proxyproto.Unwrap(l.ProxyTrusted),
 			TLS:    newTLS(fmt.Sprintf("listeners[%d].tls", i), l.TLS, wrong),
+
+			MaxConns: l.Connections,
 		})
 	}
 	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {

@@ -29,7 +29,7 @@ type acceptor struct {
 // run accepts until the server drains or the listener is closed or broken, and returns why it ended.
 func (a *acceptor) run() error {
 	for {
-		if !a.connections.waitForRoom(&a.heartbeat.resting) {
+		if !a.connections.waitForRoom(a.counters, &a.heartbeat.resting) {
 			return ErrClosed
 		}
 		c, err := a.listener.Accept()

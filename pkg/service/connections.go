@@ -20,8 +20,11 @@ type connections struct {
 
 	mu        sync.Mutex
 	limit     int                  // of visits and lingering ones together; 0 or less: none
+	grace     time.Duration        // after which an unfinished handshake gives way to a new client
 	counters  map[string]*counters // by Listener.Name; kept when a listener is gone, since counts never go down
 	visits    visitList            // the connections whose visit has not ended
+	shaking   handshakes           // those of the visits whose handshake has not ended
+	leaving   int                  // those of the visits that have given way and not ended yet
 	lingering int                  // the connections that the reaper has
 	waiters   int                  // how many wait for changed
 	draining  chan struct{}        // closed when Shutdown or Close begins
@@ -31,6 +34,7 @@ type connections struct {
 
 // counters are the numbers of one listener name. They are guarded by connections.mu.
 type counters struct {
+	limit             int // of active; 0 or less: none
 	active, lingering int
 	visits            [6]uint64              // in the order of Outcomes
 	reasons           [6][mostReasons]uint64 // in the order of Outcomes and of their Reasons
@@ -55,6 +59,7 @@ type connection struct {
 	leave    func() // what Admit returned
 	isCut    atomic.Bool
 	lingerer reaper.Conn // what the reaper has of it
+	shake    handshake
 
 	prev, next *connection
 }
@@ -70,6 +75,7 @@ func newConnections(onFirstBytes func(c *connection, first []byte), failed func(
 		changed:  make(chan struct{}),
 	}
 	cs.visits.init()
+	cs.shaking.init()
 	cs.reaper = reaper.New(reaper.Hooks{
 		Closed:       cs.lingeringClosed,
 		OnFirstBytes: func(l *reaper.Conn, first []byte) { onFirstBytes(l.Owner.(*connection), first) },
@@ -96,64 +102,149 @@ func (cs *connections) countAcceptError(c *counters) {
 	c.acceptErrors++
 }
 
-// setLimit changes the limit.
-func (cs *connections) setLimit(limit int) {
+// setLimits changes the limit of all, after which handshakes give way, and the limits of listener names.
+func (cs *connections) setLimits(limit int, grace time.Duration, named map[string]int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	cs.limit = limit
+	cs.limit, cs.grace = limit, grace
+	for name, c := range cs.counters {
+		c.limit = named[name]
+	}
 	cs.wake() // there may be more room now
 }
 
-// waitForRoom rests while there are as many visits as the limit allows, and reports false when
-// draining starts. Lingering connections are no reason to wait: they give way when
-// a client has come (see begin). resting is true meanwhile.
-func (cs *connections) waitForRoom(resting *atomic.Bool) bool {
+// setLimitOf changes the limit of one listener name.
+func (cs *connections) setLimitOf(c *counters, limit int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c.limit = limit
+}
+
+// waitForRoom rests while there are as many visits as the limits allow, and reports false when
+// draining starts. Lingering connections are no reason to wait, and neither are handshakes that take
+// long: they give way when a client has come (see begin). resting is true meanwhile.
+func (cs *connections) waitForRoom(of *counters, resting *atomic.Bool) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for !cs.isDraining() {
-		if cs.limit <= 0 || cs.visits.len < cs.limit {
+		if !cs.hasTooManyVisits(of) {
 			return true
 		}
-		cs.rest(resting)
+		c, in := cs.nextToGiveWay(of)
+		if c != nil && in <= 0 {
+			return true
+		}
+		cs.rest(resting, in)
 	}
 	return false
 }
 
-// rest waits for a change. cs.mu is held, except while it waits.
-func (cs *connections) rest(resting *atomic.Bool) {
+// rest waits for a change, and for no longer than d, if that is above 0. cs.mu is held, except while
+// it waits.
+func (cs *connections) rest(resting *atomic.Bool, d time.Duration) {
 	changed := cs.changed
 	cs.waiters++
 	cs.mu.Unlock()
 	resting.Store(true)
-	<-changed
+	if d > 0 {
+		timer := time.NewTimer(d)
+		select {
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	} else {
+		<-changed
+	}
 	resting.Store(false)
 	cs.mu.Lock()
 	cs.waiters--
 }
 
-// begin registers c as a visit, which finish ends; running.Done must follow that. Where the limit
-// is reached, the oldest lingering connection gives way; another listener may have been quicker to
-// take the last place, and then c waits for the next.
-func (cs *connections) begin(c *connection, resting *atomic.Bool) {
+// begin registers c as a visit, which finish ends; running.Done must follow that. Where a limit
+// is reached, the oldest lingering connection gives way, or a handshake that takes long; another
+// listener may have been quicker to take the last place, and then c waits for the next. shakes says
+// that c begins with a handshake, which endHandshake ends.
+func (cs *connections) begin(c *connection, shakes bool, resting *atomic.Bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for !cs.isDraining() && cs.isFull() {
-		cs.mu.Unlock()
-		gaveWay := cs.reaper.Evict(1)
-		cs.mu.Lock()
-		if !gaveWay && cs.isFull() {
-			cs.rest(resting)
-		}
+	for !cs.isDraining() && (cs.isFull() || cs.hasTooManyVisits(c.counters)) {
+		cs.makeRoom(c.counters, resting)
 	}
 	cs.running.Add(1)
 	cs.visits.push(c)
 	c.counters.active++
+	if shakes {
+		cs.shaking.add(c)
+	}
 	if isClosed(cs.cutting) {
 		c.cut()
 	}
 }
 
+// makeRoom makes one connection give way to a client of a listener, or waits. cs.mu is held, except
+// meanwhile.
+func (cs *connections) makeRoom(of *counters, resting *atomic.Bool) {
+	if cs.isFull() {
+		cs.mu.Unlock()
+		gaveWay := cs.reaper.Evict(1)
+		cs.mu.Lock()
+		if gaveWay || !cs.isFull() {
+			return
+		}
+	}
+	if !cs.hasTooManyVisits(of) && !cs.isFull() {
+		return
+	}
+	if cs.leaving > 0 { // its place will be free in a moment
+		cs.rest(resting, 0)
+		return
+	}
+	c, in := cs.nextToGiveWay(of)
+	if c != nil && in <= 0 {
+		cs.giveWay(c)
+	}
+	cs.rest(resting, in)
+}
+
 func (cs *connections) isFull() bool { return cs.limit > 0 && cs.visits.len+cs.lingering >= cs.limit }
+
+// hasTooManyVisits reports whether one more visit would be too many, for the listener or for all.
+func (cs *connections) hasTooManyVisits(of *counters) bool {
+	return cs.limit > 0 && cs.visits.len >= cs.limit || of.limit > 0 && of.active >= of.limit
+}
+
+// nextToGiveWay returns the handshake that is to give way to a client of a listener, and in how long,
+// as handshakes.next does. Where the listener's own limit is reached, it is one of the listener's.
+func (cs *connections) nextToGiveWay(to *counters) (c *connection, in time.Duration) {
+	if to.limit > 0 && to.active >= to.limit {
+		return cs.shaking.next(to, cs.grace)
+	}
+	return cs.shaking.next(nil, cs.grace)
+}
+
+// giveWay interrupts the handshake of c.
+func (cs *connections) giveWay(c *connection) {
+	cs.shaking.remove(c)
+	c.shake.gaveWay.Store(true)
+	cs.leaving++
+	_ = c.conn.SetDeadline(past)
+}
+
+// endHandshake says that c's handshake has ended, and reports false if c has to give way.
+func (cs *connections) endHandshake(c *connection) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.shaking.remove(c)
+	return !c.shake.gaveWay.Load()
+}
+
+// announce says that a proxy has announced the client of c, from which the handshake comes.
+func (cs *connections) announce(c *connection) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.shaking.changeSource(c)
+}
 
 // finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the
 // end, so that a client that comes again at once finds its place free.
@@ -161,6 +252,10 @@ func (cs *connections) finish(c *connection, ended Visit, lingers bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.visits.remove(c)
+	cs.shaking.remove(c)
+	if c.shake.gaveWay.Load() {
+		cs.leaving--
+	}
 	c.counters.active--
 	c.counters.count(ended)
 	if lingers {

@@ -268,3 +268,40 @@ func TestDirectSurvivesABlockingSocket(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever has sent what nobody has read yet waits for the server, and does not give way for being slow.
+func TestHandshakesThatWaitForUsDoNotGiveWay(t *testing.T) {
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			seen := &record{}
+			proceed := make(chan struct{})
+			srv := &service.Server{Observer: seen, MaxConns: 2, HandshakeTimeout: 600 * time.Millisecond, LingerTimeout: -1}
+			addr := onKernel(t, srv, listen, func(ln *service.Listener) {
+				ln.Unwrap = func(c net.Conn) (net.Conn, error) {
+					one := make([]byte, 1)
+					if _, err := c.Read(one); err != nil {
+						return nil, err
+					}
+					<-proceed // as on a busy machine
+					_ = c.SetReadDeadline(time.Time{})
+					_, err := c.Read(one)
+					return c, err
+				}
+			})
+			busy := dialKernel(t, addr)
+			_, _ = busy.Write([]byte("xx"))
+			eventually(t, "it is a visit", func() bool { return srv.Stats()[0].Active == 1 })
+			_ = dialKernel(t, addr) // says nothing, and is younger
+			eventually(t, "both are visits", func() bool { return srv.Stats()[0].Active == 2 })
+			next := dialKernel(t, addr)
+			_, _ = next.Write([]byte("xx"))
+			eventually(t, "one has given way", func() bool { return len(seen.visits()) == 1 })
+			close(proceed)
+			for _, c := range []net.Conn{busy, next} {
+				if got := read(t, c); got != "Hello there, 127.0.0.1!\n" {
+					t.Errorf("greeting = %q", got)
+				}
+			}
+		})
+	}
+}

@@ -13,8 +13,9 @@ import (
 var ErrClosed = errors.New("service: server closed")
 
 var (
-	errCut  = errors.New("server shuts down")
-	errExit = errors.New("greeter ended its goroutine")
+	errCut     = errors.New("server shuts down")
+	errGaveWay = errors.New("the server is full, and the client had not finished its handshake")
+	errExit    = errors.New("greeter ended its goroutine")
 )
 
 // classify returns the outcome of a visit that err from the connection has ended; it is other where err

@@ -23,12 +23,19 @@ type Listener struct {
 
 	// TLS, if not nil, makes clients shake hands before they are greeted.
 	TLS *tls.Config
+
+	// MaxConns limits the visits under way at any one time on all listeners of that Name, beside
+	// MaxConns of the Server; 0: no limit of their own. Lingering connections do not count here.
+	// Where it is reached, new clients wait in the backlog. Where several listeners have one Name,
+	// the last Serve or Update counts.
+	MaxConns int
 }
 
 // listenerSettings are what Update changes.
 type listenerSettings struct {
-	unwrap func(net.Conn) (net.Conn, error)
-	tls    *tls.Config
+	unwrap   func(net.Conn) (net.Conn, error)
+	tls      *tls.Config
+	maxConns int
 }
 
-func (l Listener) settings() listenerSettings { return listenerSettings{l.Unwrap, l.TLS} }
+func (l Listener) settings() listenerSettings { return listenerSettings{l.Unwrap, l.TLS, l.MaxConns} }

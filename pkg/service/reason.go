@@ -19,6 +19,7 @@ const (
 	ReasonTLSOurs        Reason = "tls_ours"         // the client said that it does not accept our certificate
 	ReasonClientLeft     Reason = "client_left"      // the client closed or reset the connection while it was sent its greeting
 	ReasonSlowClient     Reason = "slow_client"      // the client did not read its greeting within WriteTimeout
+	ReasonServerFull     Reason = "server_full"      // another client needed the place before the client had done its handshake
 	ReasonShutdown       Reason = "shutdown"         // Shutdown or Close ended the visit
 	ReasonGreeting       Reason = "greeting"         // the Greeter returned an error
 	ReasonPanic          Reason = "panic"            // Greeter, Admit, Unwrap or Opened panicked
@@ -30,7 +31,7 @@ var reasons = [...][]Reason{
 	{}, // greeted
 	{ReasonDenied, ReasonOverLimit, ReasonNoProxyHeader, ReasonBadProxyHeader, ReasonTLSClient, ReasonTLSOurs},
 	{ReasonClientLeft, ReasonNoProxyHeader, ReasonTLSClient},
-	{ReasonSlowClient, ReasonNoProxyHeader, ReasonTLSClient},
+	{ReasonSlowClient, ReasonNoProxyHeader, ReasonTLSClient, ReasonServerFull},
 	{ReasonShutdown},
 	{ReasonSystem, ReasonGreeting, ReasonPanic},
 }

@@ -73,7 +73,8 @@ func TestReasons(t *testing.T) {
 			_ = tls.Client(c, &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { _ = c.Close(); return io.EOF }}).Handshake()
 		}()
 	}
-	made := map[string]bool{"cut shutdown": true, "failed system": true} // of the first there is another test, and the second needs a kernel
+	// Of the first two there are other tests, and the third needs a kernel.
+	made := map[string]bool{"cut shutdown": true, "timed_out server_full": true, "failed system": true}
 	for _, test := range []struct {
 		name   string
 		server *service.Server

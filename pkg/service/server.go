@@ -41,7 +41,10 @@ type Server struct {
 
 	// MaxConns limits the connections at any one time, lingering ones included; 0: no
 	// limit. When it is reached, the oldest lingering connection gives way to a new
-	// one; where none lingers, accepting stops and new ones wait in the backlog.
+	// one. Where none lingers, a client does that has not finished its PROXY header or TLS
+	// after a sixth of HandshakeTimeout, the oldest of the address that has most of them; its
+	// visit has timed out. Where there is none either, accepting stops and new ones wait in the
+	// backlog.
 	MaxConns int
 
 	start       sync.Once
@@ -78,14 +81,16 @@ func (s *Server) settings() Settings {
 func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 	settings = settings.orDefaults()
 	s.current = &settings
+	limits := make(map[string]int)
 	for a := range s.acceptors {
 		own := a.rules.Load().listenerSettings
 		if next, ok := named[a.name]; ok {
 			own = next
 		}
 		a.rules.Store(&rules{settings, own})
+		limits[a.name] = own.maxConns
 	}
-	s.connections.setLimit(settings.MaxConns) // last: a visit that waits for room begins with the new rules
+	s.connections.setLimits(settings.MaxConns, settings.grace(), limits) // last: a visit that waits for room begins with the new rules
 }
 
 // Update makes visits that begin from now on go by settings. Each of the listeners gives its Unwrap
@@ -174,6 +179,7 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
 	a.observer, a.sniffTLS = s.Observer, s.SpokeTLS != nil
 	a.rules.Store(&rules{*s.current, ln.settings()})
+	s.connections.setLimitOf(a.counters, ln.MaxConns)
 	a.trouble.report = func(err error, retryIn time.Duration) {
 		if a.observer != nil {
 			a.observer.AcceptFailed(a.name, err, retryIn)

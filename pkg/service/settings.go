@@ -38,3 +38,9 @@ type rules struct {
 	Settings
 	listenerSettings
 }
+
+// handshakes reports whether a visit begins with a PROXY header or TLS.
+func (r *rules) handshakes() bool { return r.unwrap != nil || r.tls != nil }
+
+// grace is after how long an unfinished handshake may give way to a new client.
+func (r Settings) grace() time.Duration { return r.HandshakeTimeout / 6 }

@@ -11,6 +11,7 @@ import (
 type ListenerStats struct {
 	Name         string
 	Open         bool                          // a Serve of that name runs
+	Full         bool                          // MaxConns of the Server, or of the Listener, is reached by visits under way
 	Active       int                           // visits under way
 	Lingering    int                           // connections whose visit has ended; those that the client has closed may count for 0.5 s
 	Visits       map[Outcome]uint64            // visits that have ended; every Outcome is a key
@@ -33,6 +34,7 @@ func (s *Server) Stats() []ListenerStats {
 		for a := range s.acceptors {
 			if a.name == name {
 				l.Open = true
+				l.Full = s.connections.hasTooManyVisits(a.counters)
 				l.Trouble = cmp.Or(l.Trouble, a.trouble.present())
 			}
 		}

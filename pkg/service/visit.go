@@ -69,7 +69,8 @@ func addrPort(addr net.Addr) netip.AddrPort {
 
 // start registers v and runs it in a goroutine of its own. resting is true while it waits for room.
 func (v *visit) start(resting *atomic.Bool) {
-	v.host.connections.begin(&v.connection, resting)
+	shakes := v.host.rules.Load().handshakes()
+	v.host.connections.begin(&v.connection, shakes, resting)
 	v.rules = v.host.rules.Load() // one version from start to end
 	go v.run()                    // Shutdown waits
 }
@@ -94,7 +95,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	}
 
 	stream := v.conn
-	handshakes := v.rules.unwrap != nil || v.rules.tls != nil
+	handshakes := v.rules.handshakes()
 	if handshakes {
 		v.setDeadline(v.conn.SetDeadline, v.peer.Arrived.Add(v.rules.HandshakeTimeout))
 	}
@@ -115,6 +116,9 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		}
 	}
 	if handshakes {
+		if !v.host.connections.endHandshake(&v.connection) {
+			return TimedOut, errGaveWay
+		}
 		v.setDeadline(v.conn.SetReadDeadline, time.Time{}) // reading on is the reaper's
 	}
 	return v.greet(stream)
@@ -129,6 +133,7 @@ func (v *visit) unwrap() (net.Conn, error) {
 	if c != v.conn {
 		if remote := addrPort(c.RemoteAddr()); remote != v.peer.Remote {
 			v.peer.Proxy, v.peer.Remote, v.peer.Local = v.peer.Remote, remote, addrPort(c.LocalAddr())
+			v.host.connections.announce(&v.connection)
 		}
 	}
 	return c, nil
@@ -215,11 +220,13 @@ func (v *visit) classify(err error, other Outcome, usual Reason) Outcome {
 // finish ends the visit: it closes the connection or hands it to the reaper, counts the outcome,
 // and reports it.
 func (v *visit) finish(outcome Outcome, err error) {
-	switch outcome {
-	case Cut:
+	switch {
+	case outcome == Cut:
 		err, v.reason = errCut, ReasonShutdown
-	case Greeted:
+	case outcome == Greeted:
 		v.reason = ""
+	case outcome == TimedOut && v.shake.gaveWay.Load(): // set before its deadline was
+		err, v.reason = errGaveWay, ReasonServerFull
 	}
 	ended := Visit{Peer: v.peer, Outcome: outcome, Reason: v.reason, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
 	lingers := v.prepareLinger(ended)

@@ -44,6 +44,19 @@ var keys = []struct {
 		m.run("systemctl", "start", "greetd@two")
 		m.run("systemctl", "stop", "greetd@two")
 	}},
+	{"listeners[].connections", func(m *machine) {
+		m.apply(`listeners: [{name: greet, address: ":10000", proxy_trusted: [127.0.0.1], connections: 1}, {name: other, address: ":10004"}]`,
+			"timeouts: {handshake: 1h}")
+		first := m.callOnly("127.0.0.1", overIPv4)
+		defer first.Close()
+		m.eventually("it is full", func() bool { return m.status().Listeners[0].State == "full" })
+		second := m.callOnly("127.0.0.1", overIPv4)
+		defer second.Close()
+		m.greeted("tcp", "127.0.0.1:10004", hello)
+		if status := m.status(); status.Listeners[0].Active != 1 || status.Listeners[1].State != "listening" {
+			m.Errorf("listeners: %+v", status.Listeners)
+		}
+	}},
 	{"listeners[].proxy_trusted", func(m *machine) {
 		m.apply(proxied)
 		m.hears("127.0.0.1", "PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\n", "Hello there, 192.0.2.7!\n")
@@ -317,7 +330,10 @@ func (m *machine) tells(match, text string) {
 // status is what greetd says about itself.
 func (m *machine) status() (status struct {
 	Connections struct{ Active, Lingering int }
-	Listeners   []struct{ State string }
+	Listeners   []struct {
+		State  string
+		Active int
+	}
 },
 ) {
 	m.Helper()

@@ -1,0 +1,25 @@
+package service
+
+import (
+	"net"
+	"syscall"
+)
+
+// hasUnread reports whether the client has sent something that nobody has read yet: then it waits
+// for us, and not we for it.
+func hasUnread(c net.Conn) bool {
+	var n int
+	peek := func(fd int) {
+		var one [1]byte
+		n, _, _ = syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}
+	switch c := c.(type) {
+	case interface{ Control(f func(fd int)) error }:
+		_ = c.Control(peek)
+	case syscall.Conn:
+		if raw, err := c.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { peek(int(fd)) })
+		}
+	}
+	return n > 0
+}
