@@ -28,6 +28,7 @@ type checkFlags struct {
 	mismatch, refused  plugin.Choice
 	days               string
 	warnDays, critDays plugin.Range // of days, for days
+	all, refusedSet    bool         // --all, and --refuse, were given
 }
 
 func newCheck(ctx context.Context, std streams) *cobra.Command {
@@ -66,6 +67,7 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	flags.VarP(&f.mismatch, "mismatch", "M", "what a greeting is that is not as expected")
 	flags.VarP(&f.refused, "refuse", "r", "what a refused connection is")
 	flags.StringVarP(&f.days, "certificate", "D", "", "days that the certificate must be valid still, as `WARN[,CRIT]`")
+	flags.BoolVar(&f.all, "all", false, "check every address of each host; a dead one is WARNING if others greet")
 	printVersion(cmd, pluginName)
 	f.probeFlags.register(cmd)
 	f.takeSeconds(flags)
@@ -123,15 +125,27 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	if err := errors.Join(errProbe, f.setDays(flags), errTargets); err != nil {
 		return misused(std, err)
 	}
-	verdicts := make([]verdict, len(targets))
+	f.refusedSet = flags.Changed("refuse")
 	many := probe.Many{Do: func(ctx context.Context, t probe.Target) []probe.Result {
 		return []probe.Result{p.Do(ctx, t)}
 	}}
+	if f.all {
+		many.All = p
+	}
+	results := make([][]probe.Result, len(targets)) // by target, then by address
 	many.Run(ctx, slices.Values(targets), func(r probe.Result) {
-		verdicts[slices.Index(targets, r.Target)] = f.judge(r, time.Now())
+		i := slices.IndexFunc(targets, func(t probe.Target) bool { return t == r.Target || t == r.Target.Name() })
+		results[i] = append(results[i], r)
 	})
 	if ctx.Err() != nil {
 		return unknown(std, "interrupted")
+	}
+	var verdicts []verdict
+	for _, addresses := range results {
+		greets := slices.ContainsFunc(addresses, func(r probe.Result) bool { return r.Status == probe.OK })
+		for _, r := range addresses {
+			verdicts = append(verdicts, f.judge(r, greets, time.Now()))
+		}
 	}
 	report := f.report(verdicts)
 	fmt.Fprint(std.out, report)

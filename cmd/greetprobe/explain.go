@@ -11,15 +11,31 @@ import (
 	"greetd.example/pkg/probe"
 )
 
+// maxExplained is how many attempts or names are listed: the server says how many
+// there are.
+const maxExplained = 20
+
+// few joins names, the first ones only if there are many.
+func few(names []string) string {
+	more := len(names) - maxExplained
+	if more <= 0 {
+		return clip(strings.Join(names, " "))
+	}
+	return fmt.Sprintf("%s and %d more (all with --output json)", clip(strings.Join(names[:maxExplained], " ")), more)
+}
+
 // explain writes why a probe took as long as it did.
 func explain(w io.Writer, r probe.Result) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "greetprobe: %s: %s after %s\n", safe(r.Target.String()), r.Status, millis(r.Timing.Total))
 	attempts := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, a := range r.Attempts {
+	for _, a := range r.Attempts[:min(len(r.Attempts), maxExplained)] {
 		fmt.Fprintf(attempts, "  %s\t%s\tbegun at %s, ended at %s\n", a.Addr, a.Result, millis(a.Start), millis(a.End))
 	}
 	_ = attempts.Flush()
+	if more := len(r.Attempts) - maxExplained; more > 0 {
+		fmt.Fprintf(&b, "  and %d more attempts\n", more)
+	}
 	if words := phases(r.Timing); words != "" {
 		fmt.Fprintf(&b, "  %s\n", words)
 	}
@@ -68,7 +84,7 @@ func explainTLS(w io.Writer, t *probe.TLS) {
 	if t.NotAfter.IsZero() {
 		return
 	}
-	fmt.Fprintf(w, "  certificate of %s, by %s, for %s\n", safe(t.Subject), safe(t.Issuer), safe(strings.Join(t.Names, " ")))
+	fmt.Fprintf(w, "  certificate of %s, by %s, for %s\n", safe(clip(t.Subject)), safe(clip(t.Issuer)), safe(few(t.Names)))
 	trust := "good for " + t.ServerName
 	if !t.Verified {
 		trust = "not trusted: " + t.Problem

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
+	"unicode/utf8"
 
 	"greetd.example/pkg/probe"
 )
@@ -15,6 +16,7 @@ import (
 // metrics are the results in the text format of Prometheus. Of two for the same
 // target, the later counts.
 type metrics struct {
+	labels  []string // --label, each as NAME="VALUE"; every sample has them
 	results []probe.Result
 	index   map[string]int
 }
@@ -41,20 +43,19 @@ func (m *metrics) text() []byte {
 		if r.Status == probe.OK {
 			success = 1
 		}
-		fmt.Fprintf(&b, "greetprobe_success{%s} %d\n", label("target", r.Target.String()), success)
+		m.sample(&b, "greetprobe_success", r, strconv.Itoa(success))
 	}
 	family(&b, "greetprobe_duration_seconds", "How long each phase took; those that were not completed are missing.")
 	for _, r := range m.results {
 		for _, phase := range append(timings(r.Timing), timing{"total", &r.Timing.Total}) {
 			if phase.took != nil {
-				fmt.Fprintf(&b, "greetprobe_duration_seconds{%s,%s} %.6f\n",
-					label("target", r.Target.String()), label("phase", phase.name), phase.took.Seconds())
+				m.sample(&b, "greetprobe_duration_seconds", r, fmt.Sprintf("%.6f", phase.took.Seconds()), label("phase", phase.name))
 			}
 		}
 	}
 	family(&b, "greetprobe_status", "How the probe ended.")
 	for _, r := range m.results {
-		fmt.Fprintf(&b, "greetprobe_status{%s,%s} 1\n", label("target", r.Target.String()), label("status", string(r.Status)))
+		m.sample(&b, "greetprobe_status", r, "1", label("status", string(r.Status)))
 	}
 	m.certificates(&b)
 	return b.Bytes()
@@ -70,8 +71,14 @@ func (m *metrics) certificates(b *bytes.Buffer) {
 			family(b, "greetprobe_tls_not_after_seconds", "When the server's certificate expires, in seconds since 1970.")
 			headed = true
 		}
-		fmt.Fprintf(b, "greetprobe_tls_not_after_seconds{%s} %d\n", label("target", r.Target.String()), r.TLS.NotAfter.Unix())
+		m.sample(b, "greetprobe_tls_not_after_seconds", r, strconv.FormatInt(r.TLS.NotAfter.Unix(), 10))
 	}
+}
+
+// sample writes one line: the target, then labels, then those of --label.
+func (m *metrics) sample(b *bytes.Buffer, name string, r probe.Result, value string, labels ...string) {
+	all := slices.Concat([]string{label("target", r.Target.String())}, labels, m.labels)
+	fmt.Fprintf(b, "%s{%s} %s\n", name, strings.Join(all, ","), value)
 }
 
 func family(b *bytes.Buffer, name, help string) {
@@ -84,29 +91,30 @@ func label(name, value string) string {
 	return name + `="` + strings.ToValidUTF8(value, "\ufffd") + `"`
 }
 
-// save writes the metrics beside path and renames, so that nobody reads half of them.
-func (m *metrics) save(path string) error {
-	// node_exporter reads *.prom only, and as another user.
-	file, err := os.CreateTemp(filepath.Dir(path), ".greetprobe-*.tmp")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, bare(err))
-	}
-	_, err = file.Write(m.text())
-	err = errors.Join(err, file.Chmod(0o644), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-		return fmt.Errorf("write %s: %w", path, bare(err))
-	}
-	return nil
-}
+// labelName is what Prometheus accepts as the name of a label.
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
-// bare strips from err the name of a file that its reader doesn't know.
-func bare(err error) error {
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return errno
+// parseLabels reads the values of --label. The error names everything that is wrong.
+func parseLabels(flags []string) (labels []string, err error) {
+	taken := []string{"target", "phase", "status"}
+	var errs []error
+	for _, flag := range flags {
+		name, value, both := strings.Cut(flag, "=")
+		switch {
+		case !both:
+			errs = append(errs, fmt.Errorf("--label %q: write NAME=VALUE", flag))
+		case !labelName.MatchString(name):
+			errs = append(errs, fmt.Errorf("--label %q: a name has letters, digits and _, and begins with no digit", flag))
+		case strings.HasPrefix(name, "__"):
+			errs = append(errs, fmt.Errorf("--label %q: names that begin with __ are reserved by Prometheus", flag))
+		case slices.Contains(taken, name):
+			errs = append(errs, fmt.Errorf("--label %q: there is a label %s already", flag, name))
+		case !utf8.ValidString(value):
+			errs = append(errs, fmt.Errorf("--label %q: the value is not UTF-8", flag))
+		default:
+			taken = append(taken, name)
+			labels = append(labels, label(name, value))
+		}
 	}
-	return err
+	return labels, errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"sync"
 
 	"greetd.example/pkg/probe"
@@ -17,11 +18,12 @@ type output struct {
 	exit    int // the largest so far
 	midline bool
 	metrics metrics
+	hinted  map[string]bool
 	tries   sync.Mutex
 }
 
 func newOutput(f *rootFlags, std streams) *output {
-	return &output{rootFlags: f, streams: std}
+	return &output{rootFlags: f, streams: std, metrics: metrics{labels: f.labels}}
 }
 
 // result reports a target that has ended. One that was interrupted has not.
@@ -38,8 +40,38 @@ func (o *output) result(r probe.Result) {
 	if o.verbose > 0 {
 		explain(o.err, r)
 	}
-	if r.Err != nil {
+	switch {
+	case r.Status == probe.InvalidTarget: // its error names the line
+		o.say("%s", safe(r.Err.Error()))
+	case r.Err != nil:
 		o.say("%s: %s", safe(r.Target.String()), safe(r.Err.Error()))
+		o.hint(r)
+	}
+}
+
+// hint gives each hint once: it is about the command line as much as about the server.
+func (o *output) hint(r probe.Result) {
+	text := o.rootFlags.hint(r)
+	if text == "" || o.quiet || o.hinted[text] {
+		return
+	}
+	if o.hinted == nil {
+		o.hinted = map[string]bool{}
+	}
+	o.hinted[text] = true
+	o.say("hint: %s", text)
+}
+
+// readable is the targets among entries. What is none is reported when its turn comes.
+func (o *output) readable(entries []entry) iter.Seq[probe.Target] {
+	return func(yield func(probe.Target) bool) {
+		for _, e := range entries {
+			if e.err != nil {
+				o.result(e.result())
+			} else if !yield(e.target) {
+				return
+			}
+		}
 	}
 }
 
@@ -93,7 +125,7 @@ func (o *output) end() error {
 		_, _ = o.out.Write(o.metrics.text())
 	}
 	if o.textfile != "" {
-		if err := o.metrics.save(o.textfile); err != nil {
+		if err := writeTextfile(o.textfile, o.metrics.text()); err != nil {
 			o.say("%s", err)
 			o.exit = max(o.exit, probe.ExitLocal)
 		}

@@ -130,9 +130,12 @@ type pingSeries struct {
 	flags  *pingFlags
 	target probe.Target
 	name   string // of the target, safe for a terminal
+	sleep  suspension
 
 	mu       sync.Mutex // guards the rest, and the streams
 	stats    *pingStats
+	missed   int    // skipped
+	hint     string // of the last failure
 	outcomes map[probe.Status]int
 	exit     int       // the largest so far
 	start    time.Time // of the first probe
@@ -148,6 +151,7 @@ func newPingSeries(f *pingFlags, target probe.Target, std streams) *pingSeries {
 		streams: std, flags: f, target: target, name: safe(target.String()),
 		stats: newPingStats(), outcomes: map[probe.Status]int{}, start: time.Now(),
 	}
+	s.sleep.start = s.start
 	switch {
 	case f.plot && std.terminals():
 		s.live = &livePlot{w: std.out}
@@ -166,11 +170,12 @@ func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Tar
 	series := openloop.Runner{
 		Due: openloop.Constant(1 / s.flags.interval.Seconds()),
 		Fire: func(ctx context.Context, shot openloop.Shot) {
+			s.sleep.look(s)
 			s.ended(shot, do(ctx, s.target))
 		},
-	}
-	if s.flags.count > 0 {
-		series.Due = openloop.First(s.flags.count, series.Due)
+		Count:   s.flags.count,
+		Skip:    max(s.flags.interval, leastPause),
+		Skipped: s.skipped,
 	}
 	done := make(chan struct{})
 	var answering sync.WaitGroup
@@ -195,6 +200,55 @@ func (s *pingSeries) answer(asked <-chan os.Signal, done <-chan struct{}) {
 	}
 }
 
+// leastPause keeps a busy machine from being taken for one that was stopped.
+const leastPause = 500 * time.Millisecond
+
+// skipped reports probes that were due while this process was stopped.
+func (s *pingSeries) skipped(probes int, since, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missed += probes
+	s.say("%s skipped: greetprobe was stopped for about %s", words.Count(probes, "probe"),
+		until.Sub(since).Round(100*time.Millisecond)+s.flags.interval)
+}
+
+// suspended reports that the wall clock went on by gap without this process: the
+// schedule continues where it was.
+func (s *pingSeries) suspended(gap time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	probes := int(gap / s.flags.interval)
+	s.missed += probes
+	s.say("%s skipped: the machine was suspended, or its clock was set, for %s",
+		words.Count(probes, "probe"), gap.Round(time.Second))
+}
+
+// A suspension is seen where the wall clock and the monotonic clock, which stands
+// still meanwhile, grow apart.
+type suspension struct {
+	mu    sync.Mutex
+	start time.Time     // of the series, with a monotonic reading
+	apart time.Duration // that was reported
+}
+
+// leastSuspension is more than a clock is adjusted by without being set.
+const leastSuspension = 2 * time.Second
+
+func (p *suspension) look(s *pingSeries) {
+	now := time.Now()
+	apart := now.Round(0).Sub(p.start.Round(0)) - now.Sub(p.start)
+	p.mu.Lock()
+	gap := apart - p.apart
+	news := gap >= max(leastSuspension, s.flags.interval) || gap < -leastSuspension
+	if news {
+		p.apart = apart
+	}
+	p.mu.Unlock()
+	if news && gap > 0 {
+		s.suspended(gap)
+	}
+}
+
 // ended reports one probe. One that was interrupted is not counted.
 func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
 	if r.Status == probe.Canceled {
@@ -206,6 +260,7 @@ func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
 	s.stats.add(shot.Seq, shot.Due, ok, r.Timing.Total)
 	s.outcomes[r.Status]++
 	s.exit = max(s.exit, r.Exit())
+	s.hint = s.flags.hint(r)
 	if shot.Started.After(s.last) {
 		s.last = shot.Started
 	}
@@ -309,6 +364,12 @@ func (s *pingSeries) sumUp(final, interrupted bool) {
 		return
 	}
 	s.stats.print(s.out, s.name, took, now)
+	if s.hint != "" && s.stats.received == 0 {
+		s.say("hint: %s", s.hint)
+	}
+	if s.missed > 0 {
+		fmt.Fprintf(s.out, "skipped: %s, while stopped\n", words.Count(s.missed, "probe"))
+	}
 	if failures := s.failures(); failures != "" {
 		fmt.Fprintf(s.out, "failed: %s\n", failures)
 	}
@@ -343,7 +404,8 @@ type pingSummary struct {
 	Greeting    *pingTimes           `json:"greeting_us"`
 	Outage      *pingOutage          `json:"longest_outage"`
 	Outcomes    map[probe.Status]int `json:"outcomes"`
-	Final       bool                 `json:"final"` // false: asked for in between
+	Skipped     int                  `json:"skipped"` // while this process was stopped
+	Final       bool                 `json:"final"`   // false: asked for in between
 	Interrupted bool                 `json:"interrupted"`
 	Exit        int                  `json:"exit"`
 }
@@ -370,7 +432,7 @@ func (s *pingSeries) summary(now time.Time, took time.Duration, final, interrupt
 	sum := pingSummary{
 		Schema: "greetprobe-ping/1", Time: wireTime(s.start), Target: s.target.String(),
 		Sent: s.stats.sent, Received: s.stats.received, Loss: s.stats.loss(), Took: took.Microseconds(),
-		Outcomes: s.outcomes, Final: final, Interrupted: interrupted, Exit: s.exit,
+		Outcomes: s.outcomes, Skipped: s.missed, Final: final, Interrupted: interrupted, Exit: s.exit,
 	}
 	if s.stats.received > 0 {
 		sum.Greeting = &pingTimes{

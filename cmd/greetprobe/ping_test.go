@@ -143,7 +143,7 @@ func TestPingInJSON(t *testing.T) {
 		want := `{"schema":"greetprobe-ping/1","time":"2000-01-01T00:00:00.000000Z","target":"192.0.2.1:25",` +
 			`"sent":2,"received":1,"loss_percent":50,"time_us":1000000,` +
 			`"greeting_us":{"min":3000,"avg":3000,"max":3000,"mdev":0,"p50":3000,"p90":3000,"p99":3000},` +
-			`"longest_outage":null,"outcomes":{"ok":1,"refused":1},"final":true,"interrupted":false,"exit":3}`
+			`"longest_outage":null,"outcomes":{"ok":1,"refused":1},"skipped":0,"final":true,"interrupted":false,"exit":3}`
 		if lines[2] != want {
 			t.Errorf("summary\n got %s\nwant %s", lines[2], want)
 		}

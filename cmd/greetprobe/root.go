@@ -34,19 +34,23 @@ type rootFlags struct {
 	quiet    bool
 	raw      bool
 	textfile string
+	label    []string
+	labels   []string // of label, as metrics write them
 	wait     time.Duration
+	command  []string // to become when --wait has succeeded; none: end
 }
 
 func newRoot(ctx context.Context, std streams) *cobra.Command {
 	var f rootFlags
 	cmd := &cobra.Command{
-		Use:               "greetprobe [flags] HOST PORT | TARGET... | -f FILE",
+		Use:               "greetprobe [flags] HOST PORT | TARGET... | -f FILE [-- COMMAND]",
 		Short:             "Ask servers that speak first what they have to say",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completePort,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args = f.takeCommand(args, cmd.ArgsLenAtDash())
 			return f.run(ctx, cmd.Flags(), args, std)
 		},
 	}
@@ -60,11 +64,13 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	flags.BoolVar(&f.quiet, "quiet", false, "print no greeting, only what went wrong")
 	flags.BoolVar(&f.raw, "raw", false, "print greetings as they came, unescaped")
 	flags.StringVar(&f.textfile, "textfile", "", "write metrics to `FILE` for node_exporter")
-	flags.DurationVar(&f.wait, "wait", 0, "retry so long, until ok")
+	flags.StringArrayVar(&f.label, "label", nil, "give all metrics the label `NAME=VALUE`; repeatable")
+	flags.DurationVar(&f.wait, "wait", 0, "retry until OK, for at most this long; then run COMMAND, if given")
 	printVersion(cmd, "greetprobe")
 	complete(cmd, "output", "text", "json", "prom")
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
+	complete(cmd, "label")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std))
 	cmd.SetOut(std.out) // which cobra's completion wants to know now
 	usage.Set(cmd)
@@ -101,27 +107,39 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	many := probe.Many{Do: f.method(p, out), Parallel: f.parallel, Lowered: func(n int) {
 		std.say("descriptors for %d targets at once only: going on with so many (ulimit -n allows more)", n)
 	}}
-	many.Run(ctx, slices.Values(targets), out.result)
+	if f.all {
+		many.All = p
+	}
+	many.Run(ctx, out.readable(targets), out.result)
 	if ctx.Err() != nil {
-		std.say("interrupted: %d of %d targets probed", out.count, len(targets))
+		if !std.failed() {
+			std.say("interrupted: %d of %d targets probed", out.count, len(targets))
+		}
 		return exitCode(probe.ExitCanceled)
 	}
-	return out.end()
+	if err := out.end(); err != nil || len(f.command) == 0 || std.failed() {
+		return err
+	}
+	return become(f.command, std)
+}
+
+// takeCommand keeps what comes after --, of which there are dash arguments before, as
+// the command, and returns the rest. Without a target before, -- only ends the flags.
+func (f *rootFlags) takeCommand(args []string, dash int) []string {
+	if dash < 0 || dash == 0 && f.file == "" {
+		return args
+	}
+	f.command = args[dash:]
+	return args[:dash]
 }
 
 // method returns how to probe one target.
 func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, probe.Target) []probe.Result {
-	switch {
-	case f.all:
-		return p.DoAll
-	case f.wait > 0:
-		return func(ctx context.Context, t probe.Target) []probe.Result {
+	return func(ctx context.Context, t probe.Target) []probe.Result {
+		if f.wait > 0 {
 			return []probe.Result{p.Wait(ctx, t, f.wait, out.try)}
 		}
-	default:
-		return func(ctx context.Context, t probe.Target) []probe.Result {
-			return []probe.Result{p.Do(ctx, t)}
-		}
+		return []probe.Result{p.Do(ctx, t)}
 	}
 }
 
@@ -134,12 +152,21 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	if flags.Changed("wait") && f.wait <= 0 {
 		errs = append(errs, fmt.Errorf("--wait %s: must be more than 0", f.wait))
 	}
+	if len(f.command) > 0 && f.wait <= 0 {
+		errs = append(errs, fmt.Errorf("-- %s: a COMMAND needs --wait DURATION before it", f.command[0]))
+	}
 	if f.wait > 0 && f.all {
 		errs = append(errs, errors.New("--wait and --all exclude each other"))
 	}
 	if !slices.Contains([]string{"text", "json", "prom"}, f.output) {
 		errs = append(errs, fmt.Errorf("--output %s: there are text, json and prom", f.output))
 	}
+	if len(f.label) > 0 && f.output != "prom" && f.textfile == "" {
+		errs = append(errs, errors.New("--label is for metrics: it needs --output prom or --textfile"))
+	}
+	var errLabels error
+	f.labels, errLabels = parseLabels(f.label)
+	errs = append(errs, errLabels)
 	if f.raw && f.output != "text" {
 		errs = append(errs, fmt.Errorf("--raw is for text, not for --output %s", f.output))
 	}
@@ -147,8 +174,12 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 }
 
 // targets returns all targets of the arguments and the file.
-func (f *rootFlags) targets(args []string, in io.Reader) ([]probe.Target, error) {
-	targets, errArgs := argTargets(args)
+func (f *rootFlags) targets(args []string, in io.Reader) ([]entry, error) {
+	given, errArgs := argTargets(args)
+	var targets []entry
+	for _, target := range given {
+		targets = append(targets, entry{target: target})
+	}
 	more, errFile := f.fromFile(in)
 	targets = append(targets, more...)
 	if err := errors.Join(errArgs, errFile); err != nil || len(targets) > 0 {
@@ -182,7 +213,7 @@ func isPort(host, port string) bool {
 	return !strings.Contains(port, ":") && !strings.HasPrefix(host, "unix:")
 }
 
-func (f *rootFlags) fromFile(in io.Reader) ([]probe.Target, error) {
+func (f *rootFlags) fromFile(in io.Reader) ([]entry, error) {
 	switch f.file {
 	case "":
 		return nil, nil
@@ -197,25 +228,59 @@ func (f *rootFlags) fromFile(in io.Reader) ([]probe.Target, error) {
 	return readTargets(file, f.file)
 }
 
+// An entry is a target, or why there is none.
+type entry struct {
+	target probe.Target
+	err    error
+}
+
+// result is that of an entry without target.
+func (e entry) result() probe.Result {
+	return probe.Result{
+		Time: time.Now(), Target: e.target, Status: probe.InvalidTarget, Phase: probe.PhaseResolve, Err: e.err,
+	}
+}
+
+// maxLine is how long a line with a target may be, in bytes.
+const maxLine = 4096
+
 // readTargets reads a target a line, as HOST:PORT or HOST PORT. A # at the beginning
-// of a line or after white space begins a comment. The error tells all bad lines.
-func readTargets(from io.Reader, name string) ([]probe.Target, error) {
-	var targets []probe.Target
-	var errs []error
-	lines := bufio.NewScanner(from)
-	for n := 1; lines.Scan(); n++ {
-		target, err := readLine(lines.Text())
+// of a line or after white space begins a comment. A line that can't be read is an
+// entry with an error.
+func readTargets(from io.Reader, name string) ([]entry, error) {
+	var entries []entry
+	lines := bufio.NewReaderSize(from, maxLine)
+	for n := 1; ; n++ {
+		line, err := readWhole(lines)
+		if n == 1 {
+			line = strings.TrimPrefix(line, "\ufeff") // a byte order mark
+		}
+		target, errLine := readLine(strings.TrimRight(line, "\r\n"))
 		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("%s:%d: %w", name, n, err))
+		case errLine != nil:
+			shown := probe.Target{Host: clip(strings.TrimSpace(line))}
+			entries = append(entries, entry{shown, fmt.Errorf("%s:%d: %s", name, n, clip(errLine.Error()))})
 		case target != probe.Target{}:
-			targets = append(targets, target)
+			entries = append(entries, entry{target: target})
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return entries, nil
+		case err != nil:
+			return nil, fmt.Errorf("read targets: %s: %w", name, bare(err))
 		}
 	}
-	if err := lines.Err(); err != nil {
-		errs = append(errs, fmt.Errorf("read targets: %s: %w", name, err))
+}
+
+// readWhole reads a line. One that is too long keeps a byte more than maxLine.
+func readWhole(lines *bufio.Reader) (string, error) {
+	part, err := lines.ReadSlice('\n')
+	line := string(part)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line = line[:min(len(line), maxLine)] + "+"
+		_, err = lines.ReadSlice('\n')
 	}
-	return targets, errors.Join(errs...)
+	return line, err
 }
 
 // readLine returns the target in line, the zero value if there is none.
@@ -228,6 +293,10 @@ func readLine(line string) (probe.Target, error) {
 		words = append(words, word)
 	}
 	switch {
+	case strings.HasPrefix(line, "\xff\xfe"), strings.HasPrefix(line, "\xfe\xff"):
+		return probe.Target{}, errors.New("the text is UTF-16: save it as UTF-8")
+	case len(line) > maxLine:
+		return probe.Target{}, fmt.Errorf("the line is longer than %d bytes", maxLine)
 	case len(words) == 0:
 		return probe.Target{}, nil
 	case len(words) == 1:
@@ -235,5 +304,16 @@ func readLine(line string) (probe.Target, error) {
 	case len(words) == 2 && isPort(words[0], words[1]):
 		return probe.JoinTarget(words[0], words[1])
 	}
-	return probe.Target{}, fmt.Errorf("%q: one target a line", line)
+	return probe.Target{}, fmt.Errorf("%q: one target a line", clip(line))
+}
+
+// maxShown is how much of foreign text stands in a message, in bytes.
+const maxShown = 200
+
+// clip shortens text for a message.
+func clip(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxShown], "") + "..."
 }

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,6 +31,12 @@ func (s streams) say(format string, args ...any) {
 	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
 }
 
+// failed reports whether standard output could not be written.
+func (s streams) failed() bool {
+	out, ok := s.out.(*usage.Output)
+	return ok && out.Err != nil
+}
+
 // exitCode ends a command with that code, when all has been said.
 type exitCode int
 
@@ -38,14 +45,19 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
 // pluginName is the name that makes greetprobe a monitoring plugin.
 const pluginName = "check_greet"
 
-// run is greetprobe called as args[0]. It returns the exit code. An interrupt cancels
-// what is under way; a second one kills.
+// run is greetprobe called as args[0]. It returns the exit code. SIGINT and SIGTERM
+// cancel what is under way; a second one kills. So does an output that can't be
+// written, of which nobody would read the rest.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// Asked for, SIGPIPE no longer kills, and the write that made it fails.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 
-	checkedOut := &usage.Output{Writer: out}
+	checkedOut := &usage.Output{Writer: out, Failed: stop}
 	std := streams{in, checkedOut, errs}
 	root := newRoot(ctx, std)
 	root.SetIn(in)
@@ -63,7 +75,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return int(plugin.Unknown)
 	case checkedOut.Err != nil:
 		std.say("%s", checkedOut.Err)
-		return max(int(code), probe.ExitLocal)
+		return probe.ExitLocal
 	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
 		return int(plugin.Unknown)
 	case err == nil:

@@ -26,8 +26,13 @@ type verdict struct {
 	perf  []plugin.Metric
 }
 
-func (f *checkFlags) judge(r probe.Result, now time.Time) verdict {
+// judge makes a verdict of a result. An address is dead alone where another one of
+// its name greets.
+func (f *checkFlags) judge(r probe.Result, othersGreet bool, now time.Time) verdict {
 	v := verdict{Result: r, state: f.stateOf(r.Status), perf: f.metrics(r)}
+	if othersGreet && dead(r.Status) && (r.Status != probe.Refused || !f.refusedSet) {
+		v.state = plugin.Warning
+	}
 	name, took := r.Target.String(), r.Timing.Total.Seconds()
 	switch {
 	case r.Err != nil:
@@ -49,7 +54,7 @@ func (f *checkFlags) judge(r probe.Result, now time.Time) verdict {
 		v.words += " (" + phases(r.Timing) + ")"
 	}
 	if g := r.Greeting; g != nil && len(g.Bytes) > 0 {
-		v.words += ": " + plugin.Clean(strings.TrimRight(string(g.Bytes), "\r\n"), maxBanner)
+		v.words += ": " + plugin.Clean(probe.Escape(bytes.TrimRight(g.Bytes, "\r\n")), maxBanner)
 	}
 	return v
 }
@@ -68,6 +73,15 @@ func (f *checkFlags) stateOf(s probe.Status) plugin.State {
 	default:
 		return plugin.Critical
 	}
+}
+
+// dead reports whether nobody serves at an address, by what came of a probe of it.
+func dead(s probe.Status) bool {
+	switch s {
+	case probe.Refused, probe.Unreachable, probe.ConnectTimeout, probe.NoGreeting, probe.Partial, probe.Closed, probe.Reset:
+		return true
+	}
+	return false
 }
 
 // hold holds a value against its thresholds. If it alerts, words say so.
@@ -179,6 +193,9 @@ func greeted(verdicts []verdict) string {
 func (f *checkFlags) details(v verdict) []string {
 	var b bytes.Buffer
 	explain(&b, v.Result)
+	if hint := f.hint(v.Result); hint != "" {
+		fmt.Fprintf(&b, "  hint: %s\n", hint)
+	}
 	if f.verbose >= 3 {
 		fmt.Fprintf(&b, "  limits: connect %s, read %s, all %s, idle %s, %d bytes\n", f.connect, f.read, f.total, f.idle, f.maxBytes)
 		if v.Greeting != nil {

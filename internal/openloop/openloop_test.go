@@ -2,6 +2,7 @@ package openloop_test
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -13,7 +14,7 @@ import (
 )
 
 func TestConstantDoesNotDrift(t *testing.T) {
-	thirds := slices.Collect(openloop.First(3_000_001, openloop.Constant(3)))
+	thirds := first(3_000_001, openloop.Constant(3))
 	if got := thirds[1]; got != 333_333_333 {
 		t.Errorf("second time = %v, want 333.333333ms", got)
 	}
@@ -24,7 +25,7 @@ func TestConstantDoesNotDrift(t *testing.T) {
 
 func TestPoisson(t *testing.T) {
 	const n = 100_000
-	times := slices.Collect(openloop.First(n, openloop.Poisson(50, 1)))
+	times := first(n, openloop.Poisson(50, 1))
 	if !slices.IsSorted(times) {
 		t.Error("times do not ascend")
 	}
@@ -41,22 +42,70 @@ func TestPoisson(t *testing.T) {
 	if got := float64(short) / n; got < 0.622 || got > 0.642 {
 		t.Errorf("share of gaps below their mean = %.3f, want about 0.632", got)
 	}
-	if again := slices.Collect(openloop.First(n, openloop.Poisson(50, 1))); !slices.Equal(again, times) {
+	if again := first(n, openloop.Poisson(50, 1)); !slices.Equal(again, times) {
 		t.Error("the same seed gives other times")
 	}
-	if other := slices.Collect(openloop.First(n, openloop.Poisson(50, 2))); slices.Equal(other, times) {
+	if other := first(n, openloop.Poisson(50, 2)); slices.Equal(other, times) {
 		t.Error("another seed gives the same times")
 	}
 }
 
-func TestFirstAndBefore(t *testing.T) {
-	if got := slices.Collect(openloop.First(0, openloop.Constant(1))); len(got) != 0 {
-		t.Errorf("first 0 = %v", got)
+// first is the first n times of a schedule.
+func first(n int, due iter.Seq[time.Duration]) (times []time.Duration) {
+	for at := range due {
+		if len(times) == n {
+			break
+		}
+		times = append(times, at)
 	}
+	return times
+}
+
+// TestSkip stops the runner from 1 s to 5.5 s, as SIGSTOP would.
+func TestSkip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got shots
+		begin := time.Now()
+		var skipped []string
+		r := openloop.Runner{
+			Due: func(yield func(time.Duration) bool) {
+				for at := range openloop.Constant(1) {
+					if at == 2*time.Second {
+						time.Sleep(4500 * time.Millisecond)
+					}
+					if !yield(at) {
+						return
+					}
+				}
+			},
+			Fire:  func(_ context.Context, s openloop.Shot) { got.add(s) },
+			Count: 4,
+			Skip:  time.Second,
+			Skipped: func(n int, since, until time.Time) {
+				skipped = append(skipped, fmt.Sprint(n, " ", since.Sub(begin), " to ", until.Sub(begin)))
+			},
+		}
+		if due := r.Run(t.Context()); due != 4 {
+			t.Errorf("%d started, want 4", due)
+		}
+		var at []time.Duration
+		for i, s := range got.fired {
+			at = append(at, s.Due.Sub(begin))
+			if s.Seq != i {
+				t.Errorf("shot %d has the number %d", i, s.Seq)
+			}
+		}
+		if want := []time.Duration{0, time.Second, 6 * time.Second, 7 * time.Second}; !slices.Equal(at, want) {
+			t.Errorf("started those of %v, want %v", at, want)
+		}
+		if want := []string{"4 2s to 5s"}; !slices.Equal(skipped, want) {
+			t.Errorf("skipped %q, want %q", skipped, want)
+		}
+	})
+}
+
+func TestBefore(t *testing.T) {
 	want := []time.Duration{0, time.Second / 2}
-	if got := slices.Collect(openloop.First(2, openloop.Constant(2))); !slices.Equal(got, want) {
-		t.Errorf("first 2 = %v, want %v", got, want)
-	}
 	if got := slices.Collect(openloop.Before(time.Second, openloop.Constant(2))); !slices.Equal(got, want) {
 		t.Errorf("before 1s = %v, want %v", got, want)
 	}
@@ -97,7 +146,8 @@ func TestSlowShotsDelayNobody(t *testing.T) {
 		var got shots
 		begin := time.Now()
 		r := openloop.Runner{
-			Due: openloop.First(5, openloop.Constant(1)),
+			Due:   openloop.Constant(1),
+			Count: 5,
 			Fire: func(_ context.Context, s openloop.Shot) {
 				got.add(s)
 				time.Sleep(10 * time.Second)

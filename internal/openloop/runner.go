@@ -26,6 +26,14 @@ type Runner struct {
 
 	MaxInflight int           // shots at any one time; 0 means no limit
 	End         time.Duration // no shot starts after it; 0 means no end
+	Count       int           // of shots that start, at most; 0 means no limit
+
+	// Skip is how late a shot may be; one that is later, because the process was
+	// stopped, is skipped, with all behind it that are late at all: they never start,
+	// and have no Seq. 0 means that every shot starts. Skipped is told how many, and until when they were due, before the next
+	// one starts, if not nil.
+	Skip    time.Duration
+	Skipped func(shots int, since, until time.Time)
 }
 
 // Shot is one piece of work and its times.
@@ -55,14 +63,24 @@ func (r *Runner) Run(ctx context.Context) (due int) {
 	defer running.Wait()
 	places := semaphore.NewWeighted(cmp.Or(int64(r.MaxInflight), math.MaxInt64))
 	held := false
+	var missed gap
 	for after := range r.Due {
+		if r.Count > 0 && due == r.Count {
+			break
+		}
 		s := Shot{Seq: due, Due: start.Add(after)}
-		if time.Until(s.Due) > 0 {
+		onTime := time.Until(s.Due) > 0
+		if onTime {
 			held = false
 			if !sleepUntil(open, s.Due) {
 				break
 			}
 		}
+		if r.Skip > 0 && (time.Since(s.Due) >= r.Skip || missed.shots > 0 && !onTime) {
+			missed.add(s.Due)
+			continue
+		}
+		missed.report(r.Skipped)
 		due++
 		if open.Err() != nil {
 			continue // it came due, and that is all
@@ -81,6 +99,27 @@ func (r *Runner) Run(ctx context.Context) (due int) {
 		})
 	}
 	return due
+}
+
+// A gap is a row of shots that were skipped.
+type gap struct {
+	shots        int
+	since, until time.Time // when the first and the last of them were due
+}
+
+func (g *gap) add(due time.Time) {
+	if g.shots++; g.shots == 1 {
+		g.since = due
+	}
+	g.until = due
+}
+
+// report calls skipped for a gap that is over.
+func (g *gap) report(skipped func(shots int, since, until time.Time)) {
+	if g.shots > 0 && skipped != nil {
+		skipped(g.shots, g.since, g.until)
+	}
+	*g = gap{}
 }
 
 // sleepUntil reports whether the time came before the context ended.

@@ -36,19 +36,6 @@ func Poisson(rate float64, seed uint64) iter.Seq[time.Duration] {
 	}
 }
 
-// First is the first n times of a schedule.
-func First(n int, due iter.Seq[time.Duration]) iter.Seq[time.Duration] {
-	return func(yield func(time.Duration) bool) {
-		left := n
-		for at := range due {
-			if left == 0 || !yield(at) {
-				return
-			}
-			left--
-		}
-	}
-}
-
 // Before is those times of a schedule that come before the end.
 func Before(end time.Duration, due iter.Seq[time.Duration]) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {

@@ -3,7 +3,6 @@
 package usage
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -31,13 +30,19 @@ Of every command:
 // success.
 type Output struct {
 	io.Writer
-	Err error
+	Err    error
+	Failed func() // called when Err is set; nil: nothing is
 }
 
 // Write implements [io.Writer].
 func (o *Output) Write(b []byte) (int, error) {
 	n, err := o.Writer.Write(b)
-	o.Err = cmp.Or(o.Err, err)
+	if err != nil && o.Err == nil {
+		o.Err = err
+		if o.Failed != nil {
+			o.Failed()
+		}
+	}
 	return n, err
 }
 

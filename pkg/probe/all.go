@@ -8,18 +8,16 @@ import (
 	"time"
 )
 
-// DoAll probes every address of target's name at the same time, each as a target of
-// its own with that name and address, IPv6 first. Where there are less than two, it
-// does what Do does.
+// DoAll probes every address of target's name, each as a target of its own with that
+// name and address, IPv6 first, [DefaultParallel] of them at the same time. Where
+// there are less than two, it does what Do does.
 func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
-	now := time.Now()
-	known, targets := p.expand(ctx, now, target)
-	results := make([]Result, len(targets))
-	var all sync.WaitGroup
-	for i, one := range targets {
-		all.Go(func() { results[i] = p.do(ctx, now, one, known) })
+	var results []Result
+	many := Many{All: p}
+	many.Run(ctx, slices.Values([]Target{target}), func(r Result) { results = append(results, r) })
+	if len(results) == 0 { // canceled before it began
+		return []Result{p.Do(ctx, target)}
 	}
-	all.Wait()
 	return results
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -397,7 +398,7 @@ func noDescriptor() error {
 func (a *race) unconnected() {
 	status := LocalError
 	var words []string
-	for _, attempt := range a.Attempts {
+	for i, attempt := range a.Attempts {
 		status = worse(status, attempt)
 		why := reason(attempt.Err).Error()
 		switch addr := attempt.Addr.Addr(); {
@@ -409,13 +410,29 @@ func (a *race) unconnected() {
 		if len(a.Attempts) > 1 {
 			why = attempt.Addr.String() + ": " + why
 		}
-		words = append(words, why)
+		if i < maxListed {
+			words = append(words, why)
+		}
+	}
+	if more := len(a.Attempts) - maxListed; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more addresses", more))
 	}
 	err := &connectError{strings.Join(words, "; "), a.Attempts}
 	if shortOfDescriptors(err) {
 		status = LocalError // what the other addresses said is half of the truth
 	}
 	a.fail(PhaseConnect, status, err)
+}
+
+// maxListed is how many addresses or names an error lists.
+const maxListed = 8
+
+// listed joins words for an error, the first ones only if there are many.
+func listed(words []string, separator string) string {
+	if more := len(words) - maxListed; more > 0 {
+		return strings.Join(words[:maxListed], separator) + fmt.Sprintf("%sand %d more", separator, more)
+	}
+	return strings.Join(words, separator)
 }
 
 // connectError is why no address answered. It unwraps to the errors of the attempts.
@@ -500,11 +517,16 @@ func reason(err error) error {
 }
 
 func dnsReason(err *net.DNSError) error {
+	text := ephemeral.ReplaceAllString(err.Err, "")
 	if err.Server == "" {
-		return errors.New(err.Err)
+		return errors.New(text)
 	}
-	return fmt.Errorf("%s (asked %s)", err.Err, err.Server)
+	return fmt.Errorf("%s (asked %s)", text, err.Server)
 }
+
+// ephemeral is what the net package puts before the reason, in a text that it doesn't
+// let be taken apart. It has a local port, so that no two errors would be the same.
+var ephemeral = regexp.MustCompile(`(dial|read|write) (udp|tcp)[46]? \S+(->\S+)?: ((connect|read|recvfrom|recvmsg|write|sendto): )?`)
 
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)

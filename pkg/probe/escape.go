@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // Escape makes text safe for a terminal and a log. Control characters except line
-// feed and tab, bytes that are not UTF-8, and the characters that change the direction
-// of text become \r, \xHH or \u{HHHH}; a backslash stays what it is.
+// feed and tab, bytes that are not UTF-8, and characters that nobody sees or that
+// change the direction of text become \r, \xHH, \uHHHH or \UHHHHHHHH; a backslash
+// stays what it is.
 func Escape(text []byte) string {
 	var b strings.Builder
 	b.Grow(len(text))
@@ -25,6 +27,8 @@ func Escape(text []byte) string {
 			b.WriteString(`\r`)
 		case r < 0x80:
 			fmt.Fprintf(&b, `\x%02x`, r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
 		default:
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
@@ -33,19 +37,18 @@ func Escape(text []byte) string {
 	return b.String()
 }
 
-// unsafeRune reports whether r is a control character (C0, DEL, C1), changes the
-// direction of text (Unicode standard annex 9), or ends a line without being LF.
+// unsafeRune reports whether r can't be told from nothing or from a space, or does
+// something to a terminal or to the text around it: control and format characters
+// (tags, and those that change the direction of text, among them), line ends, spaces
+// that are no ASCII space, and what Unicode lets a program show as nothing.
 func unsafeRune(r rune) bool {
-	switch {
-	case r < 0x20, 0x7f <= r && r < 0xa0:
-		return true
-	case r == 0x061c, r == 0x200e, r == 0x200f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069:
-		return true
-	case r == 0x2028, r == 0x2029:
-		return true
-	}
-	return false
+	return !strconv.IsPrint(r) ||
+		r > 0x7f && unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
+		r == blankBraille
 }
+
+// blankBraille is a symbol, and looks like a space.
+const blankBraille = 0x2800
 
 // Unescape reads \r, \n, \t, \\ and \xHH in s, and takes the rest as it is. The error
 // names the escape that it doesn't know.

@@ -19,6 +19,9 @@ func TestEscape(t *testing.T) {
 		{"\xff\xc3", `\xff\xc3`},
 		{"\u202eevil\u2066\u200f\u061c", `\u202eevil\u2066\u200f\u061c`},
 		{"\u2028\u2029", `\u2028\u2029`},
+		{"a\u200bb\u200c\u200d\u2060\ufeff\u00ad\u00a0\u3000", `a\u200bb\u200c\u200d\u2060\ufeff\u00ad\u00a0\u3000`},
+		{"\U000e0001\U000e0041\U000e007f", `\U000e0001\U000e0041\U000e007f`},
+		{"\u115f\u3164\u034f\ufe0f\U000e0100\u2800\ue000", `\u115f\u3164\u034f\ufe0f\U000e0100\u2800\ue000`},
 		{"a\\b", `a\b`},
 		{"\ufffd", "\ufffd"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -191,7 +192,9 @@ func terminalSafe(text []byte) []byte {
 	var b []byte
 	for _, r := range string(text) {
 		if unsafeRune(r) {
-			b = fmt.Appendf(b, `\u%04x`, r)
+			for _, unit := range utf16.Encode([]rune{r}) {
+				b = fmt.Appendf(b, `\u%04x`, unit)
+			}
 			continue
 		}
 		b = utf8.AppendRune(b, r)

@@ -92,7 +92,7 @@ func FuzzJSON(f *testing.F) {
 func TestExitCodes(t *testing.T) {
 	want := map[probe.Status]int{
 		"ok": 0, "resolve_failed": 2, "no_greeting": 2, "partial": 2, "refused": 3, "unreachable": 3, "connect_timeout": 3,
-		"tls_failed": 4, "closed": 4, "reset": 4, "mismatch": 4, "rejected": 4, "local_error": 5, "canceled": 130,
+		"tls_failed": 4, "closed": 4, "reset": 4, "mismatch": 4, "rejected": 4, "local_error": 5, "canceled": 130, "invalid_target": 1,
 	}
 	for _, status := range probe.Statuses() {
 		if got := (probe.Result{Status: status}).Exit(); got != want[status] {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +19,14 @@ const DefaultParallel = 256
 
 // Many probes many targets at once. It is not changed by its methods.
 type Many struct {
-	// Do probes one target. It may be Probe.Do, Probe.Wait or Probe.DoAll, and what
-	// it returns is reported in that order. It is called by many goroutines at once.
+	// Do probes one target. It may be Probe.Do or Probe.Wait, and what it returns is
+	// reported in that order. It is called by many goroutines at once.
 	Do func(context.Context, Target) []Result
+
+	// All, if not nil, is used in place of Do: it probes every address of each
+	// target's name, as its DoAll does. The results of a target are reported together,
+	// when the last of them is there. Each address counts for Parallel.
+	All *Probe
 
 	// Parallel is how many targets are probed at once; 0 means 256.
 	Parallel int
@@ -40,70 +46,140 @@ func (m *Many) Run(ctx context.Context, targets iter.Seq[Target], each func(Resu
 	parallel := cmp.Or(m.Parallel, DefaultParallel)
 	c := crowd{Many: m, limit: parallel, told: parallel, free: freeDescriptors(), ended: make(chan answered)}
 	for {
-		target, ok := c.take(next)
+		j, ok := c.take(next)
 		if ok && ctx.Err() == nil {
-			c.begin(ctx, target)
+			c.begin(ctx, j)
 			continue
 		}
 		if c.running == 0 {
-			return
+			break
 		}
 		c.end(<-c.ended, each)
+	}
+	for _, n := range c.names { // canceled
+		n.report(each)
 	}
 }
 
 // A crowd is the targets that are being probed.
 type crowd struct {
 	*Many
-	limit   int      // of running
-	running int      //
-	free    int      // descriptors that are not spoken for
-	again   []Target // to be probed when there are descriptors
-	told    int      // Parallel, or what Lowered was told
+	limit   int   // of running
+	running int   //
+	free    int   // descriptors that are not spoken for
+	again   []job // to be begun when there are descriptors
+	split   []job // addresses of names, to be begun before the next target
+	names   []*name
+	told    int // Parallel, or what Lowered was told
 	ended   chan answered
 }
 
-type answered struct {
-	target  Target
-	results []Result
+// A job is one target, or one address of a name.
+type job struct {
+	target Target
+	of     *name // nil: a target as it was given
+	index  int   // among the addresses of of
 }
 
-// take returns the next target, if there is one and room for it.
-func (c *crowd) take(next func() (Target, bool)) (target Target, ok bool) {
+// A name is a target that is several addresses.
+type name struct {
+	known   *resolved
+	results []Result // by address; its Status is empty until it is there
+	left    int      // that are not there
+}
+
+// report calls each with the results that are there.
+func (n *name) report(each func(Result)) {
+	for _, r := range n.results {
+		if r.Status != "" {
+			each(r)
+		}
+	}
+}
+
+type answered struct {
+	job
+	results []Result
+	split   []Target // the target's addresses, which are to be probed; nil: it was probed
+	known   *resolved
+}
+
+// take returns the next job, if there is one and room for it.
+func (c *crowd) take(next func() (Target, bool)) (j job, ok bool) {
 	if c.running >= c.limit {
-		return Target{}, false
+		return job{}, false
 	}
 	if n := len(c.again); n > 0 {
-		target, c.again = c.again[n-1], c.again[:n-1]
-	} else if target, ok = next(); !ok {
-		return Target{}, false
+		j, c.again = c.again[n-1], c.again[:n-1]
+	} else if len(c.split) > 0 {
+		j, c.split = c.split[0], c.split[1:]
+	} else if j.target, ok = next(); !ok {
+		return job{}, false
 	}
-	if c.running > 0 && descriptors(target) > c.free {
-		c.again = append(c.again, target)
+	if c.running > 0 && descriptors(j.target) > c.free {
+		c.again = append(c.again, j)
 		c.tell(c.running)
-		return Target{}, false
+		return job{}, false
 	}
-	return target, true
+	return j, true
 }
 
-func (c *crowd) begin(ctx context.Context, target Target) {
+func (c *crowd) begin(ctx context.Context, j job) {
 	c.tell(c.limit) // not before: until a probe has ended well, the limit may sink further
 	c.running++
-	c.free -= descriptors(target)
-	go func() { c.ended <- answered{target, c.Do(ctx, target)} }() // Run waits for running
+	c.free -= descriptors(j.target)
+	go func() { c.ended <- c.do(ctx, j) }() // Run waits for running
+}
+
+// do probes the target of j, or finds its addresses.
+func (c *crowd) do(ctx context.Context, j job) answered {
+	now := time.Now()
+	switch {
+	case c.All == nil:
+		return answered{job: j, results: c.Do(ctx, j.target)}
+	case j.of != nil:
+		known := j.of.known
+		return answered{job: j, results: []Result{c.All.do(ctx, now.Add(-known.took), j.target, known)}}
+	}
+	known, targets := c.All.expand(ctx, now, j.target)
+	if len(targets) > 1 {
+		return answered{job: j, split: targets, known: known}
+	}
+	return answered{job: j, results: []Result{c.All.do(ctx, now, targets[0], known)}}
 }
 
 func (c *crowd) end(a answered, each func(Result)) {
 	c.running--
 	c.free += descriptors(a.target)
-	if c.running > 0 && slices.ContainsFunc(a.results, outOfDescriptors) {
+	switch {
+	case a.split != nil:
+		n := &name{known: a.known, results: make([]Result, len(a.split)), left: len(a.split)}
+		c.names = append(c.names, n)
+		for i, target := range a.split {
+			c.split = append(c.split, job{target, n, i})
+		}
+	case c.running > 0 && slices.ContainsFunc(a.results, outOfDescriptors):
 		c.limit = c.running
-		c.again = append(c.again, a.target)
+		c.again = append(c.again, a.job)
+	case a.of == nil:
+		for _, r := range a.results {
+			each(r)
+		}
+	default:
+		c.endAddress(a, each)
+	}
+}
+
+// endAddress keeps the result of one address, and reports all of its name after the
+// last one.
+func (c *crowd) endAddress(a answered, each func(Result)) {
+	n := a.of
+	n.results[a.index] = a.results[0]
+	if n.left--; n.left > 0 {
 		return
 	}
-	for _, r := range a.results {
-		each(r)
-	}
+	n.report(each)
+	c.names = slices.DeleteFunc(c.names, func(other *name) bool { return other == n })
 }
 
 // tell says once for each new low that there is room for so many only.

@@ -1,8 +1,11 @@
 package probe_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -102,6 +105,54 @@ func TestManyBeginsNothingMoreWhenCanceled(t *testing.T) {
 		m.Run(ctx, slices.Values(targets(t, 70)), func(r probe.Result) { counts[r.Status]++ })
 		if counts[probe.OK] != 10 || counts[probe.Canceled] != 10 {
 			t.Errorf("%v, want 10 ok and 10 canceled", counts)
+		}
+	})
+}
+
+// Every address of every name counts, and the results of a name stay together.
+func TestManyProbesAllAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		busy, most := 0, 0
+		count := func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			busy += n
+			most = max(most, busy)
+		}
+		p := probe.Probe{
+			Resolve: func(_ context.Context, network, _ string) (addrs []netip.Addr, err error) {
+				for i := range 20 {
+					if network == "ip4" {
+						addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+					}
+				}
+				return addrs, nil
+			},
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				count(1)
+				defer count(-1)
+				return nil, cmp.Or(sleep(ctx, time.Second), error(syscall.ECONNREFUSED))
+			},
+		}
+		var got []string
+		m := probe.Many{All: &p, Parallel: 7}
+		m.Run(t.Context(), slices.Values([]probe.Target{parse(t, "a.example:25"), parse(t, "192.0.2.99:25"), parse(t, "b.example:25")}), func(r probe.Result) {
+			if r.Status != probe.Refused {
+				t.Errorf("%s: %s %v", r.Target, r.Status, r.Err)
+			}
+			got = append(got, r.Target.String())
+		})
+		if len(got) != 41 || most != 7 {
+			t.Errorf("%d results, want 41; %d at once, want 7", len(got), most)
+		}
+		for _, name := range []string{"a.example", "b.example"} {
+			first := slices.Index(got, name+"[192.0.2.0]:25")
+			for i := range 20 {
+				if want := fmt.Sprintf("%s[192.0.2.%d]:25", name, i); first < 0 || got[first+i] != want {
+					t.Fatalf("%s is missing where it belongs in %q", want, got)
+				}
+			}
 		}
 	})
 }

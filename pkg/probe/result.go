@@ -25,13 +25,14 @@ const (
 	Rejected       Status = "rejected"        // contains what it must not
 	LocalError     Status = "local_error"     // our own trouble: descriptors, source address, ports
 	Canceled       Status = "canceled"        // the context was canceled
+	InvalidTarget  Status = "invalid_target"  // what was given as the target can't be read as one
 )
 
 // Statuses lists every Status, in the order of the constants.
 func Statuses() []Status {
 	return []Status{
 		OK, ResolveFailed, Refused, Unreachable, ConnectTimeout, TLSFailed, NoGreeting,
-		Partial, Closed, Reset, Mismatch, Rejected, LocalError, Canceled,
+		Partial, Closed, Reset, Mismatch, Rejected, LocalError, Canceled, InvalidTarget,
 	}
 }
 
@@ -166,6 +167,8 @@ func (r Result) Exit() int {
 	switch r.Status {
 	case OK:
 		return ExitOK
+	case InvalidTarget:
+		return ExitUsage
 	case ResolveFailed, NoGreeting, Partial:
 		return ExitTimeout
 	case Refused, Unreachable, ConnectTimeout:

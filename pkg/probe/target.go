@@ -162,12 +162,24 @@ func checkName(name string) error {
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
 
-// String returns the form that [ParseTarget] reads, with the port as a number.
+// Name returns t without Addr, unless that is its only name: the target that was
+// given of one that [Many.All] or DoAll reports.
+func (t Target) Name() Target {
+	if t.Addr.IsValid() && t.Host != t.Addr.String() {
+		t.Addr = netip.Addr{}
+	}
+	return t
+}
+
+// String returns the form that [ParseTarget] reads, with the port as a number; without
+// a port, the host alone.
 func (t Target) String() string {
 	port := strconv.Itoa(int(t.Port))
 	switch {
 	case t.Path != "":
 		return "unix:" + t.Path
+	case t.Port == 0:
+		return t.Host
 	case t.Addr.IsValid() && t.Host != t.Addr.String():
 		return t.Host + "[" + t.Addr.String() + "]:" + port
 	}

@@ -119,7 +119,7 @@ func explainCertificate(leaf *x509.Certificate, name string, now time.Time, err 
 	}
 	text := strings.TrimPrefix(err.Error(), "x509: ")
 	if _, wrong := errors.AsType[x509.HostnameError](err); wrong {
-		text = fmt.Sprintf("the certificate is for %s, not for %s", cmp.Or(strings.Join(names(leaf), ", "), leaf.Subject.String()), name)
+		text = fmt.Sprintf("the certificate is for %s, not for %s", cmp.Or(listed(names(leaf), ", "), leaf.Subject.String()), name)
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
 		text = fmt.Sprintf("the certificate is signed by an unknown authority, %s", leaf.Issuer)
@@ -134,7 +134,18 @@ func explainCertificate(leaf *x509.Certificate, name string, now time.Time, err 
 			text = fmt.Sprintf("of its issuer %s, %s", invalid.Cert.Subject, text)
 		}
 	}
-	return &certificateError{text, err}
+	return &certificateError{clip(text), err}
+}
+
+// maxReason is how long the reason why a certificate can't be trusted may be, in
+// bytes: its parts are as long as who made it likes.
+const maxReason = 800
+
+func clip(text string) string {
+	if len(text) <= maxReason {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxReason], "") + "..."
 }
 
 func validity(cert *x509.Certificate, now time.Time) string {
