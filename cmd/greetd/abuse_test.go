@@ -449,7 +449,7 @@ func TestReloadWithoutDescriptors(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.awaits(t, "the old one serves on")
+		s.awaits(t, "keeping the previous configuration")
 	})
 	s.until(t, "a reload is possible again", func() bool {
 		verdict, err := s.daemon.Reload(t.Context())

@@ -108,7 +108,7 @@ func prepare(t *testing.T, configuration string, descriptors int) *process {
 func (p *process) isReady(t *testing.T) {
 	t.Helper()
 	p.awaits(t, "greetd is ready")
-	_, rest, _ := strings.Cut(p.log.String(), "takes clients at ")
+	_, rest, _ := strings.Cut(p.log.String(), "listening on ")
 	p.address, _, _ = strings.Cut(rest, " ")
 }
 
@@ -241,11 +241,11 @@ log: {visits: none}
 	if text, err := io.ReadAll(c); err != nil || string(text) != "Hello there, 127.0.0.1!\n" {
 		t.Errorf("afterwards a client hears %q, %v", text, err)
 	}
-	p.awaits(t, "accepting on greet again")
+	p.awaits(t, "accepting connections on greet again")
 	if n := strings.Count(p.log.String(), "too many open files"); n != 1 {
 		t.Errorf("the beginning was told %d times", n)
 	}
-	if n := strings.Count(p.log.String(), "accepting on greet again"); n != 1 {
+	if n := strings.Count(p.log.String(), "accepting connections on greet again"); n != 1 {
 		t.Errorf("the end was told %d times", n)
 	}
 }

@@ -14,10 +14,11 @@ import (
 func (p *program) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
-		Short: "Make the daemon apply its configuration, and wait for the verdict",
-		Long: `reload returns when the running daemon follows its configuration as it is now,
-or has refused it: then it tells every problem, exits with 78, and the daemon
-goes on with the old one. systemctl reload greetd calls this.`,
+		Short: "Make the daemon apply its configuration, and wait for the result",
+		Long: `reload makes the running daemon read its configuration again, and waits for the
+result. If the configuration is invalid, reload prints every problem and exits
+with 78, and the daemon keeps the previous configuration. This is what
+systemctl reload greetd calls.`,
 		Example: `  greetd reload
   systemctl reload greetd`,
 		Args: cobra.NoArgs,

@@ -9,7 +9,7 @@
 //	GET  /healthz    200 while the daemon works, 503 and the reason when not
 //	GET  /readyz     200 while new clients are greeted, 503 and the reason when not
 //	POST /reload     reload the configuration and wait for the [Verdict], as JSON:
-//	                 200 applied, 422 bad and the old one serves on, 503 not tried
+//	                 200 applied, 422 bad and keeping the previous configuration, 503 not tried
 //	POST /log-level  the body is the level, as plain text: 200, or 400 and the reason
 //
 // HEAD works where GET does. What goes wrong is told in one sentence of plain text.

@@ -17,7 +17,7 @@ func (d *daemon) drain(why string) {
 	d.systemd.DrainTimeout = max(timeout, 1) // 0 is a default there
 	err := d.systemd.Drain(context.Background(), func(ctx context.Context) error {
 		cutting := context.AfterFunc(ctx, func() {
-			d.log.Event(logging.Stopping, fmt.Sprintf("%v, cutting the visits that are left", context.Cause(ctx)))
+			d.log.Event(logging.Stopping, fmt.Sprintf("%v, cutting the remaining visits", context.Cause(ctx)))
 		})
 		defer cutting()
 		return d.server.Shutdown(ctx)

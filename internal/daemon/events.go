@@ -35,11 +35,11 @@ func (d *daemon) logTLSExpected(p service.Peer) {
 		fields = append(fields, logging.F("remote_addr", p.Remote.Addr()), logging.F("remote_port", p.Remote.Port()))
 	}
 	d.log.Event(logging.TLSExpected, fmt.Sprintf(
-		"%s began a TLS handshake on %s, where greetings are in plain text: it asked at the wrong port, or the listener lacks a certificate", from, p.Listener), fields...)
+		"%s sent a TLS handshake to %s, which greets in plain text: the client has the wrong port, or the listener has no certificate", from, p.Listener), fields...)
 }
 
-func (d *daemon) logListener(e logging.Event, l *systemd.Listener, what string) {
-	d.log.Event(e, fmt.Sprintf("listener %s %s %s (%s)", l.Name(), what, l.Address(), l.Origin()),
+func (d *daemon) logListener(e logging.Event, what string, l *systemd.Listener) {
+	d.log.Event(e, fmt.Sprintf("%s %s (%s): listener %s", what, l.Address(), l.Origin(), l.Name()),
 		logging.F("listener", l.Name()), logging.F("address", l.Address()), logging.F("origin", string(l.Origin())))
 }
 
@@ -57,7 +57,7 @@ func (d *daemon) warn(c current) {
 	descriptors := limits.Descriptors()
 	if needed := uint64(c.Limits.Connections) + limits.ReservedDescriptors; c.Limits.Connections > 0 && needed > descriptors {
 		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
-			"limits.connections is %d, but the process may open %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
+			"limits.connections is %d, but the process may open only %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
 			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
 	}
 	for i, l := range c.settings.Listeners {
@@ -65,7 +65,7 @@ func (d *daemon) warn(c current) {
 			continue
 		}
 		if problem := certificate.Untimely(certificate.Of(l.TLS), time.Now()); problem != "" {
-			d.log.Event(logging.ConfigWarning, fmt.Sprintf("the certificate %s of listener %s %s", c.Listeners[i].TLS.Certificate, l.Name, problem),
+			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", c.Listeners[i].TLS.Certificate, l.Name, problem),
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
 	}
@@ -83,7 +83,7 @@ func (d *daemon) fitMemory(c *config.Config, s settings.Settings) {
 	}
 	c.Limits.Connections, s.Service.MaxConns = most, most
 	d.log.Event(logging.ConfigWarning, fmt.Sprintf(
-		"limits.connections is %d, but the %d MiB of memory that the control group has are enough for %d: no more are taken at once; allow more memory, or lower limits.connections",
+		"limits.connections is %d, but the memory limit of the control group (%d MiB) is enough for only %d, which is the limit now: raise MemoryMax= (in a container, its memory limit), or lower limits.connections",
 		asked, d.memory>>20, most), logging.F("key", "limits.connections"))
 }
 

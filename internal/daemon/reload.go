@@ -41,7 +41,7 @@ func (d *daemon) reloadOnSignal(ctx context.Context) error {
 
 // reloadNow is called while the state is reloading.
 func (d *daemon) reloadNow(ctx context.Context) admin.Verdict {
-	d.log.Event(logging.Reloading, "greetd looks at its configuration again")
+	d.log.Event(logging.Reloading, "reloading configuration")
 
 	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("the reload took longer than %v", reloadTimeout))
 	defer cancel()
@@ -56,7 +56,7 @@ func (d *daemon) reloadNow(ctx context.Context) admin.Verdict {
 // reloadFailed records, logs and returns why the configuration before stays in force.
 func (d *daemon) reloadFailed(before current, err error) admin.Verdict {
 	d.failedReloads.Add(1)
-	message, reason := "the new configuration is not used, the old one serves on", strings.ReplaceAll(err.Error(), "\n", "; ")
+	message, reason := "reload failed, keeping the previous configuration", strings.ReplaceAll(err.Error(), "\n", "; ")
 	before.lastReload = &admin.Reload{At: time.Now(), Error: reason}
 	d.current.Store(&before)
 	d.log.Event(logging.ReloadFailed, fmt.Sprintf("%s: %v", message, reason),
@@ -70,7 +70,7 @@ func (d *daemon) reloaded(before, next current) admin.Verdict {
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
 	d.current.Store(&next)
 	changed := append(before.Differences(next.Config), renewed(before.settings.Listeners, next.settings.Listeners)...)
-	message := fmt.Sprintf("%s applies now: %s", nameOf(next.Loaded), orNothing(changed))
+	message := fmt.Sprintf("configuration reloaded from %s: %s", nameOf(next.Loaded), orNothing(changed))
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
 	d.warn(next)
 	return admin.Verdict{OK: true, Generation: next.generation, Changed: changed, Message: message}
@@ -121,7 +121,7 @@ func renewed(before, after []service.Listener) (changed []string) {
 	for _, old := range before {
 		for _, l := range after {
 			if l.Name == old.Name && l.TLS != nil && old.TLS != nil && !certificate.Of(l.TLS).Equal(certificate.Of(old.TLS)) {
-				changed = append(changed, "the certificate of listener "+l.Name)
+				changed = append(changed, "certificate of listener "+l.Name)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func renewed(before, after []service.Listener) (changed []string) {
 
 func orNothing(changed []string) string {
 	if len(changed) == 0 {
-		return "nothing has changed"
+		return "nothing changed"
 	}
 	return strings.Join(changed, ", ") + " changed"
 }

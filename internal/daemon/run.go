@@ -89,7 +89,7 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 func (d *daemon) logStart(loaded config.Loaded) {
 	group, limit, err := limits.ApplyMemory()
 	if err != nil {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf("greetd minds no limit of its memory: %v", err))
+		d.log.Event(logging.ConfigWarning, fmt.Sprintf("ignoring the memory limit of the control group: %v", err))
 	}
 	d.memory = group
 	b := build.Read()
@@ -97,7 +97,7 @@ func (d *daemon) logStart(loaded config.Loaded) {
 	if limit != math.MaxInt64 {
 		fields = append(fields, logging.F("memory_limit", limit))
 	}
-	d.log.Event(logging.Started, fmt.Sprintf("greetd %s starts with %s", b.Version, nameOf(loaded)), fields...)
+	d.log.Event(logging.Started, fmt.Sprintf("starting greetd %s with %s", b.Version, nameOf(loaded)), fields...)
 }
 
 // connect connects the server to what observes it and what it reports to.
@@ -112,8 +112,8 @@ func (d *daemon) connect() {
 	d.systemd.OnReload(d.reloadOnSignal)
 	d.listeners = listeners.New(listeners.Hooks{
 		Serve:  d.server.Serve,
-		Opened: func(l *systemd.Listener) { d.logListener(logging.ListenerOpened, l, "takes clients at") },
-		Closed: func(l *systemd.Listener) { d.logListener(logging.ListenerClosed, l, "takes no more clients at") },
+		Opened: func(l *systemd.Listener) { d.logListener(logging.ListenerOpened, "listening on", l) },
+		Closed: func(l *systemd.Listener) { d.logListener(logging.ListenerClosed, "stopped listening on", l) },
 	})
 	d.admin = d.newAdmin()
 }

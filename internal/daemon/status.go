@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	errStarting = errors.New("greetd is starting: not all listeners are open")
-	errDraining = errors.New("greetd is draining: it takes no new clients")
+	errStarting = errors.New("starting: not all listeners are open")
+	errDraining = errors.New("draining: not accepting new connections")
 )
 
 // ready returns nil while clients are greeted, on every listener of the configuration.

@@ -19,7 +19,8 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Hooks are what a Set calls. All are needed.
+// Hooks are what a Set calls. All are needed. Closed is called by the goroutine that has
+// served the listener, thus by several at once when all end.
 type Hooks struct {
 	Serve  func(service.Listener) error // [service.Server.Serve]
 	Opened func(*systemd.Listener)      // it is served now
@@ -59,7 +60,6 @@ func (s *Set) Commit(change *systemd.Change, settings []service.Listener) {
 	for _, l := range ended {
 		<-s.serving[l].done
 		delete(s.serving, l)
-		s.hooks.Closed(l)
 	}
 	for _, l := range opened {
 		i := slices.IndexFunc(settings, func(named service.Listener) bool { return named.Name == l.Name() })
@@ -76,6 +76,7 @@ func (s *Set) start(l *systemd.Listener, served service.Listener) {
 	s.serving[l] = this
 	s.running.Go(func() { // Wait waits
 		this.err = s.hooks.Serve(served)
+		s.hooks.Closed(l)
 		close(this.done)
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -37,7 +37,7 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 	if !known {
 		f.since = time.Now()
 		l.Event(AcceptTroubled,
-			fmt.Sprintf("cannot accept on %s: %s; %s", listener, printable(err), whatNext(retryIn)),
+			fmt.Sprintf("cannot accept connections on %s: %s; %s", listener, printable(err), whatNext(retryIn)),
 			F("listener", listener), F("error", printable(err)))
 	}
 	f.attempts++
@@ -51,15 +51,15 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 // whatNext says what is done about an accept that failed.
 func whatNext(retryIn time.Duration) string {
 	if retryIn == 0 {
-		return "clients that linger give way"
+		return "closing lingering connections"
 	}
-	return "trying again, first in " + duration(retryIn)
+	return "retrying in " + duration(retryIn)
 }
 
 func (l *Log) acceptRecovered(listener string, f acceptFailure) {
 	took := time.Since(f.since)
 	l.Event(AcceptRecovered,
-		fmt.Sprintf("accepting on %s again after %s and %s",
+		fmt.Sprintf("accepting connections on %s again after %s and %s",
 			listener, duration(took), words.Count(f.attempts, "failed attempt")),
 		F("listener", listener), F("attempts", f.attempts), F("duration_usec", took.Microseconds()), F("error", printable(f.err)))
 }

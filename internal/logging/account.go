@@ -69,7 +69,7 @@ func (a *account) dropped(output string, age time.Duration) *entry {
 		return nil
 	}
 	e := newEntry(EntriesDropped, time.Now(), fmt.Sprintf(
-		"%s dropped: %s did not take them in time", words.Count(d.entries, "log entry"), output))
+		"dropped %s: %s did not accept them in time", words.Count(d.entries, "log entry"), output))
 	e.visits = d.visits
 	e.addNumber("dropped", d.entries)
 	for i, visits := range d.outcomes {
@@ -90,7 +90,7 @@ func (a *account) done(e *entry, written bool) {
 
 // failing implements [journal.Hooks].
 func (a *account) failing(output string, err error) {
-	a.warn(output, fmt.Sprintf("cannot log to %s: %s; entries wait, and are dropped when %d do", output, err, journal.QueueSize))
+	a.warn(output, fmt.Sprintf("cannot log to %s: %s; queueing up to %d entries, then dropping", output, err, journal.QueueSize))
 }
 
 // recovered implements [journal.Hooks].

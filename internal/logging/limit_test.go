@@ -88,7 +88,7 @@ func TestRate(t *testing.T) {
 			t.Fatalf("%d entries after a second, want the summary: %v", len(got), got)
 		}
 		compare(t, got[0], journald.Fields{
-			"MESSAGE":  "30 more visits in 1.0 s: 15 greeted, 15 refused (15 denied)",
+			"MESSAGE":  "suppressed log entries for 30 visits in 1.0 s: 15 greeted, 15 refused (15 denied)",
 			"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitsSuppressed.ID(),
 			"GREETD_SUPPRESSED": "30", "GREETD_SUPPRESSED_GREETED": "15", "GREETD_SUPPRESSED_REFUSED": "15", "GREETD_SUPPRESSED_REFUSED_DENIED": "15",
 			"GREETD_SUPPRESSED_HUNG_UP": "0", "GREETD_SUPPRESSED_TIMED_OUT": "0", "GREETD_SUPPRESSED_CUT": "0",
@@ -151,7 +151,7 @@ func TestFailureShowsInSummary(t *testing.T) {
 		e := got[0]
 		want := journald.Fields{
 			"PRIORITY": "3", "GREETD_ERROR": "panic: no such host", "GREETD_STACK": "goroutine 1:\nmain()",
-			"MESSAGE": "10 more visits in 1.0 s: 9 greeted, 1 failed (1 system); last error: panic: no such host",
+			"MESSAGE": "suppressed log entries for 10 visits in 1.0 s: 9 greeted, 1 failed (1 system); last error: panic: no such host",
 		}
 		for name, want := range want {
 			if e[name] != want {

@@ -163,7 +163,7 @@ func (l *Log) SetLevel(name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := logrus.Level(l.level.Swap(uint32(level)))
-	l.put(newDiagnostic(LevelChanged, fmt.Sprintf("log level is now %s, it was %s", level, before),
+	l.put(newDiagnostic(LevelChanged, fmt.Sprintf("log level changed to %s from %s", level, before),
 		[]Field{F("log_level", level)}))
 	return nil
 }

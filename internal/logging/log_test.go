@@ -81,13 +81,13 @@ func TestVisitInTheJournal(t *testing.T) {
 		"GREETD_VISIT": "7", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
 		"GREETD_REMOTE_PORT": "51234", "GREETD_OUTCOME": "greeted", "GREETD_BYTES": "25", "GREETD_DURATION_USEC": "1234",
 	}, {
-		"MESSAGE":  "refused 192.0.2.7:51234 by way of 10.0.0.1:4000 on greet, 25 bytes in 1.2 ms: because",
+		"MESSAGE":  "refused 192.0.2.7:51234 via 10.0.0.1:4000 on greet, 25 bytes in 1.2 ms: because",
 		"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitRefused.ID(),
 		"GREETD_VISIT": "8", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
 		"GREETD_REMOTE_PORT": "51234", "GREETD_PROXY_ADDR": "10.0.0.1", "GREETD_OUTCOME": "refused", "GREETD_REASON": "denied",
 		"GREETD_BYTES": "25", "GREETD_DURATION_USEC": "1234", "GREETD_ERROR": "because",
 	}, {
-		"MESSAGE":  "cut a local client on local, 0 bytes in 0 us",
+		"MESSAGE":  "cut local client on local, 0 bytes in 0 us",
 		"PRIORITY": "4", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitCut.ID(),
 		"GREETD_VISIT": "9", "GREETD_LISTENER": "local", "GREETD_OUTCOME": "cut",
 		"GREETD_BYTES": "0", "GREETD_DURATION_USEC": "0",
@@ -468,7 +468,7 @@ func TestLevels(t *testing.T) {
 			t.Errorf("entry %d is %v, want %v", i, got[i], want)
 		}
 	}
-	if got[0]["MESSAGE"] != "log level is now error, it was info" {
+	if got[0]["MESSAGE"] != "log level changed to error from info" {
 		t.Errorf("message %q", got[0]["MESSAGE"])
 	}
 }
@@ -510,7 +510,7 @@ func TestAcceptTrouble(t *testing.T) {
 	if got[0]["MESSAGE_ID"] != AcceptTroubled.ID() || got[1]["MESSAGE_ID"] != AcceptRecovered.ID() {
 		t.Errorf("got %v", got)
 	}
-	if want := "cannot accept on greet: too many open files; trying again, first in 5.0 ms"; got[0]["MESSAGE"] != want {
+	if want := "cannot accept connections on greet: too many open files; retrying in 5.0 ms"; got[0]["MESSAGE"] != want {
 		t.Errorf("message %q, want %q", got[0]["MESSAGE"], want)
 	}
 	if got[1]["GREETD_ATTEMPTS"] != "12" || got[1]["GREETD_LISTENER"] != "greet" {

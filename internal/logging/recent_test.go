@@ -59,7 +59,7 @@ func TestDroppedEntriesAreAProblem(t *testing.T) {
 			t.Fatal("nobody says that entries were dropped")
 		}
 	}
-	if p := l.Problems()[0]; p.Level != "warning" || !strings.Contains(p.Message, " log entries dropped: journald did not take them in time") {
+	if p := l.Problems()[0]; p.Level != "warning" || !strings.HasPrefix(p.Message, "dropped ") || !strings.HasSuffix(p.Message, " log entries: journald did not accept them in time") {
 		t.Errorf("%+v, want a warning that entries were dropped", p)
 	}
 }

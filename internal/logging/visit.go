@@ -100,10 +100,10 @@ func appendVisit(text []byte, v service.Visit) []byte {
 	if v.Remote.IsValid() {
 		text = appendAddrPort(text, v.Remote)
 	} else {
-		text = append(text, "a local client"...)
+		text = append(text, "local client"...)
 	}
 	if v.Proxy.IsValid() {
-		text = appendAddrPort(append(text, " by way of "...), v.Proxy)
+		text = appendAddrPort(append(text, " via "...), v.Proxy)
 	}
 	if v.Listener != "" {
 		text = append(append(text, " on "...), v.Listener...)
@@ -155,7 +155,7 @@ func stackOf(err error) []byte {
 
 // summary returns the entry of the visits in t.
 func summary(t tally, now time.Time) *entry {
-	text := words.AppendCount(nil, t.total(), "more visit")
+	text := words.AppendCount([]byte("suppressed log entries for "), t.total(), "visit")
 	text = appendDuration(append(text, " in "...), now.Sub(t.since))
 	separator := ": "
 	for i, count := range t.counts {

@@ -315,7 +315,7 @@ func (s *sender) next(state State) (e *line, ok bool, again time.Time) {
 	if n == 0 {
 		return nil, false, again
 	}
-	message := fmt.Sprintf("%d log entries dropped: %s did not take them in time", n, state.Output)
+	message := fmt.Sprintf("dropped %d log entries: %s did not accept them in time", n, state.Output)
 	return &line{text: s.report(message, n), reports: n}, true, again
 }
 
@@ -348,7 +348,7 @@ func (s *sender) report(message string, dropped uint64) []byte {
 // failing implements [Hooks].
 func (s *sender) failing(output string, err error) {
 	if !s.toText {
-		message := fmt.Sprintf("%s: cannot log to %s: %v; entries wait, and are dropped when %d do\n", s.options.Identifier, output, err, QueueSize)
+		message := fmt.Sprintf("%s: cannot log to %s: %v; queueing up to %d entries, then dropping\n", s.options.Identifier, output, err, QueueSize)
 		_ = WriteFile(s.options.Stderr, []byte(message), time.Now())
 	}
 }

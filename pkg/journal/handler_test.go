@@ -221,7 +221,7 @@ func TestStalledJournalBlocksNobody(t *testing.T) {
 			continue
 		}
 		reported += int(e.Number(t, "DROPPED"))
-		if e["PRIORITY"] != "4" || !strings.HasSuffix(e["MESSAGE"], " log entries dropped: journald did not take them in time") {
+		if e["PRIORITY"] != "4" || !strings.HasSuffix(e["MESSAGE"], " log entries: journald did not accept them in time") {
 			t.Errorf("got %v", e)
 		}
 	}
