@@ -34,8 +34,8 @@ const (
 )
 
 // A Server answers over HTTP for one [Daemon]. Whatever its clients do, they hold at
-// most 32 connections for each listener, for seconds, and are answered 50 times a
-// second.
+// most 512 connections for each listener, for seconds, and are answered 50 times a
+// second, those first who ask seldom.
 type Server struct {
 	daemon  Daemon
 	mux     *http.ServeMux
@@ -214,7 +214,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if c.gate.limit.Wait(r.Context()) != nil || !c.begin(trusted && r.Method == http.MethodPost) {
+	if c.gate.await(r.Context(), c) != nil || !c.begin(trusted && r.Method == http.MethodPost) {
 		panic(http.ErrAbortHandler) // the client has gone
 	}
 	defer s.survive(w, r)

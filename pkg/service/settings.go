@@ -43,4 +43,4 @@ type rules struct {
 func (r *rules) handshakes() bool { return r.unwrap != nil || r.tls != nil }
 
 // grace is after how long an unfinished handshake may give way to a new client.
-func (r Settings) grace() time.Duration { return r.HandshakeTimeout / 6 }
+func (s Settings) grace() time.Duration { return s.HandshakeTimeout / 6 }
