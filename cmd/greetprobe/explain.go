@@ -81,6 +81,9 @@ func explainTLS(w io.Writer, t *probe.TLS) {
 	if t.Version != "" {
 		fmt.Fprintf(w, "  %s, %s\n", t.Version, t.Cipher)
 	}
+	if len(t.Old) > 0 {
+		fmt.Fprintf(w, "  old: %s\n", safe(strings.Join(t.Old, ", ")))
+	}
 	if t.NotAfter.IsZero() {
 		return
 	}
@@ -89,7 +92,10 @@ func explainTLS(w io.Writer, t *probe.TLS) {
 	if !t.Verified {
 		trust = "not trusted: " + t.Problem
 	}
-	fmt.Fprintf(w, "  valid until %s, %s\n", t.NotAfter.UTC().Format(time.RFC3339), safe(trust))
+	fmt.Fprintf(w, "  valid until %s, %s\n", t.NotAfter.UTC().Format(time.RFC3339), safe(clip(trust)))
+	if chainEnd(t).Before(t.NotAfter) {
+		fmt.Fprintf(w, "  its chain is valid until %s, when %s expires\n", t.ChainNotAfter.UTC().Format(time.RFC3339), safe(clip(t.ChainSubject)))
+	}
 }
 
 // millis writes d in milliseconds, as ping(8) does.

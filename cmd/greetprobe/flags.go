@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,9 @@ type probeFlags struct {
 	startTLS    string
 	sni, ca     string
 	insecure    bool
+	cert, key   string
+	tlsMin      string
+	tlsMax      string
 	proxy       string
 	connectOnly bool
 	verbose     int // how often -v was given
@@ -61,11 +66,17 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
 	flags.StringVar(&f.ca, "ca", "", "trust the certificates in `FILE` (PEM), and no others")
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate")
+	flags.StringVar(&f.cert, "cert", "", "show the client certificate in `FILE` (PEM), with its chain")
+	flags.StringVar(&f.key, "key", "", "its private key in `FILE` (PEM; default: that of --cert)")
+	flags.StringVar(&f.tlsMin, "tls-min", "", "oldest `VERSION` of TLS: 1.0, 1.1, 1.2 or 1.3")
+	flags.StringVar(&f.tlsMax, "tls-max", "", "newest `VERSION` of TLS")
 	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
 	flags.BoolVarP(&f.connectOnly, "connect-only", "z", false, "don't wait for a greeting")
 	flags.CountVarP(&f.verbose, "verbose", "v", "tell each attempt, phase and round-trip time; repeat for more")
 	complete(cmd, "starttls", "smtp", "imap", "pop3")
 	complete(cmd, "proxy", "v1", "v2")
+	complete(cmd, "tls-min", "1.0", "1.1", "1.2", "1.3")
+	complete(cmd, "tls-max", "1.0", "1.1", "1.2", "1.3")
 	for _, name := range flagsWithoutFiles {
 		complete(cmd, name)
 	}
@@ -137,7 +148,7 @@ func (f *probeFlags) checkPairs(flags *pflag.FlagSet) error {
 	refuse(f.connectOnly && f.send+f.quit+f.startTLS != "", "--connect-only sends nothing")
 	refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
 	if !f.tls && f.startTLS == "" {
-		for _, name := range []string{"sni", "ca", "insecure"} {
+		for _, name := range []string{"sni", "ca", "insecure", "cert", "key", "tls-min", "tls-max"} {
 			refuse(flags.Changed(name), "--"+name+" needs --tls or --starttls")
 		}
 	}
@@ -216,6 +227,10 @@ func (f *probeFlags) setTLS(p *probe.Probe) error {
 		return nil
 	}
 	p.TLS = &tls.Config{ServerName: f.sni, InsecureSkipVerify: f.insecure} //nolint:gosec // asked for by --insecure
+	return errors.Join(f.setAuthorities(p.TLS), f.setCertificate(p.TLS), f.setVersions(p.TLS))
+}
+
+func (f *probeFlags) setAuthorities(config *tls.Config) error {
 	if f.ca == "" {
 		return nil
 	}
@@ -223,9 +238,51 @@ func (f *probeFlags) setTLS(p *probe.Probe) error {
 	if err != nil {
 		return fmt.Errorf("--ca: %w", err)
 	}
-	p.TLS.RootCAs = x509.NewCertPool()
-	if !p.TLS.RootCAs.AppendCertsFromPEM(pem) {
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("--ca %s: no certificate in it (PEM)", f.ca)
 	}
 	return nil
+}
+
+// setCertificate reads the client's certificate and key.
+func (f *probeFlags) setCertificate(config *tls.Config) error {
+	if f.cert == "" {
+		if f.key != "" {
+			return errors.New("--key needs --cert")
+		}
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(f.cert, cmp.Or(f.key, f.cert))
+	if err != nil {
+		return fmt.Errorf("--cert %s: %s", f.cert, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// tlsVersions are the values of --tls-min and --tls-max.
+var tlsVersions = map[string]uint16{
+	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
+}
+
+// setVersions lets TLS be as old as the library can: what is old is reported, and not
+// guessed from a refusal.
+func (f *probeFlags) setVersions(config *tls.Config) error {
+	var errs []error
+	for _, flag := range []struct {
+		name, value string
+		to          *uint16
+	}{{"tls-min", cmp.Or(f.tlsMin, "1.0"), &config.MinVersion}, {"tls-max", cmp.Or(f.tlsMax, "1.3"), &config.MaxVersion}} {
+		if *flag.to = tlsVersions[flag.value]; *flag.to == 0 {
+			errs = append(errs, fmt.Errorf("--%s %s: there are 1.0, 1.1, 1.2 and 1.3", flag.name, flag.value))
+		}
+	}
+	if len(errs) == 0 && config.MinVersion > config.MaxVersion {
+		errs = append(errs, fmt.Errorf("--tls-min %s is above --tls-max %s", f.tlsMin, cmp.Or(f.tlsMax, "1.3")))
+	}
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		config.CipherSuites = append(config.CipherSuites, suite.ID)
+	}
+	return errors.Join(errs...)
 }

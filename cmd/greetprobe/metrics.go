@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"greetd.example/pkg/probe"
@@ -62,16 +63,24 @@ func (m *metrics) text() []byte {
 }
 
 func (m *metrics) certificates(b *bytes.Buffer) {
-	headed := false
-	for _, r := range m.results {
-		if r.TLS == nil || r.TLS.NotAfter.IsZero() {
-			continue
+	for _, f := range []struct {
+		name, help string
+		end        func(*probe.TLS) time.Time
+	}{
+		{"greetprobe_tls_not_after_seconds", "When the server's certificate expires, in seconds since 1970.", func(t *probe.TLS) time.Time { return t.NotAfter }},
+		{"greetprobe_tls_chain_not_after_seconds", "When the first certificate of the server's chain expires, in seconds since 1970.", func(t *probe.TLS) time.Time { return t.ChainNotAfter }},
+	} {
+		headed := false
+		for _, r := range m.results {
+			if r.TLS == nil || f.end(r.TLS).IsZero() {
+				continue
+			}
+			if !headed {
+				family(b, f.name, f.help)
+				headed = true
+			}
+			m.sample(b, f.name, r, strconv.FormatInt(f.end(r.TLS).Unix(), 10))
 		}
-		if !headed {
-			family(b, "greetprobe_tls_not_after_seconds", "When the server's certificate expires, in seconds since 1970.")
-			headed = true
-		}
-		m.sample(b, "greetprobe_tls_not_after_seconds", r, strconv.FormatInt(r.TLS.NotAfter.Unix(), 10))
 	}
 }
 

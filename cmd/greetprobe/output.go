@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 
 	"greetd.example/pkg/probe"
@@ -39,6 +40,8 @@ func (o *output) result(r probe.Result) {
 	o.print(r)
 	if o.verbose > 0 {
 		explain(o.err, r)
+	} else if r.TLS != nil && len(r.TLS.Old) > 0 {
+		o.say("%s: old: %s", safe(r.Target.String()), safe(strings.Join(r.TLS.Old, ", ")))
 	}
 	switch {
 	case r.Status == probe.InvalidTarget: // its error names the line

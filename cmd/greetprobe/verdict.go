@@ -45,9 +45,19 @@ func (f *checkFlags) judge(r probe.Result, othersGreet bool, now time.Time) verd
 	if r.Status == probe.OK || r.Status == probe.Mismatch {
 		v.hold(took, "", &f.warn, &f.crit)
 	}
+	if r.TLS != nil && len(r.TLS.Old) > 0 {
+		v.words += ", old: " + strings.Join(r.TLS.Old, ", ")
+		if f.tlsMin == "" {
+			v.state = plugin.Worst(v.state, plugin.Warning)
+		}
+	}
 	if days, known := daysLeft(r.TLS, now); known && f.warnDays.String() != "" {
-		v.hold(days, fmt.Sprintf(", its certificate ends on %s, in %v days", r.TLS.NotAfter.UTC().Format(time.DateOnly), days),
-			&f.warnDays, &f.critDays)
+		words := fmt.Sprintf(", its certificate ends on %s, in %v days", r.TLS.NotAfter.UTC().Format(time.DateOnly), days)
+		if chainEnd(r.TLS).Before(r.TLS.NotAfter) {
+			words = fmt.Sprintf(", its certificate's chain ends on %s, in %v days, with %s",
+				r.TLS.ChainNotAfter.UTC().Format(time.DateOnly), days, clip(r.TLS.ChainSubject))
+		}
+		v.hold(days, words, &f.warnDays, &f.critDays)
 		v.perf = append(v.perf, plugin.Metric{Label: "certificate_days", Value: days, Warn: f.warnDays, Crit: f.critDays})
 	}
 	if f.verbose == 1 {
@@ -97,13 +107,21 @@ func (v *verdict) hold(value float64, words string, warn, crit *plugin.Range) {
 	v.words += fmt.Sprintf("%s (%s: threshold %s)", words, state, missed)
 }
 
-// daysLeft is how many whole days a certificate is valid still; less than 0 if it
-// has expired.
+// daysLeft is how many whole days a certificate and its chain are valid still; less
+// than 0 if one of them has expired.
 func daysLeft(t *probe.TLS, now time.Time) (days float64, known bool) {
 	if t == nil || t.NotAfter.IsZero() {
 		return 0, false
 	}
-	return math.Floor(t.NotAfter.Sub(now).Hours() / 24), true
+	return math.Floor(chainEnd(t).Sub(now).Hours() / 24), true
+}
+
+// chainEnd is when the first certificate of the chain expires.
+func chainEnd(t *probe.TLS) time.Time {
+	if t.ChainNotAfter.IsZero() {
+		return t.NotAfter
+	}
+	return t.ChainNotAfter
 }
 
 // metrics is the performance data of the phases that were completed.

@@ -31,6 +31,9 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	case errors.Is(w.ctx.Err(), context.Canceled):
 		g.End = ""
 		r.fail(PhaseGreeting, Canceled, context.Canceled)
+	case n == 0 && w.refusal(err) != nil:
+		r.Greeting = nil
+		r.fail(PhaseTLS, TLSFailed, w.refusal(err))
 	case g.End == EndEOF && n == 0:
 		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without a word"))
 	case g.End == EndReset:

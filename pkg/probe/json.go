@@ -80,6 +80,9 @@ type (
 		Names      []string   `json:"names"`
 		NotBefore  *time.Time `json:"not_before"`
 		NotAfter   *time.Time `json:"not_after"`
+		ChainEnd   *time.Time `json:"chain_not_after"`
+		ChainOf    string     `json:"chain_subject"`
+		Old        []string   `json:"old"`
 	}
 )
 
@@ -173,12 +176,16 @@ func (t *TLS) wire() *wireTLS {
 	w := wireTLS{
 		Version: t.Version, Cipher: t.Cipher, ServerName: t.ServerName, Verified: t.Verified,
 		Subject: t.Subject, Issuer: t.Issuer, Names: append([]string{}, t.Names...),
+		ChainOf: t.ChainSubject, Old: append([]string{}, t.Old...),
 	}
 	if t.Problem != "" {
 		w.Problem = &t.Problem
 	}
 	if !t.NotAfter.IsZero() {
 		w.NotBefore, w.NotAfter = &t.NotBefore, &t.NotAfter
+	}
+	if !t.ChainNotAfter.IsZero() {
+		w.ChainEnd = &t.ChainNotAfter
 	}
 	return &w
 }

@@ -185,9 +185,29 @@ func (r *run) hangUp(conn net.Conn, w *wire) {
 // A wire is a connection that is used until ctx is done, or an allowance is spent.
 type wire struct {
 	net.Conn
-	ctx   context.Context //nolint:containedctx // the steps of one probe share it, as they share the connection
-	own   allowance       // from the beginning; the zero value: ctx ends before
-	until time.Time       // whichever is first
+	ctx   context.Context   //nolint:containedctx // the steps of one probe share it, as they share the connection
+	own   allowance         // from the beginning; the zero value: ctx ends before
+	until time.Time         // whichever is first
+	early []byte            // that was read too early, and is to be read first
+	late  func(error) error // what an error of Read means as a late refusal of TLS, nil if nothing; nil: no TLS
+}
+
+// Read implements net.Conn.
+func (w *wire) Read(b []byte) (int, error) {
+	if len(w.early) > 0 {
+		n := copy(b, w.early)
+		w.early = w.early[n:]
+		return n, nil
+	}
+	return w.Conn.Read(b)
+}
+
+// refusal returns what err means as a late refusal of TLS, nil if it is none.
+func (w *wire) refusal(err error) error {
+	if w.late == nil || err == nil {
+		return nil
+	}
+	return w.late(err)
 }
 
 func newWire(ctx context.Context, conn net.Conn, own allowance) *wire {

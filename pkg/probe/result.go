@@ -149,6 +149,13 @@ type TLS struct {
 	Names      []string  // DNS names and addresses
 	NotBefore  time.Time //
 	NotAfter   time.Time //
+
+	// The first certificate of the chain to expire, up to the authority if it is
+	// trusted, else of what the server sent.
+	ChainNotAfter time.Time
+	ChainSubject  string
+
+	Old []string // what is too old to be safe: version, cipher suite, signature, key; none: nothing
 }
 
 // Exit codes of the default command, as the ancestor's clients had them.

@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,6 +12,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,20 +26,67 @@ func (r *run) handshake(w *wire, began time.Time) bool {
 	r.TLS = &TLS{}
 	w.wait(time.Until(w.until))
 	heard := &recorder{Conn: w.Conn}
-	conn := tls.Client(heard, r.config())
+	asked := false
+	conn := tls.Client(heard, r.config(&asked))
+	started := time.Now()
 	// Interrupts come through w, without another goroutine.
 	if err := conn.HandshakeContext(context.WithoutCancel(w.ctx)); err != nil {
-		r.broken(w, PhaseTLS, TLSFailed, tlsReason(err, heard, w))
+		r.broken(w, PhaseTLS, TLSFailed, r.tlsReason(err, asked, heard, w))
 		return false
 	}
 	w.Conn = conn
+	w.late = func(err error) error { return lateRefusal(err, asked && r.withoutCertificate()) }
 	r.Timing.TLS = since(began)
+	if asked && conn.ConnectionState().Version == tls.VersionTLS13 && (r.p.ConnectOnly || r.p.StartTLS != "") {
+		return r.accepted(w, time.Since(started))
+	}
 	return true
 }
 
+// accepted waits for a server of TLS 1.3 to refuse the client's certificate, or that
+// there is none, and reports whether it didn't: the client's handshake is complete
+// before the server has seen it. The refusal comes a round trip later, and a handshake
+// is at least one.
+func (r *run) accepted(w *wire, handshake time.Duration) bool {
+	w.wait(2*handshake + 200*time.Millisecond)
+	b := make([]byte, firstRead)
+	n, err := w.Read(b)
+	w.early = b[:n]
+	if refusal := w.late(err); refusal != nil {
+		r.broken(w, PhaseTLS, TLSFailed, refusal)
+		return false
+	}
+	w.wait(time.Until(w.until))
+	return true
+}
+
+// lateRefusal returns what a TLS alert means that comes after the handshake; nil if err
+// is none.
+func lateRefusal(err error, without bool) error {
+	alert, ok := errors.AsType[*net.OpError](err)
+	if !ok || alert.Op != "remote error" {
+		return nil
+	}
+	return refusedHandshake(alert, without)
+}
+
+func refusedHandshake(alert *net.OpError, without bool) error {
+	text := strings.TrimPrefix(alert.Err.Error(), "tls: ")
+	if without {
+		text += "; it asked for a client certificate, and there is none"
+	}
+	return fmt.Errorf("the server refused the TLS handshake: %s", text)
+}
+
+// withoutCertificate reports whether there is nothing to show to a server that asks for
+// a client certificate.
+func (r *run) withoutCertificate() bool {
+	return r.p.TLS == nil || len(r.p.TLS.Certificates) == 0 && r.p.TLS.GetClientCertificate == nil
+}
+
 // config returns the Config of the probe, made to tell about certificates that it
-// doesn't trust too.
-func (r *run) config() *tls.Config {
+// doesn't trust too. It sets asked when the server asks for a client certificate.
+func (r *run) config(asked *bool) *tls.Config {
 	config := &tls.Config{}
 	if r.p.TLS != nil {
 		config = r.p.TLS.Clone()
@@ -46,6 +98,17 @@ func (r *run) config() *tls.Config {
 		}
 	}
 	r.TLS.ServerName = config.ServerName
+	answer, certificates := config.GetClientCertificate, config.Certificates
+	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		*asked = true
+		switch {
+		case answer != nil:
+			return answer(request)
+		case len(certificates) > 0:
+			return &certificates[0], nil // whatever authorities the server names: it says what it thinks of it
+		}
+		return &tls.Certificate{}, nil
+	}
 	insecure, also := config.InsecureSkipVerify, config.VerifyConnection
 	config.InsecureSkipVerify = true // VerifyConnection does it, after it has told
 	config.VerifyConnection = func(state tls.ConnectionState) error {
@@ -73,16 +136,60 @@ func (r *run) inspect(config *tls.Config, state tls.ConnectionState) error {
 	for _, ip := range leaf.IPAddresses {
 		t.Names = append(t.Names, ip.String())
 	}
-	err := verify(config, state)
+	t.Old = old(state)
+	chains, err := verify(config, state)
 	t.Verified = err == nil
 	if err != nil {
 		t.Problem = err.Error()
+		chains = [][]*x509.Certificate{state.PeerCertificates}
 	}
+	ends := firstToExpire(chains)
+	t.ChainNotAfter, t.ChainSubject = ends.NotAfter, ends.Subject.String()
 	return err
 }
 
+// firstToExpire returns the certificate with which the best of the chains ends.
+func firstToExpire(chains [][]*x509.Certificate) *x509.Certificate {
+	byEnd := func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
+	var ends []*x509.Certificate
+	for _, chain := range chains {
+		ends = append(ends, slices.MinFunc(chain, byEnd))
+	}
+	return slices.MaxFunc(ends, byEnd)
+}
+
+// old lists what of a connection is too old to be safe.
+func old(state tls.ConnectionState) (words []string) {
+	if state.Version < tls.VersionTLS12 {
+		words = append(words, tls.VersionName(state.Version)+" (RFC 8996)")
+	}
+	for _, suite := range tls.InsecureCipherSuites() {
+		if suite.ID == state.CipherSuite {
+			words = append(words, "cipher suite "+suite.Name)
+		}
+	}
+	for i, cert := range state.PeerCertificates {
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && i == 0 && key.N.BitLen() < 2048 {
+			words = append(words, fmt.Sprintf("RSA key of %d bits", key.N.BitLen()))
+		}
+		if weak(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			words = append(words, fmt.Sprintf("signature %s of %s", cert.SignatureAlgorithm, clip(cert.Subject.String())))
+		}
+	}
+	return words
+}
+
+// weak reports whether a certificate is signed with a hash that can be forged.
+func weak(cert *x509.Certificate) bool {
+	switch cert.SignatureAlgorithm {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return true
+	}
+	return false
+}
+
 // verify holds the certificate against roots, time and name.
-func verify(config *tls.Config, state tls.ConnectionState) error {
+func verify(config *tls.Config, state tls.ConnectionState) ([][]*x509.Certificate, error) {
 	leaf := state.PeerCertificates[0]
 	options := x509.VerifyOptions{
 		Roots:         config.RootCAs,
@@ -98,10 +205,10 @@ func verify(config *tls.Config, state tls.ConnectionState) error {
 		options.Intermediates.AddCert(cert)
 	}
 	if config.ServerName == "" {
-		return &certificateError{"there is no name to hold the certificate against: give one (SNI)", nil}
+		return nil, &certificateError{"there is no name to hold the certificate against: give one (SNI)", nil}
 	}
-	_, err := leaf.Verify(options)
-	return explainCertificate(leaf, config.ServerName, now, err)
+	chains, err := leaf.Verify(options)
+	return chains, explainCertificate(state.PeerCertificates, config.ServerName, now, err)
 }
 
 // certificateError is why a certificate can't be trusted, in words.
@@ -113,28 +220,82 @@ type certificateError struct {
 func (e *certificateError) Error() string { return e.text }
 func (e *certificateError) Unwrap() error { return e.err }
 
-func explainCertificate(leaf *x509.Certificate, name string, now time.Time, err error) error {
+// explainCertificate says why the first certificate of sent can't be trusted; nil if
+// err is.
+func explainCertificate(sent []*x509.Certificate, name string, now time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
+	leaf := sent[0]
 	text := strings.TrimPrefix(err.Error(), "x509: ")
 	if _, wrong := errors.AsType[x509.HostnameError](err); wrong {
-		text = fmt.Sprintf("the certificate is for %s, not for %s", cmp.Or(listed(names(leaf), ", "), leaf.Subject.String()), name)
+		text = wrongName(leaf, name)
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
-		text = fmt.Sprintf("the certificate is signed by an unknown authority, %s", leaf.Issuer)
-		if leaf.Issuer.String() == leaf.Subject.String() {
-			text = "the certificate is self-signed"
-		}
+		text = unknownAuthority(sent, now, err.Error())
 	}
 	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
 	if invalid.Reason == x509.Expired && invalid.Cert != nil {
-		text = validity(invalid.Cert, now)
+		which := "the certificate"
 		if invalid.Cert != leaf {
-			text = fmt.Sprintf("of its issuer %s, %s", invalid.Cert.Subject, text)
+			which += " of its issuer " + invalid.Cert.Subject.String()
 		}
+		text = validity(which, invalid.Cert, now)
 	}
 	return &certificateError{clip(text), err}
+}
+
+func wrongName(leaf *x509.Certificate, name string) string {
+	common := leaf.Subject.CommonName
+	if len(names(leaf)) == 0 && strings.EqualFold(common, name) {
+		return fmt.Sprintf("the certificate has the name %s only as its common name (CN), which counts no longer: it needs a subjectAltName", name)
+	}
+	return fmt.Sprintf("the certificate is for %s, not for %s", cmp.Or(listed(names(leaf), ", "), leaf.Subject.String()), name)
+}
+
+// unknownAuthority says why no chain leads from the first certificate of sent to an
+// authority that is trusted. The reason that crypto/x509 has is in its text only.
+func unknownAuthority(sent []*x509.Certificate, now time.Time, reason string) string {
+	leaf := sent[0]
+	path := issuers(sent)
+	top := path[len(path)-1]
+	for i, cert := range path {
+		switch {
+		case i > 0 && (now.Before(cert.NotBefore) || now.After(cert.NotAfter)):
+			return validity("the certificate of its issuer "+cert.Subject.String(), cert, now)
+		case weak(cert) && strings.Contains(reason, "insecure algorithm"):
+			return fmt.Sprintf("the certificate of %s is signed with %s, which can be forged and is no longer trusted", cert.Subject, cert.SignatureAlgorithm)
+		}
+	}
+	switch selfSigned := bytes.Equal(top.RawIssuer, top.RawSubject); {
+	case strings.Contains(reason, "has expired or is not yet valid"):
+		return fmt.Sprintf("the certificate of its authority %s has expired or is not valid yet", top.Issuer)
+	case strings.Contains(reason, "possibly because of"):
+		return fmt.Sprintf("the certificate is signed by an unknown authority, %s: one that is trusted has the same name and another key", top.Issuer)
+	case selfSigned && len(path) == 1:
+		return "the certificate is self-signed"
+	case selfSigned:
+		return fmt.Sprintf("the certificate is signed by an unknown authority, %s, whose own certificate the server sent", top.Subject)
+	case len(path) > 1:
+		return fmt.Sprintf("the certificate is signed by %s, and that by an unknown authority, %s", leaf.Issuer, top.Issuer)
+	}
+	return fmt.Sprintf("the certificate is signed by an unknown authority, %s", leaf.Issuer)
+}
+
+// issuers returns the first certificate of sent, its issuer, and so on, as far as they
+// were sent.
+func issuers(sent []*x509.Certificate) []*x509.Certificate {
+	path := sent[:1:1]
+	for {
+		last := path[len(path)-1]
+		next := slices.IndexFunc(sent, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, last.RawIssuer) && !slices.Contains(path, c)
+		})
+		if next < 0 {
+			return path
+		}
+		path = append(path, sent[next])
+	}
 }
 
 // maxReason is how long the reason why a certificate can't be trusted may be, in
@@ -148,11 +309,11 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:maxReason], "") + "..."
 }
 
-func validity(cert *x509.Certificate, now time.Time) string {
+func validity(which string, cert *x509.Certificate, now time.Time) string {
 	if now.Before(cert.NotBefore) {
-		return "the certificate is not valid before " + cert.NotBefore.UTC().Format(time.RFC3339)
+		return which + " is not valid before " + cert.NotBefore.UTC().Format(time.RFC3339)
 	}
-	return "the certificate expired at " + cert.NotAfter.UTC().Format(time.RFC3339)
+	return which + " expired at " + cert.NotAfter.UTC().Format(time.RFC3339)
 }
 
 func names(cert *x509.Certificate) []string {
@@ -163,8 +324,12 @@ func names(cert *x509.Certificate) []string {
 	return all
 }
 
-// tlsReason says in words why the handshake failed.
-func tlsReason(err error, heard *recorder, w *wire) error {
+// chosenVersion finds the version that a server insists on in an error of crypto/tls.
+var chosenVersion = regexp.MustCompile(`server selected unsupported protocol version ([0-9a-f]+)`)
+
+// tlsReason says in words why the handshake failed. asked: the server asked for a client
+// certificate.
+func (r *run) tlsReason(err error, asked bool, heard *recorder, w *wire) error {
 	if certificate, ok := errors.AsType[*certificateError](err); ok {
 		return certificate
 	}
@@ -172,7 +337,11 @@ func tlsReason(err error, heard *recorder, w *wire) error {
 		return fmt.Errorf("the server spoke plain text, not TLS: %q", heard.line(w))
 	}
 	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
-		return fmt.Errorf("the server refused the TLS handshake: %s", strings.TrimPrefix(alert.Err.Error(), "tls: "))
+		return refusedHandshake(alert, asked && r.withoutCertificate())
+	}
+	if chosen := chosenVersion.FindStringSubmatch(err.Error()); chosen != nil {
+		version, _ := strconv.ParseUint(chosen[1], 16, 16)
+		return fmt.Errorf("the server speaks %s, which is not among the versions allowed", tls.VersionName(uint16(version)))
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -57,7 +57,7 @@ func TestTLS(t *testing.T) {
 		{name: "not yet valid", manner: over(early, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
 		{name: "another name", manner: over(other, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
 		{name: "self-signed", manner: over(self, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
-		{name: "unknown authority", manner: over(strange, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA"},
+		{name: "unknown authority", manner: over(strange, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA: one that is trusted has the same name and another key"},
 		{name: "self-signed, insecure", manner: over(self, testserver.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
 		{name: "plain text", manner: testserver.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
 		{name: "plain text, hostile and slow", manner: testserver.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},

@@ -29,6 +29,17 @@ func NewAuthority(tb testing.TB) *Authority {
 	return &Authority{pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
 }
 
+// Sub makes an authority that a has signed, as template says.
+func (a *Authority) Sub(tb testing.TB, template *x509.Certificate) *Authority {
+	tb.Helper()
+	template.IsCA, template.BasicConstraintsValid = true, true
+	pair := a.Sign(tb, template)
+	return &Authority{pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
+}
+
+// Raw is the authority's own certificate, for the chain of another one.
+func (a *Authority) Raw() []byte { return a.cert.Raw }
+
 // Pool holds the authority alone.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
