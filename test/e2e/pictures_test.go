@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"greetd.example/internal/browser"
 	"greetd.example/internal/test/debian"
 )
 
@@ -36,18 +35,19 @@ func TestPictures(t *testing.T) {
 	m.town()
 	m.configure(strings.Replace(manners, "limits: {per_source: {rate: 1, burst: 10}}\n", "", 1))
 	m.run("systemctl", "enable", "--now", "greetd")
-	b := browser.Start(t)
 	night := m.eventfulDay()
 	time.Sleep(10*time.Minute + 5*time.Second)
-	save := func(name, url string, l browser.Look, ready string) {
-		l.Scale = 2
-		tab := b.Open(t, url, l)
-		tab.Wait(t, ready)
-		tab.Quiet(t)
-		small := exec.Command(debian.Program(t, "pngquant", "pngquant"), "--speed=1", "--strip", "--nofs", "16", "-")
-		small.Stdin = bytes.NewReader(tab.Picture(t))
-		picture, err := small.Output()
+	save := func(name, url, width, ready string) {
+		shoot := exec.CommandContext(t.Context(), "go", "run", "./shoot", "-chromium="+debian.Program(t, "chromium", "chromium"),
+			"-width="+width, "-ready="+ready, url)
+		shoot.Dir, shoot.Stderr = "../browser", os.Stderr
+		picture, err := shoot.Output()
 		if err != nil {
+			t.Fatalf("%s: %v", shoot, err)
+		}
+		small := exec.Command(debian.Program(t, "pngquant", "pngquant"), "--speed=1", "--strip", "--nofs", "16", "-")
+		small.Stdin = bytes.NewReader(picture)
+		if picture, err = small.Output(); err != nil {
 			t.Fatalf("pngquant: %v", err)
 		}
 		if err := os.WriteFile(filepath.Join(directory, name+".png"), picture, 0o644); err != nil {
@@ -56,9 +56,9 @@ func TestPictures(t *testing.T) {
 	}
 	terminal := func(name, command, output string) {
 		page := "data:text/html;base64," + base64.StdEncoding.EncodeToString([]byte(inTerminal(command, output)))
-		save(name, page, browser.Look{Width: 1024, Height: 10}, "document.fonts.status === 'loaded'")
+		save(name, page, "1024", "document.fonts.status === 'loaded'")
 	}
-	save("status-page", "http://"+m.forward("127.0.0.1:9180")+"/", browser.Look{Width: 1100, Height: 10},
+	save("status-page", "http://"+m.forward("127.0.0.1:9180")+"/", "1100",
 		`document.querySelectorAll("svg path.first[d^=M]").length >= 2`)
 	terminal("systemctl-status", "systemctl status greetd", m.seen("systemctl status greetd"))
 

@@ -19,7 +19,8 @@ import (
 	"time"
 
 	"greetd.example/internal/admin"
-	"greetd.example/internal/browser"
+	"greetd.example/internal/test/debian"
+	"greetd.example/test/browser"
 )
 
 const wantedEnv = "GREETD_E2E" // set: somebody wants these tests, which take a minute
@@ -38,7 +39,9 @@ func TestMain(m *testing.M) {
 	}
 	greetd = filepath.Join(dir, "greetd")
 	code := 1
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", greetd, "greetd.example/cmd/greetd").CombinedOutput(); err != nil {
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", greetd, "./cmd/greetd")
+	build.Dir = "../../.." // the module that it belongs to
+	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 	} else {
 		code = m.Run()
@@ -93,7 +96,7 @@ func (d *daemon) start(t *testing.T) {
 
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	deadline := time.After(browser.Patience)
+	deadline := time.After(browser.Timeout)
 	for {
 		answer, err := http.Get(d.page + "readyz")
 		if err == nil {
@@ -149,6 +152,59 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
+// start starts a browser that ends with the test.
+func start(t *testing.T) *browser.Browser {
+	t.Helper()
+	b, err := browser.Start(context.WithoutCancel(t.Context()), debian.Program(t, "chromium", "chromium"))
+	must(t, err)
+	t.Cleanup(b.Close)
+	return b
+}
+
+// A tab is a [browser.Tab] whose errors end the test.
+type tab struct {
+	*browser.Tab
+
+	t *testing.T
+}
+
+// open opens a tab that is closed with the test.
+func open(t *testing.T, b *browser.Browser, url string, l browser.Look) tab {
+	t.Helper()
+	p, err := b.Open(url, l)
+	must(t, err)
+	t.Cleanup(p.Close)
+	return tab{p, t}
+}
+
+func (p tab) wait(expression string) {
+	p.t.Helper()
+	must(p.t, p.Wait(expression))
+}
+
+func (p tab) value(expression string) any {
+	p.t.Helper()
+	value, err := p.Value(expression)
+	must(p.t, err)
+	return value
+}
+
+// quiet fails the test if the page has problems.
+func (p tab) quiet() {
+	p.t.Helper()
+	for _, problem := range p.Problems() {
+		p.t.Error(problem)
+	}
+}
+
+// shoot saves the whole page as a picture, name.png: see go help testflag for -artifacts.
+func (p tab) shoot(name string) {
+	p.t.Helper()
+	picture, err := p.Picture()
+	must(p.t, err)
+	must(p.t, os.WriteFile(filepath.Join(p.t.ArtifactDir(), name+".png"), picture, 0o600))
+}
+
 // What a page shows, as JavaScript.
 const (
 	greeted = `document.querySelector("#totals b").textContent`
@@ -158,7 +214,7 @@ const (
 
 func TestPageShowsWhatHappens(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := browser.Start(t), newDaemon(t)
+	b, d := start(t), newDaemon(t)
 	d.visit(t, 1234)
 	for name, l := range map[string]browser.Look{
 		"phone-light":   {Width: 390, Height: 844},
@@ -167,85 +223,85 @@ func TestPageShowsWhatHappens(t *testing.T) {
 		"desktop-dark":  {Width: 1280, Height: 900, Dark: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := b.Open(t, d.page, l)
-			p.Wait(t, drawn)
-			p.Wait(t, greeted+` === "1,234"`)
+			p := open(t, b, d.page, l)
+			p.wait(drawn)
+			p.wait(greeted + ` === "1,234"`)
 			for _, want := range []string{"running", "greet", "127.0.0.1:", "own bind", "listening", "1,234", d.config, "Visits a second", "10 min ago"} {
-				if p.Value(t, fmt.Sprintf("document.body.textContent.includes(%q)", want)) != true {
+				if p.value(fmt.Sprintf("document.body.textContent.includes(%q)", want)) != true {
 					t.Errorf("%q can't be read", want)
 				}
 			}
-			if wide := p.Value(t, "document.documentElement.scrollWidth"); wide != float64(l.Width) {
+			if wide := p.value("document.documentElement.scrollWidth"); wide != float64(l.Width) {
 				t.Errorf("the page is %v px wide on a screen of %d", wide, l.Width)
 			}
-			if dark := p.Value(t, `getComputedStyle(document.body).backgroundColor.match(/\d+/)[0] < 128`); dark != l.Dark {
+			if dark := p.value(`getComputedStyle(document.body).backgroundColor.match(/\d+/)[0] < 128`); dark != l.Dark {
 				t.Errorf("dark = %v, want %v", dark, l.Dark)
 			}
-			p.Quiet(t)
-			p.Shoot(t, "page")
+			p.quiet()
+			p.shoot("page")
 		})
 	}
 }
 
 func TestPageIsLive(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := browser.Start(t), newDaemon(t)
-	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900})
-	p.Wait(t, drawn)
+	b, d := start(t), newDaemon(t)
+	p := open(t, b, d.page, browser.Look{Width: 1280, Height: 900})
+	p.wait(drawn)
 	// What somebody has selected stays so while numbers change around it.
-	p.Value(t, `getSelection().selectAllChildren(document.querySelector("#listeners .address"))`)
+	p.value(`getSelection().selectAllChildren(document.querySelector("#listeners .address"))`)
 	d.visit(t, 25)
-	p.Wait(t, greeted+` === "25"`)
-	if got := p.Value(t, "getSelection().toString().startsWith('127.0.0.1:')"); got != true {
+	p.wait(greeted + ` === "25"`)
+	if got := p.value("getSelection().toString().startsWith('127.0.0.1:')"); got != true {
 		t.Error("the selection was lost")
 	}
-	p.Wait(t, `document.querySelectorAll("svg")[0].getAttribute("aria-label").match(/greeted at least 0, at most [1-9]/)`)
-	p.Wait(t, `document.querySelectorAll("svg")[1].getAttribute("aria-label").match(/median at least [1-9][0-9.]* (µs|ms|s)/)`)
+	p.wait(`document.querySelectorAll("svg")[0].getAttribute("aria-label").match(/greeted at least 0, at most [1-9]/)`)
+	p.wait(`document.querySelectorAll("svg")[1].getAttribute("aria-label").match(/median at least [1-9][0-9.]* (µs|ms|s)/)`)
 
 	// Who points at a plot is told the numbers there.
-	where := p.Value(t, `(() => { const r = document.querySelector("svg").getBoundingClientRect(); return [r.right - 20, r.top + 50]; })()`).([]any)
-	p.Do(t, "Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": where[0], "y": where[1]})
-	p.Wait(t, `/\d+ s ago/.test(document.querySelector("svg").textContent)`)
+	where := p.value(`(() => { const r = document.querySelector("svg").getBoundingClientRect(); return [r.right - 20, r.top + 50]; })()`).([]any)
+	must(t, p.Point(where[0].(float64), where[1].(float64)))
+	p.wait(`/\d+ s ago/.test(document.querySelector("svg").textContent)`)
 
 	// A bad reload is there at once, with its reason.
 	d.configure(t, `"{{.Nobody}}\n"`, freeAddress(t))
 	must(t, d.cmd.Process.Signal(syscall.SIGHUP))
-	p.Wait(t, `/refused[^]*Nobody/.test(document.getElementById("facts").textContent)`)
-	p.Wait(t, `/error[^]*Nobody/.test(document.getElementById("problems").textContent)`)
-	p.Quiet(t)
-	p.Shoot(t, "bad-reload")
+	p.wait(`/refused[^]*Nobody/.test(document.getElementById("facts").textContent)`)
+	p.wait(`/error[^]*Nobody/.test(document.getElementById("problems").textContent)`)
+	p.quiet()
+	p.shoot("bad-reload")
 }
 
 func TestPageOutlivesTheDaemon(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := browser.Start(t), newDaemon(t)
+	b, d := start(t), newDaemon(t)
 	d.visit(t, 25)
-	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900})
-	p.Wait(t, drawn)
-	p.Wait(t, greeted+` === "25"`)
-	p.Quiet(t)
+	p := open(t, b, d.page, browser.Look{Width: 1280, Height: 900})
+	p.wait(drawn)
+	p.wait(greeted + ` === "25"`)
+	p.quiet()
 	d.stop(t)
-	p.Wait(t, silent)
-	p.Shoot(t, "silence")
+	p.wait(silent)
+	p.shoot("silence")
 	d.start(t)
-	p.Wait(t, "!("+silent+")")
-	p.Wait(t, greeted+` === "0"`)
+	p.wait("!(" + silent + ")")
+	p.wait(greeted + ` === "0"`)
 	// What the other one did is no longer drawn.
-	p.Wait(t, `document.querySelector("svg").getAttribute("aria-label").includes("greeted at least 0, at most 0;")`)
+	p.wait(`document.querySelector("svg").getAttribute("aria-label").includes("greeted at least 0, at most 0;")`)
 }
 
 func TestPageWithoutScript(t *testing.T) {
 	skipUnlessWanted(t)
-	b, d := browser.Start(t), newDaemon(t)
+	b, d := start(t), newDaemon(t)
 	d.visit(t, 25)
-	p := b.Open(t, d.page, browser.Look{Width: 1280, Height: 900, Scriptless: true})
-	if got := p.Value(t, greeted); got != "25" {
+	p := open(t, b, d.page, browser.Look{Width: 1280, Height: 900, Scriptless: true})
+	if got := p.value(greeted); got != "25" {
 		t.Errorf("greeted = %v, want 25", got)
 	}
 	d.visit(t, 25)
-	p.Wait(t, greeted+` === "50"`) // it loads itself again
-	p.Quiet(t)
-	p.Shoot(t, "page")
+	p.wait(greeted + ` === "50"`) // it loads itself again
+	p.quiet()
+	p.shoot("page")
 }
 
 // TestHistoryIsThereForLatecomers shows that the past does not begin with the look.
@@ -253,7 +309,7 @@ func TestHistoryIsThereForLatecomers(t *testing.T) {
 	skipUnlessWanted(t)
 	d := newDaemon(t)
 	d.visit(t, 25)
-	ctx, cancel := context.WithTimeout(t.Context(), browser.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), browser.Timeout)
 	defer cancel()
 	for sum := uint64(0); sum < 25; {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.page+"history", nil)
