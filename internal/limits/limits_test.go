@@ -1,0 +1,118 @@
+package limits
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestConnectionsFitTheMemory: what the kernel would kill the process for is not allowed.
+func TestConnectionsFitTheMemory(t *testing.T) {
+	const unit = 256 << 20 // MemoryMax= of greetd.service
+	plain, encrypted := Connections(unit, false), Connections(unit, true)
+	if plain < 10_000 || plain*memoryOfVisit > unit-baseMemory {
+		t.Errorf("%d connections in 256M, want the default of limits.connections and no more than fit", plain)
+	}
+	if encrypted >= plain || encrypted*memoryOfTLSVisit > unit-baseMemory {
+		t.Errorf("%d connections with TLS in 256M, of %d without", encrypted, plain)
+	}
+	if got := Connections(1<<20, false); got != minConnections {
+		t.Errorf("%d connections in 1M, want %d", got, minConnections)
+	}
+}
+
+func TestApplyMemoryLeavesTheUsersLimit(t *testing.T) {
+	before := debug.SetMemoryLimit(123 << 20)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	t.Setenv("GOMEMLIMIT", "123MiB")
+	group, limit, err := ApplyMemory()
+	if group != 0 || limit != 123<<20 || err != nil || debug.SetMemoryLimit(-1) != limit {
+		t.Errorf("ApplyMemory = %d, %d, %v, want 0 and what GOMEMLIMIT says", group, limit, err)
+	}
+}
+
+func TestApplyMemoryFollowsTheControlGroup(t *testing.T) {
+	before := debug.SetMemoryLimit(math.MaxInt64)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	unset(t, "GOMEMLIMIT")
+	group, limit, err := ApplyMemory()
+	switch {
+	case err != nil:
+		t.Skipf("no control groups here: %v", err)
+	case group == 0 && limit != math.MaxInt64:
+		t.Errorf("limit = %d without one of the control group", limit)
+	case group != 0 && (limit != int64(float64(group)*goShare) || debug.SetMemoryLimit(-1) != limit):
+		t.Errorf("limit = %d of %d", limit, group)
+	}
+}
+
+func TestUseCPUs(t *testing.T) {
+	t.Cleanup(runtime.SetDefaultGOMAXPROCS)
+	t.Setenv("GOMAXPROCS", "3")
+	runtime.GOMAXPROCS(3)
+	UseCPUs(false)
+	UseAllCPUs()
+	if got := runtime.GOMAXPROCS(0); got != 3 {
+		t.Errorf("with GOMAXPROCS=3: %d CPUs", got)
+	}
+
+	unset(t, "GOMAXPROCS")
+	UseAllCPUs()
+	all := runtime.GOMAXPROCS(0)
+	UseCPUs(true)
+	if got := runtime.GOMAXPROCS(0); got != all {
+		t.Errorf("with TLS: %d CPUs of %d", got, all)
+	}
+	want := all
+	if all == 2 {
+		want = 1
+	}
+	UseCPUs(false)
+	if got := runtime.GOMAXPROCS(0); got != want {
+		t.Errorf("without TLS: %d CPUs of %d, want %d", got, all, want)
+	}
+}
+
+// TestGrowDescriptorTable looks where the kernel says how large it is.
+func TestGrowDescriptorTable(t *testing.T) {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil || before.Cur < 2048 {
+		t.Skipf("RLIMIT_NOFILE is %d, %v", before.Cur, err)
+	}
+	if got := Descriptors(); got != before.Cur {
+		t.Errorf("Descriptors = %d, want %d", got, before.Cur)
+	}
+	GrowDescriptorTable(1024)
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err)
+	}
+	if size := fieldOf(t, string(status), "FDSize"); size < 1024+ReservedDescriptors {
+		t.Errorf("the table has %d slots, want %d", size, 1024+ReservedDescriptors)
+	}
+}
+
+// fieldOf returns the number of a line of /proc/self/status.
+func fieldOf(t *testing.T, status, name string) (number int) {
+	t.Helper()
+	_, after, _ := strings.Cut(status, name+":")
+	if _, err := fmt.Sscan(after, &number); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return number
+}
+
+// unset removes a variable until the test ends.
+func unset(t *testing.T, name string) {
+	t.Helper()
+	t.Setenv(name, "") // restores it
+	if err := os.Unsetenv(name); err != nil {
+		t.Fatal(err)
+	}
+}
