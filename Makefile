@@ -72,6 +72,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	for module in kubernetes browser; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
+	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./cmd/greetprobe || exit; done
 	@sh test/packages.sh lint
 	shellcheck $(SCRIPTS)
 	$(TOOLS)/actionlint .github/workflows/*.yml

@@ -152,15 +152,15 @@ type load struct {
 func (l *load) run(ctx context.Context) error {
 	if err := l.resolve(ctx); err != nil {
 		if ctx.Err() != nil {
-			return exitCode(probe.ExitCanceled)
+			return exitCode(exitCanceled)
 		}
 		l.say("%s: %s", safe(l.target.String()), safe(err.Error()))
-		return exitCode(probe.ExitTimeout)
+		return exitCode(exitTimeout)
 	}
 	hdr, err := createHDR(l.hdr)
 	if err != nil {
 		l.say("%s", err)
-		return exitCode(probe.ExitLocal)
+		return exitCode(exitLocal)
 	}
 	start := time.Now()
 	l.tally = newTally(newCourse(start, hdr.log()))
@@ -185,9 +185,9 @@ func (l *load) run(ctx context.Context) error {
 	}
 	if err := hdr.finish(l.tally); err != nil {
 		l.say("%s", err)
-		report.Exit = max(report.Exit, probe.ExitLocal)
+		report.Exit = max(report.Exit, exitLocal)
 	}
-	if report.Exit == probe.ExitOK {
+	if report.Exit == exitOK {
 		return nil
 	}
 	return exitCode(report.Exit)

@@ -134,8 +134,8 @@ func TestLoadTellsWhatItNeverStarted(t *testing.T) {
 		if r.Due != 250 || r.Started != 60 || r.Outcomes[probe.NoGreeting] != 60 {
 			t.Errorf("%d due, %d started, outcomes %v; want 250, 60, 60 no_greeting", r.Due, r.Started, r.Outcomes)
 		}
-		if code != probe.ExitTimeout || r.Exit != code {
-			t.Errorf("exit = %d, and %d in the report; want %d", code, r.Exit, probe.ExitTimeout)
+		if code != exitTimeout || r.Exit != code {
+			t.Errorf("exit = %d, and %d in the report; want %d", code, r.Exit, exitTimeout)
 		}
 		if r.LatencyUS != nil {
 			t.Errorf("latency = %+v of no greeting at all", r.LatencyUS)
@@ -177,8 +177,8 @@ func TestLoadNamesLocalTroubleAndItsRemedy(t *testing.T) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}
 			}}
 			r, code := runLoad(t.Context(), t, p, loadFlags{rate: 10, duration: time.Second})
-			if code != probe.ExitLocal {
-				t.Errorf("%v: exit = %d, want %d", errno, code, probe.ExitLocal)
+			if code != exitLocal {
+				t.Errorf("%v: exit = %d, want %d", errno, code, exitLocal)
 			}
 			if len(r.Bottleneck) != 1 || !strings.Contains(r.Bottleneck[0], "10 probes failed on this machine") ||
 				!strings.Contains(r.Bottleneck[0], remedy) {
@@ -194,8 +194,8 @@ func TestInterruptedLoadReportsWhatWasDone(t *testing.T) {
 		defer time.AfterFunc(10*time.Second+time.Millisecond, interrupt).Stop()
 		p := probe.Probe{Dial: inMemory(stalling())}
 		r, code := runLoad(ctx, t, p, loadFlags{rate: 50, duration: time.Minute})
-		if code != probe.ExitCanceled || !r.Interrupted || r.Exit != code {
-			t.Errorf("exit = %d, interrupted = %v, want %d", code, r.Interrupted, probe.ExitCanceled)
+		if code != exitCanceled || !r.Interrupted || r.Exit != code {
+			t.Errorf("exit = %d, interrupted = %v, want %d", code, r.Interrupted, exitCanceled)
 		}
 		// The one at 10 s stood in the second stall.
 		if r.Due != 501 || r.Outcomes[probe.OK] != 500 || r.Outcomes[probe.Canceled] != 1 {

@@ -99,7 +99,7 @@ func (t *tally) report(f *loadFlags, target string, start time.Time, took time.D
 		Exit:        t.exit,
 	}
 	if interrupted {
-		r.Exit = probe.ExitCanceled
+		r.Exit = exitCanceled
 	}
 	if f.arrivals == "poisson" {
 		r.Seed = &f.seed

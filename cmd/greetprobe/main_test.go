@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
 
 	"greetd.example/internal/test/testserver"
 )
@@ -143,9 +143,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// signals are those that the scripts send.
+var signals = map[string]os.Signal{"INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM}
+
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	for _, cmd := range ts.BackgroundCmds() {
-		ts.Check(cmd.Process.Signal(unix.SignalNum("SIG" + args[0])))
+		ts.Check(cmd.Process.Signal(signals[args[0]]))
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"net/netip"
 	"os"
@@ -148,9 +147,9 @@ func flagsOfPage(section manpage.Page) (flags []string) {
 // TestManualKnowsEachExitCode holds the table of greetprobe(1) against the codes that a
 // status can have.
 func TestManualKnowsEachExitCode(t *testing.T) {
-	codes := []string{strconv.Itoa(probe.ExitUsage)}
+	codes := []string{strconv.Itoa(exitUsage)}
 	for _, status := range probe.Statuses() {
-		codes = append(codes, strconv.Itoa(probe.Result{Status: status}.Exit()))
+		codes = append(codes, strconv.Itoa(exitFor(status)))
 	}
 	var page []string
 	for _, line := range manpage.Read(t, "greetprobe.1").Section(t, "EXIT STATUS") {
@@ -181,10 +180,7 @@ func full() probe.Result {
 }
 
 func TestManualKnowsEachKey(t *testing.T) {
-	text, err := json.Marshal(full())
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := object(full())
 	page := manpage.Read(t, "greetprobe.1")
 	var names []string
 	for _, key := range regexp.MustCompile(`"(\w+)":`).FindAllSubmatch(text, -1) {

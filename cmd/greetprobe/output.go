@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strings"
@@ -33,7 +32,7 @@ func (o *output) result(r probe.Result) {
 		return
 	}
 	o.count++
-	o.exit = max(o.exit, r.Exit())
+	o.exit = max(o.exit, exitFor(r.Status))
 	if o.output == "prom" || o.textfile != "" {
 		o.metrics.add(r)
 	}
@@ -94,8 +93,7 @@ func (o *output) print(r probe.Result) {
 	case o.quiet || o.output == "prom":
 		return
 	case o.output == "json":
-		text, _ = json.Marshal(r) // it is made of strings and numbers
-		text = append(text, '\n')
+		text = append(object(r), '\n')
 	case r.Greeting != nil && len(r.Greeting.Bytes) > 0:
 		text = o.text(r)
 	}
@@ -130,10 +128,10 @@ func (o *output) end() error {
 	if o.textfile != "" {
 		if err := writeTextfile(o.textfile, o.metrics.text()); err != nil {
 			o.say("%s", err)
-			o.exit = max(o.exit, probe.ExitLocal)
+			o.exit = max(o.exit, exitLocal)
 		}
 	}
-	if o.exit == probe.ExitOK {
+	if o.exit == exitOK {
 		return nil
 	}
 	return exitCode(o.exit)

@@ -259,14 +259,13 @@ func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
 	ok := r.Status == probe.OK
 	s.stats.add(shot.Seq, shot.Due, ok, r.Timing.Total)
 	s.outcomes[r.Status]++
-	s.exit = max(s.exit, r.Exit())
+	s.exit = max(s.exit, exitFor(r.Status))
 	s.hint = s.flags.hint(r)
 	if shot.Started.After(s.last) {
 		s.last = shot.Started
 	}
 	if s.flags.output == "json" {
-		text, _ := json.Marshal(r) // it is made of strings and numbers
-		_, _ = s.out.Write(append(text, '\n'))
+		_, _ = s.out.Write(append(object(r), '\n'))
 	} else {
 		s.show(shot.Seq+1, r)
 	}
@@ -342,13 +341,13 @@ func (s *pingSeries) finish(interrupted bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if interrupted {
-		s.exit = probe.ExitCanceled
+		s.exit = exitCanceled
 	}
 	if s.live != nil && len(s.course) > 0 {
 		s.draw()
 	}
 	s.sumUp(true, interrupted)
-	if s.exit == probe.ExitOK {
+	if s.exit == exitOK {
 		return nil
 	}
 	return exitCode(s.exit)
@@ -359,7 +358,7 @@ func (s *pingSeries) sumUp(final, interrupted bool) {
 	now := time.Now()
 	took := max(s.last.Sub(s.start), 0)
 	if s.flags.output == "json" {
-		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // as above
+		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // it is made of strings and numbers
 		_, _ = s.out.Write(append(text, '\n'))
 		return
 	}

@@ -73,8 +73,8 @@ failed: refused 2
 		if got != want {
 			t.Errorf("got:\n%s\nwant:\n%s", got, want)
 		}
-		if code != probe.ExitConnect {
-			t.Errorf("exit = %d, want %d", code, probe.ExitConnect)
+		if code != exitConnect {
+			t.Errorf("exit = %d, want %d", code, exitConnect)
 		}
 	})
 }
@@ -119,8 +119,8 @@ func TestInterruptedPingDoesNotCountWhatWasUnderWay(t *testing.T) {
 		time.AfterFunc(2500*time.Millisecond, interrupt)
 		p := probe.Probe{Dial: taking(time.Millisecond, time.Millisecond, 700*time.Millisecond)}
 		got, code := runPing(ctx, t, p, pingFlags{interval: time.Second}, nil)
-		if !strings.Contains(got, "2 probes sent, 2 received, 0% loss") || code != probe.ExitCanceled {
-			t.Errorf("exit %d, want %d and two probes:\n%s", code, probe.ExitCanceled, got)
+		if !strings.Contains(got, "2 probes sent, 2 received, 0% loss") || code != exitCanceled {
+			t.Errorf("exit %d, want %d and two probes:\n%s", code, exitCanceled, got)
 		}
 		time.Sleep(time.Second) // the server wakes up and sees that the client is gone
 	})

@@ -115,7 +115,7 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 		if !std.failed() {
 			std.say("interrupted: %d of %d targets probed", out.count, len(targets))
 		}
-		return exitCode(probe.ExitCanceled)
+		return exitCode(exitCanceled)
 	}
 	if err := out.end(); err != nil || len(f.command) == 0 || std.failed() {
 		return err

@@ -17,7 +17,6 @@ import (
 	"greetd.example/internal/build"
 	"greetd.example/internal/plugin"
 	"greetd.example/internal/usage"
-	"greetd.example/pkg/probe"
 )
 
 // streams are where a command reads and writes.
@@ -75,11 +74,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return int(plugin.Unknown)
 	case checkedOut.Err != nil:
 		std.say("%s", checkedOut.Err)
-		return probe.ExitLocal
+		return exitLocal
 	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
 		return int(plugin.Unknown)
 	case err == nil:
-		return probe.ExitOK
+		return exitOK
 	case done:
 		return int(code)
 	}
@@ -87,7 +86,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		std.say("%s", strings.TrimSuffix(line, "\n"))
 	}
 	std.say("try '%s --help'", cmd.CommandPath())
-	return probe.ExitUsage
+	return exitUsage
 }
 
 // checked reports whether the plugin checked anything. Its guidelines want UNKNOWN

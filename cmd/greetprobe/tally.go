@@ -69,7 +69,7 @@ func (t *tally) end(s openloop.Shot, r *probe.Result, now time.Time) {
 	if t.outcomes[r.Status]++; t.outcomes[r.Status] == 1 && r.Err != nil {
 		t.examples[r.Status] = safe(r.Err.Error())
 	}
-	t.exit = max(t.exit, r.Exit())
+	t.exit = max(t.exit, exitFor(r.Status))
 	if r.Status == probe.LocalError {
 		var errno syscall.Errno
 		errors.As(r.Err, &errno)

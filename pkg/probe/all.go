@@ -12,6 +12,10 @@ import (
 // name and address, IPv6 first, [DefaultParallel] of them at the same time. Where
 // there are less than two, it does what Do does.
 func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
+	whole, err := p.valid(ctx, target)
+	if err != nil || whole.Path != "" || whole.Addr.IsValid() {
+		return []Result{p.Do(ctx, target)}
+	}
 	var results []Result
 	many := Many{All: p}
 	many.Run(ctx, slices.Values([]Target{target}), func(r Result) { results = append(results, r) })
@@ -23,8 +27,12 @@ func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
 
 // expand resolves target and returns it once for each address, or as it is.
 func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*resolved, []Target) {
+	target, err := p.valid(ctx, target)
+	if err != nil || target.Path != "" || target.Addr.IsValid() {
+		return nil, []Target{target}
+	}
 	name, err := target.name()
-	if target.Path != "" || target.Addr.IsValid() || err != nil {
+	if err != nil {
 		return nil, []Target{target}
 	}
 	ctx, cancel := p.within(ctx, now)
@@ -64,7 +72,10 @@ func (k *resolved) addrs() []netip.Addr {
 // Addresses resolves target's name as Do would, IPv6 first. A target that is an
 // address has that one, and a unix socket none. The error is that of a Result.
 func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, error) {
+	target, err := p.valid(ctx, target)
 	switch {
+	case err != nil:
+		return nil, err
 	case target.Path != "":
 		return nil, nil
 	case target.Addr.IsValid():

@@ -26,32 +26,32 @@ func TestBehaviour(t *testing.T) {
 	patient, patient220 := probe.Probe{Idle: 9 * time.Second}, expect220
 	patient220.Idle = patient.Idle
 	rows := []row{
-		{"greets, holds open", testserver.Greet(greeting), probe.Probe{}, "ok", "line", 0, greeting, 0, 2 * time.Second},
-		{"greets, holds open, expected", testserver.Greet(greeting), expect220, "ok", "match", 0, greeting, 0, 2 * time.Second},
-		{"greets without 220, closes", testserver.GreetAndClose("hello\n"), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 5 * time.Second},
-		{"greets without 220, closes, 220 expected", testserver.GreetAndClose("hello\n"), expect220, "mismatch", "eof", 4, "hello\n", 0, 2 * time.Second},
-		{"greets without newline, closes", testserver.GreetAndClose("hello"), probe.Probe{}, "ok", "eof", 0, "hello", 0, 2 * time.Second},
-		{"silent", testserver.Silent, probe.Probe{}, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
-		{"silent, 220 expected", testserver.Silent, expect220, "no_greeting", "timeout", 2, "", 10 * time.Second, 14 * time.Second},
-		{"resets at once", testserver.Reset, probe.Probe{}, "reset", "reset", 4, "", 0, 5 * time.Second},
-		{"closes at once", testserver.Close, probe.Probe{}, "closed", "eof", 4, "", 0, 5 * time.Second},
-		{"one byte a second", testserver.Repeat("x", time.Second), patient, "partial", "timeout", 2, "xxxxxxxxxxx", 10 * time.Second, 14 * time.Second},
-		{"one byte a second, expected", testserver.GreetInPieces(time.Second, "2", "2", "0", " ", "h"), patient220, "ok", "match", 0, "220", 2 * time.Second, 10 * time.Second},
-		{"1 MiB without newline", testserver.Big(1 << 20), probe.Probe{}, "ok", "max", 0, strings.Repeat("x", 4096), 0, 2 * time.Second},
-		{"1 MiB without newline, 220 expected", testserver.Big(1 << 20), expect220, "mismatch", "max", 4, strings.Repeat("x", 4096), 0, 2 * time.Second},
-		{"ANSI, NUL, 8-bit", testserver.Greet(hostile), probe.Probe{}, "ok", "line", 0, hostile, 0, 2 * time.Second},
-		{"endless lines", testserver.Repeat("hello\n", 0), probe.Probe{}, "ok", "line", 0, "hello\n", 0, 2 * time.Second},
-		{"a line a second for ever", testserver.Repeat("hello\n", time.Second), probe.Probe{}, "ok", "line", 0, "hello\n", 0, time.Second},
-		{"a line a second for ever, 220 expected", testserver.Repeat("hello\n", time.Second), patient220, "mismatch", "timeout", 4, strings.Repeat("hello\n", 11), 10 * time.Second, 14 * time.Second},
-		{"speaks after 3 s", testserver.GreetLate(greeting, 3*time.Second), probe.Probe{}, "ok", "line", 0, greeting, 3 * time.Second, 9 * time.Second},
-		{"splits lines and UTF-8", testserver.GreetInPieces(20*time.Millisecond, multiline[:2], multiline[2:7], multiline[7:20], multiline[20:]), probe.Probe{}, "ok", "line", 0, multiline, 0, 5 * time.Second},
-		{"part of a line, then reset", testserver.GreetAndReset("220 he"), probe.Probe{}, "reset", "reset", 4, "220 he", 100 * time.Millisecond, 2 * time.Second},
-		{"part of a line, then reset, matched early", testserver.GreetAndReset("220 he"), expect220, "ok", "match", 0, "220 he", 0, 2 * time.Second},
-		{"punishes early talkers", testserver.Strict(greeting), probe.Probe{}, "ok", "line", 0, greeting, 200 * time.Millisecond, 5 * time.Second},
-		{"login: and no newline", testserver.Greet("login: "), probe.Probe{}, "ok", "idle", 0, "login: ", 2 * time.Second, 9 * time.Second},
-		{"login: and no newline, 220 expected", testserver.Greet("login: "), expect220, "mismatch", "idle", 4, "login: ", 2 * time.Second, 9 * time.Second},
-		{"promises another line and stops", testserver.Greet("220-wait\r\n"), probe.Probe{Read: 3 * time.Second}, "partial", "timeout", 2, "220-wait\r\n", 3 * time.Second, 9 * time.Second},
-		{"MySQL", testserver.Greet("\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz" + "more"), probe.Probe{}, "ok", "line", 0, "\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz", 0, 2 * time.Second},
+		{"greets, holds open", testserver.Greet(greeting), probe.Probe{}, "ok", "line", greeting, 0, 2 * time.Second},
+		{"greets, holds open, expected", testserver.Greet(greeting), expect220, "ok", "match", greeting, 0, 2 * time.Second},
+		{"greets without 220, closes", testserver.GreetAndClose("hello\n"), probe.Probe{}, "ok", "line", "hello\n", 0, 5 * time.Second},
+		{"greets without 220, closes, 220 expected", testserver.GreetAndClose("hello\n"), expect220, "mismatch", "eof", "hello\n", 0, 2 * time.Second},
+		{"greets without newline, closes", testserver.GreetAndClose("hello"), probe.Probe{}, "ok", "eof", "hello", 0, 2 * time.Second},
+		{"silent", testserver.Silent, probe.Probe{}, "no_greeting", "timeout", "", 10 * time.Second, 14 * time.Second},
+		{"silent, 220 expected", testserver.Silent, expect220, "no_greeting", "timeout", "", 10 * time.Second, 14 * time.Second},
+		{"resets at once", testserver.Reset, probe.Probe{}, "reset", "reset", "", 0, 5 * time.Second},
+		{"closes at once", testserver.Close, probe.Probe{}, "closed", "eof", "", 0, 5 * time.Second},
+		{"one byte a second", testserver.Repeat("x", time.Second), patient, "partial", "timeout", "xxxxxxxxxxx", 10 * time.Second, 14 * time.Second},
+		{"one byte a second, expected", testserver.GreetInPieces(time.Second, "2", "2", "0", " ", "h"), patient220, "ok", "match", "220", 2 * time.Second, 10 * time.Second},
+		{"1 MiB without newline", testserver.Big(1 << 20), probe.Probe{}, "ok", "max", strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"1 MiB without newline, 220 expected", testserver.Big(1 << 20), expect220, "mismatch", "max", strings.Repeat("x", 4096), 0, 2 * time.Second},
+		{"ANSI, NUL, 8-bit", testserver.Greet(hostile), probe.Probe{}, "ok", "line", hostile, 0, 2 * time.Second},
+		{"endless lines", testserver.Repeat("hello\n", 0), probe.Probe{}, "ok", "line", "hello\n", 0, 2 * time.Second},
+		{"a line a second for ever", testserver.Repeat("hello\n", time.Second), probe.Probe{}, "ok", "line", "hello\n", 0, time.Second},
+		{"a line a second for ever, 220 expected", testserver.Repeat("hello\n", time.Second), patient220, "mismatch", "timeout", strings.Repeat("hello\n", 11), 10 * time.Second, 14 * time.Second},
+		{"speaks after 3 s", testserver.GreetLate(greeting, 3*time.Second), probe.Probe{}, "ok", "line", greeting, 3 * time.Second, 9 * time.Second},
+		{"splits lines and UTF-8", testserver.GreetInPieces(20*time.Millisecond, multiline[:2], multiline[2:7], multiline[7:20], multiline[20:]), probe.Probe{}, "ok", "line", multiline, 0, 5 * time.Second},
+		{"part of a line, then reset", testserver.GreetAndReset("220 he"), probe.Probe{}, "reset", "reset", "220 he", 100 * time.Millisecond, 2 * time.Second},
+		{"part of a line, then reset, matched early", testserver.GreetAndReset("220 he"), expect220, "ok", "match", "220 he", 0, 2 * time.Second},
+		{"punishes early talkers", testserver.Strict(greeting), probe.Probe{}, "ok", "line", greeting, 200 * time.Millisecond, 5 * time.Second},
+		{"login: and no newline", testserver.Greet("login: "), probe.Probe{}, "ok", "idle", "login: ", 2 * time.Second, 9 * time.Second},
+		{"login: and no newline, 220 expected", testserver.Greet("login: "), expect220, "mismatch", "idle", "login: ", 2 * time.Second, 9 * time.Second},
+		{"promises another line and stops", testserver.Greet("220-wait\r\n"), probe.Probe{Read: 3 * time.Second}, "partial", "timeout", "220-wait\r\n", 3 * time.Second, 9 * time.Second},
+		{"MySQL", testserver.Greet("\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz" + "more"), probe.Probe{}, "ok", "line", "\x0c\x00\x00\x00\x0a8.0\n40\x00zzzz", 0, 2 * time.Second},
 	}
 	// Each row waits, but not for the others: more at once than t.Parallel allows.
 	var running sync.WaitGroup
@@ -73,7 +73,6 @@ type row struct {
 	probe    probe.Probe
 	status   probe.Status
 	end      probe.End
-	exit     int
 	text     string
 	from, to time.Duration
 }
@@ -96,8 +95,8 @@ func (row *asked) ask(t *testing.T) {
 func (row *asked) check(t *testing.T) {
 	t.Helper()
 	r := row.result
-	if r.Status != row.status || r.Exit() != row.exit || r.Greeting == nil || r.Greeting.End != row.end {
-		t.Fatalf("%s, %+v, exit %d (%v), want %s/%s, exit %d", r.Status, r.Greeting, r.Exit(), r.Err, row.status, row.end, row.exit)
+	if r.Status != row.status || r.Greeting == nil || r.Greeting.End != row.end {
+		t.Fatalf("%s, %+v (%v), want %s/%s", r.Status, r.Greeting, r.Err, row.status, row.end)
 	}
 	got := string(r.Greeting.Bytes)
 	if whole := row.end != "timeout"; got != row.text && (whole || got == "" || !strings.HasPrefix(row.text, got)) {
@@ -119,7 +118,7 @@ func (row *asked) check(t *testing.T) {
 
 func TestRefusedTellsTheErrno(t *testing.T) {
 	r := new(probe.Probe).Do(t.Context(), parse(t, closedPort(t)))
-	if r.Status != probe.Refused || r.Phase != probe.PhaseConnect || r.Exit() != 3 || r.Greeting != nil {
+	if r.Status != probe.Refused || r.Phase != probe.PhaseConnect || r.Greeting != nil {
 		t.Errorf("%+v", r)
 	}
 	if len(r.Attempts) != 1 || r.Attempts[0].Result != probe.AttemptRefused {
@@ -134,7 +133,7 @@ func TestBlackholeEndsAtTheConnectLimit(t *testing.T) {
 	t.Parallel()
 	target := parse(t, testserver.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0))
 	r := new(probe.Probe).Do(t.Context(), target)
-	if r.Status != probe.ConnectTimeout || r.Exit() != 3 || r.Timing.Connect != nil {
+	if r.Status != probe.ConnectTimeout || r.Timing.Connect != nil {
 		t.Errorf("%s %v, connect %v", r.Status, r.Err, r.Timing.Connect)
 	}
 	if r.Timing.Total < 5*time.Second || r.Timing.Total > 9*time.Second {
@@ -194,8 +193,8 @@ func TestSourceAddress(t *testing.T) {
 		t.Errorf("%s from %s, want ok from 127.0.0.9", r.Status, r.Local)
 	}
 	p.Source = addr("192.0.2.99")
-	if r := p.Do(t.Context(), target); r.Status != probe.LocalError || r.Exit() != 5 {
-		t.Errorf("%s, exit %d, %v; want local_error", r.Status, r.Exit(), r.Err)
+	if r := p.Do(t.Context(), target); r.Status != probe.LocalError {
+		t.Errorf("%s, %v; want local_error", r.Status, r.Err)
 	}
 	p.Source = addr("::1")
 	if r := p.Do(t.Context(), target); r.Status == probe.OK {

@@ -117,6 +117,9 @@ func (p *Probe) lookup(ctx context.Context, network, name string) answer {
 	if err != nil && isLocalhost(name) {
 		return answer{addrs: []netip.Addr{loopback[network]}}
 	}
+	if slices.ContainsFunc(addrs, func(addr netip.Addr) bool { return !addr.IsValid() }) {
+		return answer{err: errors.New("Probe.Resolve returned the zero netip.Addr; return valid addresses")}
+	}
 	return answer{addrs, err}
 }
 
@@ -132,21 +135,25 @@ func isLocalhost(name string) bool {
 	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
-// A race is the attempts to connect to one target, as RFC 8305 has them: a little
-// later one after the other, families in turn, until one wins.
+// A race is the attempts to connect to one target, as RFC 8305 (Happy Eyeballs) wants
+// them: each starts attemptDelay after the one before, or when that has failed, with the
+// families in turn. The first that connects wins and cancels the others.
+//
+// One goroutine runs it, and has all of its fields. Lookups and attempts run in
+// goroutines of their own and send what they found.
 type race struct {
 	*run
-	ctx      context.Context //nolint:containedctx // the attempts of one race share it
-	cancel   context.CancelCauseFunc
-	queues   [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried
-	turn     int             // whose turn it is among queues
-	finished chan finished
-	running  int
-	lookups  int     // not answered yet
-	failures []error // of lookups
-	pace     *time.Timer
-	hold     bool        // wait for pace before the next attempt
-	patience *time.Timer // started with the first attempt
+	ctx        context.Context //nolint:containedctx // the attempts of one race share it
+	cancel     context.CancelCauseFunc
+	queues     [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried
+	turn       int             // the queue that the next attempt takes from
+	finished   chan finished
+	running    int
+	lookups    int         // not answered yet
+	failures   []error     // of lookups
+	pace       *time.Timer // until the next attempt may start
+	hold       bool        // wait for pace before the next attempt
+	limitTimer *time.Timer // for Probe.Connect, started with the first attempt
 }
 
 // finished is what came of an attempt.
@@ -160,34 +167,27 @@ type finished struct {
 
 // race tries the addresses that come from answers, of which there will be lookups.
 func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.Conn {
-	a := race{run: r, finished: make(chan finished), lookups: lookups, pace: stopped(), patience: stopped()}
+	a := race{run: r, finished: make(chan finished), lookups: lookups, pace: stopped(), limitTimer: stopped()}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	defer a.cancel(nil)
 	defer a.pace.Stop()
-	defer a.patience.Stop()
+	defer a.limitTimer.Stop()
 	for a.open() {
-		if !a.hold && len(a.queues[0])+len(a.queues[1]) > 0 {
+		if !a.hold && a.queued() > 0 {
 			a.start()
 			continue
 		}
 		select {
 		case answer := <-answers:
-			a.heard(answer)
+			a.enqueue(answer)
 		case <-a.pace.C:
 			a.hold = false
-		case <-a.patience.C:
+		case <-a.limitTimer.C:
 			a.cancel(allowance{time: a.limit()})
 		case <-a.ctx.Done():
-			a.cancel(nil)
-			a.queues = [2][]netip.Addr{}
-			if a.running == 0 {
-				return a.lost()
-			}
-			if f := <-a.finished; a.note(f) {
-				return a.won(f)
-			}
+			return a.stop()
 		case f := <-a.finished:
-			if a.note(f) {
+			if a.record(f) {
 				return a.won(f)
 			}
 			a.hold = false
@@ -196,15 +196,28 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 	return a.lost()
 }
 
-// open reports whether something can still come of the race.
-func (a *race) open() bool {
-	return a.running > 0 || a.lookups > 0 || len(a.queues[0])+len(a.queues[1]) > 0
+// stop ends the race when its context is done: nothing more is started, and an
+// attempt that connected at the last moment wins nevertheless.
+func (a *race) stop() net.Conn {
+	a.cancel(nil)
+	for a.running > 0 {
+		if f := <-a.finished; a.record(f) {
+			return a.won(f)
+		}
+	}
+	return a.lost()
 }
+
+// open reports whether the race can still be won.
+func (a *race) open() bool { return a.running > 0 || a.lookups > 0 || a.queued() > 0 }
+
+// queued returns how many addresses wait for their turn.
+func (a *race) queued() int { return len(a.queues[0]) + len(a.queues[1]) }
 
 func (a *race) limit() time.Duration { return cmp.Or(a.p.Connect, DefaultConnect) }
 
-// heard takes in what a lookup found.
-func (a *race) heard(found answer) {
+// enqueue adds the addresses that a lookup found to the queues.
+func (a *race) enqueue(found answer) {
 	a.lookups--
 	if found.err != nil {
 		a.failures = append(a.failures, found.err)
@@ -229,7 +242,7 @@ func (a *race) heard(found answer) {
 // start makes the next attempt.
 func (a *race) start() {
 	if len(a.Attempts) == 0 {
-		a.patience.Reset(a.limit())
+		a.limitTimer.Reset(a.limit())
 	}
 	if len(a.queues[a.turn]) == 0 {
 		a.turn = 1 - a.turn
@@ -240,10 +253,10 @@ func (a *race) start() {
 	a.hold = true
 	a.pace.Reset(attemptDelay)
 	f, to := a.enter(addr)
-	go func() { a.finished <- a.attempt(f, to) }() // note waits, or won
+	go func() { a.finished <- a.attempt(f, to) }() // race, stop or won receives it
 }
 
-// enter writes down that an attempt begins.
+// enter adds the entry of an attempt that begins now.
 func (a *race) enter(addr netip.Addr) (finished, netip.AddrPort) {
 	now := time.Since(a.Time)
 	if a.Timing.Resolve == nil {
@@ -268,7 +281,7 @@ func (r *run) alone(ctx context.Context, addr netip.Addr) net.Conn {
 		r.unsuited(addr)
 		return nil
 	}
-	if f := a.attempt(a.enter(addr)); a.note(f) {
+	if f := a.attempt(a.enter(addr)); a.record(f) {
 		return a.won(f)
 	}
 	return a.lost()
@@ -291,7 +304,7 @@ func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 		network = "tcp4"
 	}
 	if a.p.Dial != nil {
-		f.conn, f.err = a.p.Dial(a.ctx, network, addr.String())
+		f.conn, f.err = checkedDial(a.p.Dial)(a.ctx, network, addr.String())
 	} else {
 		f.conn, f.tcp, f.err = dialTCP(a.ctx, network, addr, a.p.Source)
 	}
@@ -299,8 +312,8 @@ func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 	return f
 }
 
-// note writes down what came of an attempt, and reports whether somebody answered.
-func (a *race) note(f finished) bool {
+// record completes the entry of an attempt, and reports whether somebody answered.
+func (a *race) record(f finished) bool {
 	a.running--
 	attempt := &a.Attempts[f.index]
 	attempt.End, attempt.Err = f.end, f.err
@@ -326,7 +339,7 @@ func (a *race) won(f finished) net.Conn {
 			_ = late.conn.Close()
 			late.conn, late.err = nil, errFaster
 		}
-		a.note(late)
+		a.record(late)
 	}
 	attempt := a.Attempts[f.index]
 	took := attempt.End - a.Attempts[0].Start
@@ -338,7 +351,7 @@ func (a *race) won(f finished) net.Conn {
 		a.fail(PhaseGreeting, Reset, brokenOff(0, f.err))
 		return nil
 	}
-	a.Local = f.conn.LocalAddr().String()
+	a.Local = addrString(f.conn.LocalAddr())
 	return f.conn
 }
 
@@ -466,6 +479,7 @@ func worse(status Status, attempt Attempt) Status {
 // attemptResult classifies what came of an attempt; cause is why its context ended.
 func attemptResult(err, cause error) AttemptResult {
 	errno, _ := errors.AsType[syscall.Errno](err)
+	errno = portable(errno)
 	switch {
 	case err == nil:
 		return AttemptConnected
@@ -528,6 +542,14 @@ func dnsReason(err *net.DNSError) error {
 // let be taken apart. It has a local port, so that no two errors would be the same.
 var ephemeral = regexp.MustCompile(`(dial|read|write) (udp|tcp)[46]? \S+(->\S+)?: ((connect|read|recvfrom|recvmsg|write|sendto): )?`)
 
+// addrString returns addr in text, "" for the nil that a foreign net.Conn may have.
+func addrString(addr net.Addr) string {
+	if addr == nil {
+		return ""
+	}
+	return addr.String()
+}
+
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
@@ -546,6 +568,7 @@ func (r *run) connectUnix(ctx context.Context) net.Conn {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, allowance{time: limit})
 	defer cancel()
+	dial = checkedDial(dial)
 	conn, err := dial(ctx, "unix", r.Target.Path)
 	for errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil {
 		pause(ctx, 10*time.Millisecond)
@@ -554,7 +577,7 @@ func (r *run) connectUnix(ctx context.Context) net.Conn {
 	switch result := attemptResult(err, context.Cause(ctx)); result {
 	case AttemptConnected:
 		r.Timing.Connect = since(began)
-		r.Local, r.Remote = conn.LocalAddr().String(), conn.RemoteAddr().String()
+		r.Local, r.Remote = addrString(conn.LocalAddr()), addrString(conn.RemoteAddr())
 		return conn
 	case AttemptCanceled:
 		r.fail(PhaseConnect, Canceled, context.Canceled)

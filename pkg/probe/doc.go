@@ -1,5 +1,5 @@
-// Package probe asks a server that speaks first what it has to say: it resolves,
-// connects, reads one greeting, judges it, and tells how long each step took.
+// Package probe connects to servers that speak first and reads their greeting: it
+// resolves, connects, reads one greeting, checks it, and reports how long each step took.
 //
 //	var p probe.Probe // the defaults
 //	target, err := probe.ParseTarget("mail.example:smtp")
@@ -8,5 +8,6 @@
 //	fmt.Println(r.Status, string(r.Greeting.Bytes))
 //
 // Nothing is sent unless asked for. Every step has an absolute deadline, so no
-// server can hold a probe longer than [Probe.Total], whatever it sends.
+// server can hold a probe longer than [Probe.Total], whatever it sends. A Probe or
+// Target that can't be used gives a [Result] with an error, and nothing here panics.
 package probe

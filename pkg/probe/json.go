@@ -10,9 +10,10 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 )
+
+// schema is the name of the JSON form of a Result.
+const schema = "greetprobe/1"
 
 // The schema greetprobe/1, in its order.
 type (
@@ -24,7 +25,6 @@ type (
 		Port     uint16        `json:"port"`
 		Status   Status        `json:"status"`
 		Phase    Phase         `json:"phase"`
-		Exit     int           `json:"exit"`
 		Error    *string       `json:"error"`
 		Local    string        `json:"local"`
 		Remote   string        `json:"remote"`
@@ -94,9 +94,9 @@ const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 // U+FFFD in place of what is not UTF-8; greeting.base64 holds the exact bytes.
 func (r Result) MarshalJSON() ([]byte, error) {
 	w := wireResult{
-		Schema: "greetprobe/1", Time: r.Time.UTC().Format(timeFormat),
+		Schema: schema, Time: r.Time.UTC().Format(timeFormat),
 		Target: r.Target.String(), Host: r.Target.Host, Port: r.Target.Port,
-		Status: r.Status, Phase: r.Phase, Exit: r.Exit(),
+		Status: r.Status, Phase: r.Phase,
 		Local: r.Local, Remote: r.Remote, Family: r.Family,
 		Attempts: []wireAttempt{},
 		Timing: wireTiming{
@@ -141,7 +141,7 @@ func (a Attempt) wire() wireAttempt {
 		Addr: a.Addr.String(), Start: a.Start.Microseconds(), End: a.End.Microseconds(), Result: a.Result,
 	}
 	if errno, ok := errors.AsType[syscall.Errno](a.Err); ok {
-		w.Errno = new(unix.ErrnoName(errno))
+		w.Errno = new(errnoName(portable(errno)))
 	}
 	return w
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
@@ -46,14 +48,19 @@ func TestJSONSchema(t *testing.T) {
 		result probe.Result
 		want   string
 	}{
-		{"full", full, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"mail.example:25","host":"mail.example","port":25,"status":"mismatch","phase":"match","exit":4,"error":"no <b>","local":"127.0.0.1:40000","remote":"127.0.0.1:25","family":4,"attempts":[{"addr":"[::1]:25","start_us":120,"end_us":180,"result":"refused","errno":"ECONNREFUSED"},{"addr":"127.0.0.1:25","start_us":181,"end_us":200,"result":"connected","errno":null}],"timing_us":{"resolve":1,"connect":2,"proxy":3,"tls":4,"first_byte":5,"greeting":6,"total":7},"tcp":{"rtt_us":8,"syn_retrans":1},"greeting":{"text":"a\u001b\u009b\u202e\u007f` + "\ufffd" + `\n<","base64":"YRvCm+KArn//Cjw=","bytes":11,"lines":2,"utf8":false,"truncated":true,"end":"max"},"expect":{"matched":false,"pattern":"220"},"tls":{"version":"TLS 1.3","cipher":"X","server_name":"mail.example","verified":false,"problem":"it is self-signed","subject":"CN=a","issuer":"CN=b","names":["a"],"not_before":"2026-01-01T00:00:00Z","not_after":"2027-01-01T00:00:00Z","chain_not_after":null,"chain_subject":"","old":[]}}`},
-		{"empty", empty, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"unix:/x","host":"","port":0,"status":"refused","phase":"connect","exit":3,"error":"connection refused","local":"","remote":"","family":0,"attempts":[],"timing_us":{"resolve":null,"connect":null,"proxy":null,"tls":null,"first_byte":null,"greeting":null,"total":0},"tcp":null,"greeting":null,"expect":null,"tls":null}`},
-		{"silent", silent, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"[::1]:25","host":"::1","port":25,"status":"no_greeting","phase":"greeting","exit":2,"error":"x","local":"","remote":"","family":0,"attempts":[],"timing_us":{"resolve":null,"connect":null,"proxy":null,"tls":null,"first_byte":null,"greeting":null,"total":0},"tcp":null,"greeting":{"text":"","base64":"","bytes":0,"lines":0,"utf8":true,"truncated":false,"end":"timeout"},"expect":null,"tls":null}`},
+		{"full", full, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"mail.example:25","host":"mail.example","port":25,"status":"mismatch","phase":"match","error":"no <b>","local":"127.0.0.1:40000","remote":"127.0.0.1:25","family":4,"attempts":[{"addr":"[::1]:25","start_us":120,"end_us":180,"result":"refused","errno":"ECONNREFUSED"},{"addr":"127.0.0.1:25","start_us":181,"end_us":200,"result":"connected","errno":null}],"timing_us":{"resolve":1,"connect":2,"proxy":3,"tls":4,"first_byte":5,"greeting":6,"total":7},"tcp":{"rtt_us":8,"syn_retrans":1},"greeting":{"text":"a\u001b\u009b\u202e\u007f` + "\ufffd" + `\n<","base64":"YRvCm+KArn//Cjw=","bytes":11,"lines":2,"utf8":false,"truncated":true,"end":"max"},"expect":{"matched":false,"pattern":"220"},"tls":{"version":"TLS 1.3","cipher":"X","server_name":"mail.example","verified":false,"problem":"it is self-signed","subject":"CN=a","issuer":"CN=b","names":["a"],"not_before":"2026-01-01T00:00:00Z","not_after":"2027-01-01T00:00:00Z","chain_not_after":null,"chain_subject":"","old":[]}}`},
+		{"empty", empty, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"unix:/x","host":"","port":0,"status":"refused","phase":"connect","error":"connection refused","local":"","remote":"","family":0,"attempts":[],"timing_us":{"resolve":null,"connect":null,"proxy":null,"tls":null,"first_byte":null,"greeting":null,"total":0},"tcp":null,"greeting":null,"expect":null,"tls":null}`},
+		{"silent", silent, `{"schema":"greetprobe/1","time":"2026-11-23T03:05:06.000007Z","target":"[::1]:25","host":"::1","port":25,"status":"no_greeting","phase":"greeting","error":"x","local":"","remote":"","family":0,"attempts":[],"timing_us":{"resolve":null,"connect":null,"proxy":null,"tls":null,"first_byte":null,"greeting":null,"total":0},"tcp":null,"greeting":{"text":"","base64":"","bytes":0,"lines":0,"utf8":true,"truncated":false,"end":"timeout"},"expect":null,"tls":null}`},
 	} {
 		got, err := test.result.MarshalJSON()
 		if err != nil || string(got) != test.want {
 			t.Errorf("%s:\n%s, %v, want\n%s", test.name, got, err, test.want)
 		}
+		back := readBack(t, got)
+		if again, err := back.MarshalJSON(); err != nil || string(again) != test.want {
+			t.Errorf("%s, read back:\n%s, %v, want\n%s", test.name, again, err, test.want)
+		}
+		sameFacts(t, back, test.result)
 	}
 }
 
@@ -80,6 +87,10 @@ func FuzzJSON(f *testing.F) {
 		if err := json.Unmarshal(line, &back); err != nil {
 			t.Fatal(err)
 		}
+		var whole probe.Result
+		if err := json.Unmarshal(line, &whole); err != nil || string(whole.Greeting.Bytes) != string(said) {
+			t.Errorf("read back %v, %+v", err, whole.Greeting)
+		}
 		if string(back.Greeting.Base64) != string(said) {
 			t.Errorf("base64 holds %q, want %q", back.Greeting.Base64, said)
 		}
@@ -89,18 +100,65 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-func TestExitCodes(t *testing.T) {
-	want := map[probe.Status]int{
-		"ok": 0, "resolve_failed": 2, "no_greeting": 2, "partial": 2, "refused": 3, "unreachable": 3, "connect_timeout": 3,
-		"tls_failed": 4, "closed": 4, "reset": 4, "mismatch": 4, "rejected": 4, "local_error": 5, "canceled": 130, "invalid_target": 1,
+func readBack(t *testing.T, text []byte) (r probe.Result) {
+	t.Helper()
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
 	}
-	for _, status := range probe.Statuses() {
-		if got := (probe.Result{Status: status}).Exit(); got != want[status] {
-			t.Errorf("%s exits with %d, want %d", status, got, want[status])
+	return r
+}
+
+// sameFacts compares what a Result has with what came back from its JSON. Errors keep
+// their text, and those of an attempt their number.
+func sameFacts(t *testing.T, back, r probe.Result) {
+	t.Helper()
+	if !back.Time.Equal(r.Time) || (back.Err == nil) != (r.Err == nil) || back.Err != nil && back.Err.Error() != r.Err.Error() {
+		t.Errorf("%v %v, want %v %v", back.Time, back.Err, r.Time, r.Err)
+	}
+	for i, a := range r.Attempts {
+		errno, ok := errors.AsType[syscall.Errno](a.Err)
+		if ok && !errors.Is(back.Attempts[i].Err, errno) {
+			t.Errorf("attempt %d: %v, want %v", i, back.Attempts[i].Err, errno)
 		}
-		delete(want, status)
+		back.Attempts[i].Err = a.Err
 	}
-	if len(want) > 0 {
-		t.Errorf("Statuses lacks %v", want)
+	if r.Greeting != nil && r.Greeting.Bytes == nil {
+		back.Greeting.Bytes = nil // instead of none
+	}
+	back.Time, back.Err = r.Time, r.Err
+	if !reflect.DeepEqual(back, r) { //nolint:govet // errors are set to the same before
+		t.Errorf("read back %+v, want %+v", back, r)
+	}
+}
+
+func TestProbesCanBeReadBack(t *testing.T) {
+	good := testserver.Listen(t, testserver.Greet("220 hi\xff\r\n")).Addr
+	_, port, _ := strings.Cut(good, ":")
+	for _, target := range []string{good, closedPort(t), "mail.example[127.0.0.1]:" + port, "[::1]:" + port, "unix:/nowhere", "no.invalid:25"} {
+		r := new(probe.Probe).Do(t.Context(), parse(t, target))
+		text, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := readBack(t, text)
+		if again, err := back.MarshalJSON(); err != nil || string(again) != string(text) {
+			t.Errorf("%s, %v, want %s", again, err, text)
+		}
+		if back.Target != r.Target || back.Timing.Total != r.Timing.Total.Truncate(time.Microsecond) {
+			t.Errorf("%+v after %s, want %+v after %s", back.Target, back.Timing.Total, r.Target, r.Timing.Total)
+		}
+	}
+}
+
+func TestBadJSONIsAnError(t *testing.T) {
+	for _, text := range []string{
+		`{}`, `[]`, `{"schema":"other/1"}`, `{"schema":"greetprobe/1","time":"now"}`,
+		`{"schema":"greetprobe/1","time":"2026-11-23T03:05:06Z","target":"x"}`,
+		`{"schema":"greetprobe/1","time":"2026-11-23T03:05:06Z","target":"x:1","attempts":[{"addr":"x"}]}`,
+	} {
+		r := probe.Result{Status: probe.OK}
+		if err := json.Unmarshal([]byte(text), &r); err == nil || r.Status != probe.OK {
+			t.Errorf("%s: %v, result %+v", text, err, r)
+		}
 	}
 }

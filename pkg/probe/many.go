@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
-	"math"
-	"os"
 	"slices"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // DefaultParallel is how many targets a zero [Many] probes at once.
@@ -31,20 +28,33 @@ type Many struct {
 	// Parallel is how many targets are probed at once; 0 means 256.
 	Parallel int
 
-	// Lowered is told, if not nil, that there are descriptors for so many targets
-	// only, which is less than Parallel. It is called by Run's goroutine.
+	// Lowered, if not nil, is called by Run's goroutine when the file descriptors are
+	// enough for this many targets only, which is less than Parallel.
 	Lowered func(parallel int)
 }
 
 // Run probes targets and calls each with every result as it comes, in its own
 // goroutine. Targets that ran out of descriptors are probed again when others have
 // ended, fewer at once. When ctx is canceled no further target is begun. Run returns
-// when all that were begun have ended.
+// when all that were begun have ended. A Many that can't be used gives each target a
+// result with [LocalError].
 func (m *Many) Run(ctx context.Context, targets iter.Seq[Target], each func(Result)) {
+	if targets == nil {
+		return
+	}
+	if each == nil {
+		each = func(Result) {}
+	}
+	if err := m.check(ctx); err != nil {
+		for target := range targets {
+			each(invalid(target, err))
+		}
+		return
+	}
 	next, stop := iter.Pull(targets)
 	defer stop()
 	parallel := cmp.Or(m.Parallel, DefaultParallel)
-	c := crowd{Many: m, limit: parallel, told: parallel, free: freeDescriptors(), ended: make(chan answered)}
+	c := batch{Many: m, limit: parallel, lowest: parallel, free: freeDescriptors(), ended: make(chan answered)}
 	for {
 		j, ok := c.take(next)
 		if ok && ctx.Err() == nil {
@@ -61,16 +71,28 @@ func (m *Many) Run(ctx context.Context, targets iter.Seq[Target], each func(Resu
 	}
 }
 
-// A crowd is the targets that are being probed.
-type crowd struct {
+func (m *Many) check(ctx context.Context) error {
+	switch {
+	case m == nil || m.Do == nil && m.All == nil:
+		return errors.New("Many.Do and Many.All are nil; set one of them to probe a target, such as All to new(probe.Probe)")
+	case m.Parallel < 0:
+		return fmt.Errorf("Many.Parallel is %d, which is negative; use a positive number, or 0 for %d", m.Parallel, DefaultParallel)
+	case ctx == nil:
+		return errors.New("the context is nil; use context.Background()")
+	}
+	return nil
+}
+
+// A batch is the targets that are being probed.
+type batch struct {
 	*Many
 	limit   int   // of running
 	running int   //
-	free    int   // descriptors that are not spoken for
+	free    int   // descriptors that no running target may need
 	again   []job // to be begun when there are descriptors
 	split   []job // addresses of names, to be begun before the next target
 	names   []*name
-	told    int // Parallel, or what Lowered was told
+	lowest  int // Parallel, or what Lowered was called with last
 	ended   chan answered
 }
 
@@ -105,7 +127,7 @@ type answered struct {
 }
 
 // take returns the next job, if there is one and room for it.
-func (c *crowd) take(next func() (Target, bool)) (j job, ok bool) {
+func (c *batch) take(next func() (Target, bool)) (j job, ok bool) {
 	if c.running >= c.limit {
 		return job{}, false
 	}
@@ -118,21 +140,21 @@ func (c *crowd) take(next func() (Target, bool)) (j job, ok bool) {
 	}
 	if c.running > 0 && descriptors(j.target) > c.free {
 		c.again = append(c.again, j)
-		c.tell(c.running)
+		c.lower(c.running)
 		return job{}, false
 	}
 	return j, true
 }
 
-func (c *crowd) begin(ctx context.Context, j job) {
-	c.tell(c.limit) // not before: until a probe has ended well, the limit may sink further
+func (c *batch) begin(ctx context.Context, j job) {
+	c.lower(c.limit) // not before: until a probe has ended well, the limit may sink further
 	c.running++
 	c.free -= descriptors(j.target)
 	go func() { c.ended <- c.do(ctx, j) }() // Run waits for running
 }
 
 // do probes the target of j, or finds its addresses.
-func (c *crowd) do(ctx context.Context, j job) answered {
+func (c *batch) do(ctx context.Context, j job) answered {
 	now := time.Now()
 	switch {
 	case c.All == nil:
@@ -148,7 +170,7 @@ func (c *crowd) do(ctx context.Context, j job) answered {
 	return answered{job: j, results: []Result{c.All.do(ctx, now, targets[0], known)}}
 }
 
-func (c *crowd) end(a answered, each func(Result)) {
+func (c *batch) end(a answered, each func(Result)) {
 	c.running--
 	c.free += descriptors(a.target)
 	switch {
@@ -172,7 +194,7 @@ func (c *crowd) end(a answered, each func(Result)) {
 
 // endAddress keeps the result of one address, and reports all of its name after the
 // last one.
-func (c *crowd) endAddress(a answered, each func(Result)) {
+func (c *batch) endAddress(a answered, each func(Result)) {
 	n := a.of
 	n.results[a.index] = a.results[0]
 	if n.left--; n.left > 0 {
@@ -182,12 +204,12 @@ func (c *crowd) endAddress(a answered, each func(Result)) {
 	c.names = slices.DeleteFunc(c.names, func(other *name) bool { return other == n })
 }
 
-// tell says once for each new low that there is room for so many only.
-func (c *crowd) tell(room int) {
-	if room >= c.told {
+// lower calls Lowered once for each new minimum.
+func (c *batch) lower(room int) {
+	if room >= c.lowest {
 		return
 	}
-	c.told = room
+	c.lowest = room
 	if c.Lowered != nil {
 		c.Lowered(room)
 	}
@@ -204,16 +226,6 @@ func descriptors(target Target) int {
 
 // spareDescriptors are left for what the rest of the process opens in passing.
 const spareDescriptors = 8
-
-// freeDescriptors returns how many this process may open still.
-func freeDescriptors() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
-		return math.MaxInt32
-	}
-	open, _ := os.ReadDir("/dev/fd") // none if it can't be read: then the limit is found by running into it
-	return int(limit.Cur) - len(open) - spareDescriptors
-}
 
 // outOfDescriptors reports whether a probe failed for want of descriptors.
 func outOfDescriptors(r Result) bool {

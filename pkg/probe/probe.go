@@ -27,7 +27,7 @@ type Probe struct {
 	Connect  time.Duration // for all addresses together; 0 means 5 s
 	Read     time.Duration // from connected to greeting complete; 0 means 10 s
 	Total    time.Duration // everything, resolving included; 0 means 15 s
-	Idle     time.Duration // so much quiet ends a greeting without newline; 0 means 2 s, less: never
+	Idle     time.Duration // this much silence ends a greeting without newline; 0 means 2 s, less: never
 	MaxBytes int           // of a greeting; 0 means 4096
 
 	Family int        // 4 or 6: that family only; 0: both (RFC 8305)
@@ -77,18 +77,24 @@ const (
 
 // Do probes target, and returns when that has ended and the connection is closed. It
 // ends within Total, or soon after ctx is done: a canceled context makes the status
-// [Canceled], one whose deadline passes counts as Total does.
+// [Canceled], one whose deadline passes counts as Total does. A Probe that is not valid,
+// and a nil ctx, end in [LocalError], a Target without host or port in [InvalidTarget].
 func (p *Probe) Do(ctx context.Context, target Target) Result {
 	return p.do(ctx, time.Now(), target, nil)
 }
 
 // do probes target since now. If known is not nil, it is what the lookups found.
 func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *resolved) Result {
+	whole, err := p.valid(ctx, target)
+	if err != nil {
+		return invalid(target, err)
+	}
 	ctx, cancel := p.within(ctx, now)
 	defer cancel()
-	r := run{p: p, Result: Result{Time: now, Target: target}}
+	r := run{p: p, Result: Result{Time: now, Target: whole}}
 	r.probe(ctx, known)
 	r.Timing.Total = cmp.Or(r.Timing.Total, time.Since(now))
+	r.Target = target // as the caller knows it
 	return r.Result
 }
 

@@ -287,8 +287,8 @@ func TestCancelEndsEveryPhase(t *testing.T) {
 				defer n.open.Wait()
 				p := n.probe()
 				r := p.Do(ctx, parse(t, "mail.example:25"))
-				if r.Status != probe.Canceled || string(r.Phase) != name || r.Exit() != 130 || r.Timing.Total != time.Second {
-					t.Errorf("%s in %s after %s, exit %d", r.Status, r.Phase, r.Timing.Total, r.Exit())
+				if r.Status != probe.Canceled || string(r.Phase) != name || r.Timing.Total != time.Second {
+					t.Errorf("%s in %s after %s", r.Status, r.Phase, r.Timing.Total)
 				}
 			})
 		})

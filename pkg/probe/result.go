@@ -157,34 +157,3 @@ type TLS struct {
 
 	Old []string // what is too old to be safe: version, cipher suite, signature, key; none: nothing
 }
-
-// Exit codes of the default command, as the ancestor's clients had them.
-const (
-	ExitOK       = 0
-	ExitUsage    = 1
-	ExitTimeout  = 2 // can't resolve, or no complete greeting in time
-	ExitConnect  = 3 // refused, unreachable, connect timed out
-	ExitGreeting = 4 // hung up early, TLS failed, rejected, or not as expected
-	ExitLocal    = 5
-	ExitCanceled = 130
-)
-
-// Exit returns the exit code that says what Status says.
-func (r Result) Exit() int {
-	switch r.Status {
-	case OK:
-		return ExitOK
-	case InvalidTarget:
-		return ExitUsage
-	case ResolveFailed, NoGreeting, Partial:
-		return ExitTimeout
-	case Refused, Unreachable, ConnectTimeout:
-		return ExitConnect
-	case TLSFailed, Closed, Reset, Mismatch, Rejected:
-		return ExitGreeting
-	case Canceled:
-		return ExitCanceled
-	default:
-		return ExitLocal
-	}
-}

@@ -12,13 +12,16 @@ import (
 	"time"
 )
 
+// startTLS asks for TLS in each protocol that has STARTTLS.
+var startTLS = map[StartTLS]func(dialogue) error{SMTP: dialogue.smtp, IMAP: dialogue.imap, POP3: dialogue.pop3}
+
 // upgrade asks for TLS in the protocol's words, and reports whether w speaks it then.
 // rest is what the server said after its greeting.
 func (r *run) upgrade(w *wire, rest []byte) bool {
 	began := time.Now()
 	w.wait(time.Until(w.until))
 	d := dialogue{bufio.NewReader(io.MultiReader(bytes.NewReader(rest), w)), w}
-	err := map[StartTLS]func() error{SMTP: d.smtp, IMAP: d.imap, POP3: d.pop3}[r.p.StartTLS]()
+	err := startTLS[r.p.StartTLS](d)
 	if err == nil && d.Buffered() > 0 {
 		// CVE-2011-0411: whoever sits in between could put words into the server's mouth.
 		err = errors.New("the server said more in plain text after it agreed to TLS")

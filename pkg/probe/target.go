@@ -15,8 +15,8 @@ import (
 // A Target is one place to probe: a host and a port, or the path of a unix socket.
 // Targets can be compared with ==.
 type Target struct {
-	Host string     // name as it was written, or address without brackets; "" for a unix socket
-	Addr netip.Addr // the only address to try; the zero value: whatever Host resolves to
+	Host string     // name as it was written, or address without brackets; "" for a unix socket, or if Addr is enough
+	Addr netip.Addr // the only address to try; the zero value: Host if that is one, else whatever it resolves to
 	Port uint16     // 0 for a unix socket
 	Path string     // of the unix socket, "@" first for an abstract one; "" for TCP
 }
@@ -178,6 +178,8 @@ func (t Target) String() string {
 	switch {
 	case t.Path != "":
 		return "unix:" + t.Path
+	case t.Host == "" && t.Addr.IsValid():
+		return net.JoinHostPort(t.Addr.String(), port)
 	case t.Port == 0:
 		return t.Host
 	case t.Addr.IsValid() && t.Host != t.Addr.String():

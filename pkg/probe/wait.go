@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -14,8 +15,14 @@ const (
 
 // Wait probes target again and again until all is well, and at most for limit. It
 // returns the last result; if limit cut that one short, the one before. Each try has
-// the deadlines of p, and try is told its result, if not nil.
+// the deadlines of p. try, if not nil, is called with the result of each try that failed.
 func (p *Probe) Wait(ctx context.Context, target Target, limit time.Duration, try func(Result)) Result {
+	if _, err := p.valid(ctx, target); err != nil {
+		return invalid(target, err)
+	}
+	if limit <= 0 {
+		return invalid(target, fmt.Errorf("the limit of Wait is %s; use a positive duration", limit))
+	}
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var last *Result

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // Program returns the path of a program. Where it is missing, root installs the Debian
@@ -54,7 +52,7 @@ func install(tb testing.TB, pkg string) error {
 		return err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := flock(lock); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	const policy, startNothing = "/usr/sbin/policy-rc.d", "#!/bin/sh\n# while greetd's tests install a package\nexit 101\n"

@@ -9,7 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -208,7 +207,7 @@ func Blackhole(tb testing.TB, network, addr string, manner Behavior, delay time.
 		tb.Fatal(err)
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = syscall.Listen(int(fd), 0) }) // changes the backlog
+	err = raw.Control(func(fd uintptr) { failed = relisten(fd, 0) })
 	if err := errors.Join(err, failed); err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"greetd.example/pkg/probe"
+)
+
+// Exit codes of the default command, as the ancestor's clients had them.
+const (
+	exitOK       = 0
+	exitUsage    = 1
+	exitTimeout  = 2 // can't resolve, or no complete greeting in time
+	exitConnect  = 3 // refused, unreachable, connect timed out
+	exitGreeting = 4 // refused by the server, hung up early, TLS failed, rejected, or not as expected
+	exitLocal    = 5
+	exitCanceled = 130
+)
+
+// exitFor returns the exit code of a probe that ended so.
+func exitFor(s probe.Status) int {
+	switch s {
+	case probe.OK:
+		return exitOK
+	case probe.InvalidTarget:
+		return exitUsage
+	case probe.ResolveFailed, probe.NoGreeting, probe.Partial:
+		return exitTimeout
+	case probe.Refused, probe.Unreachable, probe.ConnectTimeout:
+		return exitConnect
+	case probe.TLSFailed, probe.Closed, probe.Reset, probe.Mismatch, probe.Rejected:
+		return exitGreeting
+	case probe.Canceled:
+		return exitCanceled
+	default:
+		return exitLocal
+	}
+}
+
+// object returns the JSON object of r, with the exit code before the error.
+func object(r probe.Result) []byte {
+	text, _ := json.Marshal(r)    // it is made of strings and numbers
+	before := []byte(`,"error":`) // in no string, where its quotes would have backslashes
+	return bytes.Replace(text, before, fmt.Appendf(nil, `,"exit":%d%s`, exitFor(r.Status), before), 1)
+}

@@ -1,0 +1,6 @@
+package testserver
+
+import "syscall"
+
+// relisten changes the backlog of a listening socket.
+func relisten(fd uintptr, backlog int) error { return syscall.Listen(syscall.Handle(fd), backlog) }

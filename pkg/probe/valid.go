@@ -1,0 +1,140 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate returns all that is wrong with p, one sentence each with field, reason and
+// remedy, joined; nil if p can be used. Do and the other methods call it: a Probe that
+// is not valid ends in [LocalError] before anything is resolved.
+func (p *Probe) Validate() error {
+	if p == nil {
+		return errors.New("the *Probe is nil; use new(probe.Probe) for the defaults")
+	}
+	return errors.Join(p.checkLimits(), p.checkChoices())
+}
+
+func (p *Probe) checkLimits() error {
+	var errs []error
+	for _, limit := range []struct {
+		field string
+		value time.Duration
+		def   time.Duration
+	}{
+		{"Probe.Connect", p.Connect, DefaultConnect},
+		{"Probe.Read", p.Read, DefaultRead},
+		{"Probe.Total", p.Total, DefaultTotal},
+	} {
+		if limit.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is %s, which is negative; use a positive duration, or 0 for %s", limit.field, limit.value, limit.def))
+		}
+	}
+	if p.MaxBytes < 0 {
+		errs = append(errs, fmt.Errorf("Probe.MaxBytes is %d, which is negative; use a positive number, or 0 for %d", p.MaxBytes, DefaultMaxBytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Probe) checkChoices() error {
+	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	refuse(p.Family != 0 && p.Family != 4 && p.Family != 6, "Probe.Family is %d, which is no IP version; use 4 or 6, or 0 for both", p.Family)
+	refuse(p.Proxy < 0 || p.Proxy > 2, "Probe.Proxy is %d, which is no version of the PROXY protocol; use 1 or 2, or 0 for none", p.Proxy)
+	refuse(p.HangUp != Politely && p.HangUp != Abruptly, "Probe.HangUp is %d, which is unknown; use Politely or Abruptly", p.HangUp)
+	_, known := startTLS[p.StartTLS]
+	refuse(p.StartTLS != "" && !known, "Probe.StartTLS is %q, which is not supported; use %s, or \"\" for no STARTTLS",
+		p.StartTLS, choices(slices.Sorted(maps.Keys(startTLS))))
+	refuse(p.StartTLS != "" && p.ConnectOnly, "Probe.ConnectOnly reads no greeting, and Probe.StartTLS needs one; use one of them")
+	return errors.Join(errs...)
+}
+
+// choices writes quoted words as a, b or c.
+func choices[T ~string](words []T) string {
+	var quoted []string
+	for _, word := range words {
+		quoted = append(quoted, fmt.Sprintf("%q", string(word)))
+	}
+	last := len(quoted) - 1
+	if last < 1 {
+		return strings.Join(quoted, "")
+	}
+	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
+}
+
+// valid returns the target to probe, with the address that its Host may be, and the
+// error of a p, ctx or target that can't be used. That of a target is a targetError.
+func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
+	if err := p.Validate(); err != nil {
+		return target, err
+	}
+	if ctx == nil {
+		return target, errors.New("the context is nil; use context.Background()")
+	}
+	whole, err := target.valid(p.Dial != nil)
+	if err != nil {
+		return target, targetError{err}
+	}
+	return whole, nil
+}
+
+// targetError is what is wrong with a Target.
+type targetError struct{ error }
+
+// valid returns t with both Host and Addr if one of them is an address. With anyPort
+// its port may be 0.
+func (t Target) valid(anyPort bool) (Target, error) {
+	if t.Path != "" {
+		if t.Host != "" || t.Addr.IsValid() || t.Port != 0 {
+			return t, errors.New("Target.Path is set beside Host, Addr or Port; use either a path or a host and a port")
+		}
+		return unixTarget(t.Path)
+	}
+	if t.Host == "" && !t.Addr.IsValid() {
+		return t, errors.New("Target.Host is empty; set a name or an address, or use ParseTarget")
+	}
+	if t.Port == 0 && !anyPort {
+		return t, errors.New("Target.Port is 0; set a port from 1 to 65535")
+	}
+	if t.Host == "" {
+		t.Host = t.Addr.String()
+	} else if addr, err := netip.ParseAddr(t.Host); err == nil && !t.Addr.IsValid() {
+		t.Host, t.Addr = addr.String(), addr
+	}
+	return t, nil
+}
+
+// invalid is the Result for what can't be probed because of err.
+func invalid(target Target, err error) Result {
+	status := LocalError
+	if bad, ok := errors.AsType[targetError](err); ok {
+		status, err = InvalidTarget, bad.error
+	}
+	return Result{Time: time.Now(), Target: target, Status: status, Phase: PhaseResolve, Err: err}
+}
+
+// checkedDial returns what dial does, and an error in place of a connection that isn't one.
+func checkedDial(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		switch {
+		case conn == nil && err == nil:
+			return nil, errors.New("Probe.Dial returned neither a connection nor an error; return one of them")
+		case err != nil && conn != nil:
+			_ = conn.Close()
+			return nil, err
+		}
+		return conn, err
+	}
+}
