@@ -20,7 +20,7 @@ there is one. It asks no daemon and opens no listener.`,
   greetd check --config ./greetd.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			loaded, _, err := settings.Load(p.source)
+			loaded, _, err := settings.Load(p.sourceOfUnit())
 			if err != nil {
 				return exit.Error{Code: exit.Config, Err: err}
 			}

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"greetd.example/internal/admin"
@@ -12,51 +18,204 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// defaultRuntimeDirectory is RuntimeDirectory= of greetd.service, for those who call
-// a command outside the unit.
-const defaultRuntimeDirectory = "/run/greetd"
+const (
+	askTimeout      = 30 * time.Second // for a conversation with the daemon: a reload may have to look up names
+	identifyTimeout = 5 * time.Second  // for the question which configuration a daemon runs with
+)
 
-// askTimeout bounds a conversation with the daemon. A reload may have to look up names.
-const askTimeout = 30 * time.Second
-
-// ask puts a question to the daemon at each address where it may be, until one answers.
-func (p *program) ask(ctx context.Context, question func(context.Context, *admin.Client) error) error {
+// ask puts a question to the daemon that is meant: that of --instance, or the one that runs
+// with the file of --config or $GREETD_CONFIG, or else that of greetd.service. It never
+// reaches another one. Nothing can be changed over TCP, so a question that changes
+// something goes to unix sockets first.
+func (p *program) ask(ctx context.Context, changes bool, question func(context.Context, *admin.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	addresses, unread := p.adminAddresses()
-	var err error
-	for _, address := range addresses {
-		if err = question(ctx, admin.Dial(address)); !errors.Is(err, admin.ErrNoDaemon) {
-			break
+	s := p.newSearch(changes)
+	for _, address := range slices.Concat(s.addresses, s.found) {
+		client := s.dial(address)
+		if !s.isMeant(ctx, client) {
+			continue
 		}
+		err := question(ctx, client)
+		if c := (exit.Error{}); err == nil || errors.As(err, &c) {
+			return err
+		}
+		if !errors.Is(err, admin.ErrNoDaemon) {
+			return exit.Error{Code: exit.Failed, Err: err}
+		}
+		s.absent = err
 	}
-	var c exit.Error
-	switch {
-	case err == nil || errors.As(err, &c):
-		return err
-	case errors.Is(err, admin.ErrNoDaemon) && unread != nil:
-		return exit.Error{Code: exit.NoDaemon, Err: errors.Join(err, errors.New("admin.address may tell another place, but can't be read"), unread)}
-	case errors.Is(err, admin.ErrNoDaemon):
-		return exit.Error{Code: exit.NoDaemon, Err: err}
-	default:
-		return exit.Error{Code: exit.Failed, Err: err}
-	}
+	return s.notFound()
 }
 
-// adminAddresses begins with what can't have changed since the daemon started. In a unit
-// with a runtime directory of its own, an instance for example, no other daemon will do.
-// unread says why the configuration could not tell.
-func (p *program) adminAddresses() (addresses []string, unread error) {
+// A search looks for one daemon.
+type search struct {
+	instance  instance
+	addresses []string // where it may be, in the order in which they are asked
+	file      string   // the daemon must run with it; "": any will do at addresses
+	found     []string // more of them, where other daemons may be: nobody but the one that runs with file or fallback will do
+	fallback  string   // the file of the daemon that is meant if file is ""
+	read      string   // changes must reach the daemon that answers at this TCP address, if one does
+	unread    error    // why the configuration does not say where the daemon is
+
+	absent error   // nobody listens there
+	others []error // daemons that were found, and are not meant
+	failed []error // daemons that did not say whether they are meant
+}
+
+func (p *program) newSearch(changes bool) *search {
+	s := &search{instance: p.instance, fallback: config.DefaultPath}
 	directory := systemd.RuntimeDirectory()
-	if directory != "" {
-		addresses = append(addresses, daemon.ControlAddress(directory))
+	if p.instance != "" {
+		directory = p.instance.runtimeDirectory()
+		s.fallback = p.instance.path()
 	}
-	loaded, unread := config.Load(p.source)
-	if unread == nil && loaded.Admin.Address != "" {
-		addresses = append(addresses, loaded.Admin.Address)
+	s.file = p.source.Path
+	if s.file == "" && p.instance == "" {
+		s.file = os.Getenv(config.EnvConfig)
+	}
+	if s.file != "" {
+		s.file = absolute(s.file)
+	}
+
+	// First comes what can't have changed since the daemon started. In a unit with a
+	// runtime directory of its own, no other daemon will do.
+	if directory != "" {
+		s.addresses = append(s.addresses, daemon.ControlAddress(directory))
+	}
+	loaded, err := config.Load(p.sourceOfUnit())
+	s.unread = err
+	if configured := loaded.Admin.Address; configured != "" {
+		s.addresses = append(s.addresses, configured)
+		if changes && !strings.HasPrefix(configured, "unix:") {
+			s.read = configured
+		}
 	}
 	if directory == "" {
-		addresses = append(addresses, daemon.ControlAddress(defaultRuntimeDirectory))
+		s.addresses = append(s.addresses, daemon.ControlAddress(new(instance).runtimeDirectory()))
+		s.found = s.elsewhere()
 	}
-	return addresses, unread
+	if changes {
+		slices.SortStableFunc(s.addresses, func(a, b string) int { return cmp.Compare(overTCP(a), overTCP(b)) })
+	}
+	return s
+}
+
+// elsewhere is where daemons listen that are not where the configuration says: it may be
+// bad, or say something else than it did when they started.
+func (s *search) elsewhere() []string {
+	var all []string
+	if s.file != "" {
+		instances, _ := filepath.Glob("/run/greetd@*/admin.sock") // the pattern is a good one
+		for _, socket := range instances {
+			all = append(all, "unix:"+socket)
+		}
+	}
+	for _, address := range admin.Find() {
+		if !slices.Contains(all, address) && !slices.Contains(s.addresses, address) {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
+func overTCP(address string) int {
+	if strings.HasPrefix(address, "unix:") {
+		return 0
+	}
+	return 1
+}
+
+func (s *search) dial(address string) *admin.Client {
+	client := admin.Dial(address)
+	client.Unit = s.instance.unit()
+	return client
+}
+
+// isMeant reports whether the daemon behind client is the one that is meant, and else
+// remembers why not.
+func (s *search) isMeant(ctx context.Context, client *admin.Client) bool {
+	file, found := s.file, slices.Contains(s.found, client.Address())
+	if found {
+		file = cmp.Or(file, s.fallback)
+	}
+	if file == "" && s.read == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, identifyTimeout)
+	defer cancel()
+	status, err := client.Status(ctx)
+	switch {
+	case errors.Is(err, admin.ErrNoDaemon):
+		s.absent = cmp.Or(s.absent, err)
+		return false
+	case err != nil && found: // it may be no daemon, or somebody else's
+		return false
+	case err != nil:
+		s.failed = append(s.failed, err)
+		return false
+	case file != "" && !runsWith(status, file):
+		s.others = append(s.others, fmt.Errorf("the daemon at %s (PID %d) runs with %s, not with %s",
+			client.Address(), status.PID, cmp.Or(status.Configuration.Path, "the default configuration"), file))
+		return false
+	}
+	if s.read == "" || s.read == client.Address() {
+		return true
+	}
+	meant, err := s.dial(s.read).Status(ctx)
+	if err == nil && meant.PID != status.PID {
+		s.others = append(s.others, fmt.Errorf("the daemon at %s (PID %d, with %s) is not the one at admin.address %s (PID %d, with %s)",
+			client.Address(), status.PID, cmp.Or(status.Configuration.Path, "the default configuration"),
+			s.read, meant.PID, cmp.Or(meant.Configuration.Path, "the default configuration")))
+		return false
+	}
+	return true
+}
+
+// runsWith reports whether the daemon loads file at its next reload.
+func runsWith(status admin.Status, file string) bool {
+	own := cmp.Or(status.Configuration.Path, config.DefaultPath)
+	if own == file {
+		return true
+	}
+	a, err := os.Stat(own)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(file)
+	return err == nil && os.SameFile(a, b)
+}
+
+// notFound is why no daemon was asked.
+func (s *search) notFound() error {
+	if len(s.failed) > 0 {
+		return exit.Error{Code: exit.Failed, Err: errors.Join(append(s.failed, s.others...)...)}
+	}
+	problems := []error{s.absent}
+	if len(s.others) > 0 {
+		problems = s.others
+		if s.file != "" {
+			absent := fmt.Errorf("%w that runs with %s: start one, or name another with --config or --instance", admin.ErrNoDaemon, s.file)
+			problems = append([]error{absent}, s.others...)
+		}
+	}
+	if s.unread != nil {
+		problems = append(problems, errors.New("could not read admin.address from the configuration, for these reasons"), s.unread)
+	}
+	return exit.Error{Code: exit.NoDaemon, Err: errors.Join(problems...)}
+}
+
+// sourceOfUnit is where the daemon that is meant finds its configuration.
+func (p *program) sourceOfUnit() config.Source {
+	source := p.source
+	source.Path = cmp.Or(source.Path, p.instance.path())
+	return source
+}
+
+// absolute is path from the root; as it is where there is no working directory.
+func absolute(path string) string {
+	if all, err := filepath.Abs(path); err == nil {
+		return all
+	}
+	return path
 }

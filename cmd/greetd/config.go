@@ -18,7 +18,7 @@ from.`,
   greetd config --config ./greetd.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			loaded, err := config.Load(p.source)
+			loaded, err := config.Load(p.sourceOfUnit())
 			if err != nil {
 				return exit.Error{Code: exit.Config, Err: err}
 			}

@@ -66,11 +66,11 @@ func (p *program) print(r doctor.Report, asJSON bool) error {
 // place is what doctor can't know by itself.
 func (p *program) place() doctor.Place {
 	place := doctor.Place{
-		Unit:              "greetd.service",
+		Unit:              p.instance.unit() + ".service",
 		DescriptorsBeside: limits.ReservedDescriptors,
 	}
 	// An instance has a runtime directory of its own, with the name of its unit.
-	if directory := systemd.RuntimeDirectory(); directory != "" {
+	if directory := systemd.RuntimeDirectory(); directory != "" && p.instance == "" {
 		place.Unit = filepath.Base(directory) + ".service"
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -81,16 +81,16 @@ func (p *program) place() doctor.Place {
 		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 		defer cancel()
 		var status admin.Status
-		err := p.ask(ctx, func(ctx context.Context, daemon *admin.Client) (err error) {
+		err := p.ask(ctx, false, func(ctx context.Context, daemon *admin.Client) (err error) {
 			status, err = daemon.Status(ctx)
 			return err
 		})
 		if err != nil {
-			addresses, _ := p.adminAddresses()
+			addresses := p.newSearch(false).addresses
 			return nil, doctor.Silence{
 				Forbidden: errors.Is(err, fs.ErrPermission),
 				Nobody:    errors.Is(err, admin.ErrNoDaemon),
-				Address:   addresses[len(addresses)-1],
+				Address:   addresses[len(addresses)-1], // the usual one
 				Reason:    err.Error(),
 			}
 		}
@@ -140,7 +140,7 @@ func adoptEnvironment(environ []string) (restore func()) {
 // configFor loads what a daemon with that environment would load if it started now;
 // without one, and without the path of a daemon's file, what the caller would.
 func (p *program) configFor(environ []string, path string) doctor.Config {
-	source := p.source
+	source := p.sourceOfUnit()
 	if environ != nil {
 		defer adoptEnvironment(environ)()
 	}

@@ -21,7 +21,7 @@ error, warning, info or debug.`,
 		Args:      isLevel,
 		ValidArgs: []string{"error", "warning", "info", "debug"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
+			return p.ask(cmd.Context(), true, func(ctx context.Context, daemon *admin.Client) error {
 				return daemon.SetLevel(ctx, args[0])
 			})
 		},

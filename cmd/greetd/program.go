@@ -12,6 +12,8 @@ type program struct {
 	stdout *os.File
 	stderr *os.File
 	source config.Source
+
+	instance instance // of --instance
 }
 
 // failedToWrite gives an error of writing to stdout its exit code; nil stays nil.

@@ -23,7 +23,7 @@ systemctl reload greetd calls.`,
   systemctl reload greetd`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
+			return p.ask(cmd.Context(), true, func(ctx context.Context, client *admin.Client) error {
 				result, err := client.Reload(ctx)
 				if err != nil {
 					return err

@@ -61,8 +61,9 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
 	root.PersistentFlags().StringVar(&p.source.Path, "config", "",
 		"read `FILE` (default $GREETD_CONFIG, else\n"+config.DefaultPath+" if it exists)")
 	root.AddCommand(
-		p.serveCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(),
-		p.statusCommand(), p.logLevelCommand(), p.doctorCommand(), p.versionCommand(),
+		p.serveCommand(), p.addInstanceFlag(p.checkCommand()), p.addInstanceFlag(p.configCommand()),
+		p.addInstanceFlag(p.reloadCommand()), p.addInstanceFlag(p.statusCommand()),
+		p.addInstanceFlag(p.logLevelCommand()), p.addInstanceFlag(p.doctorCommand()), p.versionCommand(),
 	)
 	root.SetOut(out) // which cobra's completion wants to know now
 	usage.Set(root)

@@ -19,7 +19,7 @@ func (p *program) statusCommand() *cobra.Command {
   greetd status --json | jq .outcomes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.ask(cmd.Context(), func(ctx context.Context, daemon *admin.Client) error {
+			return p.ask(cmd.Context(), false, func(ctx context.Context, daemon *admin.Client) error {
 				status, err := daemon.Status(ctx)
 				if err != nil {
 					return err

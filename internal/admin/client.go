@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,8 @@ const maxAnswer = 16 << 20
 // context ends, and their errors are sentences for an operator: [ErrNoDaemon] where
 // nobody listens, [fs.ErrPermission] for those who may not ask.
 type Client struct {
+	Unit string // that runs the daemon, for advice; "": greetd
+
 	address string
 	host    string // of the URL
 	http    http.Client
@@ -44,6 +47,9 @@ func Dial(address string) *Client {
 	c.http.Transport = transport
 	return c
 }
+
+// Address is where the client asks.
+func (c *Client) Address() string { return c.address }
 
 // Status asks how the daemon is.
 func (c *Client) Status(ctx context.Context) (Status, error) {
@@ -97,17 +103,18 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 
 // explain finds words for a failed conversation.
 func (c *Client) explain(err error) error {
+	unit := cmp.Or(c.Unit, "greetd")
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w at %s: start greetd, or look at systemctl status greetd", ErrNoDaemon, c.address)
+		return fmt.Errorf("%w at %s: start %s, or look at systemctl status %s", ErrNoDaemon, c.address, unit, unit)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w at %s: use sudo, or become the service's user", fs.ErrPermission, c.address)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EAGAIN):
-		return fmt.Errorf("the daemon at %s does not answer: it may be stopped or stuck; look at systemctl status greetd", c.address)
+		return fmt.Errorf("the daemon at %s does not answer: it may be stopped or stuck; look at systemctl status %s", c.address, unit)
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return fmt.Errorf("the daemon at %s hung up before it answered: it may have ended; look at systemctl status greetd", c.address)
+		return fmt.Errorf("the daemon at %s hung up before it answered: it may have ended; look at systemctl status %s", c.address, unit)
 	}
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err // without method and URL

@@ -16,8 +16,10 @@ import (
 
 const (
 	envPrefix = "GREETD_"
-	envConfig = "GREETD_CONFIG" // the file to read
 	envListen = "GREETD_LISTEN" // the addresses to listen on
+
+	// EnvConfig is the variable that names the file to read.
+	EnvConfig = "GREETD_CONFIG"
 
 	// EnvBusName is the variable with the name that the daemon asks D-Bus for, so that
 	// systemctl service-log-level finds it. It belongs into a unit, beside BusName=.
@@ -25,7 +27,7 @@ const (
 )
 
 // notKeys are the variables that set no key.
-var notKeys = []string{envConfig, envListen, EnvBusName}
+var notKeys = []string{EnvConfig, envListen, EnvBusName}
 
 // envValues maps each variable that sets one key to its field and that key.
 var envValues = sync.OnceValue(func() map[string]envValue {

@@ -43,7 +43,8 @@ type Loaded struct {
 
 // Load reads and checks the configuration from s. Its error is every [Problem] at
 // once: first those of the file, by line, then those of the environment and of the
-// flags. The Loaded is of use only without an error.
+// flags. With an error, Loaded has what is valid, and defaults for what is not: it is good
+// for finding a daemon, and not for being one.
 func Load(s Source) (Loaded, error) { return load(s, DefaultPath) }
 
 func load(s Source, defaultPath string) (Loaded, error) {
@@ -91,10 +92,7 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	if s.Check != nil {
 		s.Check(l.Config, func(key string, err error) { found.add(l.nearestOrigin(key), key, "%v", err) })
 	}
-	if err := found.err(l.Path); err != nil {
-		return Loaded{}, err
-	}
-	return l, nil
+	return l, found.err(l.Path)
 }
 
 // What viper knows besides the keys of the file.
@@ -105,7 +103,7 @@ const (
 
 // bind binds what is no key of the file.
 func bind(v *viper.Viper, listen *pflag.Flag) error {
-	err := errors.Join(v.BindEnv(configKey, envConfig), v.BindEnv(listenKey, envListen))
+	err := errors.Join(v.BindEnv(configKey, EnvConfig), v.BindEnv(listenKey, envListen))
 	if listen != nil && listen.Changed {
 		err = errors.Join(err, v.BindPFlag(listenKey, listen))
 	}

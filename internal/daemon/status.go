@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"greetd.example/internal/admin"
@@ -41,7 +42,7 @@ func (d *daemon) snapshot() admin.Status {
 		Hostname: host, PID: os.Getpid(), State: d.systemd.State(), Ready: d.ready() == nil,
 		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
 		Configuration: admin.Configuration{
-			Path: now.Path, Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
+			Path: absolute(now.Path), Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
 		},
 		Connections:   admin.Connections{Active: total.active, Lingering: total.lingering},
 		Outcomes:      allOutcomes(total.visits),
@@ -55,6 +56,14 @@ func (d *daemon) snapshot() admin.Status {
 	}
 	s.Listeners = listenerRows(d.systemd.Listeners(), stats)
 	return s
+}
+
+// absolute is path from the root, so that those who work elsewhere know it; "" stays "".
+func absolute(path string) string {
+	if all, err := filepath.Abs(path); path != "" && err == nil {
+		return all
+	}
+	return path
 }
 
 // listenerRows has those that are served, and then those that only have counts. Several

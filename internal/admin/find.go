@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/procfs"
+)
+
+// Find returns the addresses of all unix sockets on which other processes of this program
+// listen and which only their user may reach, as [Listen] makes them. /proc shows root all
+// of them, and others their own. One may be for something else than admin.
+func Find() []string {
+	own, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return nil
+	}
+	processes, err := procfs.AllProcs()
+	if err != nil {
+		return nil
+	}
+	inodes := make(map[string]bool)
+	for _, process := range processes {
+		exe, err := process.Executable()
+		if err != nil || process.PID == os.Getpid() || strings.TrimSuffix(exe, " (deleted)") != strings.TrimSuffix(own, " (deleted)") {
+			continue
+		}
+		targets, _ := process.FileDescriptorTargets() // none, if it has just ended
+		for _, target := range targets {
+			inodes[target] = true
+		}
+	}
+	if len(inodes) == 0 {
+		return nil
+	}
+	return listeningOn(inodes)
+}
+
+// listeningOn returns the addresses of the listening unix sockets among those, which are
+// named as in /proc/PID/fd.
+func listeningOn(sockets map[string]bool) []string {
+	const listening = 1 << 16 // __SO_ACCEPTCON
+	proc, err := procfs.NewFS(procfs.DefaultMountPoint)
+	if err != nil {
+		return nil
+	}
+	all, err := proc.NetUNIX()
+	if err != nil {
+		return nil
+	}
+	var addresses []string
+	for _, socket := range all.Rows {
+		if uint64(socket.Flags)&listening != 0 && sockets[fmt.Sprintf("socket:[%d]", socket.Inode)] && isPrivate(socket.Path) {
+			addresses = append(addresses, "unix:"+socket.Path)
+		}
+	}
+	slices.Sort(addresses)
+	return addresses
+}
+
+func isPrivate(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && filepath.IsAbs(path) && info.Mode().Perm() == 0o600
+}
