@@ -48,7 +48,7 @@ type history struct {
 
 // keepHistory takes a point each second until Shutdown.
 func (s *Server) keepHistory() {
-	defer s.catch("keep the history")
+	defer s.recoverPanic("keep the history")
 	tick := time.NewTicker(historyStep)
 	defer tick.Stop()
 	for {
@@ -127,15 +127,15 @@ func (h *history) after(n uint64) []Point {
 	return points
 }
 
-func (s *Server) tellHistory(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) {
 	var after uint64
 	if text := r.URL.Query().Get("after"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			say(w, http.StatusBadRequest, "after="+words.Quote(text)+" is not the number of a point: it counts from 1")
+			writeText(w, http.StatusBadRequest, "after="+words.Quote(text)+" is not the number of a point: it counts from 1")
 			return
 		}
 		after = n
 	}
-	tell(w, http.StatusOK, History{s.daemon.Status().Started, s.history.after(after)})
+	writeJSON(w, http.StatusOK, History{s.daemon.Status().Started, s.history.after(after)})
 }

@@ -82,7 +82,7 @@ func count(n any) string {
 	return digits
 }
 
-func (s *Server) showPage(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	shown := page{Status: s.daemon.Status(), Paths: s.reading[1:], CSS: template.CSS(pageCSS), JS: template.JS(pageJS)} // the page itself is the first path
 	if s.daemon.Problems != nil {
 		shown.Problems = s.daemon.Problems()
@@ -93,5 +93,5 @@ func (s *Server) showPage(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Security-Policy", pagePolicy())
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	answer(w, http.StatusOK, "text/html; charset=utf-8", text.Bytes())
+	write(w, http.StatusOK, "text/html; charset=utf-8", text.Bytes())
 }

@@ -23,7 +23,7 @@ import (
 	"greetd.example/internal/words"
 )
 
-// What a client is given. Everything but a reload takes milliseconds.
+// Limits of a client. Everything but a reload takes milliseconds.
 const (
 	readTimeout  = 5 * time.Second // for a whole request
 	writeTimeout = 5 * time.Second // for a whole answer
@@ -35,7 +35,7 @@ const (
 
 // A Server answers over HTTP for one [Daemon]. Whatever its clients do, they hold at
 // most 512 connections for each listener, for seconds, and are answered 50 times a
-// second, those first who ask seldom.
+// second, the sources that ask seldom first.
 type Server struct {
 	daemon  Daemon
 	mux     *http.ServeMux
@@ -47,13 +47,13 @@ type Server struct {
 
 	ending  context.Context // ends when Shutdown begins
 	end     context.CancelFunc
-	stopped context.Context // ends when Shutdown has lost patience
+	stopped context.Context // ends with Shutdown's context
 	stop    context.CancelFunc
 
-	mu      sync.Mutex
-	gates   map[*gate]struct{} // those that Serve is at
-	serving bool               // Serve was called
-	running sync.WaitGroup     // one for each goroutine that serves a client, and the history's
+	mu       sync.Mutex
+	limiters map[*clientLimiter]struct{} // those that Serve is at
+	serving  bool                        // Serve was called
+	running  sync.WaitGroup              // one for each goroutine that serves a client, and the history's
 }
 
 type clientKey struct{}
@@ -61,7 +61,7 @@ type clientKey struct{}
 // New returns a server that answers for d, as soon as it is given a listener to
 // [Server.Serve]. Let it [Server.Shutdown] in the end.
 func New(d Daemon) *Server {
-	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), gates: make(map[*gate]struct{})}
+	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), limiters: make(map[*clientLimiter]struct{})}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.mux = s.newMux()
@@ -78,9 +78,9 @@ func New(d Daemon) *Server {
 		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateIdle:
-				c.(*client).end()
+				c.(*client).endRequest()
 			case http.StateClosed:
-				c.(*client).leave()
+				c.(*client).release()
 			}
 		},
 	}
@@ -108,56 +108,55 @@ func (s *Server) newMux() *http.ServeMux {
 		}
 	}
 	d := s.daemon
-	handle(http.MethodGet, "/", d.Durations != nil, s.showPage)
-	handle(http.MethodGet, "/healthz", true, probe(d.Healthy))
-	handle(http.MethodGet, "/history", d.Durations != nil, s.tellHistory)
+	handle(http.MethodGet, "/", d.Durations != nil, s.servePage)
+	handle(http.MethodGet, "/healthz", true, serveCondition(d.Healthy))
+	handle(http.MethodGet, "/history", d.Durations != nil, s.serveHistory)
 	handle(http.MethodGet, "/metrics", d.Metrics != nil, func(w http.ResponseWriter, r *http.Request) { d.Metrics.ServeHTTP(w, r) })
-	handle(http.MethodGet, "/readyz", true, probe(d.Ready))
-	handle(http.MethodGet, "/status", true, s.status)
-	handle(http.MethodPost, "/log-level", d.SetLevel != nil, s.setLevel)
-	handle(http.MethodPost, "/reload", d.Reload != nil, s.reload)
+	handle(http.MethodGet, "/readyz", true, serveCondition(d.Ready))
+	handle(http.MethodGet, "/status", true, s.serveStatus)
+	handle(http.MethodPost, "/log-level", d.SetLevel != nil, s.serveLogLevel)
+	handle(http.MethodPost, "/reload", d.Reload != nil, s.serveReload)
 	return mux
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	paths := slices.Sorted(slices.Values(append(slices.Clone(s.reading), s.writing...)))
-	say(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
+	writeText(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
 }
 
 // otherMethod answers requests for a path with a method that it does not take.
 func otherMethod(method string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", strings.Replace(method, http.MethodGet, "GET, HEAD", 1))
-		say(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+method+", not "+words.Quote(r.Method))
+		writeText(w, http.StatusMethodNotAllowed, r.URL.Path+" takes "+method+", not "+words.Quote(r.Method))
 	}
 }
 
-// Serve answers those who come to ln, which it closes in the end. It returns nil
-// after Shutdown or when somebody else closes ln, else the reason why ln is broken.
-// Requests that are being answered by then are not cut. It may be called for several
-// listeners at once.
+// Serve answers the clients of ln, and always closes ln. It returns nil after Shutdown or
+// when somebody else closes ln, else the reason why ln is broken. Requests that are being
+// answered by then are not cut. It may be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
-	g := newGate(ln, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
-	defer func() { _ = g.Close() }()
-	if !s.open(g) {
+	l := newClientLimiter(ln, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
+	defer func() { _ = l.Close() }()
+	if !s.open(l) {
 		return nil
 	}
-	defer s.close(g)
-	err := s.http.Serve(g)
+	defer s.close(l)
+	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)
 }
 
-// open registers a gate, and reports false after Shutdown.
-func (s *Server) open(g *gate) bool {
+// open registers a limiter, and reports false after Shutdown.
+func (s *Server) open(l *clientLimiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending.Err() != nil {
 		return false
 	}
-	s.gates[g] = struct{}{}
+	s.limiters[l] = struct{}{}
 	if !s.serving && s.daemon.Durations != nil {
 		s.running.Go(s.keepHistory)
 	}
@@ -165,12 +164,12 @@ func (s *Server) open(g *gate) bool {
 	return true
 }
 
-// close forgets a gate and those of its clients that wait for nothing.
-func (s *Server) close(g *gate) {
-	g.shut()
+// close unregisters a limiter, and closes its clients without a request.
+func (s *Server) close(l *clientLimiter) {
+	l.drain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.gates, g)
+	delete(s.limiters, l)
 }
 
 // Shutdown closes all listeners and lets the requests that are being answered end,
@@ -180,8 +179,8 @@ func (s *Server) close(g *gate) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.end()
-	for g := range s.gates {
-		g.shut()
+	for l := range s.limiters {
+		l.drain()
 	}
 	s.mu.Unlock()
 	err := s.http.Shutdown(ctx)
@@ -203,36 +202,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 
-	// All of the request comes before any of the work: who sends slowly holds nothing.
+	// The whole request is read first: a client that sends slowly holds no place in the queue.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
 	case tooLarge:
-		say(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body has at most %d bytes here", maxBody))
+		writeText(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body has at most %d bytes here", maxBody))
 		return
 	case err != nil:
-		say(w, http.StatusRequestTimeout, fmt.Sprintf("the whole request must arrive within %v", readTimeout))
+		writeText(w, http.StatusRequestTimeout, fmt.Sprintf("the whole request must arrive within %v", readTimeout))
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if c.gate.await(r.Context(), c) != nil || !c.begin(trusted && r.Method == http.MethodPost) {
-		panic(http.ErrAbortHandler) // the client has gone
+	if c.limiter.wait(r.Context(), c) != nil || !c.beginRequest(trusted && r.Method == http.MethodPost) {
+		panic(http.ErrAbortHandler) // the connection is closed
 	}
-	defer s.survive(w, r)
-	s.answer(w, r, c, trusted)
+	defer s.recoverRequest(w, r)
+	s.route(w, r, c, trusted)
 }
 
-// answer routes the request, if this client may ask that.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
+// route passes the request on, if this client may make it.
+func (s *Server) route(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
 	if rebound(c.LocalAddr(), r.Host) {
-		say(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+words.Quote(r.Host)+" can be a web page's trick")
+		writeText(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+words.Quote(r.Host)+" can be a web page's trick")
 		return
 	}
 	switch {
 	case r.Method == http.MethodPost && r.Header.Get("Origin") != "":
-		say(w, http.StatusForbidden, "web pages can change nothing: use greetd's commands, or curl")
+		writeText(w, http.StatusForbidden, "web pages can change nothing: use greetd's commands, or curl")
 	case !trusted && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
-		say(w, http.StatusMethodNotAllowed, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
+		writeText(w, http.StatusMethodNotAllowed, "over TCP nothing can be changed: use greetd's commands, or the unix socket")
 	case path.Clean("/"+r.URL.Path) != r.URL.Path:
 		s.notFound(w, r) // rather than ServeMux's redirect
 	default:
@@ -253,8 +252,8 @@ func rebound(local net.Addr, host string) bool {
 	return err != nil && strings.Contains(host, ".")
 }
 
-// survive turns a panic into an answer and a word to [Daemon.Failed].
-func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
+// recoverRequest answers a request whose handler panicked, and reports it to [Daemon.Failed].
+func (s *Server) recoverRequest(w http.ResponseWriter, r *http.Request) {
 	cause := recover()
 	if cause == nil {
 		return
@@ -263,11 +262,11 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 		panic(cause)
 	}
 	s.failed("answer "+words.Quote(r.Method+" "+r.URL.Path), cause)
-	say(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
+	writeText(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
 }
 
-// catch turns a panic into a word to [Daemon.Failed].
-func (s *Server) catch(deed string) {
+// recoverPanic reports a panic to [Daemon.Failed].
+func (s *Server) recoverPanic(deed string) {
 	if cause := recover(); cause != nil {
 		s.failed(deed, cause)
 	}
@@ -283,50 +282,50 @@ func (s *Server) report(err error) {
 	}
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	tell(w, http.StatusOK, s.daemon.Status())
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, s.daemon.Status())
 }
 
-// probe answers for a condition that holds while it returns nil.
-func probe(condition func() error) http.HandlerFunc {
+// serveCondition answers for a condition that holds while it returns nil.
+func serveCondition(condition func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if condition == nil {
-			say(w, http.StatusOK, "ok")
+			writeText(w, http.StatusOK, "ok")
 		} else if err := condition(); err != nil {
-			say(w, http.StatusServiceUnavailable, err.Error())
+			writeText(w, http.StatusServiceUnavailable, err.Error())
 		} else {
-			say(w, http.StatusOK, "ok")
+			writeText(w, http.StatusOK, "ok")
 		}
 	}
 }
 
-// reload goes on when its client hangs up: half a reload would help nobody.
-func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
+// serveReload goes on when its client hangs up: half a reload would help nobody.
+func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 	select {
 	case s.reloads <- struct{}{}:
 		defer func() { <-s.reloads }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		say(w, http.StatusServiceUnavailable, fmt.Sprintf("%d reloads are waiting already: try again when they are done", maxReloads))
+		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("%d reloads are waiting already: try again when they are done", maxReloads))
 		return
 	}
 
 	verdict := s.daemon.Reload(s.stopped)                                            //nolint:contextcheck // not the request's: that ends when its client hangs up
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // it took as long as it took
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // anew: a reload takes long
 
 	verdict.Problems = nonNil(verdict.Problems)
 	verdict.Changed = nonNil(verdict.Changed)
 	switch {
 	case verdict.OK:
-		tell(w, http.StatusOK, verdict)
+		writeJSON(w, http.StatusOK, verdict)
 	case verdict.Unavailable:
-		tell(w, http.StatusServiceUnavailable, verdict)
+		writeJSON(w, http.StatusServiceUnavailable, verdict)
 	default:
-		tell(w, http.StatusUnprocessableEntity, verdict)
+		writeJSON(w, http.StatusUnprocessableEntity, verdict)
 	}
 }
 
-func (s *Server) setLevel(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveLogLevel(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	level := strings.TrimSpace(string(body))
 	if err == nil && level == "" {
@@ -336,14 +335,14 @@ func (s *Server) setLevel(w http.ResponseWriter, r *http.Request) {
 		err = s.daemon.SetLevel(level)
 	}
 	if err != nil {
-		say(w, http.StatusBadRequest, err.Error())
+		writeText(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	say(w, http.StatusOK, "log level is "+level+" until the next reload")
+	writeText(w, http.StatusOK, "log level is "+level+" until the next reload")
 }
 
-// tell answers with a value, as JSON that people can read.
-func tell(w http.ResponseWriter, code int, value any) {
+// writeJSON answers with a value, as JSON that people can read.
+func writeJSON(w http.ResponseWriter, code int, value any) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -351,7 +350,7 @@ func tell(w http.ResponseWriter, code int, value any) {
 	if err := encoder.Encode(value); err != nil {
 		panic(err) // NaN or a year beyond 9999
 	}
-	answer(w, code, "application/json", text.Bytes())
+	write(w, code, "application/json", text.Bytes())
 }
 
 // nonNil makes an empty list one in JSON, too.
@@ -362,14 +361,14 @@ func nonNil(list []string) []string {
 	return list
 }
 
-// say answers with a sentence.
-func say(w http.ResponseWriter, code int, sentence string) {
-	answer(w, code, "text/plain; charset=utf-8", []byte(sentence+"\n"))
+// writeText answers with a sentence.
+func writeText(w http.ResponseWriter, code int, sentence string) {
+	write(w, code, "text/plain; charset=utf-8", []byte(sentence+"\n"))
 }
 
-func answer(w http.ResponseWriter, code int, kind string, body []byte) {
+func write(w http.ResponseWriter, code int, kind string, body []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // who does not listen misses it
+	_, _ = w.Write(body) // the client may have hung up
 }
