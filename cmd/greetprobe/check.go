@@ -194,7 +194,7 @@ func (f *checkFlags) setDays(flags *pflag.FlagSet) error {
 	if !flags.Changed("certificate") {
 		return nil
 	}
-	if !f.tls && f.startTLS == "" {
+	if !f.secure() {
 		return errors.New("-D needs a certificate: write --tls or --starttls PROTOCOL")
 	}
 	first, second, both := strings.Cut(f.days, ",")

@@ -43,6 +43,7 @@ func explain(w io.Writer, r probe.Result) {
 		fmt.Fprintf(&b, "  round trip %s, %d SYN sent again\n", millis(r.TCP.RTT), r.TCP.SynRetrans)
 	}
 	explainTLS(&b, r.TLS)
+	explainSteps(&b, r.Steps)
 	_, _ = w.Write(b.Bytes())
 }
 
@@ -95,6 +96,19 @@ func explainTLS(w io.Writer, t *probe.TLS) {
 	fmt.Fprintf(w, "  valid until %s, %s\n", t.NotAfter.UTC().Format(time.RFC3339), safe(clip(trust)))
 	if chainEnd(t).Before(t.NotAfter) {
 		fmt.Fprintf(w, "  its chain is valid until %s, when %s expires\n", t.ChainNotAfter.UTC().Format(time.RFC3339), safe(clip(t.ChainSubject)))
+	}
+}
+
+func explainSteps(w io.Writer, steps []probe.StepResult) {
+	for i, step := range steps {
+		result := "ok"
+		if !step.OK {
+			result = "failed"
+		}
+		fmt.Fprintf(w, "  step %d, %s: %s after %s\n", i+1, safe(clip(step.Step)), result, millis(step.Time))
+		if said := strings.TrimRight(string(step.Received), "\r\n"); said != "" {
+			fmt.Fprintf(w, "    said: %s\n", safe(clip(said)))
+		}
 	}
 }
 

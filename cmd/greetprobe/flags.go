@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,11 @@ type probeFlags struct {
 	regex       []string
 	reject      []string
 	send, quit  string
+	sendFirst   bool
+	step        []string
+	stepsFile   string
+	ehlo        string
+	tlsStep     bool // one of the steps is starttls
 	tls         bool
 	startTLS    string
 	sni, ca     string
@@ -59,10 +65,14 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.BoolVarP(&f.expectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")
 	flags.StringArrayVar(&f.regex, "regex", nil, "the greeting must match `RE`, ^ and $ at each line")
 	flags.StringArrayVar(&f.reject, "reject", nil, "the greeting must not match `RE`")
-	flags.StringVarP(&f.send, "send", "s", "", `send `+"`TEXT`"+` when connected, with \r \n \t \\ \xHH`)
+	flags.StringVarP(&f.send, "send", "s", "", `send `+"`TEXT`"+` after the greeting, with \r \n \t \\ \xHH`)
+	flags.BoolVar(&f.sendFirst, "send-first", false, "send it when connected, for servers that wait for their clients")
+	flags.StringArrayVar(&f.step, "step", nil, "then do `STEP`: expect RE, reject RE, send TEXT or starttls")
+	flags.StringVar(&f.stepsFile, "steps", "", "do the steps in `FILE` first, one a line, # comments")
+	flags.StringVar(&f.ehlo, "ehlo", "", "`NAME` of this client in EHLO and LHLO (default: its address)")
 	flags.StringVarP(&f.quit, "quit", "q", "", `send `+"`TEXT`"+` before hanging up, with \r \n \t \\ \xHH`)
 	flags.BoolVar(&f.tls, "tls", false, "speak TLS")
-	flags.StringVar(&f.startTLS, "starttls", "", "ask for TLS in `PROTOCOL` smtp, imap or pop3")
+	flags.StringVar(&f.startTLS, "starttls", "", "ask for TLS in `PROTOCOL`, such as smtp or imap")
 	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
 	flags.StringVar(&f.ca, "ca", "", "trust the certificates in `FILE` (PEM), and no others")
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate")
@@ -73,7 +83,8 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
 	flags.BoolVarP(&f.connectOnly, "connect-only", "z", false, "don't wait for a greeting")
 	flags.CountVarP(&f.verbose, "verbose", "v", "tell each attempt, phase and round-trip time; repeat for more")
-	complete(cmd, "starttls", "smtp", "imap", "pop3")
+	complete(cmd, "starttls", protocols()...)
+	complete(cmd, "step", "expect ", "reject ", "send ", "starttls")
 	complete(cmd, "proxy", "v1", "v2")
 	complete(cmd, "tls-min", "1.0", "1.1", "1.2", "1.3")
 	complete(cmd, "tls-max", "1.0", "1.1", "1.2", "1.3")
@@ -84,7 +95,15 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 
 // flagsWithoutFiles take what a shell can't complete.
 var flagsWithoutFiles = []string{
-	"source", "connect-timeout", "read-timeout", "timeout", "idle", "max-bytes", "expect", "regex", "reject", "send", "quit", "sni",
+	"source", "connect-timeout", "read-timeout", "timeout", "idle", "max-bytes", "expect", "regex", "reject", "send", "quit", "sni", "ehlo",
+}
+
+// protocols are those of --starttls.
+func protocols() (names []string) {
+	for _, protocol := range probe.StartTLSProtocols() {
+		names = append(names, string(protocol))
+	}
+	return names
 }
 
 // complete makes words the completions of a flag.
@@ -100,12 +119,14 @@ func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	p := probe.Probe{
 		Connect: f.connect, Read: f.read, Total: f.total, Idle: f.idle, MaxBytes: f.maxBytes,
 		ExpectAll: f.expectAll, ConnectOnly: f.connectOnly, StartTLS: probe.StartTLS(f.startTLS),
+		SendFirst: f.sendFirst, EHLO: f.ehlo,
 	}
 	if f.idle == 0 {
 		p.Idle = -1
 	}
+	errSteps := f.setSteps(&p)
 	err := errors.Join(
-		f.checkNumbers(), f.checkPairs(flags),
+		f.checkNumbers(), errSteps, f.checkPairs(flags, &p),
 		f.setAddresses(&p), f.setPatterns(&p), f.setTexts(&p), f.setTLS(&p),
 	)
 	if err != nil {
@@ -134,7 +155,7 @@ func (f *probeFlags) checkNumbers() error {
 }
 
 // checkPairs refuses flags that contradict each other, or would do nothing.
-func (f *probeFlags) checkPairs(flags *pflag.FlagSet) error {
+func (f *probeFlags) checkPairs(flags *pflag.FlagSet, p *probe.Probe) error {
 	var errs []error
 	refuse := func(wrong bool, words string) {
 		if wrong {
@@ -145,18 +166,19 @@ func (f *probeFlags) checkPairs(flags *pflag.FlagSet) error {
 	refuse(f.ipv4 && f.ipv6, "-4 and -6 exclude each other; without them both families are tried")
 	refuse(f.expectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
 	refuse(f.connectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
-	refuse(f.connectOnly && f.send+f.quit+f.startTLS != "", "--connect-only sends nothing")
+	refuse(f.connectOnly && (f.send+f.quit+f.startTLS != "" || len(p.Steps) > 0), "--connect-only sends nothing")
 	refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
-	if !f.tls && f.startTLS == "" {
+	refuse((f.tls || f.startTLS != "") && slices.ContainsFunc(p.Steps, probe.Step.StartsTLS), "there is TLS before the step starttls")
+	refuse(f.sendFirst && f.send == "", "--send-first needs --send TEXT")
+	refuse(strings.ContainsAny(f.ehlo, " \t\r\n\x00"), "--ehlo: a name has no white space")
+	if !f.secure() {
 		for _, name := range []string{"sni", "ca", "insecure", "cert", "key", "tls-min", "tls-max"} {
 			refuse(flags.Changed(name), "--"+name+" needs --tls or --starttls")
 		}
 	}
-	switch probe.StartTLS(f.startTLS) {
-	case "", probe.SMTP, probe.IMAP, probe.POP3:
-	default:
-		refuse(true, fmt.Sprintf("--starttls %s: there are smtp, imap and pop3", f.startTLS))
-	}
+	known := slices.Contains(protocols(), f.startTLS)
+	refuse(f.startTLS != "" && !known, fmt.Sprintf("--starttls %s: there are %s", f.startTLS, strings.Join(protocols(), ", ")))
+	refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), fmt.Sprintf("--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", f.startTLS))
 	return errors.Join(errs...)
 }
 
@@ -222,8 +244,42 @@ func (f *probeFlags) setTexts(p *probe.Probe) error {
 	return errors.Join(errSend, errQuit)
 }
 
+// secure reports whether there will be TLS.
+func (f *probeFlags) secure() bool { return f.tls || f.startTLS != "" || f.tlsStep }
+
+// setSteps reads --steps and --step.
+func (f *probeFlags) setSteps(p *probe.Probe) error {
+	lines := f.step
+	if f.stepsFile != "" {
+		text, err := os.ReadFile(f.stepsFile)
+		if err != nil {
+			return fmt.Errorf("--steps: %w", err)
+		}
+		lines = nil
+		for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+			if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
+				lines = append(lines, line)
+			}
+		}
+		if len(lines) == 0 {
+			return fmt.Errorf("--steps %s: no step in it", f.stepsFile)
+		}
+		lines = append(lines, f.step...)
+	}
+	var errs []error
+	for _, line := range lines {
+		step, err := probe.ParseStep(line)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("step %w", err))
+		}
+		p.Steps = append(p.Steps, step)
+	}
+	f.tlsStep = slices.ContainsFunc(p.Steps, probe.Step.StartsTLS)
+	return errors.Join(errs...)
+}
+
 func (f *probeFlags) setTLS(p *probe.Probe) error {
-	if !f.tls && f.startTLS == "" {
+	if !f.secure() {
 		return nil
 	}
 	p.TLS = &tls.Config{ServerName: f.sni, InsecureSkipVerify: f.insecure} //nolint:gosec // asked for by --insecure

@@ -25,22 +25,24 @@ var clientPorts = map[uint16]string{
 // not the server. It is empty where nothing does.
 func (f *probeFlags) hint(r probe.Result) string {
 	port := r.Target.Port
-	switch secure := f.tls || f.startTLS != ""; {
+	switch secure := f.secure(); {
 	case r.Status == probe.TLSFailed && f.tls && r.Err != nil && strings.Contains(r.Err.Error(), "plain text, not TLS"):
 		return "a server that greets in plain text may have --starttls PROTOCOL in place of --tls"
 	case r.Status != probe.NoGreeting && r.Status != probe.Closed && r.Status != probe.Reset || r.Greeting == nil || len(r.Greeting.Bytes) > 0:
 		return ""
 	case !secure && tlsPorts[port] != "":
 		return fmt.Sprintf("port %d is usually %s over TLS from the start: try --tls", port, tlsPorts[port])
+	case f.send != "" && !f.sendFirst:
+		return "where the client speaks first, --send TEXT needs --send-first"
 	case f.send != "":
 		return ""
 	case clientPorts[port] != "":
-		return fmt.Sprintf("port %d is usually %s, where the client speaks first: try --connect-only, or --send TEXT", port, clientPorts[port])
+		return fmt.Sprintf("port %d is usually %s, where the client speaks first: try --connect-only, or --send TEXT --send-first", port, clientPorts[port])
 	case r.Status != probe.NoGreeting:
 		return ""
 	case secure:
-		return "the client may have to speak first: try --connect-only, or --send TEXT"
+		return "the client may have to speak first: try --connect-only, or --send TEXT --send-first"
 	default:
-		return "the server may expect TLS from the start (try --tls), or the client to speak first (try --connect-only, or --send TEXT)"
+		return "the server may expect TLS from the start (try --tls), or the client to speak first (try --connect-only, or --send TEXT --send-first)"
 	}
 }

@@ -22,6 +22,9 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	began := time.Now()
 	g := &Greeting{}
 	r.Greeting = g
+	if r.p.Send != "" && r.p.SendFirst {
+		_, _ = io.WriteString(w, r.p.Send) // if that fails, so does reading, of what was said before
+	}
 	said, err := r.listen(w, began)
 	all := g.Bytes
 	if g.End == EndLine {
@@ -55,7 +58,8 @@ func (r *run) listen(w *wire, began time.Time) (lines, error) {
 	g := r.Greeting
 	limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes)
 	buf := make([]byte, 0, min(limit, firstRead))
-	choosy := r.p.choosy() && r.p.StartTLS == "" // the dialogue goes on after a whole line
+	choosy := r.p.choosy() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // else it goes on after a whole line
+	pending := r.p.Send != "" && !r.p.SendFirst
 	var said lines
 	for {
 		n, err := w.Read(buf[len(buf):cap(buf)])
@@ -65,7 +69,13 @@ func (r *run) listen(w *wire, began time.Time) (lines, error) {
 		buf = buf[:len(buf)+n]
 		g.Bytes = buf
 		said.scan(buf)
+		if pending && (said.end > 0 || err != nil && w.endOf(err) == EndIdle) {
+			pending, err = false, nil
+			said = lines{start: len(buf), at: len(buf)}
+			_, _ = io.WriteString(w, r.p.Send) // as above
+		}
 		switch {
+		case pending && err == nil && len(buf) < limit:
 		case choosy && r.p.verdict(buf, false).decided:
 			g.End = EndMatch
 			return said, nil

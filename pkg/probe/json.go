@@ -35,6 +35,13 @@ type (
 		Greeting *wireGreeting `json:"greeting"`
 		Expect   *wireExpect   `json:"expect"`
 		TLS      *wireTLS      `json:"tls"`
+		Steps    []wireStep    `json:"steps"`
+	}
+	wireStep struct {
+		Step   string `json:"step"`
+		OK     bool   `json:"ok"`
+		Time   int64  `json:"us"`
+		Base64 []byte `json:"base64"`
 	}
 	wireAttempt struct {
 		Addr   string        `json:"addr"`
@@ -98,7 +105,7 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Target: r.Target.String(), Host: r.Target.Host, Port: r.Target.Port,
 		Status: r.Status, Phase: r.Phase,
 		Local: r.Local, Remote: r.Remote, Family: r.Family,
-		Attempts: []wireAttempt{},
+		Attempts: []wireAttempt{}, Steps: []wireStep{},
 		Timing: wireTiming{
 			Resolve: micros(r.Timing.Resolve), Connect: micros(r.Timing.Connect),
 			Proxy: micros(r.Timing.Proxy), TLS: micros(r.Timing.TLS),
@@ -113,6 +120,9 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	}
 	for _, a := range r.Attempts {
 		w.Attempts = append(w.Attempts, a.wire())
+	}
+	for _, step := range r.Steps {
+		w.Steps = append(w.Steps, wireStep{step.Step, step.OK, step.Time.Microseconds(), append([]byte{}, step.Received...)})
 	}
 	if r.TCP != nil {
 		w.TCP = &wireTCP{r.TCP.RTT.Microseconds(), r.TCP.SynRetrans}

@@ -51,6 +51,9 @@ func (r *Result) UnmarshalJSON(text []byte) error {
 	if w.Expect != nil {
 		out.Expect = &Expect{w.Expect.Matched, w.Expect.Pattern}
 	}
+	for _, step := range w.Steps {
+		out.Steps = append(out.Steps, StepResult{step.Step, step.OK, time.Duration(step.Time) * time.Microsecond, slices.Concat(step.Base64)})
+	}
 	for _, one := range w.Attempts {
 		attempt, err := one.result()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -37,11 +38,14 @@ type Probe struct {
 	ExpectAll bool      // all of Expect must be in it
 	Reject    []Pattern // none of them may be in it
 
-	Send string // sent as soon as the connection is ready, and no byte more; with StartTLS in plain text
-	Quit string // sent after a complete greeting, and no byte more; the server may take 1 s to hang up then
+	Send      string // sent after the greeting, and no byte more; what the server answers counts to the greeting
+	SendFirst bool   // send Send as soon as the connection is ready: to a server that greets, this is to speak before one's turn
+	Quit      string // sent after a complete greeting, and no byte more; the server may take 1 s to hang up then
 
-	TLS         *tls.Config // speak TLS; nil: don't, unless StartTLS does, with the zero Config
+	TLS         *tls.Config // speak TLS, at once unless StartTLS or a TLSStep do later; nil: the zero Config for these, else none
 	StartTLS    StartTLS    // ask for TLS after the greeting, which ends with its final line even if Expect is set
+	EHLO        string      // the client's name in SMTP and LMTP; "": its address
+	Steps       []Step      // a conversation after the greeting, and after StartTLS
 	Proxy       int         // 1 or 2: begin with a PROXY header of that version; 0: don't
 	ConnectOnly bool        // connected, and TLS done, is all that is asked for; no StartTLS
 	HangUp      HangUp
@@ -61,9 +65,17 @@ type StartTLS string
 
 // The protocols with STARTTLS.
 const (
-	SMTP StartTLS = "smtp" // RFC 3207
-	IMAP StartTLS = "imap" // RFC 9051, section 6.2.1
-	POP3 StartTLS = "pop3" // RFC 2595, section 4
+	SMTP        StartTLS = "smtp"        // RFC 3207
+	LMTP        StartTLS = "lmtp"        // RFC 2033, RFC 3207
+	IMAP        StartTLS = "imap"        // RFC 9051, section 6.2.1
+	POP3        StartTLS = "pop3"        // RFC 2595, section 4
+	FTP         StartTLS = "ftp"         // RFC 4217
+	NNTP        StartTLS = "nntp"        // RFC 4642
+	ManageSieve StartTLS = "managesieve" // RFC 5804
+	MySQL       StartTLS = "mysql"       // and MariaDB: an SSLRequest packet
+	LDAP        StartTLS = "ldap"        // RFC 4511, section 4.14; the client speaks first
+	XMPP        StartTLS = "xmpp"        // RFC 6120, section 5; the client speaks first
+	Postgres    StartTLS = "postgres"    // an SSLRequest packet; the client speaks first
 )
 
 // HangUp is how the connection is closed.
@@ -132,25 +144,41 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 // converse does all that is done on a connection, sets the status, and reports whether
 // the connection is still good.
 func (r *run) converse(w *wire) bool {
-	if !r.announce(w) || r.p.TLS != nil && r.p.StartTLS == "" && !r.handshake(w, time.Now()) {
+	if !r.announce(w) || r.p.tlsFirst() && !r.handshake(w, time.Now()) {
 		return false
 	}
 	if r.p.ConnectOnly {
 		r.Phase, r.Status = PhaseDone, OK
 		return true
 	}
-	if r.p.Send != "" {
-		_, _ = io.WriteString(w, r.p.Send) // if that fails, so does reading
+	var rest []byte
+	if r.p.StartTLS == "" || r.p.StartTLS.Greets() {
+		var complete bool
+		if rest, complete = r.greet(w); !complete || !r.judge() {
+			return complete
+		}
 	}
-	rest, complete := r.greet(w)
-	if !complete || !r.judge() {
-		return complete
+	if r.p.StartTLS != "" {
+		var greeting []byte
+		if r.Greeting != nil {
+			greeting = r.Greeting.Bytes
+		}
+		if !r.upgrade(w, r.p.StartTLS, greeting, rest) {
+			return false
+		}
+		rest = nil
 	}
-	if r.p.StartTLS != "" && !r.upgrade(w, rest) {
+	if !r.conversation(w, rest) {
 		return false
 	}
 	r.Phase, r.Status = PhaseDone, OK
 	return true
+}
+
+// tlsFirst reports whether TLS comes before the greeting.
+func (p *Probe) tlsFirst() bool {
+	later := p.StartTLS != "" || slices.ContainsFunc(p.Steps, Step.StartsTLS)
+	return p.TLS != nil && !later
 }
 
 // lastWord is how long a server may take to answer Quit by hanging up.
@@ -243,6 +271,17 @@ func (w *wire) wait(d time.Duration) {
 	if errors.Is(w.ctx.Err(), context.Canceled) {
 		interrupt(w.Conn) // it came while the deadline was being set
 	}
+}
+
+// renew gives the next step an allowance of d, as if it were the beginning.
+func (w *wire) renew(d time.Duration) {
+	*w = *newWire(w.ctx, w.Conn, allowance{time: d}).with(w)
+}
+
+// with keeps what w knew of the connection.
+func (w *wire) with(before *wire) *wire {
+	w.early, w.late = before.early, before.late
+	return w
 }
 
 // interrupt wakes whatever blocks on conn.

@@ -47,6 +47,7 @@ const (
 	PhaseTLS      Phase = "tls"
 	PhaseGreeting Phase = "greeting"
 	PhaseMatch    Phase = "match"
+	PhaseStep     Phase = "step"
 	PhaseDone     Phase = "done"
 )
 
@@ -76,10 +77,11 @@ type Result struct {
 	Family   int    // 4 or 6; 0 if no connection was made, or to a unix socket
 	Attempts []Attempt
 	Timing   Timing
-	TCP      *TCP      // nil: no TCP, not reached, or the system doesn't tell
-	Greeting *Greeting // nil: not reached, or not asked for
-	Expect   *Expect   // nil: not reached, or nothing was expected or rejected
-	TLS      *TLS      // nil: not reached, or not asked for
+	TCP      *TCP         // nil: no TCP, not reached, or the system doesn't tell
+	Greeting *Greeting    // nil: not reached, or not asked for
+	Expect   *Expect      // nil: not reached, or nothing was expected or rejected
+	TLS      *TLS         // nil: not reached, or not asked for
+	Steps    []StepResult // those of Probe.Steps that were reached
 }
 
 // An Attempt is one address that was tried. Start and End count from Result.Time.

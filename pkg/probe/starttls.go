@@ -3,25 +3,71 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
-// startTLS asks for TLS in each protocol that has STARTTLS.
-var startTLS = map[StartTLS]func(dialogue) error{SMTP: dialogue.smtp, IMAP: dialogue.imap, POP3: dialogue.pop3}
+// startTLS has the protocols with STARTTLS.
+var startTLS = map[StartTLS]upgrader{
+	SMTP:        {greets: regexp.MustCompile(`^220`), ask: func(d dialogue) error { return d.esmtp("EHLO") }},
+	LMTP:        {greets: regexp.MustCompile(`^220`), ask: func(d dialogue) error { return d.esmtp("LHLO") }},
+	IMAP:        {greets: regexp.MustCompile(`^\* (?i:OK|PREAUTH)`), ask: dialogue.imap},
+	POP3:        {greets: regexp.MustCompile(`^\+OK`), ask: func(d dialogue) error { return d.simple("STLS", "+OK") }},
+	FTP:         {greets: regexp.MustCompile(`^220`), ask: func(d dialogue) error { return d.simple("AUTH TLS", "234") }},
+	NNTP:        {greets: regexp.MustCompile(`^20[01]`), ask: func(d dialogue) error { return d.simple("STARTTLS", "382") }},
+	ManageSieve: {greets: regexp.MustCompile(`^("|(?i:OK))`), ask: dialogue.managesieve},
+	MySQL:       {greets: regexp.MustCompile(`(?s)^...\x00\x0a`), ask: dialogue.mysql},
+	LDAP:        {ask: dialogue.ldap},
+	XMPP:        {ask: dialogue.xmpp},
+	Postgres:    {ask: dialogue.postgres},
+}
 
-// upgrade asks for TLS in the protocol's words, and reports whether w speaks it then.
-// rest is what the server said after its greeting.
-func (r *run) upgrade(w *wire, rest []byte) bool {
+// An upgrader asks for TLS in a protocol.
+type upgrader struct {
+	greets *regexp.Regexp // what a greeting begins with that is no refusal; nil: the client speaks first
+	ask    func(dialogue) error
+}
+
+// Greets reports whether a server of the protocol speaks first. Where it doesn't, no
+// greeting is read before TLS.
+func (s StartTLS) Greets() bool { return startTLS[s].greets != nil }
+
+// StartTLSProtocols lists the protocols with STARTTLS.
+func StartTLSProtocols() []StartTLS { return slices.Sorted(maps.Keys(startTLS)) }
+
+func protocolNames() string {
+	var names []string
+	for _, protocol := range StartTLSProtocols() {
+		names = append(names, string(protocol))
+	}
+	return strings.Join(names, ", ")
+}
+
+// upgrade asks for TLS in the words of protocol, and reports whether w speaks it then.
+// greeting is what the server greeted with, and rest what it said after that.
+func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
 	began := time.Now()
 	w.wait(time.Until(w.until))
-	d := dialogue{bufio.NewReader(io.MultiReader(bytes.NewReader(rest), w)), w}
-	err := startTLS[r.p.StartTLS](d)
+	d := dialogue{bufio.NewReader(io.MultiReader(bytes.NewReader(rest), w)), w, r, greeting}
+	upgrader := startTLS[protocol]
+	var err error
+	if upgrader.greets != nil && !upgrader.greets.Match(greeting) {
+		line, _, _ := strings.Cut(string(greeting[:min(len(greeting), recorded)]), "\n")
+		err = fmt.Errorf("the server does not greet as one of %s does, or refuses: %q", protocol, strings.TrimRight(line, "\r"))
+	} else {
+		err = upgrader.ask(d)
+	}
 	if err == nil && d.Buffered() > 0 {
 		// CVE-2011-0411: whoever sits in between could put words into the server's mouth.
 		err = errors.New("the server said more in plain text after it agreed to TLS")
@@ -37,14 +83,14 @@ func (r *run) upgrade(w *wire, rest []byte) bool {
 // A dialogue is commands and replies in plain text.
 type dialogue struct {
 	*bufio.Reader
-	w *wire
+	w        *wire
+	r        *run
+	greeting []byte
 }
 
-// say sends one command.
-func (d dialogue) say(command string) error {
-	_, err := io.WriteString(d.w, command+"\r\n")
-	return err
-}
+// say sends one command. If that fails, so does reading, after what the server said
+// before it hung up: that is the reason.
+func (d dialogue) say(command string) { _, _ = io.WriteString(d.w, command+"\r\n") }
 
 // line reads one line, without its end.
 func (d dialogue) line() (string, error) {
@@ -74,18 +120,18 @@ func (d dialogue) reply(last func(line string) bool) ([]string, error) {
 	return nil, fmt.Errorf("the reply has more than %d lines", maxReply)
 }
 
-// smtp asks as RFC 3207 has it.
-func (d dialogue) smtp() error {
-	final := func(line string) bool { return !continues([]byte(line)) }
-	if err := d.say("EHLO " + d.self()); err != nil {
-		return err
-	}
+// final reports whether no line of the same reply follows (RFC 5321, section 4.2).
+func final(line string) bool { return !continues([]byte(line)) }
+
+// esmtp asks as RFC 3207 has it; hello is EHLO, or LHLO in LMTP (RFC 2033).
+func (d dialogue) esmtp(hello string) error {
+	d.say(hello + " " + cmp.Or(d.r.p.EHLO, d.self()))
 	offers, err := d.reply(final)
 	if err != nil {
 		return err
 	}
 	if last := offers[len(offers)-1]; !strings.HasPrefix(last, "250") {
-		return fmt.Errorf("the server refused EHLO: %q", last)
+		return fmt.Errorf("the server refused %s: %q", hello, last)
 	}
 	offered := false
 	for _, line := range offers {
@@ -94,14 +140,17 @@ func (d dialogue) smtp() error {
 	if !offered {
 		return errors.New("the server does not offer STARTTLS")
 	}
-	if err := d.say("STARTTLS"); err != nil {
-		return err
-	}
+	return d.simple("STARTTLS", "220")
+}
+
+// simple sends a command and wants a reply that begins with yes.
+func (d dialogue) simple(command, yes string) error {
+	d.say(command)
 	answer, err := d.reply(final)
 	if err != nil {
 		return err
 	}
-	return agreed("STARTTLS", answer[len(answer)-1], "220")
+	return agreed(command, answer[len(answer)-1], yes)
 }
 
 // self names the client in EHLO by its address (RFC 5321, section 4.1.3).
@@ -119,9 +168,7 @@ func (d dialogue) self() string {
 
 // imap asks as RFC 9051, section 6.2.1 has it.
 func (d dialogue) imap() error {
-	if err := d.say("greet STARTTLS"); err != nil {
-		return err
-	}
+	d.say("greet STARTTLS")
 	answer, err := d.reply(func(line string) bool { return strings.HasPrefix(line, "greet ") })
 	if err != nil {
 		return err
@@ -129,17 +176,185 @@ func (d dialogue) imap() error {
 	return agreed("STARTTLS", answer[len(answer)-1], "greet OK")
 }
 
-// pop3 asks as RFC 2595, section 4 has it.
-func (d dialogue) pop3() error {
-	if err := d.say("STLS"); err != nil {
-		return err
+// managesieve asks as RFC 5804, section 2.2 has it. The greeting is the capabilities,
+// to a line that begins with OK.
+func (d dialogue) managesieve() error {
+	decided := regexp.MustCompile(`^(?i:OK|NO|BYE)\b`)
+	lines := bytes.Split(bytes.TrimRight(d.greeting, "\r\n"), []byte("\n"))
+	if !decided.Match(lines[len(lines)-1]) {
+		if _, err := d.reply(decided.MatchString); err != nil {
+			return err
+		}
 	}
-	answer, err := d.line()
+	d.say("STARTTLS")
+	answer, err := d.reply(decided.MatchString)
 	if err != nil {
 		return err
 	}
-	return agreed("STLS", answer, "+OK")
+	return agreed("STARTTLS", answer[len(answer)-1], "OK")
 }
+
+// The capability flags of MySQL's SSLRequest.
+const (
+	mysqlProtocol41 = 0x0200
+	mysqlSSL        = 0x0800
+	mysqlSecure     = 0x8000
+	mysqlMaxPacket  = 1 << 24
+	mysqlUTF8       = 45
+)
+
+// mysql asks with an SSLRequest, the first half of a login.
+func (d dialogue) mysql() error {
+	if d.greeting[4] != 10 {
+		return errors.New("the server refuses clients in its greeting")
+	}
+	// After the version's text come a thread ID, 8 bytes of a nonce, a zero and the
+	// lower flags.
+	version := bytes.IndexByte(d.greeting[5:], 0)
+	at := 5 + version + 1 + 4 + 8 + 1
+	if version < 0 || len(d.greeting) < at+2 {
+		return errors.New("the server's handshake packet is cut off")
+	}
+	if binary.LittleEndian.Uint16(d.greeting[at:])&mysqlSSL == 0 {
+		return errors.New("the server does not offer TLS")
+	}
+	packet := make([]byte, 4+32)
+	packet[0], packet[3] = 32, 1
+	binary.LittleEndian.PutUint32(packet[4:], mysqlProtocol41|mysqlSSL|mysqlSecure)
+	binary.LittleEndian.PutUint32(packet[8:], mysqlMaxPacket)
+	packet[12] = mysqlUTF8
+	_, err := d.w.Write(packet)
+	return err
+}
+
+// postgres asks with an SSLRequest, and is answered with one byte.
+func (d dialogue) postgres() error {
+	_, _ = d.w.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f})
+	answer, err := d.ReadByte()
+	switch {
+	case err != nil:
+		return err
+	case answer == 'S':
+		return nil
+	case answer == 'N':
+		return errors.New("the server does not offer TLS")
+	}
+	more, _ := d.Peek(d.Buffered())
+	return fmt.Errorf("the server refused TLS: %q", append([]byte{answer}, more[:min(len(more), recorded)]...))
+}
+
+// ldap sends the extended request of RFC 4511, section 4.14.1.
+func (d dialogue) ldap() error {
+	const oid = "1.3.6.1.4.1.1466.20037"
+	request := append([]byte{0x30, byte(3 + 4 + len(oid)), 0x02, 1, 1, 0x77, byte(2 + len(oid)), 0x80, byte(len(oid))}, oid...)
+	_, _ = d.w.Write(request)
+	answer, err := d.element()
+	if err != nil {
+		return err
+	}
+	// An ExtendedResponse, [APPLICATION 24], begins with its result code, an
+	// ENUMERATED of one byte.
+	at := bytes.Index(answer, []byte{0x0a, 1})
+	if bytes.IndexByte(answer, 0x78) < 0 || at < 0 || at+2 >= len(answer) {
+		return fmt.Errorf("the server refused StartTLS: %q", answer)
+	}
+	if code := answer[at+2]; code != 0 {
+		_, rest := octets(answer[at+3:]) // matchedDN
+		message, _ := octets(rest)
+		return fmt.Errorf("the server refused StartTLS with result code %d: %q", code, message)
+	}
+	return nil
+}
+
+// octets splits a short OCTET STRING off ber.
+func octets(ber []byte) (content, rest []byte) {
+	if len(ber) < 2 || ber[0] != 0x04 || len(ber) < 2+int(ber[1]) {
+		return ber, nil
+	}
+	return ber[2 : 2+int(ber[1])], ber[2+int(ber[1]):]
+}
+
+// maxElement is how long an answer of LDAP may be, in bytes.
+const maxElement = 2048
+
+// element reads the content of one BER sequence.
+func (d dialogue) element() ([]byte, error) {
+	head := make([]byte, 2)
+	if _, err := io.ReadFull(d, head); err != nil {
+		return nil, err
+	}
+	if head[0] != 0x30 {
+		return nil, fmt.Errorf("the server's answer is no LDAP: %q", head)
+	}
+	size := int(head[1])
+	if head[1] >= 0x80 {
+		long := make([]byte, 4)
+		n := int(head[1] - 0x80)
+		if n > len(long) {
+			return nil, errors.New("the server's answer is no LDAP")
+		}
+		if _, err := io.ReadFull(d, long[len(long)-n:]); err != nil {
+			return nil, err
+		}
+		size = int(min(binary.BigEndian.Uint32(long), maxElement+1))
+	}
+	if size > maxElement {
+		return nil, errors.New("the server's answer is too long")
+	}
+	content := make([]byte, size)
+	_, err := io.ReadFull(d, content)
+	return content, err
+}
+
+// xmpp asks as RFC 6120, section 5.4 has it.
+func (d dialogue) xmpp() error {
+	var host bytes.Buffer
+	name := d.r.Target.Host
+	if c := d.r.p.TLS; c != nil {
+		name = cmp.Or(c.ServerName, name)
+	}
+	if err := xml.EscapeText(&host, []byte(name)); err != nil {
+		return err
+	}
+	d.say("<?xml version='1.0'?><stream:stream to='" + host.String() + "' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+	features, err := d.until("</stream:features>", "</stream:error>", "</stream:stream>")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(features, "urn:ietf:params:xml:ns:xmpp-tls") {
+		if strings.Contains(features, "<stream:error") {
+			return fmt.Errorf("the server refused the stream: %q", features)
+		}
+		return errors.New("the server does not offer STARTTLS")
+	}
+	d.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+	answer, err := d.until(">")
+	if err != nil {
+		return err
+	}
+	return agreed("STARTTLS", strings.TrimSpace(answer), "<proceed")
+}
+
+// until reads to the first of the ends.
+func (d dialogue) until(ends ...string) (string, error) {
+	var b strings.Builder
+	for b.Len() < maxXML {
+		c, err := d.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		b.WriteByte(c)
+		for _, end := range ends {
+			if c == '>' && strings.HasSuffix(b.String(), end) {
+				return b.String(), nil
+			}
+		}
+	}
+	return "", errors.New("the server's answer is too long")
+}
+
+// maxXML is how long an answer of XMPP may be, in bytes.
+const maxXML = 16 << 10
 
 // agreed returns nil if answer begins with yes, in capitals or not.
 func agreed(command, answer, yes string) error {
@@ -156,7 +371,7 @@ func dialogueReason(err error, w *wire) error {
 		return errors.New("the server's reply has a line that is too long")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("no answer when asked for TLS %s", w.spent())
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the server closed the connection when asked for TLS")
 	}
 	return reason(err)

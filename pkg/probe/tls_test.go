@@ -143,6 +143,58 @@ func scripted(cert tls.Certificate, greeting string, steps ...[3]string) testser
 	}
 }
 
+// binary waits for a request, answers it, and starts TLS.
+func binary(cert tls.Certificate, request, answer string) testserver.Behavior {
+	return func(c net.Conn) {
+		got := make([]byte, len(request))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != request {
+			io.WriteString(c, "?")
+			return
+		}
+		io.WriteString(c, answer)
+		over(cert, testserver.Silent)(c)
+	}
+}
+
+const ldapStartTLS = "\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
+
+// mysql greets as MariaDB does, with these of the lower capability flags.
+func mysql(cert tls.Certificate, flags uint16) testserver.Behavior {
+	return func(c net.Conn) {
+		payload := "\x0a11.8.3\x00" + "\x01\x00\x00\x00" + "12345678" + "\x00" + string([]byte{byte(flags), byte(flags >> 8)}) + strings.Repeat("\x00", 30)
+		io.WriteString(c, string([]byte{byte(len(payload)), 0, 0, 0})+payload)
+		request := make([]byte, 36)
+		if _, err := io.ReadFull(c, request); err == nil && request[0] == 32 && request[3] == 1 && request[5]&0x08 != 0 {
+			over(cert, testserver.Silent)(c)
+		}
+	}
+}
+
+func xmpp(cert tls.Certificate, feature, answer string) testserver.Behavior {
+	return func(c net.Conn) {
+		in := bufio.NewReader(c)
+		in.ReadString('>')
+		if stream, _ := in.ReadString('>'); !strings.Contains(stream, "to='127.0.0.1'") {
+			return
+		}
+		io.WriteString(c, "<?xml version='1.0'?><stream:stream id='1'><stream:features>"+feature+"</stream:features>")
+		in.ReadString('\n')
+		in.ReadString('\n')
+		io.WriteString(c, answer)
+		over(cert, testserver.Silent)(c)
+	}
+}
+
+func TestOwnName(t *testing.T) {
+	ca := testserver.NewAuthority(t)
+	server := testserver.Listen(t, scripted(ca.Sign(t, named("x")), "220 hi\r\n",
+		[3]string{"EHLO probe.example\r\n", "250 STARTTLS\r\n", ""}, [3]string{"STARTTLS", "220 go\r\n", "tls"}))
+	p := probe.Probe{StartTLS: probe.SMTP, EHLO: "probe.example", TLS: &tls.Config{RootCAs: ca.Pool()}}
+	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.OK {
+		t.Errorf("%s %v", r.Status, r.Err)
+	}
+}
+
 func TestStartTLS(t *testing.T) {
 	ca := testserver.NewAuthority(t)
 	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
@@ -158,6 +210,27 @@ func TestStartTLS(t *testing.T) {
 		{"smtp", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS\r\n", "220 go\r\n", "tls"}), probe.OK, ""},
 		{"imap", probe.IMAP, scripted(cert, "* OK hi\r\n", [3]string{"greet STARTTLS\r\n", "* CAPABILITY X\r\ngreet OK go\r\n", "tls"}), probe.OK, ""},
 		{"pop3", probe.POP3, scripted(cert, "+OK hi\r\n", [3]string{"STLS\r\n", "+OK go\r\n", "tls"}), probe.OK, ""},
+		{"lmtp", probe.LMTP, scripted(cert, "220 hi LMTP\r\n", [3]string{"LHLO [127.0.0.1]\r\n", "250-mail\r\n250 STARTTLS\r\n", ""}, [3]string{"STARTTLS\r\n", "220 go\r\n", "tls"}), probe.OK, ""},
+		{"ftp", probe.FTP, scripted(cert, "220-hi\r\n220 ftp\r\n", [3]string{"AUTH TLS\r\n", "234 go\r\n", "tls"}), probe.OK, ""},
+		{"nntp", probe.NNTP, scripted(cert, "201 hi\r\n", [3]string{"STARTTLS\r\n", "382 go\r\n", "tls"}), probe.OK, ""},
+		{"managesieve", probe.ManageSieve, scripted(cert, "\"IMPLEMENTATION\" \"x\"\r\n\"STARTTLS\"\r\nOK \"hi\"\r\n", [3]string{"STARTTLS\r\n", "OK \"go\"\r\n", "tls"}), probe.OK, ""},
+		{"ftp refused", probe.FTP, scripted(cert, "220 ftp\r\n", [3]string{"AUTH TLS\r\n", "530 Please login\r\n", ""}), probe.TLSFailed, `the server refused AUTH TLS: "530 Please login"`},
+		{"nntp refused", probe.NNTP, scripted(cert, "200 hi\r\n", [3]string{"STARTTLS\r\n", "580 no\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "580 no"`},
+		{"managesieve refused", probe.ManageSieve, scripted(cert, "\"SASL\" \"\"\r\nOK\r\n", [3]string{"STARTTLS\r\n", "NO \"no TLS\"\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "NO \"no TLS\""`},
+		{"last words of who hangs up", probe.SMTP, testserver.GreetAndClose(hello + "421 shutting down\r\n"), probe.TLSFailed, `the server refused EHLO: "421 shutting down"`},
+		{"mysql", probe.MySQL, mysql(cert, 0x0800), probe.OK, ""},
+		{"mysql without TLS", probe.MySQL, mysql(cert, 0), probe.TLSFailed, "the server does not offer TLS"},
+		{"postgres", probe.Postgres, binary(cert, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "S"), probe.OK, ""},
+		{"postgres without TLS", probe.Postgres, binary(cert, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "N"), probe.TLSFailed, "the server does not offer TLS"},
+		{"postgres refused", probe.Postgres, binary(cert, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "Etoo many clients\x00"), probe.TLSFailed, `the server refused TLS: "Etoo many clients\x00"`},
+		{"ldap", probe.LDAP, binary(cert, ldapStartTLS, "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"), probe.OK, ""},
+		{"ldap refused", probe.LDAP, binary(cert, ldapStartTLS, "\x30\x0e\x02\x01\x01\x78\x09\x0a\x01\x02\x04\x00\x04\x02no"), probe.TLSFailed, `the server refused StartTLS with result code 2: "no"`},
+		{"ldap, no LDAP", probe.LDAP, binary(cert, ldapStartTLS, "HTTP/1.1 400"), probe.TLSFailed, `the server's answer is no LDAP: "HT"`},
+		{"xmpp", probe.XMPP, xmpp(cert, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), probe.OK, ""},
+		{"xmpp not offered", probe.XMPP, xmpp(cert, "", ""), probe.TLSFailed, "the server does not offer STARTTLS"},
+		{"xmpp refused", probe.XMPP, xmpp(cert, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<failure/>"), probe.TLSFailed, `the server refused STARTTLS: "<failure/>"`},
+		{"another protocol", probe.IMAP, testserver.Greet(hello), probe.TLSFailed, `the server does not greet as one of imap does, or refuses: "220-mail.example"`},
+		{"refused in the greeting", probe.SMTP, testserver.GreetAndClose("554 not you\r\n"), probe.TLSFailed, `the server does not greet as one of smtp does, or refuses: "554 not you"`},
 		{"not offered", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "250 mail.example\r\n", ""}), probe.TLSFailed, "the server does not offer STARTTLS"},
 		{"EHLO refused", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "502 no\r\n", ""}), probe.TLSFailed, `the server refused EHLO: "502 no"`},
 		{"refused", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS", "454 not\x1b now\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "454 not\x1b now"`},
@@ -181,7 +254,7 @@ func TestStartTLS(t *testing.T) {
 			if test.status != probe.OK {
 				return
 			}
-			if r.TLS == nil || !r.TLS.Verified || r.Timing.TLS == nil || r.Timing.Greeting == nil {
+			if r.TLS == nil || !r.TLS.Verified || r.Timing.TLS == nil || (r.Timing.Greeting != nil) != test.protocol.Greets() {
 				t.Errorf("TLS = %+v, timing %+v", r.TLS, r.Timing)
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -55,8 +54,16 @@ func (p *Probe) checkChoices() error {
 	refuse(p.HangUp != Politely && p.HangUp != Abruptly, "Probe.HangUp is %d, which is unknown; use Politely or Abruptly", p.HangUp)
 	_, known := startTLS[p.StartTLS]
 	refuse(p.StartTLS != "" && !known, "Probe.StartTLS is %q, which is not supported; use %s, or \"\" for no STARTTLS",
-		p.StartTLS, choices(slices.Sorted(maps.Keys(startTLS))))
+		p.StartTLS, choices(StartTLSProtocols()))
 	refuse(p.StartTLS != "" && p.ConnectOnly, "Probe.ConnectOnly reads no greeting, and Probe.StartTLS needs one; use one of them")
+	refuse(len(p.Steps) > 0 && p.ConnectOnly, "Probe.ConnectOnly reads no greeting, and Probe.Steps come after it; use one of them")
+	refuse(slices.ContainsFunc(p.Steps, func(s Step) bool { return s.verb == "" }), "Probe.Steps has a zero Step; make it with ExpectStep, RejectStep, SendStep, TLSStep or ParseStep")
+	for _, step := range p.Steps {
+		_, known := startTLS[step.protocol]
+		refuse(step.protocol != "" && !known, "Probe.Steps has STARTTLS in %q, which is not supported; use %s", step.protocol, choices(StartTLSProtocols()))
+	}
+	refuse(p.StartTLS != "" && slices.ContainsFunc(p.Steps, Step.StartsTLS), "Probe.StartTLS comes before Probe.Steps, which have a TLSStep; use one of them")
+	refuse(strings.ContainsAny(p.EHLO, " \t\r\n\x00"), "Probe.EHLO is %q, which is no name; use a name without white space, or \"\" for the address", p.EHLO)
 	return errors.Join(errs...)
 }
 

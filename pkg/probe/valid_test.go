@@ -31,6 +31,9 @@ func TestBadProbesAreErrors(t *testing.T) {
 		"Probe.Proxy is -1, which is no version":  {Proxy: -1},
 		"Probe.HangUp is 2, which is unknown":     {HangUp: 2},
 		`Probe.StartTLS is "gopher", which is no`: {StartTLS: "gopher"},
+		"Probe.Steps has a zero Step; make it wi": {Steps: make([]probe.Step, 1)},
+		`Probe.Steps has STARTTLS in "gopher", w`: {Steps: []probe.Step{probe.TLSStep("gopher")}},
+		`Probe.EHLO is "a\r\nRSET", which is no na`: {EHLO: "a\r\nRSET"},
 		`Probe.StartTLS is "SMTP", which is not `: {StartTLS: "SMTP"},
 		"Probe.ConnectOnly reads no greeting, an": {StartTLS: probe.SMTP, ConnectOnly: true},
 		"Probe.Dial returned neither a connectio": {Dial: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}, //nolint:nilnil // what is tested

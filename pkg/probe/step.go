@@ -1,0 +1,284 @@
+package probe
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// A Step is one step of a conversation after the greeting. Make one with [ExpectStep],
+// [RejectStep], [SendStep], [TLSStep] or [ParseStep].
+type Step struct {
+	verb     string
+	pattern  Pattern  // of expect and reject
+	text     string   // of send
+	protocol StartTLS // of starttls; "": the handshake alone
+}
+
+// ExpectStep reads until pattern is found in what the server said since the last line
+// that an ExpectStep found. It fails if that has not come within [Probe.Read].
+func ExpectStep(pattern Pattern) Step { return Step{verb: "expect", pattern: pattern} }
+
+// RejectStep fails if pattern is in what the server said since the last SendStep, or
+// says before the next one.
+func RejectStep(pattern Pattern) Step { return Step{verb: "reject", pattern: pattern} }
+
+// SendStep sends text, and no byte more.
+func SendStep(text string) Step { return Step{verb: "send", text: text} }
+
+// TLSStep asks for TLS in the words of protocol, and speaks it from then on. Without
+// protocol it makes the handshake alone: the steps before have asked.
+func TLSStep(protocol StartTLS) Step { return Step{verb: "starttls", protocol: protocol} }
+
+// ParseStep reads "expect RE", "reject RE", "send TEXT", "starttls" or "starttls
+// PROTOCOL". RE is as [Regexp] has it, TEXT as [Unescape] has it.
+func ParseStep(s string) (Step, error) {
+	verb, rest, _ := strings.Cut(strings.TrimLeft(s, " \t"), " ")
+	switch verb {
+	case "expect", "reject":
+		if rest == "" {
+			return Step{}, fmt.Errorf("%q: write %s RE", s, verb)
+		}
+		pattern, err := Regexp(rest)
+		if err != nil {
+			return Step{}, fmt.Errorf("%s %w", verb, err)
+		}
+		return Step{verb: verb, pattern: pattern}, nil
+	case "send":
+		text, err := Unescape(rest)
+		if err != nil || text == "" {
+			return Step{}, fmt.Errorf("%q: %w", s, cmp.Or(err, errors.New("write send TEXT")))
+		}
+		return SendStep(text), nil
+	case "starttls":
+		protocol := StartTLS(strings.TrimSpace(rest))
+		if _, known := startTLS[protocol]; protocol != "" && !known {
+			return Step{}, fmt.Errorf("%q: the protocols are %s", s, protocolNames())
+		}
+		return TLSStep(protocol), nil
+	}
+	return Step{}, fmt.Errorf("%q: there are expect RE, reject RE, send TEXT and starttls [PROTOCOL]", s)
+}
+
+// StartsTLS reports whether s is a [TLSStep].
+func (s Step) StartsTLS() bool { return s.verb == "starttls" }
+
+// String returns the form that [ParseStep] reads. Text that it can't show is escaped.
+func (s Step) String() string {
+	switch s.verb {
+	case "send":
+		return "send " + strings.NewReplacer(`\`, `\\`, "\r", `\r`, "\n", `\n`, "\t", `\t`).Replace(s.text)
+	case "starttls":
+		return strings.TrimRight("starttls "+string(s.protocol), " ")
+	}
+	return s.verb + " " + s.pattern.String()
+}
+
+// StepResult is what came of one step.
+type StepResult struct {
+	Step     string        // as [Step.String] has it
+	OK       bool          //
+	Time     time.Duration // it took
+	Received []byte        // that made an expect step succeed or fail, at most MaxBytes
+}
+
+// A conversation is the steps of one probe under way.
+type conversation struct {
+	*run
+	w     *wire
+	said  []byte    // that no expect step has consumed
+	since []byte    // all that came since the last send
+	avoid []Pattern // of the reject steps in force
+}
+
+// conversation goes through the steps, and reports whether all were as they should be.
+// rest is what the server said after its greeting.
+func (r *run) conversation(w *wire, rest []byte) bool {
+	c := conversation{run: r, w: w, said: rest, since: bytes.Clone(rest)}
+	for i, step := range r.p.Steps {
+		began := time.Now()
+		w.renew(cmp.Or(r.p.Read, DefaultRead))
+		received, err := c.do(step)
+		if limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes); len(received) > limit {
+			received = received[:limit]
+		}
+		r.Steps = append(r.Steps, StepResult{step.String(), err == nil, time.Since(began), received})
+		if err != nil {
+			if r.Status == "" {
+				r.broken(w, PhaseStep, c.status(step, err), fmt.Errorf("step %d, %s: %w", i+1, step, c.reason(err)))
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// errFailed is of a step that has set the status itself.
+var errFailed = errors.New("failed")
+
+// rejectedError is of a text that must not be there.
+type rejectedError struct{ pattern Pattern }
+
+func (e rejectedError) Error() string { return fmt.Sprintf("the server said %q", e.pattern.String()) }
+
+// do does one step.
+func (c *conversation) do(step Step) (received []byte, err error) {
+	switch step.verb {
+	case "send":
+		c.since, c.avoid = nil, nil
+		_, err := io.WriteString(c.w, step.text)
+		if err != nil && len(c.said) == 0 {
+			return c.read(Step{}) // what the server said before it hung up is the reason
+		}
+		return nil, nil
+	case "reject":
+		c.avoid = append(c.avoid, step.pattern)
+		return c.since, c.rejected(true)
+	case "starttls":
+		return nil, c.startTLS(step)
+	}
+	return c.read(step)
+}
+
+func (c *conversation) startTLS(step Step) error {
+	c.avoid, c.since = nil, nil
+	if step.protocol != "" {
+		var greeting []byte
+		if c.Greeting != nil {
+			greeting = c.Greeting.Bytes
+		}
+		if !c.upgrade(c.w, step.protocol, greeting, c.said) {
+			return errFailed
+		}
+	} else {
+		if len(c.said) > 0 { // CVE-2011-0411, as in upgrade
+			return errors.New("the server said more in plain text before TLS")
+		}
+		if !c.handshake(c.w, time.Now()) {
+			return errFailed
+		}
+	}
+	c.said = nil
+	return nil
+}
+
+// maxStep is how much a server may say in answer to one step, in bytes.
+const maxStep = 64 << 10
+
+// read reads until the pattern of an expect step is there, and returns what it looked
+// at. It consumes whole lines; when the server is silent, a part of one will do.
+func (c *conversation) read(step Step) ([]byte, error) {
+	idle := cmp.Or(c.p.Idle, DefaultIdle)
+	buf := make([]byte, firstRead)
+	for whole := false; ; {
+		if n := c.found(step, whole); n > 0 {
+			received := c.said[:n]
+			c.said = c.said[n:]
+			return received, nil
+		}
+		if err := c.rejected(whole); err != nil {
+			return c.said, err
+		}
+		if len(c.said) > maxStep {
+			return c.said, fmt.Errorf("it is not in the first %d bytes", maxStep)
+		}
+		if idle > 0 && !whole && len(c.said) > 0 {
+			c.w.wait(idle)
+		} else {
+			c.w.wait(time.Until(c.w.until))
+		}
+		n, err := c.w.Read(buf)
+		c.said, c.since = append(c.said, buf[:n]...), append(c.since, buf[:n]...)
+		switch {
+		case n > 0:
+			whole = false
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(c.w.until) && !whole:
+			whole = true // a prompt, perhaps
+		case err != nil:
+			if n := c.found(step, true); n > 0 {
+				return c.said[:n], nil
+			}
+			return c.said, cmp.Or(c.rejected(true), err)
+		}
+	}
+}
+
+// found returns how much of said, in whole lines, holds the pattern of step; 0 if it is
+// not there. With whole, the last line needs no end.
+func (c *conversation) found(step Step, whole bool) int {
+	if step.verb == "" {
+		return 0
+	}
+	for end := 0; end < len(c.said); {
+		line := bytes.IndexByte(c.said[end:], '\n')
+		switch {
+		case line >= 0:
+			end += line + 1
+		case whole:
+			end = len(c.said)
+		default:
+			return 0
+		}
+		if step.pattern.in(c.said[:end], true) {
+			return end
+		}
+	}
+	return 0
+}
+
+// rejected returns an error if one of the patterns to avoid is there.
+func (c *conversation) rejected(whole bool) error {
+	for _, pattern := range c.avoid {
+		if pattern.in(c.since, whole) {
+			return rejectedError{pattern}
+		}
+	}
+	return nil
+}
+
+// status is that of a probe that ends with step because of err.
+func (c *conversation) status(step Step, err error) Status {
+	_, rejected := errors.AsType[rejectedError](err)
+	switch {
+	case rejected:
+		return Rejected
+	case c.w.refusal(err) != nil, step.verb == "starttls":
+		return TLSFailed
+	case c.w.endOf(err) == EndReset && isNetwork(err):
+		return Reset
+	}
+	return Mismatch
+}
+
+func isNetwork(err error) bool {
+	_, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok
+}
+
+// reason says in words why a step failed.
+func (c *conversation) reason(err error) error {
+	said := ""
+	if len(c.said) > 0 {
+		said = fmt.Sprintf("; it said %q", clip(strings.TrimRight(string(c.said[:min(len(c.said), recorded)]), "\r\n")))
+	}
+	if refusal := c.w.refusal(err); refusal != nil {
+		return refusal
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("it did not come %s%s", c.w.spent(), said)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the server closed the connection%s", said)
+	case isNetwork(err):
+		return fmt.Errorf("the connection broke off: %w%s", reason(err), said)
+	}
+	return err
+}
