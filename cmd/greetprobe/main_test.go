@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -72,6 +75,7 @@ func servers(t *testing.T) map[string]string {
 		"HOSTILE": testserver.Greet("\x1b[2J\x00\xff\u202e\r\x7f\u009b\n"),
 		"LOGIN":   testserver.Greet("login: "),
 		"DRIBBLE": testserver.Repeat("x", 100*time.Millisecond),
+		"ECHO":    echo,
 		"CLOSING": testserver.GreetAndClose("220 bye\n"),
 	} {
 		addr[name] = testserver.Listen(t, manner).Addr
@@ -81,6 +85,14 @@ func servers(t *testing.T) map[string]string {
 	addr["SOCKET"] = filepath.Join(t.TempDir(), "socket")
 	testserver.ListenOn(t, "unix", addr["SOCKET"], testserver.Greet("220-welcome\r\n220 here\r\n"))
 	return addr
+}
+
+// echo greets, and says each line again.
+func echo(c net.Conn) {
+	io.WriteString(c, "220 ready\r\n")
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		fmt.Fprintf(c, "250 %s\r\n", lines.Text())
+	}
 }
 
 // starts returns an address at which somebody listens in a second only.

@@ -20,23 +20,23 @@ func TestBadProbesAreErrors(t *testing.T) {
 	target := parse(t, testserver.Listen(t, testserver.Greet("hi\n")).Addr)
 	var none *probe.Probe
 	for want, p := range map[string]*probe.Probe{
-		"the *Probe is nil; use new(probe.Probe)": none,
-		"Probe.Connect is -1s, which is negative": {Connect: -time.Second},
-		"Probe.Read is -1ns, which is negative":   {Read: -1},
-		"Probe.Total is -1s, which is negative":   {Total: -time.Second},
-		"Probe.MaxBytes is -1, which is negative": {MaxBytes: -1},
-		"Probe.Family is 5, which is no IP vers":  {Family: 5},
-		"Probe.Family is -4, which is no IP ver":  {Family: -4},
-		"Probe.Proxy is 3, which is no version":   {Proxy: 3},
-		"Probe.Proxy is -1, which is no version":  {Proxy: -1},
-		"Probe.HangUp is 2, which is unknown":     {HangUp: 2},
-		`Probe.StartTLS is "gopher", which is no`: {StartTLS: "gopher"},
-		"Probe.Steps has a zero Step; make it wi": {Steps: make([]probe.Step, 1)},
-		`Probe.Steps has STARTTLS in "gopher", w`: {Steps: []probe.Step{probe.TLSStep("gopher")}},
+		"the *Probe is nil; use new(probe.Probe)":   none,
+		"Probe.Connect is -1s, which is negative":   {Connect: -time.Second},
+		"Probe.Read is -1ns, which is negative":     {Read: -1},
+		"Probe.Total is -1s, which is negative":     {Total: -time.Second},
+		"Probe.MaxBytes is -1, which is negative":   {MaxBytes: -1},
+		"Probe.Family is 5, which is no IP vers":    {Family: 5},
+		"Probe.Family is -4, which is no IP ver":    {Family: -4},
+		"Probe.Proxy is 3, which is no version":     {Proxy: 3},
+		"Probe.Proxy is -1, which is no version":    {Proxy: -1},
+		"Probe.HangUp is 2, which is unknown":       {HangUp: 2},
+		`Probe.StartTLS is "gopher", which is no`:   {StartTLS: "gopher"},
+		"Probe.Steps has a zero Step; make it wi":   {Steps: make([]probe.Step, 1)},
+		`Probe.Steps has STARTTLS in "gopher", w`:   {Steps: []probe.Step{probe.TLSStep("gopher")}},
 		`Probe.EHLO is "a\r\nRSET", which is no na`: {EHLO: "a\r\nRSET"},
-		`Probe.StartTLS is "SMTP", which is not `: {StartTLS: "SMTP"},
-		"Probe.ConnectOnly reads no greeting, an": {StartTLS: probe.SMTP, ConnectOnly: true},
-		"Probe.Dial returned neither a connectio": {Dial: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}, //nolint:nilnil // what is tested
+		`Probe.StartTLS is "SMTP", which is not `:   {StartTLS: "SMTP"},
+		"Probe.ConnectOnly reads no greeting, an":   {StartTLS: probe.SMTP, ConnectOnly: true},
+		"Probe.Dial returned neither a connectio":   {Dial: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}, //nolint:nilnil // what is tested
 	} {
 		for name, r := range everyWay(t, p, target) {
 			if r.Status != probe.LocalError || r.Err == nil || !strings.HasPrefix(r.Err.Error(), want) || !strings.Contains(r.Err.Error(), ";") {
