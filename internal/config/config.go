@@ -47,6 +47,7 @@ type Timeouts struct {
 	Write     time.Duration `mapstructure:"write"`     // for the whole greeting; above 0
 	Handshake time.Duration `mapstructure:"handshake"` // for PROXY header and TLS together; above 0
 	Linger    time.Duration `mapstructure:"linger"`    // for the client to hang up first; 0: closed at once
+	LameDuck  time.Duration `mapstructure:"lameduck"`  // for greeting on, but not ready, before the drain; 0: the drain begins at once
 	Drain     time.Duration `mapstructure:"drain"`     // for visits under way when the daemon stops; 0: cut at once
 }
 

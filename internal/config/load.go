@@ -128,7 +128,7 @@ func filePathOf(named, defaultPath string) string {
 	if named != "" {
 		return named
 	}
-	if _, err := os.Stat(defaultPath); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(defaultPath); errors.Is(err, fs.ErrNotExist) { // a link to nowhere is a mistake
 		return ""
 	}
 	return defaultPath

@@ -256,7 +256,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: [!odd {name: a, address: ':1'}]", "listeners[0]: has the tag !odd, which means nothing here: remove it"},
 		{"!odd greeting: hello", "greeting: has the tag !odd, which means nothing here: remove it"},
 		{"!odd {greeting: hello}", "has the tag !odd, which means nothing here: remove it"},
-		{"timeouts: 5s", `timeouts: must be a section with the keys write, handshake, linger, drain, not the text "5s"`},
+		{"timeouts: 5s", `timeouts: must be a section with the keys write, handshake, linger, lameduck, drain, not the text "5s"`},
 		{"timeouts: {write: 5}", `timeouts.write: "5" has no unit: write 5s for seconds or 5ms for milliseconds`},
 		{"timeouts: {write: '1.5'}", `timeouts.write: "1.5" has no unit: write 1.5s for seconds or 1.5ms for milliseconds`},
 		{"timeouts: {write: 5 s}", `timeouts.write: must be a duration with its unit, such as 5s, 500ms or 1m30s, not the text "5 s"`},

@@ -34,6 +34,7 @@ var schema = field{fields: []field{
 		{name: "write", rule: duration(above0)},
 		{name: "handshake", rule: duration(above0)},
 		{name: "linger", rule: duration(from0)},
+		{name: "lameduck", rule: duration(from0)},
 		{name: "drain", rule: duration(from0)},
 	}},
 	{name: "limits", fields: []field{

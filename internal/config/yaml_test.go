@@ -30,6 +30,7 @@ timeouts:
   write: 5s                          # default
   handshake: 3s                      # default
   linger: 1s                         # default
+  lameduck: 0s                       # default
   drain: 10s                         # default
 limits:
   connections: 5                     # FILE:1

@@ -9,6 +9,21 @@ import (
 	"greetd.example/pkg/service"
 )
 
+// lameDuck goes on greeting for timeouts.lameduck, not ready any more, and returns why that
+// is over. A second signal ends it at once.
+func (d *daemon) lameDuck(ctx context.Context, why string) string {
+	timeouts := d.inForce().Timeouts
+	if timeouts.LameDuck == 0 || ctx.Err() != nil {
+		return why
+	}
+	d.log.Event(logging.Stopping, fmt.Sprintf("%s, shutting down: lame duck for %v (not ready, still greeting), then draining for up to %v",
+		why, timeouts.LameDuck, timeouts.Drain), logging.F("reason", why))
+	if err := d.systemd.Linger(ctx, timeouts.LameDuck); err != nil {
+		return err.Error() + ", lame duck skipped"
+	}
+	return "lame duck ended"
+}
+
 // drain stops: no new clients, and visits that have begun end within timeouts.drain. A
 // second signal cuts them.
 func (d *daemon) drain(why string) {
@@ -24,12 +39,6 @@ func (d *daemon) drain(why string) {
 	})
 	d.listeners.Wait()
 	d.logTotals(err)
-}
-
-// left is how many connections are still open.
-func (d *daemon) left() int {
-	c := sum(d.server.Stats())
-	return c.active + c.lingering
 }
 
 // logTotals writes the last entry.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -81,6 +83,9 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	limits.UseAllCPUs()
 	serving := before.settings
 	defer func() { limits.UseCPUs(serving.TLS()) }()
+	if err := vanished(before.Path); err != nil {
+		return current{}, err
+	}
 	loaded, next, err := settings.Load(d.source)
 	if err != nil {
 		return current{}, err
@@ -104,6 +109,18 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	serving = next
 	limits.GrowDescriptorTable(loaded.Limits.Connections)
 	return current{Loaded: loaded, settings: next, generation: before.generation + 1, since: time.Now()}, nil
+}
+
+// vanished is the error of a file that was loaded before and is missing now. The defaults,
+// which greetd uses where there never was a file, have no access lists.
+func vanished(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return &config.Problem{File: path, Reason: "does not exist any more: restore it; only a start uses the defaults without a file"}
+	}
+	return nil
 }
 
 // listenConfigs is what the configuration wants of the sockets.

@@ -14,10 +14,14 @@ import (
 func (d *daemon) status() string {
 	c := sum(d.server.Stats())
 	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
-	if d.systemd.State() == systemd.Draining {
+	switch d.systemd.State() {
+	case systemd.LameDuck:
+		return fmt.Sprintf("lame duck for %v, then draining: %s", d.inForce().Timeouts.LameDuck, line)
+	case systemd.Draining:
 		return "draining: " + line
+	default:
+		return line
 	}
-	return line
 }
 
 // describe names each listener, its address and origin.

@@ -107,7 +107,6 @@ func (d *daemon) connect() {
 	d.server.SpokeTLS = d.warnTLSExpected()
 	d.systemd.Wrap = service.Direct
 	d.systemd.Status = d.status
-	d.systemd.Remaining = d.left
 	d.systemd.Report = d.logProblem
 	d.systemd.OnReload(d.reloadOnSignal)
 	d.listeners = listeners.New(listeners.Hooks{
@@ -152,6 +151,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	helpers.Go(func() { d.logControl(helping) })
 	d.systemd.Watchdog(d.prove)
 	why, err := d.systemd.Wait(d.listeners.Broken())
+	if err == nil {
+		why = d.lameDuck(ctx, why)
+	}
 	d.drain(why)
 	return err
 }

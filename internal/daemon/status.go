@@ -15,6 +15,7 @@ import (
 
 var (
 	errStarting = errors.New("starting: not all listeners are open")
+	errLameDuck = errors.New("greetd is shutting down (lame duck): it still greets, send new clients elsewhere")
 	errDraining = errors.New("draining: not accepting new connections")
 )
 
@@ -23,6 +24,8 @@ func (d *daemon) ready() error {
 	switch d.systemd.State() {
 	case systemd.Starting:
 		return errStarting
+	case systemd.LameDuck:
+		return errLameDuck
 	case systemd.Draining:
 		return errDraining
 	default:

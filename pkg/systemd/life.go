@@ -19,6 +19,7 @@ const (
 	Starting  State = "starting"  // until Ready
 	Running   State = "running"   // READY=1
 	Reloading State = "reloading" // RELOADING=1
+	LameDuck  State = "lame duck" // STOPPING=1, and still serving
 	Draining  State = "draining"  // STOPPING=1
 )
 
@@ -37,7 +38,7 @@ type life struct {
 const (
 	defaultDrainTimeout = 10 * time.Second
 	drainTick           = 500 * time.Millisecond
-	drainExtension      = 5 * time.Second
+	drainExtension      = 5 * time.Second // for what comes after the drain
 	statusInterval      = time.Second
 )
 
@@ -51,12 +52,11 @@ func (s *Service) State() State {
 	return s.life.state
 }
 
-// enter changes the state and reports it, unless the service drains, which is not taken
-// back.
+// enter changes the state and reports it, unless the service stops, which is not taken back.
 func (s *Service) enter(next State) bool {
 	s.life.entering.Lock()
 	defer s.life.entering.Unlock()
-	if s.State() == Draining {
+	if now := s.State(); now == Draining || now == LameDuck && next != Draining {
 		return false
 	}
 	s.life.mu.Lock()
@@ -68,7 +68,7 @@ func (s *Service) enter(next State) bool {
 		err = s.Notifier.Ready(s.status())
 	case Reloading:
 		err = s.Notifier.Reloading()
-	case Draining:
+	case LameDuck, Draining:
 		err = s.Notifier.Stopping(s.status())
 	}
 	if err != nil {
@@ -168,10 +168,37 @@ func (s *Service) setWaiting(waiting bool) bool {
 	return changed
 }
 
+// Linger keeps a service that is to stop serving for d, so that load balancers, which see
+// from its state that it stops, send their clients elsewhere first. It sends STOPPING=1, asks
+// systemd for the time, and returns nil after d; another SIGTERM or SIGINT ends it at once,
+// and so does ctx, and then it returns why. Call it after Wait and before Drain.
+func (s *Service) Linger(ctx context.Context, d time.Duration) error {
+	s.enter(LameDuck)
+	_ = s.Notifier.Extend(d + drainExtension)
+	end := time.NewTimer(d)
+	defer end.Stop()
+	tick := time.NewTicker(statusInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-end.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case sig := <-s.signals:
+			if sig != syscall.SIGHUP {
+				return fmt.Errorf("received %s again", signalName(sig))
+			}
+		case <-tick.C:
+			_ = s.Notifier.Status(s.status())
+		}
+	}
+}
+
 // Drain stops the service: it sends STOPPING=1 and calls shutdown, which must close the
 // listeners first, wait until its accept loops have ended, and then for the connections.
-// While Remaining falls, systemd is asked for more time (EXTEND_TIMEOUT_USEC=); a drain that
-// makes no progress is left to TimeoutStopSec= of the unit.
+// systemd is asked for the time that this may take (EXTEND_TIMEOUT_USEC=), so that
+// TimeoutStopSec= of the unit, if it is shorter, does not end in SIGKILL.
 //
 // The context of shutdown is done after DrainTimeout, at a second SIGTERM or SIGINT, and
 // with ctx. Then it must cut what is left, and return. Drain returns its error when it has.
@@ -189,7 +216,7 @@ func (s *Service) Drain(ctx context.Context, shutdown func(context.Context) erro
 	go func() { done <- shutdown(ctx) }() // received below
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
-	left := s.remaining()
+	_ = s.Notifier.Extend(timeout + drainExtension)
 	for {
 		select {
 		case err := <-done:
@@ -199,24 +226,8 @@ func (s *Service) Drain(ctx context.Context, shutdown func(context.Context) erro
 				cut(fmt.Errorf("received %s again", signalName(sig)))
 			}
 		case <-tick.C:
-			if now := s.remaining(); now < left {
-				left = now
-				_ = s.Notifier.Extend(drainExtension)
-			}
 			_ = s.Notifier.Status(s.status())
 		}
-	}
-}
-
-func (s *Service) remaining() int {
-	cs := s.connections.Load()
-	switch {
-	case s.Remaining != nil:
-		return s.Remaining()
-	case cs != nil:
-		return cs.number()
-	default:
-		return 0
 	}
 }
 

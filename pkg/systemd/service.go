@@ -27,11 +27,6 @@ type Service struct {
 	// that is reported, and every second while Wait or Drain runs. nil: the listeners.
 	Status func() string
 
-	// Remaining returns how many connections, or other pieces of work, are left. While it
-	// falls, Drain asks systemd for more time than TimeoutStopSec= allows. nil: the
-	// connections that Run's server has, and without Run never.
-	Remaining func() int
-
 	// DrainTimeout is how long Drain gives the shutdown; 0: 10s.
 	DrainTimeout time.Duration
 

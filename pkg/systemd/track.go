@@ -75,13 +75,6 @@ func (cs *connections) unsettled() bool {
 	return false
 }
 
-// number is how many are open.
-func (cs *connections) number() int {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return len(cs.open)
-}
-
 func (c *connection) moved(n int64, waiting bool) {
 	if n <= 0 {
 		return

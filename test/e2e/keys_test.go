@@ -103,6 +103,15 @@ var keys = []struct {
 		m.apply("timeouts: {linger: 0s}")
 		m.eventually("it does not any more", func() bool { return m.status().Connections.Lingering == 0 })
 	}},
+	{"timeouts.lameduck", func(m *machine) {
+		m.apply("timeouts: {lameduck: 2s}")
+		m.run("systemctl", "restart", "--no-block", "greetd")
+		m.eventually("it is a lame duck", func() bool { return strings.HasPrefix(m.property("greetd", "StatusText"), "lame duck") })
+		m.hears("127.0.0.1", "", hello)
+		m.eventually("the next one is up", func() bool {
+			return m.property("greetd", "ActiveState") == "active" && !strings.HasPrefix(m.property("greetd", "StatusText"), "lame duck")
+		})
+	}},
 	{"timeouts.drain", func(m *machine) {
 		m.apply(proxied, "timeouts: {handshake: 1h, drain: 0s}")
 		c := m.callOnly("127.0.0.1", overIPv4)
@@ -270,7 +279,7 @@ func TestEveryKeyWorksByReload(t *testing.T) {
 				here.T = t
 				k.try(&here)
 			})
-			if k.key != "timeouts.drain" && m.property("greetd", "MainPID") != daemon {
+			if k.key != "timeouts.drain" && k.key != "timeouts.lameduck" && m.property("greetd", "MainPID") != daemon {
 				m.Errorf("%s: the daemon is another one", k.key)
 			}
 		}
