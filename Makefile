@@ -51,7 +51,7 @@ soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
 kubernetes: $(TOOLS)/gotestsum ## deploy/kubernetes against the types and rules of its API
 	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...
 
-e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252 and 257 and with a browser, as root
+e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252, 257 and 262, and with a browser, as root
 	@sh test/packages.sh e2e
 	cd test/browser && GREETD_E2E=1 ../../$(GOTESTSUM) --format=testname -- -count=1 -timeout=20m ./...
 	@if [ "$$(id -u)" -ne 0 ] && [ "$$CI" != true ]; then echo "make e2e: only the browser, for only root can boot a systemd"; exit; fi; \

@@ -29,7 +29,7 @@ var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s
 // An endpoint is what an address stands for, as far as that can be told without
 // asking the resolver.
 type endpoint struct {
-	path string     // of a unix socket, cleaned; "" for TCP
+	path string     // of a unix socket, cleaned, or its abstract name; "" for TCP
 	host string     // in lower case, without a dot at its end; "" for all addresses
 	ip   netip.Addr // what host is, unmapped, if it is one
 	port int        // 0: any free one
@@ -42,7 +42,10 @@ func parseAddress(s string) (endpoint, error) {
 		return endpoint{}, errors.New(`must not be empty: give a port, such as ":10000"`)
 	}
 	if p, ok := strings.CutPrefix(s, "unix:"); ok {
-		return endpoint{path: path.Clean(p)}, checkSocketPath(p)
+		if !strings.HasPrefix(p, "@") {
+			p = path.Clean(p)
+		}
+		return endpoint{path: p}, checkSocketPath(s[len("unix:"):])
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -65,11 +68,13 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 func checkSocketPath(p string) error {
 	switch {
-	case !strings.HasPrefix(p, "/"):
+	case p == "@":
+		return errors.New("must have a name after the @, such as unix:@greet")
+	case !strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "@"):
 		return errors.New("must have an absolute path, such as unix:/run/greetd/greet.sock")
 	case len(p) > maxSocketPath:
 		return fmt.Errorf("must have a path of at most %d bytes, not %d: no socket can have a longer one", maxSocketPath, len(p))
-	case strings.HasSuffix(p, "/"):
+	case strings.HasSuffix(p, "/") && p[0] == '/':
 		return errors.New("must name a socket in that directory, such as unix:/run/greetd/greet.sock")
 	}
 	return noNUL(p)

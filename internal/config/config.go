@@ -8,6 +8,8 @@
 package config
 
 import (
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"time"
 )
@@ -28,12 +30,23 @@ type Config struct {
 // A Listener is one address to greet on.
 type Listener struct {
 	Name         string         `mapstructure:"name"`          // letters, digits, "-", "_" and "."; at most 64
-	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, or unix:/path; the port may be a service name, 0 is any free one
+	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, unix:/path or unix:@name; the port may be a service name, 0 is any free one
 	ReusePort    bool           `mapstructure:"reuse_port"`    // SO_REUSEPORT, see socket(7); never on a unix address
 	Connections  int            `mapstructure:"connections"`   // visits at any one time; 0: Limits.Connections alone limits them
-	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header
+	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header; the zero Prefix stands for those on a unix socket
 	TLS          TLS            `mapstructure:"tls"`
+	Mode         FileMode       `mapstructure:"mode"`  // of a unix socket's file, 0001 to 0777
+	Group        string         `mapstructure:"group"` // of a unix socket's file, by name or number; "": the service's own
 }
+
+// DefaultMode is the Mode of a Listener that has none of its own.
+const DefaultMode FileMode = 0o666
+
+// A FileMode has the permission bits of a file.
+type FileMode fs.FileMode
+
+// String is the octal number that chmod(1) takes: 0666.
+func (m FileMode) String() string { return fmt.Sprintf("%#04o", uint32(m)) }
 
 // TLS names a certificate and its key, both PEM files, absolute or relative to
 // $CREDENTIALS_DIRECTORY. Both are set, or both are empty: no TLS.
@@ -91,7 +104,7 @@ type Admin struct {
 // Default is the configuration without a file, an environment and flags.
 func Default() Config {
 	return Config{
-		Listeners: []Listener{{Name: "greet", Address: ":10000"}},
+		Listeners: []Listener{{Name: "greet", Address: ":10000", Mode: DefaultMode}},
 		Greeting:  "Hello there, {{.IP}}!\n",
 		Timeouts: Timeouts{
 			Write:     5 * time.Second,

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"greetd.example/internal/words"
@@ -38,9 +40,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 			}
 		}
 
-		if ln.ReusePort && strings.HasPrefix(ln.Address, "unix:") {
-			report(key+".reuse_port", "must be false for a unix address: there are no ports to reuse")
-		}
+		ln.transportConflicts(key, report)
 		switch {
 		case ln.TLS.Certificate != "" && ln.TLS.Key == "":
 			report(key+".tls.key", "is missing: a certificate needs its key")
@@ -58,12 +58,43 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 	}
 }
 
-// dropEmptyLists makes lists without elements nil, so that equal ones are equal.
-func dropEmptyLists(c *Config) {
+// transportConflicts reports what is for TCP alone or for unix sockets alone.
+func (ln Listener) transportConflicts(key string, report func(key, reason string)) {
+	path, isUnix := strings.CutPrefix(ln.Address, "unix:")
+	if ln.ReusePort && isUnix {
+		report(key+".reuse_port", "must be false for a unix address: there are no ports to reuse")
+	}
+	if !isUnix || strings.HasPrefix(path, "@") {
+		const none = "has no effect on %s, which has no file: remove it (for a socket unit, set %s there)"
+		if ln.Mode != DefaultMode {
+			report(key+".mode", fmt.Sprintf(none, words.Quote(ln.Address), "SocketMode="))
+		}
+		if ln.Group != "" {
+			report(key+".group", fmt.Sprintf(none, words.Quote(ln.Address), "SocketGroup="))
+		}
+	}
+	if len(ln.ProxyTrusted) == 0 || ln.Address == "" {
+		return
+	}
+	fromUnix := func(p netip.Prefix) bool { return !p.IsValid() }
+	switch trustsUnix := slices.ContainsFunc(ln.ProxyTrusted, fromUnix); {
+	case isUnix && !trustsUnix:
+		report(key+".proxy_trusted", "has only addresses, and the peers of a unix socket have none: write [unix] to trust all of them")
+	case !isUnix && trustsUnix && len(ln.ProxyTrusted) == 1:
+		report(key+".proxy_trusted", fmt.Sprintf("has only unix, and the peers of %s have addresses: write the addresses of the load balancers", words.Quote(ln.Address)))
+	}
+}
+
+// normalize makes lists without elements nil, so that equal ones are equal, and gives each
+// listener its defaults.
+func normalize(c *Config) {
 	drop(&c.Access.Allow)
 	drop(&c.Access.Deny)
 	for i := range c.Listeners {
 		drop(&c.Listeners[i].ProxyTrusted)
+		if c.Listeners[i].Mode == 0 {
+			c.Listeners[i].Mode = DefaultMode
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	if err := v.UnmarshalExact(&decoded, exactly); err != nil {
 		return Loaded{}, fmt.Errorf("decode configuration: %w", err)
 	}
-	dropEmptyLists(&l.Config)
+	normalize(&l.Config)
 	l.conflicts(func(key, reason string) { found.add(l.nearestOrigin(key), key, "%s", reason) })
 	if s.Check != nil {
 		s.Check(l.Config, func(key string, err error) { found.add(l.nearestOrigin(key), key, "%v", err) })
@@ -145,7 +145,9 @@ func fromText(_, to reflect.Type, data any) (any, error) {
 	case reflect.TypeFor[time.Duration]():
 		return time.ParseDuration(text)
 	case reflect.TypeFor[netip.Prefix]():
-		return parsePrefix(text)
+		return parsePeers(text) // where that is allowed, says the rule
+	case reflect.TypeFor[FileMode]():
+		return parseMode(text)
 	case reflect.TypeFor[[]netip.Prefix]():
 		return splitList(text), nil
 	}

@@ -67,8 +67,9 @@ func equal(t *testing.T, what string, got, want any) {
 func TestLoadReadsEveryKey(t *testing.T) {
 	l, err := Load(Source{Path: write(t, `
 listeners:
-  - {name: a, address: "127.0.0.1:smtp", reuse_port: true, connections: 50, proxy_trusted: [10.0.0.0/8, 2001:db8::1], tls: {certificate: c.pem, key: k.pem}}
-  - {name: b, address: "unix:/run/greetd/b"}
+  - {name: a, address: "127.0.0.1:smtp", reuse_port: true, connections: 50, proxy_trusted: [10.0.0.0/8, 2001:db8::1, unix], tls: {certificate: c.pem, key: k.pem}}
+  - {name: b, address: "unix:/run/greetd/b", proxy_trusted: [unix], mode: 0660, group: adm}
+  - {name: c, address: "unix:@c", mode: "0666", group: ""}
 greeting: |
   Hello
   {{.IP}}
@@ -86,10 +87,12 @@ admin: {address: "[::1]:9000"}
 		Listeners: []Listener{
 			{
 				Name: "a", Address: "127.0.0.1:smtp", ReusePort: true, Connections: 50,
-				ProxyTrusted: []netip.Prefix{prefix("10.0.0.0/8"), prefix("2001:db8::1/128")},
+				ProxyTrusted: []netip.Prefix{prefix("10.0.0.0/8"), prefix("2001:db8::1/128"), {}},
 				TLS:          TLS{Certificate: "c.pem", Key: "k.pem"},
+				Mode:         0o666,
 			},
-			{Name: "b", Address: "unix:/run/greetd/b"},
+			{Name: "b", Address: "unix:/run/greetd/b", ProxyTrusted: []netip.Prefix{{}}, Mode: 0o660, Group: "adm"},
+			{Name: "c", Address: "unix:@c", Mode: 0o666},
 		},
 		Greeting: "Hello\n{{.IP}}\n",
 		Timeouts: Timeouts{Write: 90 * time.Second, Handshake: 500 * time.Millisecond, Drain: 24 * time.Hour},
@@ -110,7 +113,9 @@ func TestLoadLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Listeners = []Listener{{Name: "greet", Address: "127.0.0.1:7"}, {Name: "greet-2", Address: ":8"}, {Name: "greet-3", Address: "unix:/s"}}
+	want.Listeners = []Listener{
+		{Name: "greet", Address: "127.0.0.1:7", Mode: DefaultMode}, {Name: "greet-2", Address: ":8", Mode: DefaultMode}, {Name: "greet-3", Address: "unix:/s", Mode: DefaultMode},
+	}
 	want.Greeting = "a=b\n"
 	want.Log.Level, want.Log.Rate = "debug", 2
 	want.Limits.PerSource.Rate = 1.5
@@ -292,7 +297,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: []", "listeners: must have from 1 to 1000 elements, not 0"},
 		{"listeners: [" + strings.Repeat("{name: a, address: ':0'},", 1001) + "]", "listeners: must have from 1 to 1000 elements, not 1001"},
 		{"listeners: {}", "listeners: must be a list, not a section"},
-		{"listeners: [':80']", `listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, not the text ":80"`},
+		{"listeners: [':80']", `listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, mode, group, not the text ":80"`},
 		{"listeners: [{name: a}]", `listeners[0].address: is missing: give an address such as ":10000"`},
 		{"listeners: [{address: ':1'}]", `listeners[0].name: is missing: give a name such as greet`},
 		{"listeners: [{name: '', address: ':1'}]", `listeners[0].name: "" must not be empty: give a name such as greet`},
@@ -303,6 +308,14 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: [{name: a, address: ':1', reuse_port: yes}]", `listeners[0].reuse_port: must be true or false, not the text "yes"`},
 		{"listeners: [{name: a, address: ':1', reuse_port: 1}]", `listeners[0].reuse_port: must be true or false, not the number 1`},
 		{"listeners: [{name: a, address: 'unix:/a', reuse_port: true}]", `listeners[0].reuse_port: must be false for a unix address: there are no ports to reuse`},
+		{"listeners: [{name: a, address: 'unix:/a', proxy_trusted: [10.0.0.0/8]}]", `listeners[0].proxy_trusted: has only addresses, and the peers of a unix socket have none: write [unix] to trust all of them`},
+		{"listeners: [{name: a, address: ':1', proxy_trusted: [unix]}]", `listeners[0].proxy_trusted: has only unix, and the peers of ":1" have addresses: write the addresses of the load balancers`},
+		{"access: {deny: [unix]}", `access.deny[0]: must be a CIDR such as 192.0.2.0/24, or an address, not the text "unix"`},
+		{"listeners: [{name: a, address: ':1', mode: '0600'}]", `listeners[0].mode: has no effect on ":1", which has no file: remove it (for a socket unit, set SocketMode= there)`},
+		{"listeners: [{name: a, address: 'unix:@a', group: adm}]", `listeners[0].group: has no effect on "unix:@a", which has no file: remove it (for a socket unit, set SocketGroup= there)`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: '0668'}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the text "0668"`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: 1777}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the number 1777`},
+		{"listeners: [{name: a, address: 'unix:/a', group: 'a b'}]", `listeners[0].group: must be the name of a group, not the text "a b"`},
 		{"listeners: [{name: a, address: ':1', tls: {certificate: a}}]", `listeners[0].tls.key: is missing: a certificate needs its key`},
 		{"listeners: [{name: a, address: ':1', tls: {key: a}}]", `listeners[0].tls.certificate: is missing: a key needs its certificate`},
 		{"listeners: [{name: a, address: ':1', tls: {key: \"\\0\", certificate: \"\"}}]", `listeners[0].tls.key: "\x00" must not have a NUL byte: no path has one`},
@@ -337,7 +350,7 @@ func TestLoadRefusesAddresses(t *testing.T) {
 		"/run/greet.sock":                   `"/run/greet.sock" has no port: for a unix socket write "unix:/run/greet.sock"`,
 		"unix:":                             `"unix:" must have an absolute path, such as unix:/run/greetd/greet.sock`,
 		"unix:greet.sock":                   `"unix:greet.sock" must have an absolute path, such as unix:/run/greetd/greet.sock`,
-		"unix:@greet":                       `"unix:@greet" must have an absolute path, such as unix:/run/greetd/greet.sock`,
+		"unix:@":                            `"unix:@" must have a name after the @, such as unix:@greet`,
 		"unix:/run/":                        `"unix:/run/" must name a socket in that directory, such as unix:/run/greetd/greet.sock`,
 		"unix:/" + strings.Repeat("x", 107): `"unix:/` + strings.Repeat("x", 54) + `"... must have a path of at most 107 bytes, not 108: no socket can have a longer one`,
 	} {
@@ -429,7 +442,7 @@ func TestLoadCountsWhatAliasesRepeat(t *testing.T) {
 func TestLoadCountsBadListenersToo(t *testing.T) {
 	got := complaints(t, "listeners: [5, {name: a, address: ':1'}, {name: a, address: ':2'}]", nil, nil)
 	equal(t, "problems", got, []string{
-		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, not the number 5",
+		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, mode, group, not the number 5",
 		`FILE:1: listeners[2].name: "a" is the name of listeners[1] too: give each its own`,
 	})
 }

@@ -122,6 +122,40 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// unixPeers in a list of prefixes stands for the peers on a unix socket.
+const unixPeers = "unix"
+
+var peers = rule{"a CIDR such as 192.0.2.0/24, an address, or unix", []string{yamlString}, func(s string) error {
+	_, err := parsePeers(s)
+	return err
+}}
+
+// parsePeers is parsePrefix; the zero Prefix is unixPeers.
+func parsePeers(s string) (netip.Prefix, error) {
+	if s == unixPeers {
+		return netip.Prefix{}, nil
+	}
+	return parsePrefix(s)
+}
+
+var fileMode = rule{`an octal file mode from "0001" to "0777"`, []string{yamlString, yamlInt}, func(s string) error {
+	_, err := parseMode(s)
+	return err
+}}
+
+// parseMode reads what chmod(1) takes as an octal mode.
+func parseMode(s string) (FileMode, error) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 9)
+	if err != nil || n == 0 || len(s) < 3 {
+		return 0, errWanted
+	}
+	return FileMode(n), nil
+}
+
+var groupName = text("the name of a group", func(s string) error {
+	return wanted(!strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) && r != '.' }))
+})
+
 var anyText = text("a text", func(string) error { return nil })
 
 var filePath = text("the path of a file", noNUL)

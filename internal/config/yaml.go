@@ -47,8 +47,14 @@ func (w *yamlWriter) value(v reflect.Value, key, indent, intro string) {
 		}
 		w.line("", indent+intro, "")
 		for i, p := range v {
-			w.line(fmt.Sprintf("%s[%d]", key, i), deeper+"-", p.String())
+			text := unixPeers
+			if p.IsValid() {
+				text = p.String()
+			}
+			w.line(fmt.Sprintf("%s[%d]", key, i), deeper+"-", text)
 		}
+	case FileMode:
+		w.line(key, indent+intro, strconv.Quote(v.String()))
 	case string:
 		w.line(key, indent+intro, strconv.Quote(v)) // its escapes are those of YAML
 	case float64:

@@ -24,6 +24,8 @@ func TestYAMLTellsOrigins(t *testing.T) {
     tls:
       certificate: ""                # default
       key: ""                        # default
+    mode: "0666"                     # default
+    group: ""                        # default
 greeting: "Hello there, {{.IP}}!\n"  # default
 greeting_file: ""                    # default
 timeouts:

@@ -127,7 +127,7 @@ func vanished(path string) error {
 func listenConfigs(c config.Config) []systemd.ListenConfig {
 	var wanted []systemd.ListenConfig
 	for _, l := range c.Listeners {
-		wanted = append(wanted, systemd.ListenConfig{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort})
+		wanted = append(wanted, systemd.ListenConfig{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort, Mode: fs.FileMode(l.Mode), Group: l.Group})
 	}
 	return wanted
 }

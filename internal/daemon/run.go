@@ -148,6 +148,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	defer stop()
 	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) }) // after READY, which need not wait for it
 	helpers.Go(func() { d.trimMemory(helping) })
+	helpers.Go(func() { d.restoreLost(helping) })
 	helpers.Go(func() { d.logControl(helping) })
 	d.systemd.Watchdog(d.prove)
 	why, err := d.systemd.Wait(d.listeners.Broken())

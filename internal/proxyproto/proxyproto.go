@@ -36,9 +36,9 @@ func (f *failure) Reason() service.Reason { return f.reason }
 // Unwrap makes the Unwrap of a service.Listener. Peers whose address is in trusted
 // must begin with a PROXY header; what they announce becomes the addresses of the
 // connection that is returned. Where they announce nobody (LOCAL, UNKNOWN, UNSPEC),
-// the addresses stay. The connection of any other peer, and of all on unix sockets, is
-// returned as it is, unread. IPv4 in trusted is in IPv4 form. Where nobody is
-// trusted, Unwrap returns nil.
+// the addresses stay. The connection of any other peer is returned as it is, unread.
+// IPv4 in trusted is in IPv4 form; the zero Prefix stands for all peers on a unix socket.
+// Where nobody is trusted, Unwrap returns nil.
 //
 // An error wraps ErrMissing or ErrMalformed, or the error with which reading ended. It
 // leaves the connection open. Reading takes at most 4,112 bytes for a header; its time
@@ -62,7 +62,7 @@ func Unwrap(trusted []netip.Prefix) func(net.Conn) (net.Conn, error) {
 func contains(trusted []netip.Prefix, addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return false
+		return slices.Contains(trusted, netip.Prefix{})
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(ip) })

@@ -66,7 +66,7 @@ next:
 }
 
 func (s openSocket) boundFor(want ListenConfig) bool {
-	if s.Listener == nil || s.lost || s.ReusePort != want.ReusePort {
+	if s.Listener == nil || s.isLost() || s.ReusePort != want.ReusePort {
 		return false
 	}
 	return s.Address == want.Address || s.Origin == FDStore && storedFor(s.Name, want.Address)

@@ -40,11 +40,24 @@ func setPermissions(path string, config ListenConfig) error {
 			return err
 		}
 		if err := os.Lchown(path, -1, number); err != nil {
-			return fmt.Errorf("give %s to the group %s: %w", path, config.Group, err)
+			return &groupError{path, config.Group, err}
 		}
 	}
 	return os.Chmod(path, cmp.Or(config.Mode, defaultMode))
 }
+
+// A groupError is why a socket's file could not be given to a group.
+type groupError struct {
+	path, group string
+	err         error
+}
+
+func (e *groupError) Error() string {
+	return fmt.Sprintf("give %s to group %s: %v: set SupplementaryGroups=%s, PrivateUsers=no and SystemCallFilter=@chown in the unit, "+
+		"or use a .socket unit with SocketGroup=%s", e.path, e.group, e.err, e.group, e.group)
+}
+
+func (e *groupError) Unwrap() error { return e.err }
 
 func groupNumber(group string) (int, error) {
 	if number, err := strconv.Atoi(group); err == nil && number >= 0 {

@@ -55,6 +55,10 @@ func bindTCP(ctx context.Context, config ListenConfig) (net.Listener, error) {
 }
 
 func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listener, *socketFile, error) {
+	if isAbstract(path) {
+		ln, err := listen(ctx, "unix", path, config)
+		return ln, nil, err
+	}
 	if !filepath.IsAbs(path) {
 		return nil, nil, errRelative
 	}

@@ -358,7 +358,7 @@ func TestBindUnixRefused(t *testing.T) {
 	path := socketPath(t)
 	refused(t, "unix:", 0, "must be absolute")
 	refused(t, "unix:g.sock", 0, "must be absolute")
-	refused(t, "unix:@greetd", 0, "must be absolute")
+	refused(t, "unix:@", 0, "must be absolute")
 	refused(t, "unix:/"+strings.Repeat("x", 107), 0, "at most 107 bytes, and this has 108")
 	refused(t, "unix:"+path+".d/g.sock", unix.ENOENT, filepath.Dir(path), "RuntimeDirectory=")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

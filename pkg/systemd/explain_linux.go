@@ -15,6 +15,9 @@ import (
 // explain replaces the net package's error about address by what the kernel said, and
 // adds the remedy.
 func explain(err error, address string) error {
+	if ungrouped := (*groupError)(nil); errors.As(err, &ungrouped) {
+		return err
+	}
 	if op := new(net.OpError); errors.As(err, &op) {
 		err = op.Err
 	}

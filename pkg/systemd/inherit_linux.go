@@ -246,7 +246,7 @@ func inherit(file *os.File, name string) (openSocket, error) {
 	s.Origin, s.Name = FDStore, name
 	address, id := parseStoreName(name)
 	s.Address = address
-	if path, isUnix := unixPath(ln); isUnix {
+	if path, isUnix := unixPath(ln); isUnix && !isAbstract(path) {
 		s.file = &socketFile{fileID: id}
 		s.file.stored.Store(true)
 		s.lost = !id.isAt(path)

@@ -25,6 +25,7 @@ type ListenConfig struct {
 	//	192.0.2.1:10000     this one; so [2001:db8::1]:10000, [fe80::1%eth0]:10000
 	//	localhost:10000     the first address of the name, IPv4 before IPv6
 	//	unix:/run/x.sock    a unix socket
+	//	unix:@name          an abstract one (Linux), which has no file
 	Address string
 
 	ReusePort bool        // set SO_REUSEPORT
@@ -65,6 +66,10 @@ func (l *Listener) Origin() Origin { return l.current().Origin }
 // Address is where clients find it: ip:port with the port that the system chose, or
 // unix:/path.
 func (l *Listener) Address() string { return l.current().address() }
+
+// Lost reports whether the file of a unix socket that this service bound was deleted or
+// replaced, so that clients can't reach it any more. [Service.Prepare] binds it again.
+func (l *Listener) Lost() bool { return !l.isClosed() && l.current().isLost() }
 
 // String is for a log or a status: web [::]:8080 (fd store).
 func (l *Listener) String() string {

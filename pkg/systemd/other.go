@@ -19,6 +19,8 @@ import (
 
 type fileID struct{ device, inode uint64 }
 
+func (s openSocket) isLost() bool { return s.lost }
+
 func (fileID) remove(path string) error { return os.Remove(path) }
 
 func shutdownLater(net.Listener) (func(), error) { return func() {}, nil }

@@ -655,3 +655,61 @@ func TestRequestReloadWaitsForTheResult(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 }
+
+func TestAbstractSocketIsKept(t *testing.T) {
+	svc, m := start(t)
+	const address = "unix:@greetd-test-abstract"
+	l, err := svc.Listen("local", address)
+	must(t, err)
+	serveAll(l)
+	if got := hear(t, "unix", strings.TrimPrefix(address, "unix:")); got != "local" || l.Address() != address || l.Lost() {
+		t.Errorf("heard %q on %s, lost: %t", got, l.Address(), l.Lost())
+	}
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := m.Stored(); !slices.Equal(got, []string{storeName(address, fileID{})}) {
+		t.Errorf("stored: %q", got)
+	}
+	must(t, l.Remove())
+	if reaches(t, "unix", strings.TrimPrefix(address, "unix:")) {
+		t.Error("removed, and still there")
+	}
+}
+
+// Whatever takes the place of a socket's file, Prepare binds the socket again or says why not.
+func TestDeletedSocketFileIsBoundAgain(t *testing.T) {
+	svc, m := start(t)
+	path := socketPath(t)
+	config := ListenConfig{Name: "local", Address: "unix:" + path}
+	opened, _ := commit(t, svc, config)
+	why := serveAll(opened[0])
+	if opened[0].Lost() {
+		t.Fatal("lost from the beginning")
+	}
+
+	must(t, os.Remove(path))
+	if !opened[0].Lost() {
+		t.Fatal("nobody notices that the file is gone")
+	}
+	again, ended := commit(t, svc, config)
+	if len(again) != 1 || len(ended) != 1 {
+		t.Fatalf("opened %v, ended %v", again, ended)
+	}
+	if err := <-why; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("ended by %v", err)
+	}
+	serveAll(again[0])
+	if got := hear(t, "unix", path); got != "local" {
+		t.Errorf("heard %q", got)
+	}
+	must(t, svc.Notifier.Barrier(t.Context()))
+	if got := m.Stored(); len(got) != 1 {
+		t.Errorf("stored: %q", got)
+	}
+
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path, nil, 0o600))
+	if _, err := svc.Prepare(t.Context(), []ListenConfig{config}); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		t.Errorf("beside another file: %v", err)
+	}
+	must(t, again[0].Remove())
+}

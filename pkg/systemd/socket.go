@@ -120,6 +120,10 @@ func unixPath(ln net.Listener) (path string, ok bool) {
 	return addr.Name, true
 }
 
+// isAbstract reports whether path is the name of an abstract socket, which has no file
+// (unix(7)).
+func isAbstract(path string) bool { return len(path) > 1 && path[0] == '@' }
+
 // control calls f with the descriptor of c, which stays nonblocking: File().Fd()
 // would change that for every copy (golang/go#29277).
 func control(c any, f func(fd int) error) error {

@@ -7,6 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// isLost reports whether no client can reach a unix socket that this service bound: its
+// file is gone, or is another's.
+func (s openSocket) isLost() bool {
+	if s.lost || s.file == nil || s.Listener == nil {
+		return s.lost
+	}
+	path, isUnix := unixPath(s.Listener)
+	return isUnix && !s.file.isAt(path)
+}
+
 // shutdownLater returns what ends every copy of the socket of ln, even after ln is closed.
 func shutdownLater(ln net.Listener) (shutdown func(), err error) {
 	dup := -1

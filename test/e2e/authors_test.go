@@ -102,7 +102,7 @@ func (m *machine) restartAndReload(unit, address string) (result loadResult, ear
 }
 
 func TestExampleDaemonLosesNobody(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.installExample("httpd")
 		m.run("systemctl", "start", "httpd")
 		result, early := m.restartAndReload("httpd", httpdAddress)
@@ -117,7 +117,7 @@ func TestExampleDaemonLosesNobody(t *testing.T) {
 func TestPlainDaemonForComparison(t *testing.T) {
 	for _, unit := range []string{"plain.service", "plain.socket"} {
 		t.Run(unit, func(t *testing.T) {
-			onEachSystemd(t, func(m *machine) {
+			onEachSystemdInTurn(t, func(m *machine) {
 				m.installExample("plain")
 				m.run("systemctl", "start", unit)
 				_ = m.fetch(plainAddress)

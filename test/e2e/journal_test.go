@@ -178,7 +178,7 @@ func TestJournalExplainsItsEntries(t *testing.T) {
 }
 
 func TestJournalLosesNoEntryAtAnOrdinaryRate(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
 		spec := everybody(helloAll)
 		spec.Rate = 200
@@ -196,7 +196,7 @@ func TestJournalLosesNoEntryAtAnOrdinaryRate(t *testing.T) {
 
 // Beyond log.rate, entries and summaries together tell of every visit.
 func TestJournalAccountsForEveryVisitUnderLoad(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
 		load := m.load(everybody(helloAll))
 		time.Sleep(5 * time.Second)
@@ -209,7 +209,7 @@ func TestJournalAccountsForEveryVisitUnderLoad(t *testing.T) {
 
 func TestFrozenJournalHarmsNoGreeting(t *testing.T) {
 	const frozen = 20 * time.Second
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
 		load := m.load(everybody(helloAll))
 		m.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGSTOP", "systemd-journald")
@@ -237,7 +237,7 @@ func TestFrozenJournalHarmsNoGreeting(t *testing.T) {
 }
 
 func TestRestartedJournalHarmsNoGreeting(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.dropIn("systemd-journald.service", "[Unit]", "StartLimitIntervalSec=0")
 		m.run("systemctl", "start", "greetd")
 		load := m.load(everybody(helloAll))
@@ -263,7 +263,7 @@ func TestRestartedJournalHarmsNoGreeting(t *testing.T) {
 
 // journald suppresses what exceeds its own limit: no business of the clients'.
 func TestRateLimitOfTheJournalHarmsNoGreeting(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nRateLimitIntervalSec=10s\nRateLimitBurst=100\n")
 		m.run("systemctl", "restart", "systemd-journald")
 		m.configure("log: {rate: 0}")

@@ -57,6 +57,18 @@ var keys = []struct {
 			m.Errorf("listeners: %+v", status.Listeners)
 		}
 	}},
+	{"listeners[].mode", func(m *machine) {
+		m.apply(`listeners: [{name: local, address: "unix:/run/greetd/greet.sock", mode: "0600"}]`)
+		if got := m.run("stat", "-c", "%a", "/run/greetd/greet.sock"); got != "600" {
+			m.Errorf("mode %s", got)
+		}
+	}},
+	{"listeners[].group", func(m *machine) { // the sandbox allows its own alone: see TestGroupOfAUnixSocket
+		m.write("/etc/greetd/greetd.yaml", `listeners: [{name: local, address: "unix:/run/greetd/greet.sock", group: root}]`+"\n")
+		if _, code := m.try("systemctl", "reload", "greetd"); code == 0 {
+			m.Error("a group that greetd may not give was accepted")
+		}
+	}},
 	{"listeners[].proxy_trusted", func(m *machine) {
 		m.apply(proxied)
 		m.hears("127.0.0.1", "PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\n", "Hello there, 192.0.2.7!\n")

@@ -1,6 +1,6 @@
 // Package e2e holds the promises that only a booted systemd can show: greetd installed
 // by make install, driven by systemctl, watched by journalctl and greeted by real
-// clients, on systemd 252 and 257. make e2e runs it.
+// clients, on systemd 252, 257 and 262. make e2e runs it.
 package e2e
 
 import (

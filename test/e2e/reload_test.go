@@ -15,7 +15,7 @@ func greeting(text string) string { return fmt.Sprintf("greeting: %q", text) }
 func TestFiftyReloadsUnderLoadLoseNobodyAndNoneReturnsEarly(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.name, func(t *testing.T) {
-			onEachSystemd(t, func(m *machine) {
+			onEachSystemdInTurn(t, func(m *machine) {
 				mode.prepare(m)
 				texts := []string{"red\n", "green\n"}
 				m.configure(greeting(texts[0]))

@@ -35,7 +35,7 @@ func checkRate(t *testing.T, result loadResult) {
 func TestFiftyRestartsLoseNobody(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(strings.Replace(mode.name, "own_bind", "fd_store", 1), func(t *testing.T) {
-			onEachSystemd(t, func(m *machine) {
+			onEachSystemdInTurn(t, func(m *machine) {
 				mode.prepare(m)
 				m.run("systemctl", "start", mode.unit)
 				load := m.load(everybody(helloAll))

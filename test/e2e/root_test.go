@@ -26,6 +26,7 @@ type release struct {
 var releases = []release{
 	{"bookworm", "252", sync.OnceValues(func() (string, error) { return installed("bookworm") })},
 	{"trixie", "257", sync.OnceValues(func() (string, error) { return installed("trixie") })},
+	{"forky", "262", sync.OnceValues(func() (string, error) { return installed("forky") })},
 }
 
 const (
@@ -35,13 +36,23 @@ const (
 		"curl,jq" // our manuals and units have commands with them
 )
 
-// onEachSystemd runs test on a freshly booted container of each release.
+// onEachSystemd runs test on a freshly booted container of each release, on as many at once as
+// the machine has processors.
 func onEachSystemd(t *testing.T, test func(m *machine)) {
 	t.Helper()
 	for _, r := range releases {
 		t.Run("systemd_"+r.systemd, func(t *testing.T) {
+			t.Parallel()
 			test(boot(t, r))
 		})
+	}
+}
+
+// onEachSystemdInTurn is onEachSystemd for a test whose load needs the whole machine.
+func onEachSystemdInTurn(t *testing.T, test func(m *machine)) {
+	t.Helper()
+	for _, r := range releases {
+		t.Run("systemd_"+r.systemd, func(t *testing.T) { test(boot(t, r)) })
 	}
 }
 
@@ -140,7 +151,11 @@ func debootstrapped(release string) (string, error) {
 	if err := os.Chmod(made, 0o755); err != nil {
 		return "", err
 	}
-	if _, err := command("debootstrap", "--variant=minbase", "--include="+packages, release, made, mirror()); err != nil {
+	args := []string{"--variant=minbase", "--include=" + packages, release, made, mirror()}
+	if script := "/usr/share/debootstrap/scripts/"; !exists(script + release) { // newer than this debootstrap
+		args = append(args, script+"sid")
+	}
+	if _, err := command("debootstrap", args...); err != nil {
 		return "", err
 	}
 	return dir, os.Rename(made, dir)

@@ -49,7 +49,7 @@ func TestSlogHandlerFillsFieldsOfTheJournal(t *testing.T) {
 }
 
 func TestFrozenJournalHarmsNoSlogHandler(t *testing.T) {
-	onEachSystemd(t, func(m *machine) {
+	onEachSystemdInTurn(t, func(m *machine) {
 		m.slogger()
 		m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nRateLimitIntervalSec=0\n")
 		m.run("systemctl", "restart", "systemd-journald")
