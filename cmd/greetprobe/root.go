@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	_ "embed" // the help
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
 	"greetd.example/internal/usage"
 	"greetd.example/pkg/probe"
@@ -28,6 +30,7 @@ var help string
 type rootFlags struct {
 	probeFlags
 	all      bool
+	mx, srv  bool
 	file     string
 	output   string
 	parallel int
@@ -58,6 +61,8 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	f.register(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "probe every address of each name")
+	flags.BoolVar(&f.mx, "mx", false, "TARGET is a DOMAIN[:PORT]: probe each of its mail servers (port 25)")
+	flags.BoolVar(&f.srv, "srv", false, "TARGET is a service as _imaps._tcp.DOMAIN: probe each of its servers")
 	flags.StringVarP(&f.file, "file", "f", "", "read targets from `FILE`, one a line, # comments; -: standard input")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text, json or prom")
 	flags.IntVarP(&f.parallel, "parallel", "P", probe.DefaultParallel, "targets at once")
@@ -103,6 +108,7 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	if err := errors.Join(err, f.check(flags), errTargets); err != nil {
 		return err
 	}
+	targets = f.expand(ctx, p, targets)
 	out := newOutput(f, std)
 	many := probe.Many{Do: f.method(p, out), Parallel: f.parallel, Lowered: func(n int) {
 		std.say("descriptors for %d targets at once only: going on with so many (ulimit -n allows more)", n)
@@ -155,6 +161,9 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	if len(f.command) > 0 && f.wait <= 0 {
 		errs = append(errs, fmt.Errorf("-- %s: a COMMAND needs --wait DURATION before it", f.command[0]))
 	}
+	if f.mx && f.srv {
+		errs = append(errs, errors.New("--mx and --srv exclude each other"))
+	}
 	if f.wait > 0 && f.all {
 		errs = append(errs, errors.New("--wait and --all exclude each other"))
 	}
@@ -175,11 +184,7 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 
 // targets returns all targets of the arguments and the file.
 func (f *rootFlags) targets(args []string, in io.Reader) ([]entry, error) {
-	given, errArgs := argTargets(args)
-	var targets []entry
-	for _, target := range given {
-		targets = append(targets, entry{target: target})
-	}
+	targets, errArgs := f.argEntries(args)
 	more, errFile := f.fromFile(in)
 	targets = append(targets, more...)
 	if err := errors.Join(errArgs, errFile); err != nil || len(targets) > 0 {
@@ -192,6 +197,75 @@ func (f *rootFlags) targets(args []string, in io.Reader) ([]entry, error) {
 }
 
 var errNoTarget = errors.New("no target: write HOST PORT or HOST:PORT")
+
+func (f *rootFlags) argEntries(args []string) (entries []entry, err error) {
+	if f.mx || f.srv {
+		var errs []error
+		for _, arg := range args {
+			e, err := f.domain(arg)
+			entries, errs = append(entries, e), append(errs, err)
+		}
+		return entries, errors.Join(errs...)
+	}
+	targets, err := argTargets(args)
+	for _, target := range targets {
+		entries = append(entries, entry{target: target})
+	}
+	return entries, err
+}
+
+// smtpPort is where mail servers listen.
+const smtpPort = "25"
+
+// domain reads DOMAIN or, for --mx, DOMAIN:PORT. The servers are to be found.
+func (f *rootFlags) domain(word string) (entry, error) {
+	host, port, both := strings.Cut(word, ":")
+	if both && f.srv {
+		return entry{}, fmt.Errorf("%q: the SRV record has the port: write _SERVICE._tcp.DOMAIN", word)
+	}
+	target, err := probe.JoinTarget(host, cmp.Or(port, smtpPort))
+	if err == nil && target.Addr.IsValid() {
+		err = fmt.Errorf("%q is an address, and has no records: write a domain", word)
+	}
+	return entry{target: target, find: true}, err
+}
+
+// expand puts the servers of a domain or service in the place of its entry.
+func (f *rootFlags) expand(ctx context.Context, p *probe.Probe, entries []entry) []entry {
+	found := make([][]entry, len(entries))
+	var finding errgroup.Group
+	finding.SetLimit(f.parallel)
+	for i, e := range entries {
+		if !e.find {
+			found[i] = []entry{e}
+			continue
+		}
+		finding.Go(func() error {
+			found[i] = f.servers(ctx, p, e.target)
+			return nil
+		})
+	}
+	_ = finding.Wait() // they return none
+	return slices.Concat(found...)
+}
+
+// servers are those of a domain or service, or why there are none.
+func (f *rootFlags) servers(ctx context.Context, p *probe.Probe, domain probe.Target) (servers []entry) {
+	var targets []probe.Target
+	var err error
+	if f.mx {
+		targets, err = p.MX(ctx, domain.Host, domain.Port)
+	} else {
+		targets, err = p.SRV(ctx, domain.Host)
+	}
+	if err != nil {
+		return []entry{{target: probe.Target{Host: domain.Host}, err: err, find: true}}
+	}
+	for _, target := range targets {
+		servers = append(servers, entry{target: target})
+	}
+	return servers
+}
 
 // argTargets reads HOST PORT, or any number of targets.
 func argTargets(args []string) ([]probe.Target, error) {
@@ -218,27 +292,32 @@ func (f *rootFlags) fromFile(in io.Reader) ([]entry, error) {
 	case "":
 		return nil, nil
 	case "-":
-		return readTargets(in, "standard input")
+		return f.readTargets(in, "standard input")
 	}
 	file, err := os.Open(f.file)
 	if err != nil {
 		return nil, fmt.Errorf("read targets: %w", err)
 	}
 	defer file.Close()
-	return readTargets(file, f.file)
+	return f.readTargets(file, f.file)
 }
 
 // An entry is a target, or why there is none.
 type entry struct {
 	target probe.Target
 	err    error
+	find   bool // target is a domain or service, whose servers are to be found
 }
 
 // result is that of an entry without target.
 func (e entry) result() probe.Result {
-	return probe.Result{
+	r := probe.Result{
 		Time: time.Now(), Target: e.target, Status: probe.InvalidTarget, Phase: probe.PhaseResolve, Err: e.err,
 	}
+	if e.find {
+		r.Status = probe.ResolveFailed
+	}
+	return r
 }
 
 // maxLine is how long a line with a target may be, in bytes.
@@ -247,7 +326,7 @@ const maxLine = 4096
 // readTargets reads a target a line, as HOST:PORT or HOST PORT. A # at the beginning
 // of a line or after white space begins a comment. A line that can't be read is an
 // entry with an error.
-func readTargets(from io.Reader, name string) ([]entry, error) {
+func (f *rootFlags) readTargets(from io.Reader, name string) ([]entry, error) {
 	var entries []entry
 	lines := bufio.NewReaderSize(from, maxLine)
 	for n := 1; ; n++ {
@@ -255,13 +334,13 @@ func readTargets(from io.Reader, name string) ([]entry, error) {
 		if n == 1 {
 			line = strings.TrimPrefix(line, "\ufeff") // a byte order mark
 		}
-		target, errLine := readLine(strings.TrimRight(line, "\r\n"))
+		e, errLine := f.readLine(strings.TrimRight(line, "\r\n"))
 		switch {
 		case errLine != nil:
 			shown := probe.Target{Host: clip(strings.TrimSpace(line))}
-			entries = append(entries, entry{shown, fmt.Errorf("%s:%d: %s", name, n, clip(errLine.Error()))})
-		case target != probe.Target{}:
-			entries = append(entries, entry{target: target})
+			entries = append(entries, entry{target: shown, err: fmt.Errorf("%s:%d: %s", name, n, clip(errLine.Error()))})
+		case e != entry{}:
+			entries = append(entries, e)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -283,8 +362,8 @@ func readWhole(lines *bufio.Reader) (string, error) {
 	return line, err
 }
 
-// readLine returns the target in line, the zero value if there is none.
-func readLine(line string) (probe.Target, error) {
+// readLine returns the entry in line, the zero value if there is none.
+func (f *rootFlags) readLine(line string) (e entry, err error) {
 	var words []string
 	for word := range strings.FieldsSeq(line) {
 		if strings.HasPrefix(word, "#") {
@@ -294,17 +373,20 @@ func readLine(line string) (probe.Target, error) {
 	}
 	switch {
 	case strings.HasPrefix(line, "\xff\xfe"), strings.HasPrefix(line, "\xfe\xff"):
-		return probe.Target{}, errors.New("the text is UTF-16: save it as UTF-8")
+		err = errors.New("the text is UTF-16: save it as UTF-8")
 	case len(line) > maxLine:
-		return probe.Target{}, fmt.Errorf("the line is longer than %d bytes", maxLine)
+		err = fmt.Errorf("the line is longer than %d bytes", maxLine)
 	case len(words) == 0:
-		return probe.Target{}, nil
+	case len(words) == 1 && (f.mx || f.srv):
+		return f.domain(words[0])
 	case len(words) == 1:
-		return probe.ParseTarget(words[0])
-	case len(words) == 2 && isPort(words[0], words[1]):
-		return probe.JoinTarget(words[0], words[1])
+		e.target, err = probe.ParseTarget(words[0])
+	case len(words) == 2 && !f.mx && !f.srv && isPort(words[0], words[1]):
+		e.target, err = probe.JoinTarget(words[0], words[1])
+	default:
+		err = fmt.Errorf("%q: one target a line", clip(line))
 	}
-	return probe.Target{}, fmt.Errorf("%q: one target a line", clip(line))
+	return e, err
 }
 
 // maxShown is how much of foreign text stands in a message, in bytes.

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -97,16 +98,46 @@ func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, err
 	return nil, r.Err
 }
 
-// resolve waits for all lookups of name.
+// resolve looks name up in all families. When it has IPv4 addresses, it doesn't wait
+// long for IPv6 ones: there are name servers that never answer for these.
 func (p *Probe) resolve(ctx context.Context, name string) *resolved {
 	began := time.Now()
 	families := p.families()
 	known := resolved{answers: make([]answer, len(families))}
+	ctx, cancel := context.WithCancel(ctx)
 	var lookups sync.WaitGroup
-	for i, family := range families {
-		lookups.Go(func() { known.answers[i] = p.lookup(ctx, networks[family], name) })
+	defer lookups.Wait()
+	defer cancel()
+	type numbered struct {
+		answer
+		i int
 	}
-	lookups.Wait()
+	answers := make(chan numbered, len(families))
+	for i, family := range families {
+		known.answers[i] = answer{err: fmt.Errorf("no answer for its %s addresses", family)}
+		lookups.Go(func() { answers <- numbered{p.lookup(ctx, networks[family], name), i} })
+	}
+	enough := stopped()
+	defer enough.Stop()
+	for left := len(families); left > 0; {
+		select {
+		case a := <-answers:
+			left--
+			known.answers[a.i] = a.answer
+			if len(a.addrs) > 0 && families[a.i] == "IPv4" {
+				enough.Reset(min(max(resolutionDelay, resolutionFactor*time.Since(began)), resolutionLimit))
+			}
+		case <-enough.C:
+			left = 0
+		}
+	}
 	known.took = time.Since(began)
 	return &known
 }
+
+// How long IPv6 may take when all addresses are asked for: RFC 8305's delay, or as many
+// times what IPv4 took, but not too long.
+const (
+	resolutionFactor = 4
+	resolutionLimit  = time.Second
+)

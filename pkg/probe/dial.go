@@ -111,7 +111,7 @@ type answer struct {
 func (p *Probe) lookup(ctx context.Context, network, name string) answer {
 	resolve := p.Resolve
 	if resolve == nil {
-		resolve = new(net.Resolver).LookupNetIP
+		resolve = systemResolver.lookup
 	}
 	addrs, err := resolve(ctx, network, name)
 	if err != nil && isLocalhost(name) {

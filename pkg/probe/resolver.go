@@ -1,0 +1,378 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A resolver finds the addresses of names as the programs of this system do. Its fields
+// are where that is written down.
+type resolver struct {
+	nsswitch string // nsswitch.conf(5)
+	resolved string // the socket of systemd-resolved
+	getent   string // the program that asks the C library
+}
+
+var systemResolver = resolver{
+	nsswitch: "/etc/nsswitch.conf",
+	resolved: "/run/systemd/resolve/io.systemd.Resolve",
+	getent:   "getent",
+}
+
+// lookup returns the addresses of name in network, which is ip4 or ip6. The net package
+// knows the sources files and dns alone. What others may know is asked of
+// systemd-resolved, or of the C library.
+func (s resolver) lookup(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	ask := s.askWhom(name)
+	if ask == askResolved {
+		addrs, err := s.askResolved(ctx, network, name)
+		if !unavailable(err) {
+			return addrs, err
+		}
+		ask = askLibrary
+	}
+	if ask == askLibrary {
+		if addrs, err := s.askLibrary(ctx, network, name); !unavailable(err) {
+			return addrs, err
+		}
+	}
+	return lookupDNS(ctx, network, name)
+}
+
+// unavailable reports whether err means that there is nobody to ask.
+func unavailable(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrPermission) ||
+		errors.Is(err, syscall.ECONNREFUSED)
+}
+
+type whom int
+
+const (
+	askOurselves whom = iota
+	askResolved
+	askLibrary
+)
+
+// askWhom returns who knows all that the sources of nsswitch.conf know about name.
+func (s resolver) askWhom(name string) whom {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if isLocalhost(name) {
+		return askOurselves
+	}
+	ask := askOurselves
+	for _, source := range s.sources() {
+		switch {
+		case source == "resolve":
+			ask = max(ask, askResolved)
+		case mayKnow(source, name):
+			return askLibrary
+		}
+	}
+	return ask
+}
+
+// mayKnow reports whether a source may know more of name than files and dns do.
+func mayKnow(source, name string) bool {
+	switch {
+	case source == "files", source == "dns":
+		return false
+	case source == "myhostname": // nss-myhostname(8)
+		host, _ := os.Hostname()
+		return strings.EqualFold(name, host) || strings.HasPrefix(name, "_")
+	case source == "mymachines": // nss-mymachines(8)
+		return !strings.Contains(name, ".")
+	case strings.HasPrefix(source, "mdns"):
+		return strings.HasSuffix(name, ".local")
+	}
+	return true
+}
+
+// sources lists those of the line hosts in nsswitch.conf, without their actions.
+func (s resolver) sources() (sources []string) {
+	text, err := os.ReadFile(s.nsswitch)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		database, rest, found := strings.Cut(line, ":")
+		if !found || strings.TrimSpace(database) != "hosts" {
+			continue
+		}
+		for {
+			before, action, more := strings.Cut(rest, "[")
+			sources = append(sources, strings.Fields(before)...)
+			if !more {
+				return sources
+			}
+			_, rest, _ = strings.Cut(action, "]")
+		}
+	}
+	return sources
+}
+
+// notFound is the error of net.Resolver for a name without address.
+func notFound(name string) error {
+	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
+// The words of io.systemd.Resolve, a varlink service: a JSON object and a NUL.
+type (
+	varlinkCall struct {
+		Method     string          `json:"method"`
+		Parameters resolveHostname `json:"parameters"`
+	}
+	resolveHostname struct {
+		Name   string `json:"name"`
+		Family int    `json:"family"`
+	}
+	varlinkReply struct {
+		Error      string `json:"error"`
+		Parameters struct {
+			Addresses []struct {
+				Interface int   `json:"ifindex"`
+				Numbers   []int `json:"address"`
+			} `json:"addresses"`
+			Rcode int `json:"rcode"`
+		} `json:"parameters"`
+	}
+)
+
+// resolvedReasons are the errors of io.systemd.Resolve in words.
+var resolvedReasons = map[string]string{
+	"io.systemd.Resolve.NoNameServers":          "systemd-resolved has no name server",
+	"io.systemd.Resolve.QueryTimedOut":          "systemd-resolved got no answer",
+	"io.systemd.Resolve.MaxAttemptsReached":     "systemd-resolved got no usable answer",
+	"io.systemd.Resolve.DNSSECValidationFailed": "the answer did not pass DNSSEC",
+	"io.systemd.Resolve.NetworkDown":            "the network is down",
+	"io.systemd.Resolve.CNAMELoop":              "its CNAMEs go in a circle",
+}
+
+// askResolved asks systemd-resolved.
+func (s resolver) askResolved(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", s.resolved)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { interrupt(conn) })
+	defer stop()
+	family := syscall.AF_INET
+	if network == "ip6" {
+		family = syscall.AF_INET6
+	}
+	call, err := json.Marshal(varlinkCall{"io.systemd.Resolve.ResolveHostname", resolveHostname{name, family}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(append(call, 0)); err != nil {
+		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
+	}
+	text, err := bufio.NewReader(conn).ReadBytes(0)
+	if err != nil {
+		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
+	}
+	var reply varlinkReply
+	if err := json.Unmarshal(bytes.TrimSuffix(text, []byte{0}), &reply); err != nil {
+		return nil, fmt.Errorf("ask systemd-resolved: %w", err)
+	}
+	return reply.addresses(name)
+}
+
+func (r *varlinkReply) addresses(name string) ([]netip.Addr, error) {
+	const nameError = 3 // NXDOMAIN
+	switch why, known := resolvedReasons[r.Error]; {
+	case r.Error == "io.systemd.Resolve.NoSuchResourceRecord",
+		r.Error == "io.systemd.Resolve.DNSError" && r.Parameters.Rcode == nameError:
+		return nil, notFound(name)
+	case known:
+		return nil, errors.New(why)
+	case r.Error == "io.systemd.Resolve.DNSError":
+		return nil, fmt.Errorf("systemd-resolved got the DNS error %d", r.Parameters.Rcode)
+	case r.Error != "":
+		return nil, fmt.Errorf("systemd-resolved: %s", r.Error)
+	}
+	var addrs []netip.Addr
+	for _, one := range r.Parameters.Addresses {
+		var raw []byte
+		for _, n := range one.Numbers {
+			raw = append(raw, byte(n))
+		}
+		addr, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			continue
+		}
+		if addr.IsLinkLocalUnicast() && addr.Is6() && one.Interface > 0 {
+			if link, err := net.InterfaceByIndex(one.Interface); err == nil {
+				addr = addr.WithZone(link.Name)
+			}
+		}
+		addrs = append(addrs, addr)
+	}
+	if len(addrs) == 0 {
+		return nil, notFound(name)
+	}
+	return addrs, nil
+}
+
+// askLibrary lets getent(1) ask the C library.
+func (s resolver) askLibrary(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	database := "ahostsv4"
+	if network == "ip6" {
+		database = "ahostsv6"
+	}
+	cmd := exec.CommandContext(ctx, s.getent, database, "--", name)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil && ended.ExitCode() == 2 {
+		return nil, notFound(name)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[1] != "STREAM" {
+			continue
+		}
+		addr, err := netip.ParseAddr(fields[0])
+		if err == nil && addr.Is4() == (network == "ip4") && !addr.Is4In6() {
+			addrs = append(addrs, addr)
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, notFound(name)
+	}
+	return addrs, nil
+}
+
+// plainAfter is how long a server may be silent before it is asked without EDNS.
+const plainAfter = time.Second
+
+// lookupDNS is net.Resolver's, with a second try for name servers that don't answer
+// questions with EDNS (RFC 6891), or answer them with an error.
+func lookupDNS(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	return withPlain(ctx, func(ctx context.Context, r *net.Resolver) ([]netip.Addr, error) {
+		return r.LookupNetIP(ctx, network, name)
+	})
+}
+
+// withPlain asks by net.Resolver, and if that fails or takes long, without EDNS too. The
+// first good answer counts, and else the first error.
+func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolver) (T, error)) (T, error) {
+	type result struct {
+		answer T
+		err    error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result, 2)
+	start := func(r *net.Resolver) {
+		// Nobody waits for the slower one: net.Resolver ends a question for records by its
+		// own timeout only, of some seconds.
+		go func() {
+			answer, err := ask(ctx, r)
+			results <- result{answer, err}
+		}()
+	}
+	start(new(net.Resolver))
+	late := time.NewTimer(plainAfter)
+	defer late.Stop()
+	running, plain := 1, false
+	var first *result
+	for {
+		again := false
+		select {
+		case r := <-results:
+			running--
+			if dns, ok := errors.AsType[*net.DNSError](r.err); r.err == nil || ok && dns.IsNotFound || ctx.Err() != nil {
+				return r.answer, r.err
+			}
+			if first == nil {
+				first = &r
+			}
+			again = true
+		case <-late.C:
+			again = true
+		case <-ctx.Done():
+			var none T
+			return none, ctx.Err()
+		}
+		if again && !plain {
+			plain = true
+			running++
+			start(&net.Resolver{PreferGo: true, Dial: dialPlain})
+		}
+		if running == 0 {
+			return first.answer, first.err
+		}
+	}
+}
+
+// dialPlain connects to a name server that gets no EDNS record.
+func dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	switch c := conn.(type) {
+	case *net.UDPConn:
+		return plainUDP{c}, nil
+	case *net.TCPConn:
+		return plainTCP{c}, nil
+	}
+	return conn, err
+}
+
+// A plainUDP sends messages without EDNS. The net package tells by its type that it is
+// a packet connection.
+type plainUDP struct{ *net.UDPConn }
+
+// Write implements net.Conn.
+func (c plainUDP) Write(message []byte) (int, error) {
+	_, err := c.UDPConn.Write(withoutOPT(message))
+	return len(message), err
+}
+
+type plainTCP struct{ *net.TCPConn }
+
+// Write implements net.Conn. A message has its length before it.
+func (c plainTCP) Write(b []byte) (int, error) {
+	if len(b) < 2 {
+		return c.TCPConn.Write(b)
+	}
+	message := withoutOPT(b[2:])
+	framed := append([]byte{byte(len(message) >> 8), byte(len(message))}, message...)
+	_, err := c.TCPConn.Write(framed)
+	return len(b), err
+}
+
+// optSize is the length of an OPT record without options, optType its type.
+const (
+	optSize = 11
+	optType = 41
+)
+
+// withoutOPT returns a query without the OPT record that the net package puts at its
+// end as the only additional one.
+func withoutOPT(query []byte) []byte {
+	n := len(query) - optSize
+	if n < 12 || query[10] != 0 || query[11] != 1 || query[n] != 0 || query[n+1] != 0 || query[n+2] != optType {
+		return query
+	}
+	plain := bytes.Clone(query[:n])
+	plain[11] = 0
+	return plain
+}
