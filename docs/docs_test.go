@@ -266,6 +266,7 @@ func TestMetrics(t *testing.T) {
 		Reloads:      func() (applied, refused uint64) { return 0, 0 },
 		ReloadFailed: func() bool { return false },
 		Generation:   func() uint64 { return 1 },
+		Certificates: func() map[string]time.Time { return map[string]time.Time{"greet": {}} },
 	})
 	answer := httptest.NewRecorder()
 	m.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))

@@ -114,9 +114,11 @@ func daemonOf(s admin.Status) *doctor.Daemon {
 	}
 	for _, l := range s.Listeners {
 		if l.State != admin.Removed {
-			d.Listeners = append(d.Listeners, doctor.Listener{
-				Name: l.Name, Address: l.Address, Origin: l.Origin, Trouble: l.Trouble,
-			})
+			row := doctor.Listener{Name: l.Name, Address: l.Address, Origin: l.Origin, Trouble: l.Trouble}
+			if l.Certificate != nil {
+				row.Certificate = l.Certificate.SHA256
+			}
+			d.Listeners = append(d.Listeners, row)
 		}
 	}
 	return d
@@ -164,14 +166,15 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
 		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
 	}
-	for i, l := range loaded.Listeners {
+	for _, l := range loaded.Listeners {
 		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address})
-		if !hidden && built.Listeners[i].TLS != nil {
-			own := certificate.Of(built.Listeners[i].TLS)
-			c.Certificates = append(c.Certificates, doctor.Certificate{
-				Listener: l.Name, Path: l.TLS.Certificate, NotBefore: own.NotBefore, NotAfter: own.NotAfter,
-			})
-		}
+	}
+	for _, pair := range built.Certificates {
+		own := pair.Served()
+		c.Certificates = append(c.Certificates, doctor.Certificate{
+			Listener: pair.Listener, Path: pair.ChainFile, NotBefore: own.NotBefore, NotAfter: own.NotAfter,
+			SHA256: certificate.Fingerprint(own), Credential: pair.IsCredential(),
+		})
 	}
 	return c
 }

@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/doctor"
 	"greetd.example/internal/exit"
 )
+
+// credentialsTimeout bounds the question to systemd for credentials.
+const credentialsTimeout = 2 * time.Second
 
 func (p *program) reloadCommand() *cobra.Command {
 	return &cobra.Command{
@@ -28,9 +33,25 @@ systemctl reload greetd calls.`,
 				if err != nil {
 					return err
 				}
+				if result.OK {
+					p.warnOfStaleCredentials(ctx, client)
+				}
 				return p.printResult(result)
 			})
 		},
+	}
+}
+
+// warnOfStaleCredentials says what a reload can't renew.
+func (p *program) warnOfStaleCredentials(ctx context.Context, client *admin.Client) {
+	ctx, cancel := context.WithTimeout(ctx, credentialsTimeout)
+	defer cancel()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, f := range doctor.StaleCredentials(ctx, status.PID, status.Started) {
+		fmt.Fprintf(p.stderr, "greetd: %s; to renew it: %s\n", f.Found, f.Remedy)
 	}
 }
 

@@ -164,6 +164,7 @@ func sample() admin.Status {
 					service.TimedOut: {service.ReasonNoProxyHeader: 5},
 				},
 				GreetingBytes: 3086419725,
+				Certificate:   &admin.Certificate{File: "/etc/ssl/greet.pem", NotBefore: began, NotAfter: began.AddDate(0, 0, 24), DaysLeft: 20, SHA256: "cafe"},
 			},
 			{
 				Name: "local", Address: "unix:/run/greetd/greet.sock", Origin: systemd.OwnBind, State: admin.Troubled,

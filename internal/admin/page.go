@@ -54,14 +54,17 @@ type page struct {
 // parsedPage is made for the first who asks: start-up is for clients.
 var parsedPage = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"age":        age,
-		"count":      count,
-		"outcomes":   service.Outcomes,
-		"stateClass": stateClass,
-		"time":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"words":      func(o service.Outcome) string { return strings.ReplaceAll(string(o), "_", " ") },
+		"age":         age,
+		"count":       count,
+		"outcomes":    service.Outcomes,
+		"stateClass":  stateClass,
+		"time":        inUTC,
+		"certificate": func(c *Certificate) string { return c.Words(inUTC) },
+		"words":       func(o service.Outcome) string { return strings.ReplaceAll(string(o), "_", " ") },
 	}).Parse(pageHTML))
 })
+
+func inUTC(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func stateClass(s ListenerState) string {
 	switch s {

@@ -36,7 +36,7 @@ func TestPageShowsTheStatus(t *testing.T) {
 			"<title>greetd on edge-3: running</title>", "v1.4.0 (943d1b6c0ffe), process 4711, up 3d 4h",
 			"<b>123,456,801</b> greeted", "[::]:10000", "socket unit", "full", "unix:/run/greetd/greet.sock",
 			"too many open files", "timeouts.write: needs a unit", "2026-11-20 10:30:00 UTC", "accepting on local fails",
-			"4,321 hung up (client_left), 5 timed out (no_proxy_header)", "10,000 connections", "65,536 open files", "1 entry lost", `<a href="/metrics">`,
+			"greet: certificate 20 days left, valid until 2026-12-14 09:30:00 UTC", "4,321 hung up (client_left), 5 timed out (no_proxy_header)", "10,000 connections", "65,536 open files", "1 entry lost", `<a href="/metrics">`,
 		} {
 			if !strings.Contains(got.body, want) {
 				t.Errorf("the page lacks %q", want)

@@ -58,6 +58,16 @@ type Listener struct {
 	Outcomes      Outcomes       `json:"outcomes"`
 	Reasons       Reasons        `json:"reasons"`
 	GreetingBytes uint64         `json:"greeting_bytes"`
+	Certificate   *Certificate   `json:"certificate"` // nil: it has no TLS
+}
+
+// A Certificate is the one that a listener serves.
+type Certificate struct {
+	File      string    `json:"file"` // as in the configuration
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	DaysLeft  int       `json:"days_left"` // whole ones; below 0 when it has expired
+	SHA256    string    `json:"sha256"`    // its fingerprint, in hexadecimal digits
 }
 
 // A ListenerState says whether a listener takes clients.

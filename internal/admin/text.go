@@ -40,6 +40,11 @@ func (s Status) WriteText(w io.Writer) error {
 		}
 	}
 	for _, l := range s.Listeners {
+		if l.Certificate != nil {
+			fmt.Fprintf(&b, "\ncertificate of %s: %s\n", words.Printable(l.Name), l.Certificate.Words(stamp))
+		}
+	}
+	for _, l := range s.Listeners {
 		if l.Trouble != "" {
 			fmt.Fprintf(&b, "\n%s: %s\n", words.Printable(l.Name), words.Printable(l.Trouble))
 		}
@@ -120,6 +125,14 @@ func allReasons(yield func(service.Outcome, service.Reason) bool) {
 			}
 		}
 	}
+}
+
+// Words says until when it is valid, with the time as form writes it.
+func (c Certificate) Words(form func(time.Time) string) string {
+	if c.DaysLeft < 0 {
+		return "expired at " + form(c.NotAfter)
+	}
+	return fmt.Sprintf("%s left, valid until %s", words.Count(c.DaysLeft, "day"), form(c.NotAfter))
 }
 
 func (o Outcomes) row(name string) []string {

@@ -3,7 +3,6 @@
 package certificate
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -13,25 +12,6 @@ import (
 
 	"greetd.example/internal/credential"
 )
-
-// Load reads a chain and its key, each from where [credential.Read] finds it. chainErr and
-// keyErr say what is wrong with which of the files; the configuration is nil then.
-func Load(chainFile, keyFile string) (c *tls.Config, chainErr, keyErr error) {
-	chain, chainErr := read(chainFile, checkChain)
-	key, keyErr := read(keyFile, checkKey)
-	if chainErr != nil || keyErr != nil {
-		return nil, chainErr, keyErr
-	}
-	pair, err := tls.X509KeyPair(chain, key)
-	switch {
-	case err == nil:
-		return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil, nil
-	case strings.Contains(err.Error(), "does not match"):
-		return nil, nil, fmt.Errorf("%s does not belong to the first certificate in %s: name the key of that one; a chain begins with the server's own certificate", keyFile, chainFile)
-	default:
-		return nil, nil, fmt.Errorf("%s is no use with %s: %w", keyFile, chainFile, err)
-	}
-}
 
 func read(file string, check func([]byte) error) ([]byte, error) {
 	data, err := credential.Read(file, maxPEM)
@@ -99,14 +79,11 @@ func blockTypes(data []byte) map[string]bool {
 	return blocks
 }
 
-// Of returns the server's own certificate of a configuration that Load returned.
-func Of(c *tls.Config) *x509.Certificate { return c.Certificates[0].Leaf }
-
 // Untimely says why c is not valid at that time, and what to do; "" if it is valid.
 func Untimely(c *x509.Certificate, now time.Time) string {
 	switch {
 	case now.After(c.NotAfter):
-		return fmt.Sprintf("expired at %s, and clients will not trust it: renew it and reload", c.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("expired at %s, and clients will not trust it: renew it", c.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(c.NotBefore):
 		return fmt.Sprintf("is not valid before %s, and clients will not trust it until then: is the clock right?", c.NotBefore.UTC().Format(time.RFC3339))
 	}

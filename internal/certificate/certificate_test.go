@@ -50,15 +50,15 @@ func file(t *testing.T, content string) string {
 
 func TestLoad(t *testing.T) {
 	chain, key := pair(t)
-	c, chainErr, keyErr := Load(chain, key)
+	c, chainErr, keyErr := Load("safe", chain, key)
 	if chainErr != nil || keyErr != nil {
 		t.Fatal(chainErr, keyErr)
 	}
-	if !Of(c).NotBefore.Equal(made) {
-		t.Errorf("another certificate: %v", Of(c).NotBefore)
+	if !c.Served().NotBefore.Equal(made) {
+		t.Errorf("another certificate: %v", c.Served().NotBefore)
 	}
 	for at, want := range map[time.Duration]string{-time.Second: "is not valid before 2026-03-01T12:00:00Z", 0: "", time.Hour: "", time.Hour + time.Second: "expired at 2026-03-01T13:00:00Z"} {
-		if got := Untimely(Of(c), made.Add(at)); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		if got := Untimely(c.Served(), made.Add(at)); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%v after it was made: %q, want %q", at, got, want)
 		}
 	}
@@ -82,7 +82,7 @@ func TestLoadRefuses(t *testing.T) {
 		{absent, chain, "does not exist", "are certificate and key swapped"},
 		{file(t, strings.Repeat("#", maxPEM+1)), key, "has more than 1048576 bytes", ""},
 	} {
-		c, chainErr, keyErr := Load(test.chain, test.key)
+		c, chainErr, keyErr := Load("safe", test.chain, test.key)
 		if c != nil {
 			t.Errorf("%+v was loaded", test)
 		}

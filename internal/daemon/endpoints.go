@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net"
+	"time"
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/build"
@@ -43,5 +44,12 @@ func (d *daemon) newMetrics() *metrics.Metrics {
 			return last != nil && !last.OK
 		},
 		Generation: func() uint64 { return d.inForce().generation },
+		Certificates: func() map[string]time.Time {
+			ends := make(map[string]time.Time)
+			for _, p := range d.inForce().settings.Certificates {
+				ends[p.Listener] = p.Served().NotAfter
+			}
+			return ends
+		},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -60,12 +61,10 @@ func (d *daemon) warn(c current) {
 			"limits.connections is %d, but the process may open only %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
 			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
 	}
-	for i, l := range c.settings.Listeners {
-		if l.TLS == nil {
-			continue
-		}
-		if problem := certificate.Untimely(certificate.Of(l.TLS), time.Now()); problem != "" {
-			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", c.Listeners[i].TLS.Certificate, l.Name, problem),
+	for _, p := range c.settings.Certificates {
+		if problem := certificate.Untimely(p.Served(), time.Now()); problem != "" {
+			i := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == p.Listener })
+			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", p.ChainFile, p.Listener, problem),
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"greetd.example/internal/limits"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/settings"
-	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
 
@@ -71,10 +70,14 @@ func (d *daemon) reloaded(before, next current) admin.Verdict {
 	d.reloads.Add(1)
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
 	d.current.Store(&next)
-	changed := append(before.Differences(next.Config), renewed(before.settings.Listeners, next.settings.Listeners)...)
+	changed := append(before.Differences(next.Config), renewed(before.settings.Certificates, next.settings.Certificates)...)
 	message := fmt.Sprintf("configuration reloaded from %s: %s", nameOf(next.Loaded), orNothing(changed))
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
 	d.warn(next)
+	select {
+	case d.newCertificates <- struct{}{}:
+	default: // it is told already
+	}
 	return admin.Verdict{OK: true, Generation: next.generation, Changed: changed, Message: message}
 }
 
@@ -132,13 +135,13 @@ func listenConfigs(c config.Config) []systemd.ListenConfig {
 	return wanted
 }
 
-// renewed names what has changed without a change in the configuration: certificates that
-// a listener had before too, with other content.
-func renewed(before, after []service.Listener) (changed []string) {
+// renewed names what has changed since the last reload without a change in the configuration:
+// certificates that a listener had before too, with other content.
+func renewed(before, after []*certificate.Pair) (changed []string) {
 	for _, old := range before {
-		for _, l := range after {
-			if l.Name == old.Name && l.TLS != nil && old.TLS != nil && !certificate.Of(l.TLS).Equal(certificate.Of(old.TLS)) {
-				changed = append(changed, "certificate of listener "+l.Name)
+		for _, p := range after {
+			if p.Listener == old.Listener && !p.Served().Equal(old.Loaded()) {
+				changed = append(changed, "certificate of listener "+p.Listener)
 			}
 		}
 	}

@@ -57,7 +57,7 @@ func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 
 // run starts everything, serves, and closes everything.
 func run(ctx context.Context, source config.Source, stdout, stderr *os.File) error {
-	d := &daemon{source: source, started: time.Now()}
+	d := &daemon{source: source, started: time.Now(), newCertificates: make(chan struct{}, 1)}
 	var err error
 	if d.systemd, err = systemd.Start(ctx); err != nil { // before anything else opens descriptors
 		return exit.Error{Code: exit.System, Err: err}
@@ -150,6 +150,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	helpers.Go(func() { d.trimMemory(helping) })
 	helpers.Go(func() { d.restoreLost(helping) })
 	helpers.Go(func() { d.logControl(helping) })
+	helpers.Go(func() { d.followCertificates(helping) })
 	d.systemd.Watchdog(d.prove)
 	why, err := d.systemd.Wait(d.listeners.Broken())
 	if err == nil {

@@ -31,6 +31,8 @@ type daemon struct {
 	proving   singleflight.Group // of healthy
 	memory    int64              // limit of the control group, in bytes; 0: none, or GOMEMLIMIT is set
 
+	newCertificates chan struct{} // receives when a reload has changed those that are served
+
 	current       atomic.Pointer[current]
 	reloads       atomic.Uint64 // applied
 	failedReloads atomic.Uint64

@@ -2,12 +2,15 @@ package daemon
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/build"
+	"greetd.example/internal/certificate"
 	"greetd.example/internal/limits"
 	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
@@ -58,6 +61,9 @@ func (d *daemon) snapshot() admin.Status {
 		},
 	}
 	s.Listeners = listenerRows(d.systemd.Listeners(), stats)
+	for i := range s.Listeners {
+		s.Listeners[i].Certificate = certificateOf(now.settings.Certificates, s.Listeners[i])
+	}
 	return s
 }
 
@@ -132,4 +138,17 @@ func allReasons(counted map[service.Outcome]map[service.Reason]uint64) admin.Rea
 		}
 	}
 	return all
+}
+
+// certificateOf is nil for a listener that serves no certificate.
+func certificateOf(all []*certificate.Pair, l admin.Listener) *admin.Certificate {
+	i := slices.IndexFunc(all, func(p *certificate.Pair) bool { return p.Listener == l.Name })
+	if i < 0 || l.State == admin.Removed {
+		return nil
+	}
+	served := all[i].Served()
+	return &admin.Certificate{
+		File: all[i].ChainFile, NotBefore: served.NotBefore, NotAfter: served.NotAfter,
+		DaysLeft: int(math.Floor(time.Until(served.NotAfter).Hours() / 24)), SHA256: certificate.Fingerprint(served),
+	}
 }

@@ -164,6 +164,14 @@ func held(pid int, program, unit string) func(f *Facts) {
 	})
 }
 
+// staleCredential is one whose file has changed.
+func staleCredential(version int, refresh any) func(f *Facts) {
+	return func(f *Facts) {
+		f.Systemd.Version, f.Unit.RefreshOnReload = version, refresh
+		f.Stale = []Credential{{"tls.pem", "/etc/ssl/x.pem"}}
+	}
+}
+
 // certificate is one of a listener, until then.
 func certificate(left time.Duration) func(f *Facts) {
 	return func(f *Facts) {
@@ -350,9 +358,21 @@ var changes = []change{
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
 
 	{"certificates: good", "", certificate(90 * 24 * time.Hour), "certificates", OK, "1 certificate", ""},
-	{"certificates: soon", "", certificate(5 * 24 * time.Hour), "certificates", Warning, "listener tls expires in 5 days", "renew /etc/x.pem; then systemctl reload greetd.service"},
+	{"certificates: soon", "", certificate(5 * 24 * time.Hour), "certificates", Warning, "listener tls expires in 5 days", "renew /etc/x.pem, which greetd serves by itself"},
 	{"certificates: expired", "", certificate(-time.Hour), "certificates", Problem, "listener tls expired at 2026-11-23T03:00:00Z", "renew /etc/x.pem"},
 	{"certificates: to come", "", all(certificate(90*24*time.Hour), func(f *Facts) { f.Config.Certificates[0].NotBefore = f.Now.Add(time.Hour) }), "certificates", Problem, "not valid before 2026-11-23T05:00:00Z", "clock"},
+	{"certificates: soon, a credential", "", all(certificate(5*24*time.Hour), func(f *Facts) { f.Config.Certificates[0].Credential = true }), "certificates", Warning, "expires in 5 days", "then systemctl restart greetd.service"},
+	{"certificates: stale credential", "", staleCredential(252, nil), "certificates", Problem, "credential tls.pem is not what /etc/ssl/x.pem is now", "systemctl restart greetd.service"},
+	{"certificates: stale credential, systemd 260", "", staleCredential(260, []string{}), "certificates", Problem, "credential tls.pem", "[Service] RefreshOnReload=credentials; then systemctl restart greetd.service"},
+	{"certificates: stale credential, refreshed on reload", "", staleCredential(260, []string{"credentials"}), "certificates", Problem, "credential tls.pem", "systemctl reload greetd.service"},
+	{"certificates: another is served", "", all(certificate(90*24*time.Hour), func(f *Facts) {
+		f.Config.Certificates[0].SHA256 = "aa"
+		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", "bb"
+	}), "certificates", Problem, "listener tls serves another certificate than /etc/x.pem has", "systemctl reload greetd.service"},
+	{"certificates: that one is served", "", all(certificate(90*24*time.Hour), func(f *Facts) {
+		f.Config.Certificates[0].SHA256 = "aa"
+		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", "aa"
+	}), "certificates", OK, "1 certificate", ""},
 	{"certificates: hidden", "", func(f *Facts) { f.Config.Hidden = true }, "certificates", Unknown, "only the unit's own", "openssl"},
 	{"certificates: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "certificates", Unknown, "no certificates", "greetd check"},
 

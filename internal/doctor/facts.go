@@ -19,14 +19,15 @@ type Facts struct {
 	Container string   // what this machine is a container of, such as systemd-nspawn; "" if it is none
 	Unseen    []string // what could not be looked at, and why
 	Systemd   Systemd
-	Daemon    *Daemon  // what greetd says of itself; nil: it doesn't
-	Silence   Silence  // why not
-	Process   *Process // greetd's, or the caller's own before the start; nil: none that can be seen
-	Unit      Unit     // the unit of the process, or else the one that would start it
-	Sockets   []Unit   // the socket units that are there for Unit
-	Config    Config   // as a daemon that starts now would load it
-	Listening []Socket // TCP, in the caller's network namespace; nil: can't be seen
-	Somaxconn int      // net.core.somaxconn; 0: can't be seen
+	Daemon    *Daemon      // what greetd says of itself; nil: it doesn't
+	Silence   Silence      // why not
+	Process   *Process     // greetd's, or the caller's own before the start; nil: none that can be seen
+	Unit      Unit         // the unit of the process, or else the one that would start it
+	Sockets   []Unit       // the socket units that are there for Unit
+	Stale     []Credential // of Unit, whose files have changed since systemd passed them
+	Config    Config       // as a daemon that starts now would load it
+	Listening []Socket     // TCP, in the caller's network namespace; nil: can't be seen
+	Somaxconn int          // net.core.somaxconn; 0: can't be seen
 	Journald  RateLimit
 	Syslog    string // why /dev/log does not answer; "" if it does, or is not used
 	Namesake  Namesake
@@ -76,6 +77,8 @@ type Listener struct {
 	Address string
 	Origin  systemd.Origin
 	Trouble string // why accepting fails; "" if it does not
+
+	Certificate string // fingerprint of the one that is served; "" without TLS, or if that is not known
 }
 
 // A Process is one, as /proc shows it.
@@ -103,6 +106,8 @@ type Unit struct {
 	RuntimeDirectory, Environment                                 []string
 	RestrictAddressFamilies                                       []any // are they those allowed, and which
 	IPAddressAllow, IPAddressDeny                                 [][]any
+	LoadCredential                                                [][]any // name and source
+	RefreshOnReload                                               any     // from systemd 260 on
 
 	ExecMainCode, ExecMainStatus                 int
 	MainPID, NRestarts                           int
@@ -205,6 +210,8 @@ type Config struct {
 type Certificate struct {
 	Listener, Path      string
 	NotBefore, NotAfter time.Time
+	SHA256              string // its fingerprint
+	Credential          bool   // the unit gets it from systemd
 }
 
 // A File is the configuration's.

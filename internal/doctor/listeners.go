@@ -315,20 +315,38 @@ func (u *Unit) clients() (words string, narrow bool) {
 	return "lets in " + strings.Join(allowed, " "), true
 }
 
+// served compares the certificate on disk with the one that the daemon serves.
+func (f *Facts) served(c Certificate, r *results) {
+	if f.Daemon == nil || c.SHA256 == "" {
+		return
+	}
+	for _, l := range f.Daemon.Listeners {
+		if l.Name == c.Listener && l.Certificate != "" && l.Certificate != c.SHA256 {
+			r.problem(f.apply()+"; "+f.journal()+" says why if it stays", "listener %s serves another certificate than %s has", l.Name, c.Path)
+			return
+		}
+	}
+}
+
 // renewal is how long before its end a certificate should have been renewed.
 const renewal = 21 * 24 * time.Hour
 
 // certificates is about those on disk, which a reload serves.
 func certificates(f *Facts, r *results) {
+	f.staleCredentials(r)
 	for _, c := range f.Config.Certificates {
-		renew := "renew " + c.Path + "; then " + f.apply()
+		renew := "renew " + c.Path + ", which greetd serves by itself"
+		if c.Credential {
+			renew = "renew the file that LoadCredential= names; then " + f.renewCredentials()
+		}
+		f.served(c, r)
 		switch left := c.NotAfter.Sub(f.Now); {
 		case left <= 0:
 			r.problem(renew, "the certificate of listener %s expired at %s, and clients don't trust it", c.Listener, c.NotAfter.UTC().Format(time.RFC3339))
 		case f.Now.Before(c.NotBefore):
 			r.problem("set the clock, or wait", "the certificate of listener %s is not valid before %s", c.Listener, c.NotBefore.UTC().Format(time.RFC3339))
 		case left < renewal:
-			r.warning(renew, "the certificate of listener %s expires in %s", c.Listener, words.Count(int(left.Hours()/24), "day"))
+			r.warning(renew, "the certificate of listener %s expires in %s", c.Listener, words.Left(left))
 		}
 	}
 	switch {

@@ -20,6 +20,12 @@ import (
 // A manager is a systemd that answers over D-Bus.
 type manager struct{ *dbus.Conn }
 
+// connect connects to systemd: over the bus, or as root to systemd itself.
+func connect(ctx context.Context) (*manager, error) {
+	connection, err := dbus.NewWithContext(ctx)
+	return &manager{connection}, err
+}
+
 // unit returns the properties of a unit, which systemd loads for this if it has to.
 // Without an answer there is only the name.
 func (m manager) unit(ctx context.Context, name string) Unit {
@@ -35,6 +41,13 @@ func decode(name string, properties map[string]any) (Unit, error) {
 	u := Unit{Name: name}
 	err := mapstructure.WeakDecode(properties, &u)
 	return u, err
+}
+
+// version returns the number of the version; 0 if it can't be seen.
+func (m manager) version() (number int) {
+	text, _ := m.GetManagerProperty("Version")
+	_, _ = fmt.Sscanf(text, `"%d`, &number)
+	return number
 }
 
 // sockets returns the socket units that are there for a service: those that name it, and
@@ -78,16 +91,14 @@ func (m manager) unitOf(ctx context.Context, s Socket) string {
 // askSystemd connects to systemd, finds the unit of the process, and asks systemd and
 // its tools about it. The caller closes the connection; it is nil if there is none.
 func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
-	connection, err := dbus.NewWithContext(ctx) // over the bus, or as root to systemd itself
+	m, err := connect(ctx)
 	if err != nil {
 		f.Systemd.Trouble = err.Error()
 		f.unseen("systemd's view of the units (%v)", err)
 		return nil
 	}
-	m := &manager{connection}
-	version, err := m.GetManagerProperty("Version")
-	if _, scanErr := fmt.Sscanf(version, `"%d`, &f.Systemd.Version); scanErr != nil {
-		f.Systemd.Trouble = fmt.Sprintf("its version is %q (%v)", version, err)
+	if f.Systemd.Version = m.version(); f.Systemd.Version == 0 {
+		f.Systemd.Trouble = "it does not say its version"
 	}
 	units := *m
 	if f.Process != nil {
@@ -109,6 +120,7 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 		f.Unit = m.unit(ctx, p.Unit)
 	}
 	f.settled(ctx, p, units)
+	f.Stale = f.Unit.stale(time.Time{})
 	f.Sockets = units.sockets(ctx, f.Unit)
 	display := m.unit(ctx, "display-manager.service")
 	f.Namesake.Display = display.loaded() && slices.Contains(display.Names, f.Unit.Name)

@@ -34,6 +34,7 @@ type Sources struct {
 	Reloads      func() (applied, refused uint64) // since the start
 	ReloadFailed func() bool                      // the last one was refused
 	Generation   func() uint64                    // of the configuration in force
+	Certificates func() map[string]time.Time      // when the certificate of each listener with TLS expires
 }
 
 // Metrics are those of one daemon. As a [service.Observer] they time the visits,
@@ -133,6 +134,8 @@ var (
 		"Whether the last reload was applied: 0 means that the configuration file is bad, and the configuration before serves on. 1 before the first.", nil, nil)
 	generation = prometheus.NewDesc("greetd_config_generation",
 		"Number of the configuration in force, counted from 1 at the start.", nil, nil)
+	certificateExpiry = prometheus.NewDesc("greetd_certificate_expiry_timestamp_seconds",
+		"When the certificate that a listener serves expires, in seconds since 1970.", []string{"listener"}, nil)
 	startTime = prometheus.NewDesc("greetd_start_time_seconds",
 		"When greetd was started, in seconds since 1970. The sandbox of its unit hides what process_start_time_seconds needs.", nil, nil)
 	buildInfo = prometheus.NewDesc("greetd_build_info",
@@ -143,7 +146,7 @@ var (
 func (r reader) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		visits, notGreeted, connections, connectionsLimit, greetingBytes, acceptErrors, logDropped,
-		reloads, lastReload, generation, startTime, buildInfo,
+		reloads, lastReload, generation, certificateExpiry, startTime, buildInfo,
 	} {
 		to <- desc
 	}
@@ -187,6 +190,9 @@ func (r reader) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(lastReload, successful)
 	gauge(generation, float64(r.Generation()))
+	for listener, end := range r.Certificates() {
+		gauge(certificateExpiry, float64(end.Unix()), listener)
+	}
 	gauge(startTime, float64(r.Started.UnixMilli())/1e3)
 	gauge(buildInfo, 1, r.Version, r.Commit, runtime.Version())
 }

@@ -56,6 +56,7 @@ func sources() metrics.Sources {
 		Reloads:      func() (applied, refused uint64) { return 6, 1 },
 		ReloadFailed: func() bool { return true },
 		Generation:   func() uint64 { return 7 },
+		Certificates: func() map[string]time.Time { return map[string]time.Time{"greet": time.Unix(1796083200, 0)} },
 	}
 }
 

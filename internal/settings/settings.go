@@ -3,9 +3,7 @@
 package settings
 
 import (
-	"crypto/tls"
 	"fmt"
-	"slices"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/certificate"
@@ -21,14 +19,14 @@ type Settings struct {
 	Service   *service.Settings  // Admit is set by Admission
 	Listeners []service.Listener // in the configuration's order, without net.Listener
 
+	Certificates []*certificate.Pair // of the listeners with TLS
+
 	list   *access.List // nil: everybody is admitted
 	limits access.Limits
 }
 
 // TLS reports whether a listener has TLS.
-func (s Settings) TLS() bool {
-	return slices.ContainsFunc(s.Listeners, func(l service.Listener) bool { return l.TLS != nil })
-}
+func (s Settings) TLS() bool { return len(s.Certificates) > 0 }
 
 // Admission makes Service.Admit ask the access lists and then sources, which outlives a
 // reload and gets the new limits.
@@ -71,12 +69,14 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 	}
 	for i, l := range c.Listeners {
 		s.Listeners = append(s.Listeners, service.Listener{
-			Name:   l.Name,
-			Unwrap: proxyproto.Unwrap(l.ProxyTrusted),
-			TLS:    newTLS(fmt.Sprintf("listeners[%d].tls", i), l.TLS, wrong),
-
+			Name:     l.Name,
+			Unwrap:   proxyproto.Unwrap(l.ProxyTrusted),
 			MaxConns: l.Connections,
 		})
+		if pair := loadPair(fmt.Sprintf("listeners[%d].tls", i), l, wrong); pair != nil {
+			s.Listeners[i].TLS = pair.Config()
+			s.Certificates = append(s.Certificates, pair)
+		}
 	}
 	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {
 		s.list = access.New(c.Access.Allow, c.Access.Deny)
@@ -88,19 +88,19 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 	return s
 }
 
-// newTLS is nil for a listener without TLS, and where something is wrong.
-func newTLS(key string, t config.TLS, wrong func(key string, err error)) *tls.Config {
-	if t.Certificate == "" || t.Key == "" {
+// loadPair returns nil for a listener without TLS, and where something is wrong.
+func loadPair(key string, l config.Listener, wrong func(key string, err error)) *certificate.Pair {
+	if l.TLS.Certificate == "" || l.TLS.Key == "" {
 		return nil
 	}
-	c, chainErr, keyErr := certificate.Load(t.Certificate, t.Key)
+	pair, chainErr, keyErr := certificate.Load(l.Name, l.TLS.Certificate, l.TLS.Key)
 	if chainErr != nil {
 		wrong(key+".certificate", chainErr)
 	}
 	if keyErr != nil {
 		wrong(key+".key", keyErr)
 	}
-	return c
+	return pair
 }
 
 // newGreeter parses the template of greeting or greeting_file. It is nil where something

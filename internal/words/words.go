@@ -4,6 +4,7 @@ package words
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -52,4 +53,16 @@ func AppendPrintable(dst, text []byte) []byte {
 		text = text[size:]
 	}
 	return dst
+}
+
+// Left returns how long d is, in days, or in hours or minutes where it is less than two of the
+// greater: "21 days", "36 hours", "5 minutes".
+func Left(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return Count(int(d.Hours()/24), "day")
+	case d >= 2*time.Hour:
+		return Count(int(d.Hours()), "hour")
+	}
+	return Count(int(d.Minutes()), "minute")
 }

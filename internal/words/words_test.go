@@ -3,6 +3,7 @@ package words
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCount(t *testing.T) {
@@ -45,6 +46,17 @@ func TestPrintableIsOneSafeLine(t *testing.T) {
 	} {
 		if got := Printable(s); got != want {
 			t.Errorf("Printable(%q) = %s, want %s", s, got, want)
+		}
+	}
+}
+
+func TestLeft(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		21*24*time.Hour + time.Hour: "21 days", 48 * time.Hour: "2 days", 48*time.Hour - 1: "47 hours",
+		2 * time.Hour: "2 hours", 90 * time.Minute: "90 minutes", time.Minute: "1 minute", 0: "0 minutes",
+	} {
+		if got := Left(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,4 +86,71 @@ func (m *machine) greetedOverTLS() {
 	if err != nil || string(text) != hello {
 		m.Fatalf("over TLS a client got %q, %v; want %q", text, err, hello)
 	}
+}
+
+// A certificate that a listener serves from files is renewed under the sandbox without a reload, and
+// one from credentials is not: reload and doctor say so, and doctor's remedy renews it.
+func TestRenewedCertificates(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		certificate(m, "/etc/ssl/greetd")
+		m.run("chmod", "644", "/etc/ssl/greetd.key")
+		m.configure(strings.NewReplacer("tls.pem", "/etc/ssl/greetd.pem", "tls.key", "/etc/ssl/greetd.key").Replace(tlsListener))
+		m.run("systemctl", "start", "greetd")
+		before := m.serves()
+		certificate(m, "/etc/ssl/next")
+		m.run("chmod", "644", "/etc/ssl/next.key")
+		m.run("mv", "/etc/ssl/next.key", "/etc/ssl/greetd.key")
+		m.run("mv", "/etc/ssl/next.pem", "/etc/ssl/greetd.pem")
+		m.eventually("the renewed certificate is served", func() bool { return m.serves() != before })
+		if entries := m.journal("MESSAGE_ID=d43684e876b24dedb1dfdb9725964cf5"); len(entries) != 1 || entries[0]["GREETD_LISTENER"] != "safe" {
+			m.Errorf("the journal has %v", entries)
+		}
+
+		m.configure(tlsListener)
+		m.dropIn("greetd.service", "[Service]", "LoadCredential=tls.pem:/etc/ssl/greetd.pem", "LoadCredential=tls.key:/etc/ssl/greetd.key")
+		m.run("systemctl", "restart", "greetd")
+		before = m.serves()
+		for _, f := range m.doctor() {
+			if f.Check == "certificates" && f.Verdict == "problem" {
+				m.Errorf("before: %+v", f)
+			}
+		}
+		certificate(m, "/etc/ssl/greetd")
+		m.run("systemctl", "reload", "greetd")
+		if out := m.run("journalctl", "-u", "greetd", "-n", "20"); m.serves() != before || !strings.Contains(out, "credential tls.pem is not what /etc/ssl/greetd.pem is now") ||
+			!strings.Contains(out, "to renew it: systemctl restart greetd.service") {
+			m.Errorf("the reload does not say that the credential is stale:\n%s", out)
+		}
+		found := m.doctor()
+		i := slices.IndexFunc(found, func(f finding) bool {
+			return f.Check == "certificates" && f.Verdict == "problem" && strings.Contains(f.Found, "tls.pem")
+		})
+		if i < 0 {
+			m.Fatalf("doctor does not say that the credential is stale: %+v", found)
+		}
+		m.run("sh", "-c", found[i].Remedy)
+		if m.serves() == before {
+			m.Errorf("%q renewed nothing", found[i].Remedy)
+		}
+		for _, f := range m.doctor() {
+			if f.Check == "certificates" && f.Verdict == "problem" {
+				m.Errorf("after the remedy: %+v", f)
+			}
+		}
+	})
+}
+
+// serves returns the certificate that a client gets.
+func (m *machine) serves() (raw string) {
+	m.Helper()
+	c, err := m.dial("tcp", overIPv4)
+	if err != nil {
+		m.Fatal(err)
+	}
+	defer c.Close()
+	client := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	if err := client.Handshake(); err != nil {
+		m.Fatal(err)
+	}
+	return string(client.ConnectionState().PeerCertificates[0].Raw)
 }

@@ -1,0 +1,126 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// refreshOnReload is the first systemd that can pass credentials again at a reload.
+const refreshOnReload = 260
+
+// A Credential is one that LoadCredential= names.
+type Credential struct {
+	Name, Source string
+}
+
+// credentials returns those whose source is a path.
+func (u *Unit) credentials() (all []Credential) {
+	for _, c := range u.LoadCredential {
+		if len(c) != 2 {
+			continue
+		}
+		name, _ := c[0].(string)
+		source, _ := c[1].(string)
+		if filepath.IsAbs(source) {
+			all = append(all, Credential{name, source})
+		}
+	}
+	return all
+}
+
+// stale returns the credentials of u whose files have changed since systemd passed them. What this
+// caller can't look at is left out. started is when greetd was; the zero value if that is not known.
+func (u *Unit) stale(started time.Time) (all []Credential) {
+	passed := filepath.Join("/run/credentials", u.Name)
+	for _, c := range u.credentials() {
+		info, err := os.Stat(c.Source)
+		switch {
+		case err != nil:
+		case !info.IsDir():
+			if outdated(filepath.Join(passed, c.Name), c.Source, started) {
+				all = append(all, c)
+			}
+		default: // each file in it is a credential with the name in front
+			files, _ := os.ReadDir(c.Source)
+			for _, file := range files {
+				one := Credential{c.Name + "_" + file.Name(), filepath.Join(c.Source, file.Name())}
+				if outdated(filepath.Join(passed, one.Name), one.Source, started) {
+					all = append(all, one)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// outdated reports whether the file at source differs from what was passed; where one of them can't be
+// read, as in the control processes of a unit, whether source has changed since started.
+func outdated(passed, source string, started time.Time) bool {
+	was, passedErr := os.ReadFile(passed)
+	is, sourceErr := readRegular(source)
+	if passedErr == nil && sourceErr == nil {
+		return !bytes.Equal(was, is)
+	}
+	info, err := os.Stat(source)
+	if err != nil || !info.Mode().IsRegular() || started.IsZero() {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && time.Unix(stat.Ctim.Unix()).After(started)
+}
+
+func readRegular(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fs.ErrInvalid) // reading a socket or a FIFO might never end
+	}
+	return os.ReadFile(path)
+}
+
+// staleCredentials adds a problem for each credential whose file has changed.
+func (f *Facts) staleCredentials(r *results) {
+	for _, c := range f.Stale {
+		r.problem(f.renewCredentials(), "credential %s is not what %s is now: the file changed after systemd passed it to greetd", c.Name, c.Source)
+	}
+}
+
+// renewCredentials is how to make systemd pass them again.
+func (f *Facts) renewCredentials() string {
+	switch {
+	case f.Systemd.Version < refreshOnReload:
+		return f.systemctl("restart", f.Unit.Name)
+	case strings.Contains(fmt.Sprint(f.Unit.RefreshOnReload), "credentials"):
+		return f.systemctl("reload", f.Unit.Name)
+	}
+	return f.set("RefreshOnReload=credentials")
+}
+
+// StaleCredentials returns a finding for each credential of the unit of a daemon whose file has changed
+// since systemd passed it. It returns none where systemd or the files can't be seen.
+func StaleCredentials(ctx context.Context, pid int, started time.Time) []Finding {
+	m, err := connect(ctx)
+	if err != nil {
+		return nil
+	}
+	defer m.Close()
+	f := Facts{Systemd: Systemd{Version: m.version()}}
+	name, err := m.GetUnitNameByPID(ctx, uint32(pid))
+	if err != nil {
+		return nil
+	}
+	f.Unit = m.unit(ctx, name)
+	if strings.Contains(fmt.Sprint(f.Unit.RefreshOnReload), "credentials") {
+		started = time.Time{} // they were passed again since
+	}
+	f.Stale = f.Unit.stale(started)
+	r := results{check: "certificates"}
+	f.staleCredentials(&r)
+	return r.findings
+}
