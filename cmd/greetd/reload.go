@@ -56,7 +56,7 @@ func (p *program) warnOfStaleCredentials(ctx context.Context, client *admin.Clie
 }
 
 // printResult prints the result of a reload; a failed one is an error.
-func (p *program) printResult(v admin.Verdict) error {
+func (p *program) printResult(v admin.ReloadResult) error {
 	if v.OK {
 		fmt.Fprintln(p.stdout, v.Message)
 		return nil

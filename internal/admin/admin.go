@@ -8,11 +8,11 @@
 //	GET  /metrics    the same for Prometheus
 //	GET  /healthz    200 while the daemon works, 503 and the reason when not
 //	GET  /readyz     200 while new clients are greeted, 503 and the reason when not
-//	POST /reload     reload the configuration and wait for the [Verdict], as JSON:
+//	POST /reload     reload the configuration and wait for the [ReloadResult], as JSON:
 //	                 200 applied, 422 bad and keeping the previous configuration, 503 not tried
 //	POST /log-level  the body is the level, as plain text: 200, or 400 and the reason
 //
-// HEAD works where GET does. What goes wrong is told in one sentence of plain text.
+// HEAD works where GET does. An error is one sentence of plain text.
 // Over TCP nothing can be changed: all but GET and HEAD is answered with 405.
 //
 // Who may connect is a matter of the socket's file mode, 0600, and of the firewall:
@@ -37,24 +37,24 @@ import (
 // They are called from many goroutines at once, and must return: Shutdown waits for
 // them. A path whose function is nil does not exist.
 type Daemon struct {
-	Status   func() Status                 // never nil
-	Reload   func(context.Context) Verdict // serialises itself; the context ends only when Shutdown has lost patience
-	SetLevel func(level string) error      // the error is told to the client
-	Ready    func() error                  // why new clients are not greeted; nil means always ready
-	Healthy  func() error                  // why the daemon should be restarted; nil means always healthy
-	Metrics  http.Handler                  // answers GET /metrics
-	Problems func() []logging.Problem      // the latest, newest first, as many as a page should show; nil means none
+	Status   func() Status                      // never nil
+	Reload   func(context.Context) ReloadResult // serialises itself; the context ends only with that of Shutdown
+	SetLevel func(level string) error           // the client gets the error
+	Ready    func() error                       // why new clients are not greeted; nil means always ready
+	Healthy  func() error                       // why the daemon should be restarted; nil means always healthy
+	Metrics  http.Handler                       // answers GET /metrics
+	Problems func() []logging.Problem           // the latest, newest first, as many as a page should show; nil means none
 
 	// Durations counts the visits since the start by how long they took: counts[i] is
 	// those of at most bounds[i], shorter ones included, and the last of counts is all.
 	// bounds never change. The page and the history need it.
 	Durations func() (bounds []time.Duration, counts []uint64)
 
-	Failed func(error) // hears of a panic in one of the others, with its stack; nil means nobody does
+	Failed func(error) // reports a panic in one of the others, with its stack; may be nil
 }
 
-// A Verdict is the daemon's own word on a reload.
-type Verdict struct {
+// A ReloadResult is the result of a reload.
+type ReloadResult struct {
 	OK          bool     `json:"ok"`          // the new configuration is in force
 	Unavailable bool     `json:"unavailable"` // nothing was tried: the daemon is starting or draining
 	Generation  uint64   `json:"generation"`  // of the configuration now in force, counted from 1

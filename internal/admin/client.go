@@ -57,11 +57,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return status, c.ask(ctx, http.MethodGet, "/status", "", &status)
 }
 
-// Reload makes the daemon load its configuration again, and waits for its verdict.
-// The error tells why there is none; a bad configuration is a verdict.
-func (c *Client) Reload(ctx context.Context) (Verdict, error) {
-	var verdict Verdict
-	return verdict, c.ask(ctx, http.MethodPost, "/reload", "", &verdict)
+// Reload makes the daemon load its configuration again, and waits for its result.
+// The error says why there is none; a bad configuration is a result.
+func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
+	var result ReloadResult
+	return result, c.ask(ctx, http.MethodPost, "/reload", "", &result)
 }
 
 // SetLevel changes the level of the log, until the next reload.

@@ -18,14 +18,14 @@ import (
 )
 
 func TestClientAndServerUnderstandEachOther(t *testing.T) {
-	status, verdict := sample(), admin.Verdict{
+	status, result := sample(), admin.ReloadResult{
 		OK: true, Generation: 8, Message: "applied",
 		Problems: []string{}, Changed: []string{"admin.address", "greeting"},
 	}
 	level := ""
 	unix, tcp := start(t, admin.Daemon{
 		Status: func() admin.Status { return status },
-		Reload: func(context.Context) admin.Verdict { return verdict },
+		Reload: func(context.Context) admin.ReloadResult { return result },
 		SetLevel: func(l string) error {
 			if l == "loud" {
 				return errors.New(`"loud" is no level: use error, warning, info or debug`)
@@ -40,8 +40,8 @@ func TestClientAndServerUnderstandEachOther(t *testing.T) {
 		}
 	}
 	client := admin.Dial(unix)
-	if got, err := client.Reload(t.Context()); err != nil || !reflect.DeepEqual(got, verdict) {
-		t.Errorf("Reload = %+v, %v; want %+v", got, err, verdict)
+	if got, err := client.Reload(t.Context()); err != nil || !reflect.DeepEqual(got, result) {
+		t.Errorf("Reload = %+v, %v; want %+v", got, err, result)
 	}
 	if err := client.SetLevel(t.Context(), "debug"); err != nil || level != "debug" {
 		t.Errorf("level = %q, %v; want debug", level, err)
@@ -51,8 +51,8 @@ func TestClientAndServerUnderstandEachOther(t *testing.T) {
 		t.Errorf("SetLevel(loud):\n got %v\nwant %s", err, want)
 	}
 
-	// A bad configuration is a verdict, not an error.
-	verdict.OK, verdict.Problems = false, []string{"greeting: unknown field .IPP"}
+	// A bad configuration is a result, not an error.
+	result.OK, result.Problems = false, []string{"greeting: unknown field .IPP"}
 	if got, err := client.Reload(t.Context()); err != nil || got.OK || len(got.Problems) != 1 {
 		t.Errorf("Reload of a bad configuration = %+v, %v", got, err)
 	}

@@ -15,14 +15,14 @@ const (
 	historyLength = 600 // points: the last ten minutes
 )
 
-// A History is the course of the last ten minutes, which GET /history tells.
+// A History is the course of the last ten minutes, as GET /history answers.
 // With ?after=N it has only the points that are newer than number N.
 type History struct {
 	Started time.Time `json:"started"` // as in [Status]: a new daemon numbers its points anew
 	Points  []Point   `json:"points"`  // oldest first
 }
 
-// A Point tells of about one second.
+// A Point is about one second.
 type Point struct {
 	Number    uint64    `json:"number"` // counts the points of a daemon, from 1
 	At        time.Time `json:"at"`     // its end, by a clock that does not jump

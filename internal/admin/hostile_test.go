@@ -264,11 +264,11 @@ func TestShutdownDoesNotWaitForTheSilent(t *testing.T) {
 func TestReloadOutlivesItsClient(t *testing.T) {
 	begun, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	d := whole()
-	d.Reload = func(ctx context.Context) admin.Verdict {
+	d.Reload = func(ctx context.Context) admin.ReloadResult {
 		close(begun)
 		<-goOn
 		ended <- ctx.Err()
-		return admin.Verdict{OK: true}
+		return admin.ReloadResult{OK: true}
 	}
 	unix, _ := start(t, d)
 	c := dial(t, unix)
@@ -285,9 +285,9 @@ func TestReloadOutlivesItsClient(t *testing.T) {
 func TestReloadTakesAsLongAsItTakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := whole()
-		d.Reload = func(context.Context) admin.Verdict {
+		d.Reload = func(context.Context) admin.ReloadResult {
 			time.Sleep(time.Hour)
-			return admin.Verdict{OK: true, Generation: 7}
+			return admin.ReloadResult{OK: true, Generation: 7}
 		}
 		ln := newPipes(&net.UnixAddr{})
 		serve(t, d, ln)
@@ -297,7 +297,7 @@ func TestReloadTakesAsLongAsItTakes(t *testing.T) {
 		for range 2 {
 			fmt.Fprint(c, "POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			if got := read(t, in, "POST"); got.code != 200 || !strings.Contains(got.body, `"generation": 7`) {
-				t.Errorf("%d %q, want the verdict", got.code, got.body)
+				t.Errorf("%d %q, want the result", got.code, got.body)
 			}
 		}
 	})
@@ -308,19 +308,21 @@ func TestReloadsDoNotGiveWay(t *testing.T) {
 	ln := listen(t, address)
 	d := whole()
 	begun, goOn := make(chan struct{}, 100), make(chan struct{})
-	d.Reload = func(context.Context) admin.Verdict {
+	d.Reload = func(context.Context) admin.ReloadResult {
 		begun <- struct{}{}
 		<-goOn
-		return admin.Verdict{OK: true, Generation: 7}
+		return admin.ReloadResult{OK: true, Generation: 7}
 	}
 	serve(t, d, ln)
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
 
 	answers := make(chan error, 8)
 	for range 8 {
 		go func() {
-			verdict, err := admin.Dial(address).Reload(t.Context())
-			if err == nil && verdict.Generation != 7 {
-				err = fmt.Errorf("verdict %+v", verdict)
+			result, err := admin.Dial(address).Reload(t.Context())
+			if err == nil && result.Generation != 7 {
+				err = fmt.Errorf("result %+v", result)
 			}
 			answers <- err
 		}()
@@ -331,7 +333,7 @@ func TestReloadsDoNotGiveWay(t *testing.T) {
 	}
 	hold(t, address) // others don't push a reload out
 	working(t, address)
-	close(goOn)
+	release()
 	for range 8 {
 		if err := <-answers; err != nil {
 			t.Error(err)
@@ -343,10 +345,10 @@ func TestShutdownLetsTheReloadAnswer(t *testing.T) {
 	address := "unix:" + socketDir(t) + "/s"
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	d := whole()
-	d.Reload = func(ctx context.Context) admin.Verdict {
+	d.Reload = func(ctx context.Context) admin.ReloadResult {
 		close(begun)
 		<-goOn
-		return admin.Verdict{OK: ctx.Err() == nil, Generation: 7}
+		return admin.ReloadResult{OK: ctx.Err() == nil, Generation: 7}
 	}
 	server := serve(t, d, listen(t, address))
 	c := dial(t, address)
@@ -367,25 +369,25 @@ func TestShutdownLetsTheReloadAnswer(t *testing.T) {
 	}
 	close(goOn)
 	if got := read(t, bufio.NewReader(c), "POST"); got.code != 200 || !strings.Contains(got.body, `"generation": 7`) {
-		t.Errorf("%d %q, want the verdict", got.code, got.body)
+		t.Errorf("%d %q, want the result", got.code, got.body)
 	}
 	if err := <-down; err != nil {
 		t.Error(err)
 	}
 }
 
-func TestShutdownLosesPatience(t *testing.T) {
+func TestShutdownCutsALongReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{})
 		var running atomic.Bool
 		d := whole()
-		d.Reload = func(ctx context.Context) admin.Verdict {
+		d.Reload = func(ctx context.Context) admin.ReloadResult {
 			running.Store(true)
 			close(begun)
 			<-ctx.Done()
 			time.Sleep(time.Second) // it cleans up
 			running.Store(false)
-			return admin.Verdict{}
+			return admin.ReloadResult{}
 		}
 		ln := newPipes(&net.UnixAddr{})
 		server := serve(t, d, ln)

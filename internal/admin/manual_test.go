@@ -16,7 +16,7 @@ func TestManualKnowsEachPath(t *testing.T) {
 	s := New(Daemon{
 		Metrics:   http.NotFoundHandler(),
 		Durations: func() ([]time.Duration, []uint64) { return nil, nil },
-		Reload:    func(context.Context) Verdict { return Verdict{} },
+		Reload:    func(context.Context) ReloadResult { return ReloadResult{} },
 		SetLevel:  func(string) error { return nil },
 	})
 	var paths, page []string

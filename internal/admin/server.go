@@ -310,18 +310,18 @@ func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 
-	verdict := s.daemon.Reload(s.stopped)                                            //nolint:contextcheck // not the request's: that ends when its client hangs up
+	result := s.daemon.Reload(s.stopped)                                             //nolint:contextcheck // not the request's: that ends when its client hangs up
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // anew: a reload takes long
 
-	verdict.Problems = nonNil(verdict.Problems)
-	verdict.Changed = nonNil(verdict.Changed)
+	result.Problems = nonNil(result.Problems)
+	result.Changed = nonNil(result.Changed)
 	switch {
-	case verdict.OK:
-		writeJSON(w, http.StatusOK, verdict)
-	case verdict.Unavailable:
-		writeJSON(w, http.StatusServiceUnavailable, verdict)
+	case result.OK:
+		writeJSON(w, http.StatusOK, result)
+	case result.Unavailable:
+		writeJSON(w, http.StatusServiceUnavailable, result)
 	default:
-		writeJSON(w, http.StatusUnprocessableEntity, verdict)
+		writeJSON(w, http.StatusUnprocessableEntity, result)
 	}
 }
 

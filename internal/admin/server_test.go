@@ -17,7 +17,7 @@ import (
 func whole() admin.Daemon {
 	return admin.Daemon{
 		Status:   func() admin.Status { return admin.Status{State: systemd.Running} },
-		Reload:   func(context.Context) admin.Verdict { return admin.Verdict{OK: true, Generation: 2} },
+		Reload:   func(context.Context) admin.ReloadResult { return admin.ReloadResult{OK: true, Generation: 2} },
 		SetLevel: func(string) error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, "greetd_config_generation 1")
@@ -72,7 +72,7 @@ func TestPathsAndMethods(t *testing.T) {
 
 func TestOverTCPNothingChanges(t *testing.T) {
 	d := whole()
-	d.Reload = func(context.Context) admin.Verdict { t.Error("reloaded"); return admin.Verdict{} }
+	d.Reload = func(context.Context) admin.ReloadResult { t.Error("reloaded"); return admin.ReloadResult{} }
 	d.SetLevel = func(string) error { t.Error("level set"); return nil }
 	_, tcp := start(t, d)
 	for _, method := range []string{"POST", "PUT", "PATCH", "GET", "post", "HEAD"} {
@@ -123,27 +123,27 @@ func TestProbesTellTheReason(t *testing.T) {
 	}
 }
 
-func TestVerdictHasACode(t *testing.T) {
+func TestReloadResultHasACode(t *testing.T) {
 	for _, test := range []struct {
-		verdict admin.Verdict
-		code    int
+		result admin.ReloadResult
+		code   int
 	}{
-		{admin.Verdict{OK: true, Generation: 2, Changed: []string{"greeting"}}, 200},
-		{admin.Verdict{Generation: 1, Problems: []string{"greeting: <&>"}}, 422},
-		{admin.Verdict{Unavailable: true, Message: "the daemon is draining"}, 503},
+		{admin.ReloadResult{OK: true, Generation: 2, Changed: []string{"greeting"}}, 200},
+		{admin.ReloadResult{Generation: 1, Problems: []string{"greeting: <&>"}}, 422},
+		{admin.ReloadResult{Unavailable: true, Message: "the daemon is draining"}, 503},
 	} {
 		d := whole()
-		d.Reload = func(context.Context) admin.Verdict { return test.verdict }
+		d.Reload = func(context.Context) admin.ReloadResult { return test.result }
 		unix, _ := start(t, d)
 		got := ask(t, unix, "POST", "/reload", "", "")
 		if got.code != test.code || got.header.Get("Content-Type") != "application/json" {
-			t.Errorf("%+v: %d, want %d", test.verdict, got.code, test.code)
+			t.Errorf("%+v: %d, want %d", test.result, got.code, test.code)
 		}
 		if strings.Contains(got.body, "null") || strings.Contains(got.body, `\u`) {
-			t.Errorf("the verdict is not kind to readers:\n%s", got.body)
+			t.Errorf("the result is not kind to readers:\n%s", got.body)
 		}
-		var verdict admin.Verdict
-		if err := json.Unmarshal([]byte(got.body), &verdict); err != nil || verdict.Generation != test.verdict.Generation {
+		var result admin.ReloadResult
+		if err := json.Unmarshal([]byte(got.body), &result); err != nil || result.Generation != test.result.Generation {
 			t.Errorf("%s: %v", got.body, err)
 		}
 	}

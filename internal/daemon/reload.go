@@ -23,13 +23,13 @@ const reloadTimeout = 10 * time.Second
 
 // reload applies the configuration as it is now, or leaves everything as it was, and
 // returns the result. systemd hears of it from beginning to end, whoever asked.
-func (d *daemon) reload(ctx context.Context) (result admin.Verdict) {
+func (d *daemon) reload(ctx context.Context) (result admin.ReloadResult) {
 	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error {
 		result = d.reloadNow(ctx)
 		return nil
 	})
 	if err != nil {
-		return admin.Verdict{Unavailable: true, Message: err.Error()}
+		return admin.ReloadResult{Unavailable: true, Message: err.Error()}
 	}
 	return result
 }
@@ -41,7 +41,7 @@ func (d *daemon) reloadOnSignal(ctx context.Context) error {
 }
 
 // reloadNow is called while the state is reloading.
-func (d *daemon) reloadNow(ctx context.Context) admin.Verdict {
+func (d *daemon) reloadNow(ctx context.Context) admin.ReloadResult {
 	d.log.Event(logging.Reloading, "reloading configuration")
 
 	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("the reload took longer than %v", reloadTimeout))
@@ -55,18 +55,18 @@ func (d *daemon) reloadNow(ctx context.Context) admin.Verdict {
 }
 
 // reloadFailed records, logs and returns why the configuration before stays in force.
-func (d *daemon) reloadFailed(before current, err error) admin.Verdict {
+func (d *daemon) reloadFailed(before current, err error) admin.ReloadResult {
 	d.failedReloads.Add(1)
 	message, reason := "reload failed, keeping the previous configuration", strings.ReplaceAll(err.Error(), "\n", "; ")
 	before.lastReload = &admin.Reload{At: time.Now(), Error: reason}
 	d.current.Store(&before)
 	d.log.Event(logging.ReloadFailed, fmt.Sprintf("%s: %v", message, reason),
 		logging.F("generation", before.generation), logging.F("error", reason))
-	return admin.Verdict{Generation: before.generation, Message: message, Problems: strings.Split(err.Error(), "\n")}
+	return admin.ReloadResult{Generation: before.generation, Message: message, Problems: strings.Split(err.Error(), "\n")}
 }
 
 // reloaded records, logs and returns what next changes.
-func (d *daemon) reloaded(before, next current) admin.Verdict {
+func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	d.reloads.Add(1)
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
 	d.current.Store(&next)
@@ -78,7 +78,7 @@ func (d *daemon) reloaded(before, next current) admin.Verdict {
 	case d.newCertificates <- struct{}{}:
 	default: // it is told already
 	}
-	return admin.Verdict{OK: true, Generation: next.generation, Changed: changed, Message: message}
+	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message}
 }
 
 // apply builds all of the new configuration first, and then makes it the one in force.
