@@ -1,0 +1,364 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"greetd.example/internal/drill"
+	"greetd.example/internal/openloop"
+	"greetd.example/internal/words"
+	"greetd.example/pkg/probe"
+)
+
+// stepTimeout bounds one step. Start and stop of a unit have 90 s each by default.
+const stepTimeout = 5 * time.Minute
+
+// drillFlags are those of greetprobe drill.
+type drillFlags struct {
+	loadFlags
+	unit       string
+	each       time.Duration
+	restart    int
+	reload     int
+	kill       int
+	stopStart  int
+	softReboot bool
+	do         []string
+	times      int
+	dryRun     bool
+	yes        bool
+	maxLost    int
+}
+
+func newDrill(ctx context.Context, std streams) *cobra.Command {
+	f := drillFlags{loadFlags: loadFlags{arrivals: "constant"}}
+	cmd := &cobra.Command{
+		Use:   "drill [flags] --rate N [--unit UNIT] STEPS TARGET",
+		Short: "Restart, reload or kill a unit under load, and count the clients that it costs",
+		Long: `Drill starts probes at a fixed rate (an open loop, as load does), meanwhile
+carries out the steps one after the other, and reports for each step how many
+clients were served and lost, and for how long nobody was served. The steps
+need root, or polkit's consent; only the unit that is named is touched, and it
+is left active, as it was found. --send is sent first: to servers that wait
+for their clients, such as a web server.`,
+		Example: `  greetprobe drill --unit greetd.service --rate 9 --restart 3 -y localhost:10000
+  greetprobe drill --unit nginx.service --rate 2000 --restart 10 --reload 10 \
+    --kill 3 -s 'GET / HTTP/1.0\r\n\r\n' -e 200 localhost:80
+  greetprobe drill --rate 500 --each 2s --do 'docker restart web' localhost:8080
+  greetprobe drill --unit greetd.service --rate 50 --restart 10 --dry-run :10000`,
+		ValidArgsFunction: completePort,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(ctx, cmd.Flags(), args, std)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.unit, "unit", "", "the `UNIT` of systemd that the steps are about")
+	flags.IntVar(&f.restart, "restart", 0, "restart it `N` times")
+	flags.IntVar(&f.reload, "reload", 0, "reload it `N` times")
+	flags.IntVar(&f.kill, "kill", 0, "kill its main process `N` times, by SIGKILL")
+	flags.IntVar(&f.stopStart, "stop-start", 0, "stop it and start it again `N` times")
+	flags.BoolVar(&f.softReboot, "soft-reboot", false, "soft-reboot this machine, once")
+	flags.StringArrayVar(&f.do, "do", nil, "run `COMMAND` by the shell, --times times; repeatable")
+	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
+	flags.DurationVar(&f.each, "each", time.Second, "between the steps, before the first and after the last")
+	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
+	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; the next ones wait, and that counts")
+	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would happen, and do nothing")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask before the first step")
+	flags.BoolVar(&f.rst, "rst", true, "hang up with a reset, which leaves no socket in TIME_WAIT")
+	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
+	f.register(cmd)
+	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network of them, in turn"
+	for _, name := range []string{"unit", "restart", "reload", "kill", "stop-start", "times", "each", "rate", "max-inflight", "max-lost"} {
+		complete(cmd, name)
+	}
+	complete(cmd, "output", "text", "json")
+	return cmd
+}
+
+// A step is one thing that is done to the server.
+type step struct {
+	name string
+	do   func(ctx context.Context, u *drill.Unit) error
+}
+
+// steps are what is to be done, in order.
+func (f *drillFlags) steps() (all []step) {
+	add := func(n int, name string, do func(context.Context, *drill.Unit) error) {
+		for range n {
+			all = append(all, step{name, do})
+		}
+	}
+	on := func(method func(*drill.Unit, context.Context) error) func(context.Context, *drill.Unit) error {
+		return func(ctx context.Context, u *drill.Unit) error { return method(u, ctx) }
+	}
+	add(f.restart, "restart", on((*drill.Unit).Restart))
+	add(f.reload, "reload", on((*drill.Unit).Reload))
+	add(f.kill, "kill", on((*drill.Unit).Kill))
+	add(f.stopStart, "stop-start", on((*drill.Unit).StopStart))
+	if f.softReboot {
+		add(1, "soft-reboot", on((*drill.Unit).SoftReboot))
+	}
+	for _, command := range f.do {
+		add(f.times, command, func(ctx context.Context, _ *drill.Unit) error { return drill.Command(ctx, command) })
+	}
+	return all
+}
+
+func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
+	f.duration = math.MaxInt64 // until the last step is over
+	f.sendFirst = f.send != ""
+	sources, errSource := f.sources()
+	p, errProbe := f.probe(flags)
+	target, errTarget := oneTarget(args)
+	if err := errors.Join(f.check(flags), errSource, errProbe, errTarget); err != nil {
+		return err
+	}
+	if f.rst {
+		p.HangUp = probe.Abruptly
+	}
+	d := &drilling{drillFlags: f, streams: std, load: load{loadFlags: &f.loadFlags, streams: std, probe: *p, target: target, sources: sources}}
+	if f.dryRun {
+		fmt.Fprint(std.out, d.plan())
+		return nil
+	}
+	if err := d.consent(); err != nil {
+		return err
+	}
+	return d.run(ctx)
+}
+
+// check refuses what is wrong with the flags of drill.
+func (f *drillFlags) check(flags *pflag.FlagSet) error {
+	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	for name, n := range map[string]int{"restart": f.restart, "reload": f.reload, "kill": f.kill, "stop-start": f.stopStart, "times": f.times} {
+		refuse(n < 0, "--%s %d: must not be negative", name, n)
+	}
+	ofUnit := f.restart+f.reload+f.kill+f.stopStart > 0 || f.softReboot
+	refuse(!ofUnit && len(f.do) == 0, "no steps: write --restart N, --reload N, --kill N, --stop-start N, --soft-reboot or --do COMMAND")
+	refuse(ofUnit && f.unit == "", "no unit: write --unit UNIT, such as nginx.service")
+	refuse(f.unit != "" && !strings.Contains(f.unit, "."), "--unit %s: write the whole name, such as %s.service", f.unit, f.unit)
+	refuse(f.each < 0, "--each %s: must not be negative", f.each)
+	refuse(f.maxLost < -1, "--max-lost %d: must be 0 or more, or -1 for no limit", f.maxLost)
+	return errors.Join(append(errs, f.loadFlags.check(flags))...)
+}
+
+// A drilling is one under way.
+type drilling struct {
+	*drillFlags
+	streams
+	load   load // for its target, its sources and its probe; its tally is nil
+	record drill.Record
+	steps  []stepResult
+}
+
+// A stepResult is a step that was carried out.
+type stepResult struct {
+	name      string
+	requested time.Time
+	answered  time.Time
+	err       error
+}
+
+// plan says what is going to happen.
+func (d *drilling) plan() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "probe %s at %v clients a second", d.load.target, d.rate)
+	if d.unit != "" {
+		fmt.Fprintf(&b, ", and meanwhile, to %s", d.unit)
+	}
+	b.WriteString(":\n")
+	last := ""
+	for _, s := range d.drillFlags.steps() {
+		if s.name != last {
+			n := len(slices.DeleteFunc(d.drillFlags.steps(), func(other step) bool { return other.name != s.name }))
+			fmt.Fprintf(&b, "  %s, %s, %s apart\n", s.name, words.Count(n, "time"), d.each)
+		}
+		last = s.name
+	}
+	return b.String()
+}
+
+// consent asks on a terminal before anything is touched, twice before a soft reboot.
+func (d *drilling) consent() error {
+	if d.yes {
+		return nil
+	}
+	if in, ok := d.in.(*os.File); !ok || !isTerminal(in) || !isTerminal(d.err) {
+		return errors.New("drill disturbs what it tests: write --yes, or run it on a terminal, where it asks")
+	}
+	answers := bufio.NewReader(d.in)
+	ask := func(question string) bool {
+		fmt.Fprintf(d.err, "%s [y/N] ", question)
+		answer, _ := answers.ReadString('\n')
+		return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer)))
+	}
+	fmt.Fprint(d.err, d.plan())
+	if !ask("Go on?") || d.softReboot && !ask("A soft reboot ends every process of this machine. Really?") {
+		d.say("nothing was done")
+		return exitCode(exitCanceled)
+	}
+	return nil
+}
+
+func (d *drilling) run(ctx context.Context) error {
+	var unit *drill.Unit
+	if d.unit != "" {
+		var err error
+		if unit, err = drill.Open(ctx, d.unit); err != nil {
+			d.say("%s", err)
+			return exitCode(exitLocal)
+		}
+		defer func() { unit.Close() }()
+		if d.softReboot {
+			if err := unit.SurvivesSoftReboot(ctx); err != nil {
+				d.say("%s", err)
+				return exitCode(exitUsage)
+			}
+		}
+	}
+	if err := d.load.resolve(ctx); err != nil {
+		d.say("%s: %s", safe(d.load.target.String()), safe(err.Error()))
+		return exitCode(exitTimeout)
+	}
+	begin := time.Now()
+	loading, enough := context.WithCancel(ctx)
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		r := openloop.Runner{Due: untilDone(loading, d.schedule()), Fire: d.client, MaxInflight: d.maxInflight}
+		r.Run(ctx)
+	})
+	d.carryOut(ctx, unit)
+	enough()
+	end := time.Now()
+	clients.Wait()
+	if unit != nil {
+		restoring, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+		defer cancel()
+		if err := unit.Restore(restoring); err != nil {
+			d.say("%s", err)
+		}
+	}
+	return d.conclude(ctx, begin, end)
+}
+
+// untilDone ends a schedule when ctx is done.
+func untilDone(ctx context.Context, due func(func(time.Duration) bool)) func(func(time.Duration) bool) {
+	return func(yield func(time.Duration) bool) {
+		due(func(at time.Duration) bool { return ctx.Err() == nil && yield(at) })
+	}
+}
+
+// client probes once, and records what became of it.
+func (d *drilling) client(ctx context.Context, s openloop.Shot) {
+	p := d.load.probe
+	if d.load.sources.count > 0 {
+		p.Source = d.load.sources.at(s.Seq)
+	}
+	r := p.Do(ctx, d.load.target)
+	c := drill.Client{Due: s.Due, Ended: time.Now(), Outcome: outcomeOf(r)}
+	if r.Err != nil {
+		c.Error = safe(r.Err.Error())
+	}
+	d.record.Add(c)
+}
+
+// outcomeOf says what became of a client, in the words of a drill.
+func outcomeOf(r probe.Result) drill.Outcome {
+	switch r.Status {
+	case probe.OK:
+		return drill.Served
+	case probe.Refused:
+		return drill.Refused
+	case probe.Reset:
+		return drill.Reset
+	case probe.Closed, probe.Partial:
+		return drill.Cut
+	case probe.ConnectTimeout, probe.NoGreeting:
+		return drill.TimedOut
+	case probe.LocalError, probe.Canceled:
+		return drill.NotAsked
+	}
+	return drill.Other
+}
+
+// carryOut does one step after the other, until one fails or ctx is done.
+func (d *drilling) carryOut(ctx context.Context, unit *drill.Unit) {
+	if !pause(ctx, d.each) {
+		return
+	}
+	for i, s := range d.drillFlags.steps() {
+		if isTerminal(d.err) {
+			d.say("step %d: %s", i+1, s.name)
+		}
+		within, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("no answer within %s", stepTimeout))
+		result := stepResult{name: s.name, requested: time.Now()}
+		result.err = s.do(within, unit)
+		cancel()
+		result.answered = time.Now()
+		d.steps = append(d.steps, result)
+		if result.err != nil {
+			if ctx.Err() == nil {
+				d.say("step %d: %s", i+1, safe(result.err.Error()))
+			}
+			return
+		}
+		if !pause(ctx, d.each) {
+			return
+		}
+	}
+}
+
+// pause sleeps, and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// conclude prints the report, and returns the exit code.
+func (d *drilling) conclude(ctx context.Context, begin, end time.Time) error {
+	r := d.report(begin, end)
+	switch {
+	case ctx.Err() != nil:
+		r.Exit = exitCanceled
+	case slices.ContainsFunc(d.steps, func(s stepResult) bool { return s.err != nil }):
+		r.Exit = exitLocal
+	case d.maxLost >= 0 && r.All.Lost > d.maxLost:
+		r.Exit = exitGreeting
+	}
+	if d.output == "json" {
+		text, _ := json.Marshal(r) // it is made of strings and numbers
+		_, _ = d.out.Write(append(text, '\n'))
+	} else {
+		r.print(d.out, d.course(begin, end))
+	}
+	if r.Exit == exitOK {
+		return nil
+	}
+	return exitCode(r.Exit)
+}

@@ -1,0 +1,150 @@
+package drill
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// An Outcome is what became of one client.
+type Outcome string
+
+// The outcomes. NotAsked is no loss: the client's machine could not ask.
+const (
+	Served   Outcome = "served"
+	Refused  Outcome = "refused"
+	Reset    Outcome = "reset"
+	Cut      Outcome = "cut"
+	TimedOut Outcome = "timed_out"
+	Other    Outcome = "other"
+	NotAsked Outcome = "not_asked"
+)
+
+// Outcomes are all of them, in the order of a report.
+func Outcomes() []Outcome {
+	return []Outcome{Served, Refused, Reset, Cut, TimedOut, Other, NotAsked}
+}
+
+// A Client is what became of one client, and when it was due and ended.
+type Client struct {
+	Due, Ended time.Time
+	Outcome    Outcome
+	Error      string // "" if there was none
+}
+
+// A Record collects clients, and says what became of those of each step. Its methods may be
+// called by many goroutines at once. The zero value is empty.
+type Record struct {
+	mu      sync.Mutex
+	clients []Client
+}
+
+// Add adds a client that has ended.
+func (r *Record) Add(c Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clients = append(r.clients, c)
+}
+
+// A Window is a time from the request of a step to that of the next one.
+type Window struct{ From, To time.Time } // To is not part of it
+
+// A Summary is what became of the clients that were due in a window.
+type Summary struct {
+	Counts   map[Outcome]int
+	Asked    int    // all but those of NotAsked
+	Example  string // the error of the first client that was lost
+	Latency  []time.Duration
+	Gap      time.Duration // the longest time in which no client was served
+	GapEnded time.Time     // when the first client after it was served; zero if none was
+	First    time.Time     // when the first client was served; zero if none was
+}
+
+// Again is when clients were served again: after the longest gap, if that is longer than usual
+// or cost clients, else at once. It is zero if no client was served again.
+func (s Summary) Again(usual time.Duration) time.Time {
+	if s.Lost() == 0 && s.Gap <= usual {
+		return s.First
+	}
+	return s.GapEnded
+}
+
+// Lost is how many clients were asked and not served.
+func (s Summary) Lost() int { return s.Asked - s.Counts[Served] }
+
+// Percentile returns the latency that p of 100 served clients did not exceed; 0 if none was
+// served. It counts from when a client was due.
+func (s Summary) Percentile(p float64) time.Duration {
+	if len(s.Latency) == 0 {
+		return 0
+	}
+	i := int(float64(len(s.Latency)) * p / 100)
+	return s.Latency[min(i, len(s.Latency)-1)]
+}
+
+// Summary returns what became of the clients that were due in the window.
+func (r *Record) Summary(w Window) Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Summary{Counts: make(map[Outcome]int)}
+	var served []time.Time
+	for _, c := range r.clients {
+		if c.Due.Before(w.From) || !c.Due.Before(w.To) {
+			continue
+		}
+		s.Counts[c.Outcome]++
+		switch c.Outcome {
+		case Served:
+			s.Latency = append(s.Latency, c.Ended.Sub(c.Due))
+			served = append(served, c.Ended)
+		case NotAsked:
+			continue
+		default:
+			if s.Example == "" {
+				s.Example = c.Error
+			}
+		}
+		s.Asked++
+	}
+	slices.Sort(s.Latency)
+	slices.SortFunc(served, time.Time.Compare)
+	if len(served) > 0 {
+		s.First = served[0]
+	}
+	last := w.From
+	for _, at := range served {
+		if gap := at.Sub(last); gap > s.Gap {
+			s.Gap, s.GapEnded = gap, at
+		}
+		last = at
+	}
+	if rest := w.To.Sub(last); s.Asked > s.Counts[Served] && rest > s.Gap { // nobody was served to the end
+		s.Gap, s.GapEnded = rest, time.Time{}
+	}
+	return s
+}
+
+// Course returns, for each slice of that width from begin to end, the worst latency in it in
+// milliseconds; -1 where clients were lost. A slice without clients repeats the one before.
+func (r *Record) Course(begin, end time.Time, width time.Duration) []float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	worst := make([]float64, max(1, int((end.Sub(begin)+width-1)/width)))
+	for _, c := range r.clients {
+		i := int(c.Due.Sub(begin) / width)
+		if i < 0 || i >= len(worst) || worst[i] < 0 || c.Outcome == NotAsked {
+			continue
+		}
+		if c.Outcome != Served {
+			worst[i] = -1
+			continue
+		}
+		worst[i] = max(worst[i], c.Ended.Sub(c.Due).Seconds()*1000)
+	}
+	for i := 1; i < len(worst); i++ {
+		if worst[i] == 0 {
+			worst[i] = max(worst[i-1], 0)
+		}
+	}
+	return worst
+}
