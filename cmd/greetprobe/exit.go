@@ -30,7 +30,7 @@ func exitFor(s probe.Status) int {
 		return exitTimeout
 	case probe.Refused, probe.Unreachable, probe.ConnectTimeout:
 		return exitConnect
-	case probe.TLSFailed, probe.Closed, probe.Reset, probe.Mismatch, probe.Rejected:
+	case probe.TLSFailed, probe.Closed, probe.Reset, probe.Mismatch, probe.Rejected, probe.RefusedByServer, probe.WrongProtocol:
 		return exitGreeting
 	case probe.Canceled:
 		return exitCanceled

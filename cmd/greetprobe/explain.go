@@ -42,6 +42,9 @@ func explain(w io.Writer, r probe.Result) {
 	if r.TCP != nil && (r.TCP.RTT > 0 || r.TCP.SynRetrans > 0) { // a refusal measured nothing
 		fmt.Fprintf(&b, "  round trip %s, %d SYN sent again\n", millis(r.TCP.RTT), r.TCP.SynRetrans)
 	}
+	if r.Protocol != "" {
+		fmt.Fprintf(&b, "  %s\n", safe(strings.TrimRight(fmt.Sprintf("protocol %s, %s %s", r.Protocol, r.Software, r.Version), ", ")))
+	}
 	explainTLS(&b, r.TLS)
 	explainSteps(&b, r.Steps)
 	_, _ = w.Write(b.Bytes())

@@ -39,6 +39,7 @@ type probeFlags struct {
 	ehlo        string
 	tlsStep     bool // one of the steps is starttls
 	tls         bool
+	protocol    string
 	startTLS    string
 	sni, ca     string
 	insecure    bool
@@ -72,6 +73,7 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.ehlo, "ehlo", "", "`NAME` of this client in EHLO and LHLO (default: its address)")
 	flags.StringVarP(&f.quit, "quit", "q", "", `send `+"`TEXT`"+` before hanging up, with \r \n \t \\ \xHH`)
 	flags.BoolVar(&f.tls, "tls", false, "speak TLS")
+	flags.StringVar(&f.protocol, "protocol", "", "`NAME` of the protocol to expect, such as smtp or ssh; plain: any text\n(default: guessed from the greeting)")
 	flags.StringVar(&f.startTLS, "starttls", "", "ask for TLS in `PROTOCOL`, such as smtp or imap")
 	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
 	flags.StringVar(&f.ca, "ca", "", "trust the certificates in `FILE` (PEM), and no others")
@@ -83,6 +85,7 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
 	flags.BoolVarP(&f.connectOnly, "connect-only", "z", false, "don't wait for a greeting")
 	flags.CountVarP(&f.verbose, "verbose", "v", "tell each attempt, phase and round-trip time; repeat for more")
+	complete(cmd, "protocol", greeters()...)
 	complete(cmd, "starttls", protocols()...)
 	complete(cmd, "step", "expect ", "reject ", "send ", "starttls")
 	complete(cmd, "proxy", "v1", "v2")
@@ -99,6 +102,14 @@ var flagsWithoutFiles = []string{
 }
 
 // protocols are those of --starttls.
+// greeters are the protocols of --protocol.
+func greeters() (names []string) {
+	for _, protocol := range probe.Protocols() {
+		names = append(names, string(protocol))
+	}
+	return names
+}
+
 func protocols() (names []string) {
 	for _, protocol := range probe.StartTLSProtocols() {
 		names = append(names, string(protocol))
@@ -118,7 +129,7 @@ func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	p := probe.Probe{
 		Connect: f.connect, Read: f.read, Total: f.total, Idle: f.idle, MaxBytes: f.maxBytes,
-		ExpectAll: f.expectAll, ConnectOnly: f.connectOnly, StartTLS: probe.StartTLS(f.startTLS),
+		ExpectAll: f.expectAll, ConnectOnly: f.connectOnly, Protocol: probe.Protocol(f.protocol), StartTLS: probe.StartTLS(f.startTLS),
 		SendFirst: f.sendFirst, EHLO: f.ehlo,
 	}
 	if f.idle == 0 {
@@ -176,6 +187,8 @@ func (f *probeFlags) checkPairs(flags *pflag.FlagSet, p *probe.Probe) error {
 			refuse(flags.Changed(name), "--"+name+" needs --tls or --starttls")
 		}
 	}
+	refuse(f.protocol != "" && !slices.Contains(greeters(), f.protocol), fmt.Sprintf("--protocol %s: there are %s", f.protocol, strings.Join(greeters(), ", ")))
+	refuse(f.protocol != "" && f.connectOnly, "--connect-only reads no greeting that --protocol could understand")
 	known := slices.Contains(protocols(), f.startTLS)
 	refuse(f.startTLS != "" && !known, fmt.Sprintf("--starttls %s: there are %s", f.startTLS, strings.Join(protocols(), ", ")))
 	refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), fmt.Sprintf("--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", f.startTLS))

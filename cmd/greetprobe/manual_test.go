@@ -175,7 +175,7 @@ func full() probe.Result {
 		Target:   probe.Target{Host: "mail.example", Port: 25},
 		Attempts: []probe.Attempt{{Addr: netip.MustParseAddrPort("192.0.2.1:25")}},
 		Timing:   probe.Timing{Resolve: &took, Connect: &took, Proxy: &took, TLS: &took, FirstByte: &took, Greeting: &took, Total: took},
-		TCP:      &probe.TCP{}, Greeting: &probe.Greeting{}, Expect: &probe.Expect{}, TLS: &probe.TLS{NotAfter: time.Now(), ChainNotAfter: time.Now()},
+		TCP:      &probe.TCP{}, Greeting: &probe.Greeting{}, Expect: &probe.Expect{}, Refusal: &probe.Refusal{}, TLS: &probe.TLS{NotAfter: time.Now(), ChainNotAfter: time.Now()},
 		Steps: []probe.StepResult{{Step: "starttls"}},
 	}
 }

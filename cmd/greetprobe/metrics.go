@@ -58,8 +58,24 @@ func (m *metrics) text() []byte {
 	for _, r := range m.results {
 		m.sample(&b, "greetprobe_status", r, "1", label("status", string(r.Status)))
 	}
+	m.refusals(&b)
 	m.certificates(&b)
 	return b.Bytes()
+}
+
+func (m *metrics) refusals(b *bytes.Buffer) {
+	headed := false
+	for _, r := range m.results {
+		if r.Refusal == nil {
+			continue
+		}
+		if !headed {
+			family(b, "greetprobe_refused_by_server", "The server's own code for its refusal, and whether it says that it is temporary.")
+			headed = true
+		}
+		m.sample(b, "greetprobe_refused_by_server", r, "1", label("protocol", string(r.Protocol)), label("code", r.Refusal.Code),
+			label("temporary", strconv.FormatBool(r.Refusal.Temporary)))
+	}
 }
 
 func (m *metrics) certificates(b *bytes.Buffer) {

@@ -369,6 +369,9 @@ func (s *pingSeries) sumUp(final, interrupted bool) {
 	if s.missed > 0 {
 		fmt.Fprintf(s.out, "skipped: %s, while stopped\n", words.Count(s.missed, "probe"))
 	}
+	if n := s.outcomes[probe.RefusedByServer]; n > 0 {
+		fmt.Fprintf(s.out, "refused by the server: %d of %d\n", n, s.stats.sent)
+	}
 	if failures := s.failures(); failures != "" {
 		fmt.Fprintf(s.out, "failed: %s\n", failures)
 	}

@@ -29,7 +29,7 @@ type verdict struct {
 // judge makes a verdict of a result. An address is dead alone where another one of
 // its name greets.
 func (f *checkFlags) judge(r probe.Result, othersGreet bool, now time.Time) verdict {
-	v := verdict{Result: r, state: f.stateOf(r.Status), perf: f.metrics(r)}
+	v := verdict{Result: r, state: f.stateOf(r), perf: f.metrics(r)}
 	if othersGreet && dead(r.Status) && (r.Status != probe.Refused || !f.refusedSet) {
 		v.state = plugin.Warning
 	}
@@ -63,21 +63,26 @@ func (f *checkFlags) judge(r probe.Result, othersGreet bool, now time.Time) verd
 	if f.verbose == 1 {
 		v.words += " (" + phases(r.Timing) + ")"
 	}
-	if g := r.Greeting; g != nil && len(g.Bytes) > 0 {
+	if g := r.Greeting; g != nil && len(g.Bytes) > 0 && r.Status != probe.RefusedByServer { // whose words are there already
 		v.words += ": " + plugin.Clean(probe.Escape(bytes.TrimRight(g.Bytes, "\r\n")), maxBanner)
 	}
 	return v
 }
 
 // stateOf is the state that a status means, before any threshold.
-func (f *checkFlags) stateOf(s probe.Status) plugin.State {
-	switch s {
+func (f *checkFlags) stateOf(r probe.Result) plugin.State {
+	switch r.Status {
 	case probe.OK:
 		return plugin.OK
 	case probe.Mismatch:
 		return plugin.State(f.mismatch)
 	case probe.Refused:
 		return plugin.State(f.refused)
+	case probe.RefusedByServer:
+		if r.Refusal.Temporary {
+			return plugin.Warning
+		}
+		return plugin.Critical
 	case probe.LocalError, probe.Canceled:
 		return plugin.Unknown
 	default:

@@ -87,6 +87,7 @@ type asked struct {
 
 func (row *asked) ask(t *testing.T) {
 	t.Helper()
+	row.probe.Protocol = probe.Plain
 	began := time.Now()
 	row.result = row.probe.Do(t.Context(), parse(t, row.server.Addr))
 	row.took = time.Since(began)

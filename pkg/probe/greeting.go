@@ -26,9 +26,12 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 		_, _ = io.WriteString(w, r.p.Send) // if that fails, so does reading, of what was said before
 	}
 	said, err := r.listen(w, began)
-	all := g.Bytes
+	all, end := g.Bytes, said.end
 	if g.End == EndLine {
-		g.Bytes = all[:said.end]
+		g.Bytes = all[:end]
+	}
+	if !said.answer {
+		said = r.read(g.Bytes, true)
 	}
 	switch n := len(g.Bytes); {
 	case errors.Is(w.ctx.Err(), context.Canceled):
@@ -37,30 +40,45 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	case n == 0 && w.refusal(err) != nil:
 		r.Greeting = nil
 		r.fail(PhaseTLS, TLSFailed, w.refusal(err))
+	case n > 0 && said.kind == refusal && g.End != EndReset && g.End != EndTimeout:
+		r.Timing.Greeting = since(began)
+		return nil, r.understood(said)
+	case n > 0 && said.kind == refusal:
+		r.classifyGreeting(said)
 	case g.End == EndEOF && n == 0:
 		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without a word"))
 	case g.End == EndReset:
 		r.fail(PhaseGreeting, Reset, brokenOff(n, err))
 	case g.End == EndTimeout && n == 0:
 		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", w.spent()))
-	case g.End == EndTimeout && (said.end == 0 || !r.p.choosy()):
+	case g.End == EndTimeout && (end == 0 || !r.p.choosy()):
 		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", w.spent(), plural(n, "byte")))
 	default:
 		r.Timing.Greeting = since(began)
-		return all[n:], true
+		return all[n:], r.understood(said)
 	}
 	return nil, false
 }
 
-// listen reads until the greeting is complete or will not be. The error is what ended
-// it, nil if that was something that was said.
-func (r *run) listen(w *wire, began time.Time) (lines, error) {
+// understood sets what the greeting means, if it means more than that it came, and
+// reports that the connection is still good. A pattern that must not be in the greeting
+// comes before a refusal, and nothing else does.
+func (r *run) understood(said reading) bool {
+	if !r.classifyGreeting(said) && r.p.verdict(r.Greeting.Bytes, true).rejected {
+		r.judge()
+	}
+	return true
+}
+
+// listen reads until the greeting, and the answer to Send, are complete or will not be.
+// The error is what ended it, nil if that was something that was said.
+func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	g := r.Greeting
 	limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes)
 	buf := make([]byte, 0, min(limit, firstRead))
 	choosy := r.p.choosy() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // else it goes on after a whole line
 	pending := r.p.Send != "" && !r.p.SendFirst
-	var said lines
+	var said reading
 	for {
 		n, err := w.Read(buf[len(buf):cap(buf)])
 		if n > 0 && len(buf) == 0 {
@@ -68,18 +86,30 @@ func (r *run) listen(w *wire, began time.Time) (lines, error) {
 		}
 		buf = buf[:len(buf)+n]
 		g.Bytes = buf
-		said.scan(buf)
-		if pending && (said.end > 0 || err != nil && w.endOf(err) == EndIdle) {
+		if said.answer {
+			r.lines.scan(buf)
+			said.end, said.promised = r.lines.end, r.lines.promised
+		} else {
+			said = r.read(buf, false)
+		}
+		bad := !said.answer && (said.kind == refusal || said.kind == foreign)
+		v := verdict{}
+		if choosy {
+			v = r.p.verdict(buf, false)
+		}
+		if pending && !bad && (said.end > 0 || err != nil && w.endOf(err) == EndIdle) {
 			pending, err = false, nil
-			said = lines{start: len(buf), at: len(buf)}
+			said = r.read(buf, true)
+			said.answer, said.end = true, 0
+			r.lines = lines{start: len(buf), at: len(buf)}
 			_, _ = io.WriteString(w, r.p.Send) // as above
 		}
 		switch {
-		case pending && err == nil && len(buf) < limit:
-		case choosy && r.p.verdict(buf, false).decided:
+		case pending && !bad && err == nil && len(buf) < limit:
+		case v.decided && (v.rejected || !bad):
 			g.End = EndMatch
 			return said, nil
-		case said.end > 0 && !choosy:
+		case said.end > 0 && (!choosy || bad):
 			g.End = EndLine
 			return said, nil
 		case len(buf) == limit:
@@ -210,7 +240,7 @@ func mysqlPacket(said []byte) (size int, ok bool) {
 	if len(said) < 5 || said[0] == '\n' || said[1] == '\n' || said[2] != 0 || said[3] != 0 || said[4] != 10 && said[4] != 255 {
 		return 0, false
 	}
-	return 4 + int(said[0]) | int(said[1])<<8, true
+	return 4 + (int(said[0]) | int(said[1])<<8), true
 }
 
 func brokenOff(n int, err error) error {

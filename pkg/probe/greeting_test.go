@@ -40,7 +40,7 @@ func TestCompletion(t *testing.T) {
 		{"MySQL error", "\x04\x00\x00\x00\xff\x69\x04H" + "rest", "\x04\x00\x00\x00\xff\x69\x04H"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := ask(t, probe.Probe{}, testserver.Greet(test.said))
+			r := ask(t, probe.Probe{Protocol: probe.Plain}, testserver.Greet(test.said))
 			if r.Status != probe.OK || r.Greeting.End != probe.EndLine || string(r.Greeting.Bytes) != test.want {
 				t.Errorf("%s/%s %q, want ok/line %q", r.Status, r.Greeting.End, r.Greeting.Bytes, test.want)
 			}
@@ -161,13 +161,13 @@ func FuzzCompletion(f *testing.F) {
 		if len(said) == 0 || len(said) > 500 {
 			return
 		}
-		whole := ask(t, probe.Probe{}, testserver.GreetAndClose(string(said)))
+		whole := ask(t, probe.Probe{Protocol: probe.Plain}, testserver.GreetAndClose(string(said)))
 		var pieces []string
 		for rest := said; len(rest) > 0; {
 			n := min(len(rest), 1+int(size%16))
 			pieces, rest = append(pieces, string(rest[:n])), rest[n:]
 		}
-		inPieces := ask(t, probe.Probe{}, func(c netConn) {
+		inPieces := ask(t, probe.Probe{Protocol: probe.Plain}, func(c netConn) {
 			for _, piece := range pieces {
 				c.Write([]byte(piece))
 				time.Sleep(time.Millisecond)

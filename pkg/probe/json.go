@@ -33,6 +33,10 @@ type (
 		Timing   wireTiming    `json:"timing_us"`
 		TCP      *wireTCP      `json:"tcp"`
 		Greeting *wireGreeting `json:"greeting"`
+		Protocol *Protocol     `json:"protocol"`
+		Software *string       `json:"software"`
+		Release  *string       `json:"software_version"`
+		Refusal  *wireRefusal  `json:"refusal"`
 		Expect   *wireExpect   `json:"expect"`
 		TLS      *wireTLS      `json:"tls"`
 		Steps    []wireStep    `json:"steps"`
@@ -71,6 +75,11 @@ type (
 		UTF8      bool   `json:"utf8"`
 		Truncated bool   `json:"truncated"`
 		End       End    `json:"end"`
+	}
+	wireRefusal struct {
+		Code      string `json:"code"`
+		Text      string `json:"words"`
+		Temporary bool   `json:"temporary"`
 	}
 	wireExpect struct {
 		Matched bool   `json:"matched"`
@@ -113,7 +122,8 @@ func (r Result) MarshalJSON() ([]byte, error) {
 			Total: r.Timing.Total.Microseconds(),
 		},
 		Greeting: r.Greeting.wire(),
-		TLS:      r.TLS.wire(),
+		Protocol: named(r.Protocol), Software: named(r.Software), Release: named(r.Version),
+		TLS: r.TLS.wire(),
 	}
 	if r.Err != nil {
 		w.Error = new(r.Err.Error())
@@ -127,6 +137,9 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	if r.TCP != nil {
 		w.TCP = &wireTCP{r.TCP.RTT.Microseconds(), r.TCP.SynRetrans}
 	}
+	if r.Refusal != nil {
+		w.Refusal = (*wireRefusal)(r.Refusal)
+	}
 	if r.Expect != nil {
 		w.Expect = &wireExpect{r.Expect.Matched, r.Expect.Pattern}
 	}
@@ -137,6 +150,14 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	return terminalSafe(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// named returns nil for "".
+func named[T ~string](name T) *T {
+	if name == "" {
+		return nil
+	}
+	return &name
 }
 
 func micros(d *time.Duration) *int64 {

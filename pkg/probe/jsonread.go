@@ -39,6 +39,18 @@ func (r *Result) UnmarshalJSON(text []byte) error {
 		},
 		TLS: w.TLS.result(),
 	}
+	if w.Refusal != nil {
+		out.Refusal = (*Refusal)(w.Refusal)
+	}
+	if w.Protocol != nil {
+		out.Protocol = *w.Protocol
+	}
+	if w.Software != nil {
+		out.Software = *w.Software
+	}
+	if w.Release != nil {
+		out.Version = *w.Release
+	}
 	if w.Error != nil {
 		out.Err = errors.New(*w.Error)
 	}

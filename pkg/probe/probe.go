@@ -34,6 +34,7 @@ type Probe struct {
 	Family int        // 4 or 6: that family only; 0: both (RFC 8305)
 	Source netip.Addr // local address; the zero value: the system's choice
 
+	Protocol  Protocol  // what the server must speak; "": guessed from what it says, [Plain]: anything
 	Expect    []Pattern // any of them must be in the greeting; none: anything will do
 	ExpectAll bool      // all of Expect must be in it
 	Reject    []Pattern // none of them may be in it
@@ -61,22 +62,7 @@ type Probe struct {
 }
 
 // StartTLS is the protocol in which to ask for TLS. The empty one doesn't ask.
-type StartTLS string
-
-// The protocols with STARTTLS.
-const (
-	SMTP        StartTLS = "smtp"        // RFC 3207
-	LMTP        StartTLS = "lmtp"        // RFC 2033, RFC 3207
-	IMAP        StartTLS = "imap"        // RFC 9051, section 6.2.1
-	POP3        StartTLS = "pop3"        // RFC 2595, section 4
-	FTP         StartTLS = "ftp"         // RFC 4217
-	NNTP        StartTLS = "nntp"        // RFC 4642
-	ManageSieve StartTLS = "managesieve" // RFC 5804
-	MySQL       StartTLS = "mysql"       // and MariaDB: an SSLRequest packet
-	LDAP        StartTLS = "ldap"        // RFC 4511, section 4.14; the client speaks first
-	XMPP        StartTLS = "xmpp"        // RFC 6120, section 5; the client speaks first
-	Postgres    StartTLS = "postgres"    // an SSLRequest packet; the client speaks first
-)
+type StartTLS = Protocol
 
 // HangUp is how the connection is closed.
 type HangUp int
@@ -105,7 +91,9 @@ func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *res
 	defer cancel()
 	r := run{p: p, Result: Result{Time: now, Target: whole}}
 	r.probe(ctx, known)
-	r.Timing.Total = cmp.Or(r.Timing.Total, time.Since(now))
+	if !r.timed {
+		r.Timing.Total = time.Since(now)
+	}
 	r.Target = target // as the caller knows it
 	return r.Result
 }
@@ -120,6 +108,9 @@ func (p *Probe) within(ctx context.Context, now time.Time) (context.Context, con
 type run struct {
 	p *Probe
 	Result
+	lines lines    // of the greeting
+	rules Protocol // by which the greeting was read; "": none
+	timed bool     // Timing.Total is set: what follows is leaving
 }
 
 func (r *run) probe(ctx context.Context, known *resolved) {
@@ -132,7 +123,7 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	w := newWire(ctx, conn, allowance{time: cmp.Or(r.p.Read, DefaultRead)})
 	defer r.hangUp(conn, w)
 	complete := r.converse(w) //nolint:contextcheck // w has it
-	r.Timing.Total = time.Since(r.Time)
+	r.Timing.Total, r.timed = time.Since(r.Time), true
 	if now := tcpInfo(conn); now != nil {
 		r.TCP.RTT = now.RTT // of data too, now that some came
 	}
@@ -154,7 +145,7 @@ func (r *run) converse(w *wire) bool {
 	var rest []byte
 	if r.p.StartTLS == "" || r.p.StartTLS.Greets() {
 		var complete bool
-		if rest, complete = r.greet(w); !complete || !r.judge() {
+		if rest, complete = r.greet(w); !complete || r.Status != "" || !r.judge() {
 			return complete
 		}
 	}
@@ -184,9 +175,10 @@ func (p *Probe) tlsFirst() bool {
 // lastWord is how long a server may take to answer Quit by hanging up.
 const lastWord = time.Second
 
-// bye sends Quit and lets the server hang up first.
+// bye sends Quit, or what the protocol has for it, and lets the server hang up first.
 func (r *run) bye(w *wire) {
 	if r.p.Quit == "" {
+		r.leave(w)
 		return
 	}
 	w.wait(lastWord)

@@ -41,7 +41,7 @@ type host struct {
 
 // probe returns a Probe of the network.
 func (n *network) probe() probe.Probe {
-	return probe.Probe{Dial: n.dial, Resolve: n.resolve}
+	return probe.Probe{Dial: n.dial, Resolve: n.resolve, Protocol: probe.Plain}
 }
 
 func (n *network) resolve(ctx context.Context, family, name string) ([]netip.Addr, error) {

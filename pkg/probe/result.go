@@ -11,28 +11,30 @@ type Status string
 
 // The statuses.
 const (
-	OK             Status = "ok"              // the greeting is complete, and as expected
-	ResolveFailed  Status = "resolve_failed"  // no address for the name
-	Refused        Status = "refused"         // nobody listens there
-	Unreachable    Status = "unreachable"     // no way to the host
-	ConnectTimeout Status = "connect_timeout" // nobody answered in time
-	TLSFailed      Status = "tls_failed"      // no TLS, or a certificate that can't be trusted
-	NoGreeting     Status = "no_greeting"     // connected, and not one byte in time
-	Partial        Status = "partial"         // something was said, and not completed in time
-	Closed         Status = "closed"          // hung up before it said anything
-	Reset          Status = "reset"           // reset before the greeting was complete
-	Mismatch       Status = "mismatch"        // complete, and not what was expected
-	Rejected       Status = "rejected"        // contains what it must not
-	LocalError     Status = "local_error"     // our own trouble: descriptors, source address, ports
-	Canceled       Status = "canceled"        // the context was canceled
-	InvalidTarget  Status = "invalid_target"  // what was given as the target can't be read as one
+	OK              Status = "ok"                // the greeting is complete, and as expected
+	ResolveFailed   Status = "resolve_failed"    // no address for the name
+	Refused         Status = "refused"           // nobody listens there
+	Unreachable     Status = "unreachable"       // no way to the host
+	ConnectTimeout  Status = "connect_timeout"   // nobody answered in time
+	TLSFailed       Status = "tls_failed"        // no TLS, or a certificate that can't be trusted
+	NoGreeting      Status = "no_greeting"       // connected, and not one byte in time
+	Partial         Status = "partial"           // something was said, and not completed in time
+	Closed          Status = "closed"            // hung up before it said anything
+	Reset           Status = "reset"             // reset before the greeting was complete
+	Mismatch        Status = "mismatch"          // complete, and not what was expected
+	Rejected        Status = "rejected"          // contains what it must not
+	LocalError      Status = "local_error"       // our own trouble: descriptors, source address, ports
+	Canceled        Status = "canceled"          // the context was canceled
+	RefusedByServer Status = "refused_by_server" // the greeting says that there is no service
+	WrongProtocol   Status = "wrong_protocol"    // the greeting is not of Probe.Protocol
+	InvalidTarget   Status = "invalid_target"    // what was given as the target can't be read as one
 )
 
 // Statuses lists every Status, in the order of the constants.
 func Statuses() []Status {
 	return []Status{
 		OK, ResolveFailed, Refused, Unreachable, ConnectTimeout, TLSFailed, NoGreeting,
-		Partial, Closed, Reset, Mismatch, Rejected, LocalError, Canceled, InvalidTarget,
+		Partial, Closed, Reset, Mismatch, Rejected, LocalError, Canceled, RefusedByServer, WrongProtocol, InvalidTarget,
 	}
 }
 
@@ -56,7 +58,7 @@ type End string
 
 // The ends.
 const (
-	EndLine    End = "line"    // its final line, or a whole MySQL handshake packet
+	EndLine    End = "line"    // its final line or packet
 	EndMatch   End = "match"   // an expected or rejected pattern was found
 	EndEOF     End = "eof"     // the server closed
 	EndMax     End = "max"     // Probe.MaxBytes
@@ -79,6 +81,10 @@ type Result struct {
 	Timing   Timing
 	TCP      *TCP         // nil: no TCP, not reached, or the system doesn't tell
 	Greeting *Greeting    // nil: not reached, or not asked for
+	Protocol Protocol     // whose greeting it is; "" if not reached, or if it may be several; [Plain]: none that is known
+	Software string       // that the greeting names; "" if none
+	Version  string       // of Software; "" if not named
+	Refusal  *Refusal     // nil unless the greeting is a refusal
 	Expect   *Expect      // nil: not reached, or nothing was expected or rejected
 	TLS      *TLS         // nil: not reached, or not asked for
 	Steps    []StepResult // those of Probe.Steps that were reached

@@ -230,7 +230,7 @@ func TestStartTLS(t *testing.T) {
 		{"xmpp not offered", probe.XMPP, xmpp(cert, "", ""), probe.TLSFailed, "the server does not offer STARTTLS"},
 		{"xmpp refused", probe.XMPP, xmpp(cert, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<failure/>"), probe.TLSFailed, `the server refused STARTTLS: "<failure/>"`},
 		{"another protocol", probe.IMAP, testserver.Greet(hello), probe.TLSFailed, `the server does not greet as one of imap does, or refuses: "220-mail.example"`},
-		{"refused in the greeting", probe.SMTP, testserver.GreetAndClose("554 not you\r\n"), probe.TLSFailed, `the server does not greet as one of smtp does, or refuses: "554 not you"`},
+		{"refused in the greeting", probe.SMTP, testserver.GreetAndClose("554 not you\r\n"), probe.RefusedByServer, `refused by the server: "554 not you"`},
 		{"not offered", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "250 mail.example\r\n", ""}), probe.TLSFailed, "the server does not offer STARTTLS"},
 		{"EHLO refused", probe.SMTP, scripted(cert, hello, [3]string{"EHLO", "502 no\r\n", ""}), probe.TLSFailed, `the server refused EHLO: "502 no"`},
 		{"refused", probe.SMTP, scripted(cert, hello, ehlo, [3]string{"STARTTLS", "454 not\x1b now\r\n", ""}), probe.TLSFailed, `the server refused STARTTLS: "454 not\x1b now"`},

@@ -1,0 +1,102 @@
+package probe
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// mysqlTemporary are the errors that pass: shutdown, connection limits, and what the
+// server is short of.
+var mysqlTemporary = []int{1037, 1040, 1041, 1053, 1135, 1203, 1226}
+
+// readMySQL reads the first packet: the handshake of protocol 10, or an error.
+func readMySQL(said []byte, whole bool) reading {
+	if len(said) < 5 && (len(said) < 3 || said[2] == 0) && (len(said) < 4 || said[3] == 0) {
+		return reading{promised: len(said) > 0}
+	}
+	size, ok := mysqlPacket(said)
+	switch {
+	case !ok:
+		return reading{kind: foreign, end: lineEnd(said, whole)}
+	case len(said) < size:
+		return reading{promised: true}
+	case said[4] == 255:
+		return readMySQLError(said[:size])
+	}
+	version, _, found := bytes.Cut(said[5:size], []byte{0})
+	if !found {
+		return reading{kind: foreign, end: size}
+	}
+	out := reading{kind: positive, end: size, software: "MySQL", version: string(version)}
+	if number, _, maria := strings.Cut(out.version, "-MariaDB"); maria {
+		out.software, out.version = "MariaDB", strings.TrimPrefix(number, "5.5.5-") // before it, for old replicas
+	}
+	return out
+}
+
+// readMySQLError reads an error packet: a code, then perhaps # and the SQL state, then
+// a text.
+func readMySQLError(packet []byte) reading {
+	out := reading{kind: refusal, end: len(packet)}
+	if len(packet) < 7 {
+		return out
+	}
+	code := int(binary.LittleEndian.Uint16(packet[5:]))
+	text := packet[7:]
+	if len(text) >= 6 && text[0] == '#' {
+		text = text[6:]
+	}
+	out.refused = Refusal{Code: strconv.Itoa(code), Text: string(text), Temporary: slices.Contains(mysqlTemporary, code)}
+	return out
+}
+
+// The capabilities of the login answer: protocol 4.1, its authentication, its plugins.
+const mysqlCapabilities = 0x00000200 | 0x00008000 | 0x00080000
+
+// leaveMySQL answers the handshake with a login that fails: a server counts a client
+// that hangs up without it as one that broke off, and in the end blocks its host.
+func leaveMySQL(c io.ReadWriter, greeting []byte) error {
+	if len(greeting) < 4 {
+		return io.ErrUnexpectedEOF
+	}
+	login := binary.LittleEndian.AppendUint32(nil, mysqlCapabilities)
+	login = binary.LittleEndian.AppendUint32(login, 1<<24) // the longest packet
+	login = append(login, 33)                              // utf8
+	login = append(login, make([]byte, 23)...)
+	login = append(login, "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
+	if err := sendMySQL(c, 1, login); err != nil {
+		return err
+	}
+	answer := make([]byte, 5)
+	for range 3 {
+		if _, err := io.ReadFull(c, answer); err != nil {
+			return err
+		}
+		rest := int64(answer[0]) | int64(answer[1])<<8 | int64(answer[2])<<16
+		if _, err := io.CopyN(io.Discard, c, max(rest-1, 0)); err != nil {
+			return err
+		}
+		switch answer[4] {
+		case 0: // a user without password: COM_QUIT
+			return sendMySQL(c, 0, []byte{1})
+		case 254: // another plugin: no password for it either
+			if err := sendMySQL(c, answer[3]+1, nil); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// sendMySQL sends a packet with that sequence number.
+func sendMySQL(c io.Writer, sequence byte, payload []byte) error {
+	packet := []byte{byte(len(payload)), byte(len(payload) >> 8), 0, sequence}
+	_, err := c.Write(append(packet, payload...))
+	return err
+}

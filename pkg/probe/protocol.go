@@ -1,0 +1,279 @@
+package probe
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Protocol is what a server speaks.
+type Protocol string
+
+// The protocols whose greetings are understood.
+const (
+	SMTP        Protocol = "smtp"        // RFC 5321, RFC 3207
+	LMTP        Protocol = "lmtp"        // RFC 2033
+	SSH         Protocol = "ssh"         // RFC 4253, section 4.2
+	FTP         Protocol = "ftp"         // RFC 959
+	POP3        Protocol = "pop3"        // RFC 1939, RFC 2595
+	IMAP        Protocol = "imap"        // RFC 9051
+	ManageSieve Protocol = "managesieve" // RFC 5804
+	NNTP        Protocol = "nntp"        // RFC 3977
+	MySQL       Protocol = "mysql"       // the client/server protocol 10 of MySQL and MariaDB
+	Plain       Protocol = "plain"       // any line: no refusal is recognized, and nothing is sent
+)
+
+// The protocols in which the client speaks first: for [Probe.StartTLS] only.
+const (
+	LDAP     Protocol = "ldap"     // RFC 4511, section 4.14
+	XMPP     Protocol = "xmpp"     // RFC 6120, section 5
+	Postgres Protocol = "postgres" // an SSLRequest packet
+)
+
+// Protocols lists every Protocol whose greetings are understood.
+func Protocols() []Protocol {
+	return []Protocol{SMTP, LMTP, SSH, FTP, POP3, IMAP, ManageSieve, NNTP, MySQL, Plain}
+}
+
+// A Refusal is how a server says that it gives no service.
+type Refusal struct {
+	Code      string // of the server, such as "421"; a name such as "BYE" where the protocol has no numbers
+	Text      string // its words, as they came, without line end
+	Temporary bool   // the server says that it may be better later
+}
+
+// kind is what a greeting means.
+type kind int
+
+const (
+	incomplete kind = iota
+	positive
+	refusal
+	foreign // not this protocol
+)
+
+// A reading is what a protocol makes of what the server has said so far.
+type reading struct {
+	kind     kind // may be known before the greeting is complete
+	end      int  // of the greeting, in bytes; 0: it is not complete
+	promised bool // more must come: silence does not complete the greeting
+	answer   bool // Send was sent: end and promised are about what came after that
+	protocol Protocol
+	software string // that the greeting names
+	version  string
+	refused  Refusal // if kind is refusal
+}
+
+// rules are what one protocol's standard says.
+type rules struct {
+	// read says what a greeting means, of which said has come. whole: there will be no more.
+	read func(said []byte, whole bool) reading
+
+	// leave says goodbye, so that the server does not log a client that disappeared.
+	// greeting is what the server said.
+	leave func(c io.ReadWriter, greeting []byte) error
+
+	// products finds what software the greeting names: its name, then its version.
+	products *regexp.Regexp
+}
+
+// protocols has the rules of each protocol but Plain.
+var protocols = map[Protocol]rules{
+	SMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
+	LMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
+	FTP:         {readFTP, say("QUIT\r\n"), ftpProducts},
+	NNTP:        {readNNTP, say("QUIT\r\n"), nntpProducts},
+	POP3:        {readPOP3, say("QUIT\r\n"), mailboxProducts},
+	IMAP:        {readIMAP, say("greet LOGOUT\r\n"), mailboxProducts},
+	ManageSieve: {readSieve, say("LOGOUT\r\n"), sieveProducts},
+	SSH:         {readSSH, leaveSSH, sshProducts},
+	MySQL:       {readMySQL, leaveMySQL, nil},
+	replies:     {readReply, say("QUIT\r\n"), nil},
+	other:       {readOther, nil, nil},
+}
+
+// What a guess can find besides.
+const (
+	replies Protocol = "replies" // SMTP, LMTP, FTP or NNTP, whichever: it looks the same
+	other   Protocol = "other"   // a refusal of a protocol that does not greet
+)
+
+// say returns a leave that sends text.
+func say(text string) func(io.ReadWriter, []byte) error {
+	return func(c io.ReadWriter, _ []byte) error {
+		_, err := io.WriteString(c, text)
+		return err
+	}
+}
+
+// read says what has been said means in the probe's protocol, or in the one that the
+// first line or packet shows. whole: there will be no more.
+func (r *run) read(said []byte, whole bool) reading {
+	name := r.p.Protocol
+	if name == "" {
+		name = guess(said, whole)
+	}
+	rule, known := protocols[name]
+	if !known {
+		r.lines.scan(said)
+		return reading{end: r.lines.end, promised: r.lines.promised, protocol: name}
+	}
+	result := rule.read(said, whole)
+	if result.kind == foreign && r.p.Protocol == "" {
+		r.lines.scan(said)
+		return reading{end: r.lines.end, promised: r.lines.promised, protocol: Plain}
+	}
+	r.rules = name
+	if result.protocol = name; name == replies || name == other {
+		result.protocol = ""
+	}
+	if rule.products != nil && result.kind == positive {
+		if found := rule.products.FindSubmatch(said); found != nil {
+			result.software, result.version = string(found[1]), string(found[2])
+		}
+	}
+	return result
+}
+
+// guess returns the protocol that the first line, or packet, is of for certain; Plain if
+// it is none of them, and "" while that is not known. whole: there will be no more.
+func guess(said []byte, whole bool) Protocol {
+	if _, ok := mysqlPacket(said); ok {
+		return MySQL
+	}
+	if isAlert(said) {
+		return other
+	}
+	line, ok := firstLine(said, whole)
+	if !ok {
+		return ""
+	}
+	switch {
+	case bytes.HasPrefix(line, []byte("SSH-")), slices.Contains(sshRefusals, string(line)):
+		return SSH
+	case popStart.Match(line):
+		return POP3
+	case imapStart.Match(line):
+		return IMAP
+	case sieveStart.Match(line):
+		return ManageSieve
+	case otherStart.Match(line):
+		return other
+	}
+	return guessReply(line)
+}
+
+// firstLine returns the first line of said, without its end, if it is complete.
+func firstLine(said []byte, whole bool) (line []byte, ok bool) {
+	line, _, ok = bytes.Cut(said, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), ok || whole && len(said) > 0
+}
+
+// lineEnd returns how many bytes the first line has with its end; all of said if that
+// is the whole and has none, and 0 if it is not complete.
+func lineEnd(said []byte, whole bool) int {
+	if n := bytes.IndexByte(said, '\n'); n >= 0 {
+		return n + 1
+	}
+	if whole {
+		return len(said)
+	}
+	return 0
+}
+
+// oneLine is the reading of a greeting that is one line, whose kind read returns.
+func oneLine(said []byte, whole bool, read func(line string) (kind, Refusal)) reading {
+	line, ok := firstLine(said, whole)
+	if !ok {
+		return reading{}
+	}
+	what, refused := read(string(line))
+	return reading{kind: what, end: lineEnd(said, whole), refused: refused}
+}
+
+// A refusal that no protocol of ours has, but which a server may say where one of them
+// was expected: HTTP's errors, Redis.
+var otherStart = regexp.MustCompile(`^(?:HTTP/1\.[01] ([45][0-9][0-9])(?: |$)|-(DENIED) )`)
+
+// readOther reads what guess took for other.
+func readOther(said []byte, whole bool) reading {
+	if isAlert(said) {
+		return readAlert(said)
+	}
+	return oneLine(said, whole, func(line string) (kind, Refusal) {
+		found := otherStart.FindStringSubmatch(line)
+		if found == nil {
+			return foreign, Refusal{}
+		}
+		code := found[1] + found[2]
+		return refusal, Refusal{Code: code, Text: line, Temporary: code == "429" || code == "503" || code == "504"}
+	})
+}
+
+// isAlert reports whether said begins with a TLS alert (RFC 8446, section 6), which a
+// server of TLS sends to whoever sent it plain text.
+func isAlert(said []byte) bool {
+	return len(said) >= 7 && said[0] == 21 && said[1] == 3 && said[2] <= 4 &&
+		said[3] == 0 && said[4] == 2 && (said[5] == 1 || said[5] == 2)
+}
+
+func readAlert(said []byte) reading {
+	text := fmt.Sprintf("TLS alert %d: the server speaks TLS", said[6])
+	return reading{kind: refusal, end: 7, refused: Refusal{Code: strconv.Itoa(int(said[6])), Text: text}}
+}
+
+// classifyGreeting sets what the greeting tells of the server, and the status of one that
+// is a refusal, or not of the probe's protocol. It reports whether neither is so.
+func (r *run) classifyGreeting(said reading) bool {
+	r.Protocol, r.Software, r.Version = said.protocol, said.software, said.version
+	if text := r.Greeting.Bytes; said.kind == positive && r.p.Protocol != "" && r.p.Protocol != MySQL && !bytes.HasSuffix(text, []byte("\n")) {
+		said.kind = incomplete // its line has no end
+	}
+	first, _ := firstLine(r.Greeting.Bytes, true)
+	line := strings.TrimSpace(string(first[:min(len(first), recorded)]))
+	switch {
+	case said.kind == refusal:
+		r.Refusal = &said.refused
+		how := "refused by the server"
+		if said.refused.Temporary {
+			how += " for now"
+		}
+		r.fail(PhaseGreeting, RefusedByServer, fmt.Errorf("%s: %q", how, said.refused.Text))
+	case r.p.Protocol == "" || r.p.Protocol == Plain || said.kind == positive:
+		return true
+	case said.kind == incomplete && r.Greeting.End == EndEOF:
+		r.fail(PhaseGreeting, Closed, fmt.Errorf("the server closed the connection before its %s greeting was complete", r.p.Protocol))
+	case said.kind == incomplete && r.Greeting.End == EndMatch:
+		return true
+	case said.kind == incomplete && r.Greeting.End == EndIdle:
+		r.fail(PhaseGreeting, Partial, fmt.Errorf("the %s greeting was not complete when the server fell silent", r.p.Protocol))
+	default:
+		r.fail(PhaseGreeting, WrongProtocol, fmt.Errorf("this is no %s greeting: %q", r.p.Protocol, line))
+	}
+	return false
+}
+
+// leave says goodbye as the protocol wants it.
+func (r *run) leave(w *wire) {
+	rule := protocols[r.rules]
+	switch {
+	case r.p.Send != "" || len(r.p.Steps) > 0: // what is sent is as the caller wants it
+		return
+	case r.TLS != nil && r.p.StartTLS != "" && r.Protocol == MySQL: // whose packets are numbered from the greeting
+		return
+	case rule.leave == nil || r.p.HangUp == Abruptly || r.Greeting == nil || len(r.Greeting.Bytes) == 0:
+		return
+	case r.Refusal != nil && !strings.HasPrefix(r.Refusal.Code, "5"): // the server hangs up by itself
+		return
+	case r.Refusal != nil && r.Protocol == MySQL, r.Status == WrongProtocol, r.Greeting.End == EndMax:
+		return
+	}
+	w.wait(lastWord)
+	if err := rule.leave(w, r.Greeting.Bytes); err == nil {
+		_, _ = io.CopyN(io.Discard, w, 64<<10)
+	}
+}

@@ -1,0 +1,102 @@
+package probe
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+)
+
+// A reply is a code of three digits and text, which may have several lines: NNN-text,
+// and NNN text at the end (RFC 959, section 4.2; RFC 5321, section 4.2).
+type reply struct {
+	code  string // of its last line, which decides
+	text  string // the last line
+	lines string // all of them
+	end   int    // 0: not complete
+	free  bool   // a line between has no code, as FTP allows
+	wrong bool   // it is no reply
+}
+
+var replyLine = regexp.MustCompile(`^([1-5][0-9][0-9])(?:([ -])|$)`)
+
+// parseReply reads the first reply of said. whole: there will be no more.
+func parseReply(said []byte, whole bool) reply {
+	var r reply
+	for at := 0; ; {
+		line, ok := firstLine(said[at:], whole)
+		if !ok {
+			return r
+		}
+		size := lineEnd(said[at:], whole)
+		found := replyLine.FindSubmatch(line)
+		if at += size; found == nil && r.code == "" {
+			return reply{wrong: true, end: at}
+		}
+		if found == nil {
+			r.free = true
+			continue
+		}
+		r.code, r.text = string(found[1]), string(line)
+		if string(found[2]) != "-" {
+			r.end, r.lines = at, string(said[:at])
+			return r
+		}
+	}
+}
+
+// read is what a reply means: a code in good is positive. One of 400 and more
+// is a refusal, a permanent one from 500.
+func (r reply) read(good ...string) reading {
+	out := reading{end: r.end, promised: r.code != "" && r.end == 0}
+	switch {
+	case r.wrong:
+		out.kind = foreign
+	case r.end == 0:
+	case r.code[0] == '4' || r.code[0] == '5':
+		out.kind = refusal
+		out.refused = Refusal{Code: r.code, Text: r.text, Temporary: r.code[0] == '4'}
+	case strings.Contains(strings.Join(good, " "), r.code):
+		out.kind = positive
+	default:
+		out.kind = foreign
+	}
+	return out
+}
+
+// readReply reads what may be SMTP, LMTP, FTP or NNTP. With lines between that have no
+// code it may also be anything, so that silence completes it.
+func readReply(said []byte, whole bool) reading {
+	r := parseReply(said, whole)
+	out := r.read("220")
+	out.promised = out.promised && !r.free
+	return out
+}
+
+// Codes that servers refuse a connection with. Other texts may begin with a number too:
+// a guess wants one of these, or an enhanced status code behind it (RFC 3463).
+var replyRefusal = regexp.MustCompile(`^(?:(?:400|421|45[0-4]|502|521|530|55[0346])[ -]\S|(?:4[0-5][0-9][ -]4|5[0-5][0-9][ -]5)\.[0-9]{1,3}\.[0-9]{1,3}(?: |$)|500 OOPS: )`)
+
+// Words by which a positive reply shows its protocol.
+var replyWords = []struct {
+	name  Protocol
+	words *regexp.Regexp
+}{
+	{LMTP, regexp.MustCompile(`(?i)^220[ -].*\bLMTP\b`)},
+	{SMTP, regexp.MustCompile(`(?i)^220[ -].*\bE?SMTP`)},
+	{FTP, regexp.MustCompile(`(?i)^220[ -].*FTP`)},
+	{NNTP, regexp.MustCompile(`(?i)^20[01] .*(?:\bNNTP\b|\bNNRP\b|InterNetNews|\bnews\b)`)},
+}
+
+// guessReply returns the protocol of a reply's first line, Plain if it is none for
+// certain.
+func guessReply(line []byte) Protocol {
+	for _, protocol := range replyWords {
+		if protocol.words.Match(line) {
+			return protocol.name
+		}
+	}
+	if replyRefusal.Match(line) || bytes.HasPrefix(line, []byte("220 ")) || bytes.HasPrefix(line, []byte("220-")) {
+		return replies
+	}
+	return Plain
+}
