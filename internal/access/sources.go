@@ -84,10 +84,9 @@ type source struct {
 
 	prev, next *source // in shard.idle; nil while connections are open
 
-	// owed is what is missing in the token bucket at the time of last. It is kept, and
-	// not what is there, so that nothing is to be known about who is not known, and
-	// limits can change.
-	owed float64
+	// deficit is how many tokens the bucket lacks at the time of last. It is stored
+	// instead of their number, so that an unknown source has none, and limits can change.
+	deficit float64
 	last time.Time
 }
 
@@ -118,11 +117,11 @@ func (s *Sources) Admit(p service.Peer) (leave func(), err error) {
 	switch {
 	case l.Connections > 0 && known.open >= l.Connections:
 		return nil, &Refusal{Source: prefix, Err: ErrTooMany}
-	case l.Rate > 0 && known.owed+1 > l.burst():
+	case l.Rate > 0 && known.deficit+1 > l.burst():
 		return nil, &Refusal{Source: prefix, Err: ErrTooFast}
 	}
 	if l.Rate > 0 {
-		known.owed++
+		known.deficit++
 	}
 	if l.Connections == 0 {
 		return nil, nil
@@ -144,14 +143,14 @@ func (k *source) left() {
 	}
 }
 
-// refill pays off what rate has made good since last. Visits may come a little out of
+// refill adds the tokens of the time since last. Visits may come a little out of
 // order, as PROXY headers take their time.
 func (k *source) refill(rate float64, now time.Time) {
 	passed := now.Sub(k.last)
 	if passed <= 0 {
 		return
 	}
-	k.owed = max(0, k.owed-rate*passed.Seconds())
+	k.deficit = max(0, k.deficit-rate*passed.Seconds())
 	k.last = now
 }
 
@@ -189,7 +188,7 @@ func (s *shard) stranger(rate float64, now time.Time) *source {
 		spare = &source{shard: s}
 		spare.leave = spare.left
 	}
-	spare.owed, spare.last = 0, now
+	spare.deficit, spare.last = 0, now
 	return spare
 }
 
@@ -201,7 +200,7 @@ func (s *shard) forgettable(rate float64, now time.Time) *source {
 		if k == &s.idle {
 			break
 		}
-		if k.refill(rate, now); k.owed == 0 {
+		if k.refill(rate, now); k.deficit == 0 {
 			return k
 		}
 		k = k.next

@@ -266,17 +266,17 @@ func TestWhoOwesNothingGivesWayFirst(t *testing.T) {
 		_, _ = s.Admit(numbered(i, 0))
 	}
 	for k := sh.idle.next; k != &sh.idle; k = k.next {
-		k.owed = 1
+		k.deficit = 1
 	}
 	oldest, next := sh.idle.next, sh.idle.next.next
-	oldest.owed = 2
+	oldest.deficit = 2
 
 	const later = time.Second // enough for one visit, not for two
 	if got := sh.forgettable(1, start.Add(later)); got != next {
 		t.Errorf("%s gives way, want %s, which is idle longest of those who owe nothing", got.prefix, next.prefix)
 	}
 	for k := oldest; k != &sh.idle; k = k.next {
-		k.owed = 2
+		k.deficit = 2
 	}
 	if got := sh.forgettable(1, start.Add(later)); got != oldest {
 		t.Errorf("%s gives way, want %s, which is idle longest", got.prefix, oldest.prefix)
@@ -323,12 +323,12 @@ func TestManyAtOnce(t *testing.T) {
 type naive struct {
 	limits Limits
 	open   map[netip.Prefix]int
-	owed   map[netip.Prefix]float64
+	deficit   map[netip.Prefix]float64
 	last   map[netip.Prefix]time.Duration
 }
 
 func (n *naive) admit(p netip.Prefix, now time.Duration) error {
-	n.owed[p] = max(0, n.owed[p]-n.limits.Rate*(now-n.last[p]).Seconds())
+	n.deficit[p] = max(0, n.deficit[p]-n.limits.Rate*(now-n.last[p]).Seconds())
 	n.last[p] = now
 	burst := float64(n.limits.Burst)
 	if burst == 0 {
@@ -338,10 +338,10 @@ func (n *naive) admit(p netip.Prefix, now time.Duration) error {
 		return ErrTooMany
 	}
 	if n.limits.Rate > 0 {
-		if n.owed[p]+1 > burst {
+		if n.deficit[p]+1 > burst {
 			return ErrTooFast
 		}
-		n.owed[p]++
+		n.deficit[p]++
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ type Log struct {
 	Output     string `json:"output"` // journald, syslog, stdout or stderr
 	Level      string `json:"level"`
 	Dropped    uint64 `json:"dropped"`    // entries lost because the receiver was too slow
-	Suppressed uint64 `json:"suppressed"` // visits told in summaries instead of entries of their own
+	Suppressed uint64 `json:"suppressed"` // visits in summaries instead of entries of their own
 }
 
 // Limits are those in force; 0 means none.

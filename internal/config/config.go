@@ -1,8 +1,8 @@
 // Package config reads greetd's configuration: from one YAML file, the environment
 // and the --listen flags, over defaults. It is strict: what it doesn't know or can't
 // use is a [Problem] that says where it stands and what to do about it, and all of
-// them are told at once. What is loaded is plain data that forgets where it came
-// from; [Loaded] remembers it, for those who want to tell.
+// them are reported at once. A [Config] is plain data; [Loaded] also has where it came
+// from.
 //
 // configs/greetd.yaml says what each key means, and why one would change it.
 package config
@@ -96,7 +96,7 @@ type Log struct {
 	Burst  int    `mapstructure:"burst"`  // visits logged at once, after a pause; above 0 if Rate is
 }
 
-// Admin is where the daemon can be asked and told.
+// Admin is the address of the admin endpoints.
 type Admin struct {
 	Address string `mapstructure:"address"` // as a Listener's; "": unix:$RUNTIME_DIRECTORY/admin.sock under systemd, else off
 }

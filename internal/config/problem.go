@@ -58,7 +58,7 @@ var (
 	fromFlag    = origin{from: "flag --listen"}
 )
 
-// mostProblems is how many are told.
+// mostProblems is how many are reported.
 const mostProblems = 100
 
 // problems collects what is found. The zero value is empty.

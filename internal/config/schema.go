@@ -67,7 +67,7 @@ var schema = field{fields: []field{
 }}
 
 // values are the values below f and their keys with dots, in the order of the schema.
-// The keys in a list of sections are told as of its elements: "listeners[].name".
+// The keys in a list of sections are named as those of its elements: "listeners[].name".
 func (f field) values() iter.Seq2[string, field] {
 	return func(yield func(string, field) bool) { f.walk("", yield) }
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// An unhealthy error is why systemd's watchdog is not told that greetd works.
+// An unhealthy error is why systemd's watchdog gets no WATCHDOG=1.
 type unhealthy struct{ error }
 
 func (u unhealthy) Unwrap() error { return u.error }

@@ -119,7 +119,7 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 		f.Systemd.User = false
 		f.Unit = m.unit(ctx, p.Unit)
 	}
-	f.settled(ctx, p, units)
+	f.awaitStart(ctx, p, units)
 	f.Stale = f.Unit.stale(time.Time{})
 	f.Sockets = units.sockets(ctx, f.Unit)
 	display := m.unit(ctx, "display-manager.service")
@@ -128,9 +128,9 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	return m
 }
 
-// settled waits until a daemon that was started just now listens, or is known to have
+// awaitStart waits until a daemon that was started just now listens, or is known to have
 // failed: with a wrong Type= systemd calls it active before that.
-func (f *Facts) settled(ctx context.Context, p Place, units manager) {
+func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for range 40 {

@@ -28,18 +28,18 @@ const (
 // bus is lost, or does not give the name, it tries again, and calls troubled once with
 // the reason; once more when there was success in between.
 func Serve(ctx context.Context, name string, log Log, troubled func(error)) {
-	pause, told := firstPause, false
+	pause, reported := firstPause, false
 	for {
 		lasted, err := serve(ctx, name, log)
 		if ctx.Err() != nil {
 			return
 		}
 		if lasted {
-			pause, told = firstPause, false
+			pause, reported = firstPause, false
 		}
-		if !told {
+		if !reported {
 			troubled(err)
-			told = true
+			reported = true
 		}
 		select {
 		case <-ctx.Done():

@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// State is the verdict of a check. Its number is the plugin's exit status.
+// State is the result of a check. Its number is the plugin's exit status.
 type State int
 
 // The four states of the guidelines.

@@ -55,7 +55,7 @@ type Metric struct {
 }
 
 // String is the item as 'label'=value[unit];[warn];[crit];0;[max]. Seconds are
-// told to the microsecond. Characters that a label can't have become underscores.
+// given to the microsecond. Characters that a label can't have become underscores.
 func (m *Metric) String() string {
 	decimals := -1
 	if m.Unit == "s" {

@@ -1,5 +1,5 @@
 // Package debian finds the programs that tests talk to, and gets the missing ones
-// from Debian. What a test can't have is told, and never overlooked.
+// from Debian. What a test can't have is reported, never skipped in silence.
 package debian
 
 import (
