@@ -20,6 +20,9 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	p := &program{stdout: stdout, stderr: stderr}
 	out := &usage.Output{Writer: stdout}
 	root := p.commands(out)
+	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
+		usage.Plain(root)
+	}
 	root.SetArgs(args)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
@@ -31,7 +34,11 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	}
 	var c exit.Error
 	if !errors.As(err, &c) {
-		fmt.Fprintf(stderr, "greetd: %v\nTry 'greetd --help'.\n", err)
+		fmt.Fprintf(stderr, "greetd: %v\n", err)
+		if suggestion := usage.Suggestion(root, args); suggestion != "" {
+			fmt.Fprintf(stderr, "greetd: %s\n", suggestion)
+		}
+		fmt.Fprintln(stderr, "Try 'greetd --help'.")
 		return exit.Usage // what cobra itself finds wrong
 	}
 	if c.Err != nil {
@@ -60,6 +67,9 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
 	root.SilenceUsage = true
 	root.PersistentFlags().StringVar(&p.source.Path, "config", "",
 		"read `FILE` (default $GREETD_CONFIG, else\n"+config.DefaultPath+" if it exists)")
+	root.Flags().BoolP("version", "V", false, "print version, commit and Go version")
+	root.Version = version()
+	root.SetVersionTemplate("greetd {{.Version}}\n")
 	root.AddCommand(
 		p.serveCommand(), p.addInstanceFlag(p.checkCommand()), p.addInstanceFlag(p.configCommand()),
 		p.addInstanceFlag(p.reloadCommand()), p.addInstanceFlag(p.statusCommand()),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,13 +16,14 @@ func (p *program) versionCommand() *cobra.Command {
 		Example: `  greetd version`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := build.Read()
-			commit := b.Commit
-			if commit == "" {
-				commit = "unknown"
-			}
-			_, err := fmt.Fprintf(p.stdout, "greetd %s (commit %s, %s)\n", b.Version, commit, b.GoVersion)
+			_, err := fmt.Fprintf(p.stdout, "greetd %s\n", version())
 			return failedToWrite(err)
 		},
 	}
+}
+
+// version is the version with commit and Go version, as printed by version and --version.
+func version() string {
+	b := build.Read()
+	return fmt.Sprintf("%s (commit %s, %s)", b.Version, cmp.Or(b.Commit, "unknown"), b.GoVersion)
 }

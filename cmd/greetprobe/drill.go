@@ -75,14 +75,14 @@ for their clients, such as a web server.`,
 	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
 	flags.DurationVar(&f.each, "each", time.Second, "between the steps, before the first and after the last")
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
-	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; the next ones wait, and that counts")
+	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait, and that counts")
 	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would happen, and do nothing")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask before the first step")
 	flags.BoolVar(&f.rst, "rst", true, "hang up with a reset, which leaves no socket in TIME_WAIT")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
 	f.register(cmd)
-	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network of them, in turn"
+	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"
 	for _, name := range []string{"unit", "restart", "reload", "kill", "stop-start", "times", "each", "rate", "max-inflight", "max-lost"} {
 		complete(cmd, name)
 	}

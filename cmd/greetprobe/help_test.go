@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"greetd.example/internal/usage"
 )
 
 // TestHelp holds the help of the program against a screen.
@@ -42,4 +45,20 @@ func TestHelpBeginsWithExamples(t *testing.T) {
 	root := newRoot(t.Context(), streams{in: strings.NewReader(""), out: &out, err: io.Discard})
 	root.SetOut(&out)
 	lookAt(root)
+}
+
+// TestCompletionsAreWhole: bash shows as much of an explanation as fits into 80 columns
+// beside the longest flag, and cuts the rest.
+func TestCompletionsAreWhole(t *testing.T) {
+	root := newRoot(t.Context(), streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard})
+	usage.Plain(root)
+	for _, cmd := range append(root.Commands(), root) {
+		longest := 0
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { longest = max(longest, len("--"+f.Name)) })
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if columns := longest + 4 + len(f.Usage); columns > 80 || strings.ContainsAny(f.Usage, "\n`") {
+				t.Errorf("%s --%s: %d columns: %q", cmd.CommandPath(), f.Name, columns, f.Usage)
+			}
+		})
+	}
 }

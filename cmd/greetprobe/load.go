@@ -62,14 +62,14 @@ resolved once.`,
 	flags.DurationVarP(&f.duration, "duration", "d", 30*time.Second, "for how long probes start")
 	flags.StringVar(&f.arrivals, "arrivals", "constant", "`WHEN` probes start: constant, or at random: poisson")
 	flags.Uint64Var(&f.seed, "seed", 0, "repeat the times that poisson had with seed `N`")
-	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; the next ones wait, and that counts")
+	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; others wait, and that counts")
 	flags.BoolVar(&f.rst, "rst", false, "hang up with a reset, which leaves no socket in TIME_WAIT")
-	flags.StringVar(&f.hdr, "hdr", "", "write the times to `FILE` for HdrHistogram's tools: percentiles\nfrom due, or to NAME.hlog its log, second by second")
+	flags.StringVar(&f.hdr, "hdr", "", "write percentiles, or the log NAME.hlog, for HdrHistogram")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
 	flags.BoolVar(&f.plot, "plot", false, "draw the course at the end, on a terminal")
 	f.register(cmd)
 	flags.Lookup("verbose").Usage = "tell why the slowest greeting was slow"
-	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network of them, in turn"
+	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"
 	for _, name := range []string{"rate", "duration", "seed", "max-inflight"} {
 		complete(cmd, name)
 	}

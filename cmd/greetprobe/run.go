@@ -65,6 +65,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if filepath.Base(args[0]) == pluginName {
 		words = append([]string{"check"}, words...)
 	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "__complete") {
+		usage.Plain(root)
+	}
 	root.SetArgs(words)
 	cmd, err := root.ExecuteContextC(ctx)
 	code, done := errors.AsType[exitCode](err)
@@ -84,6 +87,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	for line := range strings.Lines(err.Error()) {
 		std.say("%s", strings.TrimSuffix(line, "\n"))
+	}
+	if suggestion := usage.Suggestion(root, words); suggestion != "" {
+		std.say("%s", suggestion)
 	}
 	std.say("try '%s --help'", cmd.CommandPath())
 	return exitUsage

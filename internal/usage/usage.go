@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const helpTemplate = `{{.Short}}
@@ -51,6 +52,7 @@ func (o *Output) Write(b []byte) (int, error) {
 // when all others are there.
 func Set(root *cobra.Command) {
 	root.SetHelpTemplate(helpTemplate)
+	root.SuggestionsMinimumDistance = 2 // letters that differ
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	name := root.Name()
@@ -76,6 +78,47 @@ func Set(root *cobra.Command) {
 				shell.Example = fmt.Sprintf(examples[shell.Name()], name)
 			}
 		}
+	}
+}
+
+// Suggestion returns a question that names the commands of root which args may mean; ""
+// if there is none. It is for args that root could not make sense of.
+func Suggestion(root *cobra.Command, args []string) string {
+	if len(args) > 1 && args[0] == "help" {
+		args = args[1:]
+	}
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return ""
+	}
+	cmd, rest, err := root.Find(args)
+	if err == nil && cmd != root && (!cmd.HasSubCommands() || len(rest) == 0) {
+		return ""
+	}
+	if err != nil {
+		cmd, rest = root, args
+	}
+	cmd.SuggestionsMinimumDistance = root.SuggestionsMinimumDistance
+	var names []string
+	for _, name := range cmd.SuggestionsFor(rest[0]) {
+		names = append(names, fmt.Sprintf("'%s %s'", cmd.CommandPath(), name))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(names, " or ") + "?"
+}
+
+// Plain makes the explanations of all flags one line of plain text, as the completion
+// of a shell shows them: it knows no `NAME` of a value, and cuts at the end of a line.
+func Plain(cmd *cobra.Command) {
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		flags.VisitAll(func(f *pflag.Flag) {
+			_, text := pflag.UnquoteUsage(f)
+			f.Usage = strings.Join(strings.Fields(text), " ")
+		})
+	}
+	for _, below := range cmd.Commands() {
+		Plain(below)
 	}
 }
 

@@ -296,7 +296,6 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 	running, plain := 1, false
 	var first *result
 	for {
-		again := false
 		select {
 		case r := <-results:
 			running--
@@ -306,14 +305,12 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 			if first == nil {
 				first = &r
 			}
-			again = true
 		case <-late.C:
-			again = true
 		case <-ctx.Done():
 			var none T
 			return none, ctx.Err()
 		}
-		if again && !plain {
+		if !plain {
 			plain = true
 			running++
 			start(&net.Resolver{PreferGo: true, Dial: dialPlain})

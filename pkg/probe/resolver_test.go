@@ -3,6 +3,7 @@ package probe
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -187,7 +188,7 @@ func TestSecondQuestion(t *testing.T) {
 		{"misbehaving", bad, 0, nil, "2 <nil>", 0, 2},
 		{"silent", bad, 10 * time.Second, nil, "2 <nil>", time.Second, 2},
 		{"slow", nil, 1500 * time.Millisecond, bad, "1 <nil>", 1500 * time.Millisecond, 2},
-		{"both bad", bad, 0, fmt.Errorf("other"), "1 lookup : server misbehaving", 0, 2},
+		{"both bad", bad, 0, errors.New("other"), "1 lookup : server misbehaving", 0, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
