@@ -57,6 +57,12 @@ type result struct {
 		Problem  string
 		Names    []string
 	}
+	Protocol, Software string
+	Version            string `json:"software_version"`
+	Refusal            *struct {
+		Code, Words string
+		Temporary   bool
+	}
 	Exit int
 }
 
@@ -341,7 +347,7 @@ func TestPostfix(t *testing.T) {
 
 	// postscreen drops who talks first, and takes its time with the second line.
 	probe(t, "-e", "220 ", "127.0.0.1", ports[4]).want(t, "220-mail.example waits")
-	if r := probe(t, "-s", `HELO x\r\n`, "-e", "220 ", "127.0.0.1", ports[4]); r.Status == "ok" {
+	if r := probe(t, "--send-first", "-s", `HELO x\r\n`, "-e", "220 ", "127.0.0.1", ports[4]); r.Status == "ok" {
 		t.Errorf("postscreen let an early talker pass: %+v", r)
 	}
 }
