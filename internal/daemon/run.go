@@ -65,10 +65,10 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 	defer d.systemd.Close()
 	loaded, next, err := settings.Load(source)
 	if err != nil {
-		return exit.Error{Code: exit.Config, Err: err}
+		return d.refused(ctx, err, stderr)
 	}
 	if d.log, err = logging.Open(logOptions(loaded.Log), stdout, stderr); err != nil {
-		return exit.Error{Code: exit.Config, Err: loaded.Problem("log", err)}
+		return d.refused(ctx, loaded.Problem("log", err), stderr)
 	}
 	defer d.log.Close()
 	limits.UseCPUs(next.TLS())
@@ -80,6 +80,9 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 	d.connect()
 	defer d.close()
 	if err := d.open(ctx, loaded, next); err != nil {
+		if failed := (exit.Error{}); errors.As(err, &failed) && failed.Code == exit.Config {
+			return d.refused(ctx, failed.Err, stderr)
+		}
 		return err
 	}
 	return d.serve(ctx)

@@ -352,6 +352,49 @@ func (s *Service) accountForPassed() error {
 	return errors.Join(problems...)
 }
 
+// Abandon is for a start that fails for good, such as one whose configuration is refused:
+// what the fd store kept, and no Listen took, is closed in all copies and discarded. So no
+// client waits at a port that nobody serves. Sockets of socket units stay as they are.
+func (s *Service) Abandon() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var units []openSocket
+	for _, socket := range s.passed {
+		if socket.Origin == SocketUnit {
+			units = append(units, socket)
+		} else {
+			s.discard(socket)
+		}
+	}
+	s.passed = units
+}
+
+// ClientsWait reports whether a client waits at a socket that a socket unit passed, and
+// that no Listen took. systemd starts a service that ends then again at once.
+func (s *Service) ClientsWait() bool {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return slices.ContainsFunc(s.passed, func(socket openSocket) bool {
+		return socket.Origin == SocketUnit && clientWaits(socket.Listener)
+	})
+}
+
+// Pause waits for d, or until SIGHUP, before Wait is called: for a start that is tried
+// again. It returns false at once when the service is to stop: by SIGTERM, SIGINT, or the
+// end of ctx.
+func (s *Service) Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case sig := <-s.signals:
+		return sig == syscall.SIGHUP
+	case <-timer.C:
+		return true
+	}
+}
+
 // Listeners are those of Listen and Commit, in the order in which they were opened,
 // without those that a later Commit, or Remove, has ended. A drain closes them, and leaves
 // them in this list.

@@ -713,3 +713,49 @@ func TestDeletedSocketFileIsBoundAgain(t *testing.T) {
 	}
 	must(t, again[0].Remove())
 }
+
+// A start that is given up closes what the fd store kept, and leaves socket units alone.
+func TestAbandon(t *testing.T) {
+	kept, passed := bind(t, "127.0.0.1:0", false), bind(t, "127.0.0.1:0", false)
+	kept.Origin, passed.Origin = FDStore, SocketUnit
+	svc := &Service{passed: []openSocket{kept, passed}}
+	copied := duplicateListener(t, kept)
+	svc.Abandon()
+	if reaches(t, "tcp", copied.Addr().String()) {
+		t.Error("systemd's copy still listens")
+	}
+	if svc.ClientsWait() {
+		t.Error("a client waits before it came")
+	}
+	c, err := net.Dial("tcp", passed.Addr().String())
+	must(t, err)
+	defer c.Close()
+	if !svc.ClientsWait() {
+		t.Error("no client waits after it came")
+	}
+	must(t, svc.passed[0].Close())
+}
+
+func duplicateListener(t *testing.T, s openSocket) net.Listener {
+	t.Helper()
+	file, err := s.Listener.(*net.TCPListener).File()
+	must(t, err)
+	defer file.Close()
+	ln, err := net.FileListener(file)
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+func TestPause(t *testing.T) {
+	svc := &Service{signals: make(chan os.Signal, 1)}
+	if !svc.Pause(t.Context(), time.Nanosecond) {
+		t.Error("it stops after a pause")
+	}
+	for sig, goesOn := range map[syscall.Signal]bool{syscall.SIGHUP: true, syscall.SIGTERM: false} {
+		svc.signals <- sig
+		if svc.Pause(t.Context(), time.Hour) != goesOn {
+			t.Errorf("%v: goes on: %t", sig, !goesOn)
+		}
+	}
+}

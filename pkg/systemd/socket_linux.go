@@ -55,3 +55,15 @@ func (f fileID) remove(path string) error {
 	}
 	return os.Remove(path)
 }
+
+// clientWaits reports whether Accept would return at once.
+func clientWaits(ln net.Listener) bool {
+	waits := false
+	_ = control(ln, func(fd int) error {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		waits = err == nil && n > 0
+		return err
+	})
+	return waits
+}
