@@ -87,7 +87,7 @@ type source struct {
 	// deficit is how many tokens the bucket lacks at the time of last. It is stored
 	// instead of their number, so that an unknown source has none, and limits can change.
 	deficit float64
-	last time.Time
+	last    time.Time
 }
 
 // Update applies limits to visits that come from now on. What is known of each source

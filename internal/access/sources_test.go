@@ -321,10 +321,10 @@ func TestManyAtOnce(t *testing.T) {
 
 // naive remembers everything, and counts anew each time.
 type naive struct {
-	limits Limits
-	open   map[netip.Prefix]int
-	deficit   map[netip.Prefix]float64
-	last   map[netip.Prefix]time.Duration
+	limits  Limits
+	open    map[netip.Prefix]int
+	deficit map[netip.Prefix]float64
+	last    map[netip.Prefix]time.Duration
 }
 
 func (n *naive) admit(p netip.Prefix, now time.Duration) error {

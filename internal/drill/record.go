@@ -20,11 +20,6 @@ const (
 	NotAsked Outcome = "not_asked"
 )
 
-// Outcomes are all of them, in the order of a report.
-func Outcomes() []Outcome {
-	return []Outcome{Served, Refused, Reset, Cut, TimedOut, Other, NotAsked}
-}
-
 // A Client is what became of one client, and when it was due and ended.
 type Client struct {
 	Due, Ended time.Time
