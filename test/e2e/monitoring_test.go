@@ -214,8 +214,7 @@ func (m *machine) monitored() *watcher {
 	m.run("systemctl", "start", "greetd")
 
 	const textfiles = "/var/lib/prometheus/node-exporter"
-	m.run("useradd", "--system", "prometheus")
-	m.run("install", "-d", "-o", "prometheus", textfiles)
+	m.run("install", "-d", textfiles) // as the package prometheus-node-exporter makes it
 	m.install("greetprobe.service", "greetprobe.timer")
 	m.write("/etc/greetprobe/targets", "127.0.0.1:10443\n127.0.0.1:9\n")
 	m.dropIn("greetprobe.service", "[Service]", "ExecStart=",
