@@ -151,8 +151,10 @@ func (f *follower) wait(ctx context.Context, again <-chan struct{}) {
 			return
 		case <-due.C:
 			return
-		case <-failures: // an overflow at most
-			due.Reset(quietTime)
+		case _, ok := <-failures: // an overflow at most
+			if ok {
+				due.Reset(quietTime)
+			}
 		case event := <-events:
 			if _, ours := f.paths[event.Name]; ours {
 				due.Reset(quietTime)
