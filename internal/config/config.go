@@ -94,6 +94,8 @@ type Log struct {
 	Visits string `mapstructure:"visits"` // all, problems or none
 	Rate   int    `mapstructure:"rate"`   // visits logged a second; 0: no limit
 	Burst  int    `mapstructure:"burst"`  // visits logged at once, after a pause; above 0 if Rate is
+
+	Skip []netip.Prefix `mapstructure:"skip"` // clients whose visits are not logged
 }
 
 // Admin is the address of the admin endpoints.

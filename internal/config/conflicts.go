@@ -90,6 +90,7 @@ func (ln Listener) transportConflicts(key string, report func(key, reason string
 func normalize(c *Config) {
 	drop(&c.Access.Allow)
 	drop(&c.Access.Deny)
+	drop(&c.Log.Skip)
 	for i := range c.Listeners {
 		drop(&c.Listeners[i].ProxyTrusted)
 		if c.Listeners[i].Mode == 0 {

@@ -60,6 +60,7 @@ var schema = field{fields: []field{
 		{name: "visits", rule: oneOf("all", "problems", "none")},
 		{name: "rate", rule: integer(0, 1_000_000)},
 		{name: "burst", rule: integer(0, 10_000_000)},
+		{name: "skip", many: true, rule: prefixes},
 	}},
 	{name: "admin", fields: []field{
 		{name: "address", rule: adminAddress},

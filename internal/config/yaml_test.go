@@ -54,6 +54,7 @@ log:
   visits: "all"                      # default
   rate: 300                          # default
   burst: 1000                        # default
+  skip: []                           # default
 admin:
   address: ""                        # default
 `

@@ -72,6 +72,7 @@ func well(place string) Facts {
 			RuntimeDirectory: []string{"greetd"}, RestrictAddressFamilies: []any{true, []string{"AF_UNIX", "AF_INET", "AF_INET6"}},
 			IPAddressAllow: allowed, IPAddressDeny: everywhere(), IPIngressBytes: 448,
 			FileDescriptorStoreMax: 32, LimitNOFILE: 65536, WatchdogUSec: 20_000_000, StartLimitBurst: 5,
+			LogRateLimitIntervalUSec: 30_000_000, LogRateLimitBurst: 22000,
 			MemoryMax: 256 << 20, MemoryCurrent: 10 << 20, TasksMax: 256, TasksCurrent: 9,
 		},
 		Sockets: []Unit{{
@@ -285,12 +286,16 @@ var changes = []change{
 	{"journal: dropped", "", func(f *Facts) { f.Daemon.LogDropped = 7 }, "journal", Warning, "7 entries were lost", "log.rate"},
 
 	{"journal-rate: no limit of ours", "", func(f *Facts) { f.Config.LogRate = 0 }, "journal-rate", Warning, "log.rate is 0", "rate: 300"},
-	{"journal-rate: above journald's", "", func(f *Facts) { f.Config.LogRate = 1000 }, "journal-rate", Warning, "31000 visits in 30s", "LogRateLimitIntervalSec=30 and LogRateLimitBurst=34100"},
-	{"journal-rate: above the unit's", "", unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 10_000_000; u.LogRateLimitBurst = 100 }), "journal-rate", Warning, "exceeds 100", "LogRateLimitBurst=4400"},
-	{"journal-rate: journald's off", "", func(f *Facts) { f.Config.LogRate, f.Journald.Interval = 0, 0 }, "journal-rate", OK, "does not limit", ""},
+	{"journal-rate: above journald's", "", func(f *Facts) { f.Config.LogRate = 1000 }, "journal-rate", Warning, "62000 visits in 30s", "LogRateLimitIntervalSec=30 and LogRateLimitBurst=68200"},
+	{"journal-rate: above the unit's", "", unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 10_000_000; u.LogRateLimitBurst = 100 }), "journal-rate", Warning, "exceeds 100", "LogRateLimitBurst=8800"},
+	{"journal-rate: journald's off", "", func(f *Facts) {
+		f.Config.LogRate, f.Journald.Interval, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = 0, 0, 0, 0
+	}, "journal-rate", OK, "does not limit", ""},
 	{"journal-rate: the unit's off", "", all(unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 1; u.LogRateLimitBurst = 10000 }), func(f *Facts) { f.Config.LogRate = 0 }), "journal-rate", OK, "does not limit", ""},
 	{"journal-rate: no visits", "", func(f *Facts) { f.Config.LogRate, f.Config.LogVisits = 0, "none" }, "journal-rate", OK, "not logged", ""},
-	{"journal-rate: not seen", "", func(f *Facts) { f.Journald = RateLimit{} }, "journal-rate", Unknown, "can't be seen", "cat-config"},
+	{"journal-rate: not seen", "", func(f *Facts) {
+		f.Journald, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = RateLimit{}, 0, 0
+	}, "journal-rate", Unknown, "can't be seen", "cat-config"},
 	{"journal-rate: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "journal-rate", Unknown, "no log.rate", "greetd check"},
 	{"journal-rate: syslog", "", func(f *Facts) { f.Daemon.LogOutput = "syslog" }, "journal-rate", NotApplicable, "does not go to journald", ""},
 

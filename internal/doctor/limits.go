@@ -126,7 +126,7 @@ func journalRate(f *Facts, r *results) {
 		limit = RateLimit{Known: true, Interval: u.LogRateLimitIntervalUSec.duration(), Burst: u.LogRateLimitBurst}
 	}
 	c := f.Config
-	visits := float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)
+	visits := 2 * (float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)) // greeted ones, and others
 	switch {
 	case !c.Valid:
 		r.unknown("greetd check", "without a good configuration there is no log.rate")

@@ -16,7 +16,7 @@ const summaryEvery = time.Second
 // An account reports what is not in the log: visits that were suppressed, entries that
 // were dropped, and the time during which the output failed.
 type account struct {
-	limit  *limiter
+	limit  *budgets
 	recent *recent
 	drops  drops
 	warn   func(output, message string) // on stderr
@@ -54,11 +54,16 @@ func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
 // suppressed returns the summary of the suppressed visits, once the first of them is
 // older than age; else when that will be, or the zero time if there are none.
 func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
-	t, due := a.limit.take(age)
-	if t.total() == 0 {
-		return nil, due
+	for i := range a.limit {
+		t, next := a.limit[i].take(age)
+		if t.total() > 0 {
+			return summary(t, budgetNames[i], time.Now()), time.Time{}
+		}
+		if due.IsZero() || !next.IsZero() && next.Before(due) {
+			due = next
+		}
 	}
-	return summary(t, time.Now()), time.Time{}
+	return nil, due
 }
 
 // dropped returns the entry that reports the drops, once the first of them is older
@@ -106,11 +111,10 @@ func (a *account) recovered(output string, failed time.Duration, err error) {
 // the log after the writer has given up.
 func (a *account) left() (entries, visits uint64) {
 	d := a.drops.take(0)
-	t, _ := a.limit.take(0)
 	if a.report != nil {
 		d.entries++
 	}
-	return d.entries, d.visits + t.total()
+	return d.entries, d.visits + a.limit.left()
 }
 
 // drops counts entries that were dropped.

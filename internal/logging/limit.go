@@ -9,6 +9,50 @@ import (
 	"greetd.example/pkg/service"
 )
 
+// budgets are what visits may take of the log: those that were greeted, and the others, so that a flood
+// of greetings hides no problem.
+type budgets [2]limiter
+
+// The budgets, and what they are called.
+const (
+	greetedBudget = iota
+	problemBudget
+)
+
+var budgetNames = [...]string{"greeted", "problems"}
+
+// of returns the budget of visits with an outcome.
+func (b *budgets) of(outcome int) *limiter {
+	if VisitGreeted+Event(outcome) == VisitGreeted {
+		return &b[greetedBudget]
+	}
+	return &b[problemBudget]
+}
+
+// set changes the limit of both, as [limiter.set] does.
+func (b *budgets) set(perSecond, burst int) {
+	for i := range b {
+		b[i].set(perSecond, burst)
+	}
+}
+
+// suppressed returns how many visits were not admitted.
+func (b *budgets) suppressed() (n uint64) {
+	for i := range b {
+		n += b[i].suppressed()
+	}
+	return n
+}
+
+// left counts the visits that are in no entry yet, and forgets them.
+func (b *budgets) left() (n uint64) {
+	for i := range b {
+		t, _ := b[i].take(0)
+		n += t.total()
+	}
+	return n
+}
+
 // A limiter lets visits into the log up to a rate and counts the rest. All its methods
 // may be called at once.
 type limiter struct {
@@ -23,6 +67,7 @@ type tally struct {
 	since   time.Time // when the first one was counted
 	counts  [visitKinds]uint64
 	reasons reasonCounts
+	sources topSources
 	err     error // of the last that failed
 }
 
@@ -79,6 +124,7 @@ func (l *limiter) count(outcome int, v service.Visit, now time.Time) (first bool
 	}
 	l.rest.counts[outcome]++
 	l.rest.reasons.add(outcome, v.Reason)
+	l.rest.sources.add(v.Remote.Addr())
 	l.ever++
 	if VisitGreeted+Event(outcome) == VisitFailed {
 		l.rest.err = v.Err

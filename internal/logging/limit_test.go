@@ -3,6 +3,7 @@ package logging
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -73,27 +74,32 @@ func TestRate(t *testing.T) {
 		o.Rate, o.Burst = 10, 20
 		l, c := inMemory(t, o)
 
-		// A burst, and what exceeds it.
+		// A burst, and what exceeds it: those that were greeted, and the others, by themselves.
 		for i := range 50 {
-			l.Closed(visit(uint64(i), service.Outcomes()[i%2]))
+			v := visit(uint64(i), service.Outcomes()[i%2])
+			v.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 4)}), 1)
+			l.Closed(v)
 		}
-		if got := len(c.take()); got != 20 {
-			t.Errorf("%d of a burst logged, want 20", got)
+		if got := len(c.take()); got != 40 {
+			t.Errorf("%d of a burst logged, want 20 of each", got)
 		}
 
-		// The traffic has stopped: the summary comes all the same, once.
+		// The traffic has stopped: the summaries come all the same, once.
 		time.Sleep(time.Second)
 		got := c.take()
-		if len(got) != 1 {
-			t.Fatalf("%d entries after a second, want the summary: %v", len(got), got)
+		if len(got) != 2 {
+			t.Fatalf("%d entries after a second, want a summary for each budget: %v", len(got), got)
 		}
-		compare(t, got[0], journald.Fields{
-			"MESSAGE":  "suppressed log entries for 30 visits in 1.0 s: 15 greeted, 15 refused (15 denied)",
-			"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitsSuppressed.ID(),
-			"GREETD_SUPPRESSED": "30", "GREETD_SUPPRESSED_GREETED": "15", "GREETD_SUPPRESSED_REFUSED": "15", "GREETD_SUPPRESSED_REFUSED_DENIED": "15",
+		compare(t, got[1], journald.Fields{
+			"MESSAGE":  "suppressed log entries for 5 visits in 1.0 s: 5 refused (5 denied); most from 192.0.2.1 (3), 192.0.2.3 (2)",
+			"PRIORITY": "5", "SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitsSuppressed.ID(), "GREETD_BUDGET": "problems",
+			"GREETD_SUPPRESSED": "5", "GREETD_SUPPRESSED_GREETED": "0", "GREETD_SUPPRESSED_REFUSED": "5", "GREETD_SUPPRESSED_REFUSED_DENIED": "5",
 			"GREETD_SUPPRESSED_HUNG_UP": "0", "GREETD_SUPPRESSED_TIMED_OUT": "0", "GREETD_SUPPRESSED_CUT": "0",
-			"GREETD_SUPPRESSED_FAILED": "0", "GREETD_DURATION_USEC": "1000000",
+			"GREETD_SUPPRESSED_FAILED": "0", "GREETD_DURATION_USEC": "1000000", "GREETD_TOP_SOURCES": "192.0.2.1=3 192.0.2.3=2",
 		})
+		if got[0]["GREETD_BUDGET"] != "greeted" || got[0]["GREETD_SUPPRESSED_GREETED"] != "5" || got[0]["GREETD_SUPPRESSED"] != "5" {
+			t.Errorf("the summary of greeted visits is %v", got[0])
+		}
 		time.Sleep(time.Hour)
 		if got := c.take(); len(got) != 0 {
 			t.Errorf("%v out of calm", got)
@@ -135,23 +141,21 @@ func TestFailureShowsInSummary(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		c.take()
-		l.Closed(visit(1, service.Greeted)) // the bucket is empty again
-		c.take()
-		for range 9 {
-			l.Closed(visit(1, service.Greeted))
+		for range 10 { // the first is logged
+			l.Closed(visit(1, service.HungUp))
 		}
 		v := visit(2, service.Failed)
 		v.Err = &service.PanicError{Value: "no such host", Stack: []byte("goroutine 1:\nmain()\n")}
 		l.Closed(v)
 		time.Sleep(time.Second)
 		got := c.take()
-		if len(got) != 1 {
-			t.Fatalf("got %v, want one summary", got)
+		if len(got) != 2 {
+			t.Fatalf("got %v, want a visit and its summary", got)
 		}
-		e := got[0]
+		e := got[1]
 		want := journald.Fields{
 			"PRIORITY": "3", "GREETD_ERROR": "panic: no such host", "GREETD_STACK": "goroutine 1:\nmain()",
-			"MESSAGE": "suppressed log entries for 10 visits in 1.0 s: 9 greeted, 1 failed (1 system); last error: panic: no such host",
+			"MESSAGE": "suppressed log entries for 10 visits in 1.0 s: 9 hung_up (9 client_left), 1 failed (1 system); most from 192.0.2.7 (10); last error: panic: no such host",
 		}
 		for name, want := range want {
 			if e[name] != want {
@@ -234,5 +238,71 @@ func TestFilteredCostsNothing(t *testing.T) {
 	l.SetLevel("fatal")
 	if n := testing.AllocsPerRun(100, func() { l.Closed(v); l.Event(Detail, "x") }); n != 0 {
 		t.Errorf("a filtered visit allocates %v times", n)
+	}
+}
+
+// A flood of greetings hides no problem.
+func TestProblemsHaveABudgetOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := defaults
+		o.Rate, o.Burst = 10, 20
+		l, c := inMemory(t, o)
+		for i := range uint64(10_000) {
+			l.Closed(visit(i, service.Greeted))
+			if i%1000 == 0 {
+				l.Closed(visit(i, service.Refused))
+			}
+		}
+		refused := 0
+		for _, e := range c.take() {
+			if e["GREETD_OUTCOME"] == "refused" {
+				refused++
+			}
+		}
+		if refused != 10 {
+			t.Errorf("%d of 10 refusals are logged", refused)
+		}
+	})
+}
+
+func TestSkippedClientsAreNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := defaults
+		o.Skip = []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/64")}
+		l, c := inMemory(t, o)
+		for address, logged := range map[string]int{"192.0.2.7": 0, "::ffff:192.0.2.7": 0, "192.0.2.8": 1, "2001:db8::9": 0, "2001:db8:0:1::": 1} {
+			for _, outcome := range []service.Outcome{service.Greeted, service.HungUp} {
+				v := visit(1, outcome)
+				v.Remote = netip.AddrPortFrom(netip.MustParseAddr(address), 1)
+				l.Closed(v)
+				if got := len(c.take()); got != logged {
+					t.Errorf("%s, %s: %d entries, want %d", address, outcome, got, logged)
+				}
+			}
+		}
+		l.Closed(service.Visit{Outcome: service.Greeted})
+		if len(c.take()) != 1 {
+			t.Error("a client of a unix socket is not logged")
+		}
+	})
+}
+
+// However many sources come, those with many visits are named, the greatest first.
+func TestTopSources(t *testing.T) {
+	var top topSources
+	for i := range uint32(100_000) {
+		top.add(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		top.add(netip.MustParseAddr("2001:db8::1").Next())
+		if i%2 == 0 {
+			top.add(netip.MustParseAddr("::ffff:192.0.2.7"))
+		}
+	}
+	most := top.most()
+	if len(most) != namedSources || most[0].source.String() != "2001:db8::/64" || most[0].visits < 100_000 ||
+		most[1].source.String() != "192.0.2.7/32" || most[1].visits < 50_000 {
+		t.Errorf("%v", most)
+	}
+	if n := testing.AllocsPerRun(100, func() { top.add(netip.MustParseAddr("192.0.2.9")) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -45,8 +46,10 @@ type Options struct {
 	Level  string // panic, fatal, error, warn, info or debug: what is less important is left out
 	Format string // text or json, for syslog, stdout and stderr; the journal has fields instead
 	Visits string // all; problems: those that were not greeted; or none
-	Rate   int    // entries a second for visits, the rest is summed up; 0: no limit
-	Burst  int    // so many at once, after a time of calm; at least 1
+	Rate   int    // entries a second for visits that were greeted, and as many for others, the rest is summed up; 0: no limit
+	Burst  int    // so many of each at once, after a time of calm; at least 1
+
+	Skip []netip.Prefix // clients whose visits are not logged; IPv4 in IPv4 form
 }
 
 // A Log logs visits and events. Its methods may be called at once; none of them waits
@@ -54,7 +57,8 @@ type Options struct {
 type Log struct {
 	level          atomic.Uint32          // a logrus.Level
 	visits         atomic.Pointer[string] // Options.Visits
-	limit          limiter
+	limit          budgets
+	skip           atomic.Pointer[[]netip.Prefix] // Options.Skip
 	repeats        repeats
 	acceptFailures acceptFailures
 	recent         recent
@@ -151,6 +155,7 @@ func (l *Log) use(o Options, level logrus.Level) {
 	l.level.Store(uint32(level))
 	l.visits.Store(&o.Visits)
 	l.limit.set(o.Rate, o.Burst)
+	l.skip.Store(&o.Skip)
 }
 
 // SetLevel changes the level until the next Apply, and says so in the log whatever

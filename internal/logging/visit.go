@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,16 +29,16 @@ func (l *Log) Opened(service.Peer) {}
 func (l *Log) Closed(v service.Visit) {
 	event := outcomeEvent(v.Outcome)
 	outcome, _ := event.outcomeIndex()
-	if !l.wants(event) {
+	if !l.wants(event) || l.skips(v.Peer) {
 		return
 	}
 	if l.repeats.again(v.Err) {
-		if l.limit.suppress(outcome, v) {
+		if l.limit.of(outcome).suppress(outcome, v) {
 			l.writer.Wake() // it sets the timer of the summary
 		}
 		return
 	}
-	if admitted, first := l.limit.admit(outcome, v); !admitted {
+	if admitted, first := l.limit.of(outcome).admit(outcome, v); !admitted {
 		if first {
 			l.writer.Wake()
 		}
@@ -51,6 +52,16 @@ func (l *Log) Closed(v service.Visit) {
 	e.message = len(e.text)
 	e.addVisit(v)
 	l.put(e)
+}
+
+// skips reports whether the visits of a client are left out: Options.Skip has its address.
+func (l *Log) skips(p service.Peer) bool {
+	skip := *l.skip.Load()
+	if len(skip) == 0 || !p.Remote.IsValid() {
+		return false
+	}
+	addr := p.Remote.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(skip, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
 // wants reports whether a visit with that event belongs into the log.
@@ -153,8 +164,8 @@ func stackOf(err error) []byte {
 	return nil
 }
 
-// summary returns the entry of the visits in t.
-func summary(t tally, now time.Time) *entry {
+// summary returns the entry of the visits in t, which exceeded a budget.
+func summary(t tally, budget string, now time.Time) *entry {
 	text := words.AppendCount([]byte("suppressed log entries for "), t.total(), "visit")
 	text = appendDuration(append(text, " in "...), now.Sub(t.since))
 	separator := ": "
@@ -166,12 +177,25 @@ func summary(t tally, now time.Time) *entry {
 			separator = ", "
 		}
 	}
+	most := t.sources.most()
+	for i, c := range most {
+		text = append(text, [...]string{"; most from ", ", "}[min(i, 1)]...)
+		text = c.append(text, " (", ")")
+	}
 	if t.err != nil {
 		text = append(append(text, "; last error: "...), printable(t.err)...)
 	}
 	e := newEntry(VisitsSuppressed, now, string(text))
 	e.visits = t.total()
 	e.addNumber("suppressed", e.visits)
+	e.addText("budget", budget)
+	if len(most) > 0 {
+		var value []byte
+		for _, c := range most {
+			value = c.append(value, "=", " ")
+		}
+		e.addText("top_sources", strings.TrimSpace(string(value)))
+	}
 	for i, count := range t.counts {
 		e.addNumber(suppressedKeys[i], count)
 		t.reasons.addTo(e, suppressedKeys[i], i)

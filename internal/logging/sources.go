@@ -1,0 +1,74 @@
+package logging
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+)
+
+const (
+	countedSources = 32 // whose visits a tally counts at any one time
+	namedSources   = 10 // of them, in a summary
+)
+
+// topSources counts visits by source, in bounded memory: when another source comes, the one with the
+// fewest visits gives way, and the new one takes over its count (the space-saving algorithm of
+// Metwally et al., 2005). So a count can be too high, and no source with many visits is missing.
+type topSources struct {
+	n   int
+	all [countedSources]sourceCount
+}
+
+type sourceCount struct {
+	source netip.Prefix // an IPv4 address, or the /64 of an IPv6 address
+	visits uint64
+}
+
+// add counts a visit. One without an address, through a unix socket, is not counted.
+func (t *topSources) add(addr netip.Addr) {
+	addr = addr.Unmap().WithZone("")
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	source, err := addr.Prefix(bits)
+	if err != nil {
+		return
+	}
+	counted := t.all[:t.n]
+	for i := range counted {
+		if counted[i].source == source {
+			counted[i].visits++
+			return
+		}
+	}
+	if t.n < countedSources {
+		t.all[t.n] = sourceCount{source, 1}
+		t.n++
+		return
+	}
+	least := &t.all[0]
+	for i := range counted {
+		if counted[i].visits < least.visits {
+			least = &counted[i]
+		}
+	}
+	*least = sourceCount{source, least.visits + 1}
+}
+
+// most returns those with the most visits, the greatest first.
+func (t *topSources) most() []sourceCount {
+	counted := slices.Clone(t.all[:t.n])
+	slices.SortStableFunc(counted, func(a, b sourceCount) int { return int(b.visits) - int(a.visits) }) //nolint:gosec // far below 2^63
+	return counted[:min(t.n, namedSources)]
+}
+
+// append appends the source and its visits with what stands between and after them.
+func (c sourceCount) append(dst []byte, between, after string) []byte {
+	if c.source.IsSingleIP() {
+		dst = c.source.Addr().AppendTo(dst)
+	} else {
+		dst = c.source.AppendTo(dst)
+	}
+	return append(strconv.AppendUint(append(dst, between...), c.visits, 10), after...)
+}
