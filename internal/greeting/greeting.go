@@ -30,11 +30,16 @@ type Greeting struct {
 	template *template.Template // where it is more than that
 	fixed    service.Static
 	isFixed  bool
+
+	usesLocal bool
 }
 
 // Fixed returns the greeting, and whether it is the same for every client: the template
 // is nothing but text then.
 func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
+
+// UsesLocal reports whether the greeting has the address that the client reached.
+func (g *Greeting) UsesLocal() bool { return g.usesLocal }
 
 // client is what a template sees. The client of a unix socket has the address "unix" and
 // port 0; Hostname is this machine's when the configuration was loaded.
@@ -161,7 +166,7 @@ func Parse(text string) (*Greeting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
-	g := &Greeting{hostname: hostname}
+	g := &Greeting{hostname: hostname, usesLocal: strings.Contains(text, ".LocalIP") || strings.Contains(text, ".LocalPort")}
 	if parts, ok := compile(root); ok {
 		g.parts = parts
 	} else {

@@ -79,12 +79,14 @@ func unwrap(c net.Conn) (net.Conn, error) {
 		return nil, err
 	}
 
-	u := &conn{Conn: c, remote: c.RemoteAddr(), local: c.LocalAddr()}
+	u := &conn{Conn: c}
 	if r.Buffered() > 0 {
 		u.early = r
 	}
 	if header.Command.IsProxy() {
 		u.remote, u.local = overTCP(header.SourceAddr), overTCP(header.DestinationAddr)
+	} else {
+		u.remote, u.local = c.RemoteAddr(), c.LocalAddr()
 	}
 	return u, nil
 }

@@ -64,6 +64,8 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 		LingerTimeout:    c.Timeouts.Linger,
 		MaxConns:         c.Limits.Connections,
 	}}
+	greeting, isTemplate := s.Service.Greeter.(interface{ UsesLocal() bool })
+	s.Service.OmitLocal = !isTemplate || !greeting.UsesLocal()
 	if s.Service.LingerTimeout == 0 {
 		s.Service.LingerTimeout = -1 // close at once
 	}

@@ -7,9 +7,10 @@ import (
 )
 
 // Direct returns a listener that accepts on ln's socket and spends nothing on a connection that it
-// may not need: a plain greeting takes no more than accept4, sendto, shutdown, read, close and a
-// look at the listening socket. It is for TCP on Linux; other listeners are returned as they are.
-// Direct takes ln over: use what it returns, and close only that.
+// may not need: a plain greeting takes no more than accept4, sendto, shutdown, read and close, and
+// where the socket is bound to all addresses, getsockname, see OmitLocal of [Server]. It is for TCP on
+// Linux; other listeners are returned as they are. Direct takes ln over: use what it returns, and
+// close only that.
 //
 // What it returns has SetDeadline and SyscallConn, as a [net.TCPListener] has. Its connections have
 // CloseWrite, SetLinger and SyscallConn, as a [net.TCPConn] has; TCP_NODELAY is set, and keep-alive

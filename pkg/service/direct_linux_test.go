@@ -255,6 +255,7 @@ func TestDirectSurvivesABlockingSocket(t *testing.T) {
 	srv := &service.Server{}
 	serveOn(t, srv, ln)
 	for range 10 {
+		time.Sleep(20 * time.Millisecond) // the accept loop waits by then: between two accepts it does not look
 		_ = raw.Control(func(fd uintptr) {
 			if err := syscall.SetNonblock(int(fd), false); err != nil {
 				t.Error(err)

@@ -47,6 +47,10 @@ type Server struct {
 	// backlog.
 	MaxConns int
 
+	// OmitLocal leaves Local of Peer the zero value where it takes a system call to know it: with
+	// Direct, on listeners that are bound to all addresses.
+	OmitLocal bool
+
 	start       sync.Once
 	connections *connections
 	loops       sync.WaitGroup // accept loops: they end before connections are waited for
@@ -74,7 +78,7 @@ func (s *Server) checkTLS(c *connection, first []byte) {
 
 // settings returns the values of the fields of s.
 func (s *Server) settings() Settings {
-	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns}
+	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns, s.OmitLocal}
 }
 
 // use makes settings those of the server, and named those of its listeners of that name. s.mu is held.

@@ -20,6 +20,7 @@ type Settings struct {
 	HandshakeTimeout time.Duration
 	LingerTimeout    time.Duration
 	MaxConns         int
+	OmitLocal        bool
 }
 
 // orDefaults returns settings without zero values that stand for a default.

@@ -43,16 +43,17 @@ func newVisit(h *host, c net.Conn, id uint64) *visit {
 	v := &visit{host: h, reason: ReasonPanic}
 	v.conn, v.counters = c, h.counters
 	v.peer = Peer{ID: id, Listener: h.name, Arrived: time.Now()}
-	v.peer.Remote, v.peer.Local = endsOf(c)
+	v.peer.Remote, v.peer.Local = endsOf(c, false)
 	return v
 }
 
-// endsOf returns the addresses of both ends; direct connections know them without allocating.
-func endsOf(c net.Conn) (remote, local netip.AddrPort) {
+// endsOf returns the addresses of both ends. Direct connections know them without allocating, and unless
+// ask is true without asking the kernel: local may be the zero value then.
+func endsOf(c net.Conn, ask bool) (remote, local netip.AddrPort) {
 	if c, ok := c.(interface {
-		Ends() (remote, local netip.AddrPort)
+		Ends(ask bool) (remote, local netip.AddrPort)
 	}); ok {
-		return c.Ends()
+		return c.Ends(ask)
 	}
 	return addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 }
@@ -90,6 +91,9 @@ func (v *visit) serve() (outcome Outcome, err error) {
 			outcome, err, v.reason = Failed, &PanicError{value, debug.Stack()}, ReasonPanic
 		}
 	}()
+	if !v.rules.OmitLocal && !v.peer.Local.IsValid() {
+		_, v.peer.Local = endsOf(v.conn, true)
+	}
 	if v.host.observer != nil {
 		v.host.observer.Opened(v.peer)
 	}

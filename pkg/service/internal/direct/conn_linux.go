@@ -37,11 +37,13 @@ func (c *Conn) accept(fd uintptr) bool {
 	return errno != syscall.EAGAIN
 }
 
-// Ends returns the addresses of both ends, IPv4 ones never mapped into IPv6.
-func (c *Conn) Ends() (remote, local netip.AddrPort) {
+// Ends returns the addresses of both ends, IPv4 ones never mapped into IPv6. Where the listener is
+// bound to all addresses, it takes a system call to know the local one: unless ask is true, it is the
+// zero value then.
+func (c *Conn) Ends(ask bool) (remote, local netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.local.IsValid() && c.fd >= 0 {
+	if ask && !c.local.IsValid() && c.fd >= 0 {
 		c.local = localAddr(c.fd)
 	}
 	return c.remote, c.local
@@ -52,7 +54,7 @@ func (c *Conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) 
 
 // LocalAddr implements net.Conn.
 func (c *Conn) LocalAddr() net.Addr {
-	_, local := c.Ends()
+	_, local := c.Ends(true)
 	return net.TCPAddrFromAddrPort(local)
 }
 

@@ -144,7 +144,7 @@ func TestEndsAreThoseOfNet(t *testing.T) {
 			}
 			server := accepted.(*direct.Conn)
 			for range 2 { // after Close, too
-				remote, local := server.Ends()
+				remote, local := server.Ends(true)
 				if remote.String() != client.LocalAddr().String() || local != to ||
 					server.RemoteAddr().String() != remote.String() || server.LocalAddr().String() != local.String() {
 					t.Errorf("%v to %v, want %v to %v", remote, local, client.LocalAddr(), to)
@@ -233,7 +233,7 @@ func TestNobodyReachesTheNextWithTheSameNumber(t *testing.T) {
 			func(b []byte) { _, _ = server.Discard(b) },
 			func([]byte) { _ = server.CloseWrite() },
 			func([]byte) { _ = server.SetLinger(1) },
-			func([]byte) { _, _ = server.Ends() },
+			func([]byte) { _, _ = server.Ends(true) },
 			func(b []byte) { _, _ = server.Write(b) },
 			func([]byte) { _ = server.Close() },
 		} {

@@ -8,12 +8,21 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
+// checkEach is how many connections are accepted without a wait before the socket is checked for being
+// nonblocking. After a wait it always is. Should another process make it blocking in the microseconds
+// between a check and the next accept, that accept waits for the next client, and then it is checked
+// again. SO_RCVTIMEO would bound that wait, but not on Multipath TCP sockets.
+const checkEach = 64
+
 // A listener is a listening TCP socket.
 type listener struct {
+	accepts atomic.Uint32 // calls of Accept
+
 	file  *os.File
 	fault error // why nobody can wait for clients on file; nil: it can be waited for
 	raw   syscall.RawConn
@@ -74,7 +83,14 @@ func duplicate(ln *net.TCPListener) (*os.File, error) {
 // Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
 	c := &Conn{}
-	err := l.raw.Read(c.accept)
+	waited := l.accepts.Add(1)%checkEach == 0
+	err := l.raw.Read(func(fd uintptr) bool {
+		if waited {
+			stayNonblocking(fd)
+		}
+		waited = true // if it is called again
+		return c.accept(fd)
+	})
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:

@@ -28,7 +28,6 @@ func send(fd int, b []byte, flags uintptr) (int, syscall.Errno) {
 }
 
 func accept(fd uintptr) (conn int, remote netip.AddrPort, errno syscall.Errno) {
-	stayNonblocking(fd)
 	var from syscall.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(from))
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, fd,
@@ -40,7 +39,7 @@ func accept(fd uintptr) (conn int, remote netip.AddrPort, errno syscall.Errno) {
 }
 
 // stayNonblocking undoes what another process that shares the socket may have done: a raw
-// call that waits holds up everybody here.
+// call that waits holds up everybody here. It is called when accept has found nobody and has waited, and once in a while, see checkEach.
 func stayNonblocking(fd uintptr) {
 	flags, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
 	if errno == 0 && flags&syscall.O_NONBLOCK == 0 {

@@ -1,0 +1,162 @@
+package service_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"greetd.example/internal/access"
+	"greetd.example/internal/proxyproto"
+	"greetd.example/internal/test/debian"
+	"greetd.example/pkg/service"
+)
+
+// countedKind is the variable that makes TestServeForStrace a server, of the kind that it has.
+const countedKind = "GREETD_TEST_COUNTED"
+
+// header is one of PROXY protocol version 2, from 192.0.2.7:4711.
+var header = append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), 192, 0, 2, 7, 192, 0, 2, 1, 0x12, 0x67, 0x27, 0x10)
+
+// counted are the kinds of greetings whose system calls are counted, and how many one may take.
+var counted = map[string]struct {
+	address string
+	say     []byte
+	most    float64
+}{
+	"plain":     {address: "127.0.0.1:0", most: 5.1}, // accept4, sendto, shutdown, read, close
+	"anywhere":  {address: ":0", most: 5.1},
+	"template":  {address: ":0", most: 6.1}, // and getsockname
+	"limited":   {address: "127.0.0.1:0", most: 5.1},
+	"announced": {address: "127.0.0.1:0", say: header, most: 6.1}, // and read
+}
+
+// TestServeForStrace is the server that TestSystemCallsOfAGreeting counts the system calls of.
+func TestServeForStrace(t *testing.T) {
+	kind := os.Getenv(countedKind)
+	if kind == "" {
+		t.Skip("it is run by TestSystemCallsOfAGreeting")
+	}
+	ln, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &service.Server{Greeter: service.Static("hello\n"), OmitLocal: kind != "template"}
+	served := service.Listener{Listener: service.Direct(ln), Name: "greet"}
+	switch kind {
+	case "limited":
+		var sources access.Sources
+		sources.Update(access.Limits{Connections: 10_000, Rate: 1e6, Burst: 1e6})
+		srv.Admit = sources.Admit
+	case "announced":
+		served.Unwrap = proxyproto.Unwrap([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	case "template":
+		srv.Greeter = service.GreeterFunc(func(dst []byte, p service.Peer) ([]byte, error) {
+			return fmt.Appendln(dst, p.Local), nil
+		})
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test has seen enough
+		_ = srv.Shutdown(t.Context())
+	}()
+	if err := srv.Serve(served); !errors.Is(err, service.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// Each system call of a greeting is one too many, unless it is counted here.
+func TestSystemCallsOfAGreeting(t *testing.T) {
+	strace := debian.Program(t, "strace", "strace")
+	const clients = 1000
+	for kind, test := range counted {
+		t.Run(kind, func(t *testing.T) {
+			ln := listen(t, "tcp", test.address)
+			defer ln.Close()
+			_, idle := countCalls(t, strace, kind, ln, nil)
+			var waiting []net.Conn // in the backlog, so that nothing has to wait for them
+			for range clients {
+				c := dialKernel(t, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: ln.Addr().(*net.TCPAddr).Port})
+				if _, err := c.Write(test.say); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.(*net.TCPConn).CloseWrite(); err != nil { // so that nobody lingers because this machine is busy
+					t.Fatal(err)
+				}
+				waiting = append(waiting, c)
+			}
+			table, calls := countCalls(t, strace, kind, ln, waiting)
+			each := float64(calls-idle) / clients
+			t.Logf("%.3f system calls a greeting", each)
+			if each > test.most {
+				t.Errorf("%.3f system calls a greeting, want at most %.1f\n%s", each, test.most, table)
+			}
+		})
+	}
+}
+
+// calls are those that a greeting can cause. What Go's scheduler does besides depends on the machine,
+// and epoll_wait on the time, of which there is more under strace: the reaper looks every 2 ms.
+var calls = []string{
+	"accept4", "accept", "sendto", "sendmsg", "recvfrom", "recvmsg", "read", "write", "writev", "shutdown", "close", "fcntl", "ioctl",
+	"getsockname", "getpeername", "getsockopt", "setsockopt", "epoll_ctl", "openat",
+}
+
+// countCalls runs a server for the clients that wait until all have hung up, and returns how many
+// calls it took, and the table of strace.
+func countCalls(t *testing.T, strace, kind string, ln net.Listener, waiting []net.Conn) (table string, n int) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "calls")
+	socket, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	server := exec.Command(strace, "-f", "-qq", "-c", "-U", "calls,name", "-o", out, os.Args[0], "-test.run=^TestServeForStrace$")
+	server.Env = append(os.Environ(), countedKind+"="+kind, "GOMAXPROCS=1")
+	server.ExtraFiles = []*os.File{socket}
+	var said bytes.Buffer
+	server.Stdout, server.Stderr = &said, &said
+	end, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	for _, c := range waiting {
+		reading.Go(func() {
+			if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
+				t.Errorf("a client reads %q, %v", text, err)
+			}
+			_ = c.Close()
+		})
+	}
+	reading.Wait()
+	_ = end.Close()
+	if err := server.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 2 && slices.Contains(calls, fields[1]) {
+			times, _ := strconv.Atoi(fields[0])
+			n += times
+		}
+	}
+	return string(text), n
+}
