@@ -15,11 +15,12 @@ BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo fals
 GOTESTSUM := $(TOOLS)/gotestsum
 RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/licences.sh test/vulncheck.sh
+SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
+HUNT ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +42,9 @@ unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the 
 
 fuzz-short: # what reads foreign bytes, for half a minute each
 	sh test/fuzz.sh 30s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
+
+race-hunt: ## pkg/service and pkg/systemd under the race detector, again and again for HUNT=10m
+	sh test/racehunt.sh $(HUNT)
 
 fuzz: ## every fuzz target for FUZZTIME=10m each
 	sh test/fuzz.sh $(FUZZTIME) ./...
