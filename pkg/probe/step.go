@@ -167,6 +167,9 @@ func (c *conversation) startTLS(step Step) error {
 	return nil
 }
 
+// stepRead is how much is read at once.
+const stepRead = 4096
+
 // maxStep is how much a server may say in answer to one step, in bytes.
 const maxStep = 64 << 10
 
@@ -174,7 +177,7 @@ const maxStep = 64 << 10
 // at. It consumes whole lines; when the server is silent, a part of one will do.
 func (c *conversation) read(step Step) ([]byte, error) {
 	idle := cmp.Or(c.p.Idle, DefaultIdle)
-	buf := make([]byte, firstRead)
+	buf := make([]byte, stepRead)
 	for whole := false; ; {
 		if n := c.found(step, whole); n > 0 {
 			received := c.said[:n]
@@ -211,8 +214,12 @@ func (c *conversation) read(step Step) ([]byte, error) {
 // found returns how much of said, in whole lines, holds the pattern of step; 0 if it is
 // not there. With whole, the last line needs no end.
 func (c *conversation) found(step Step, whole bool) int {
-	if step.verb == "" {
-		return 0
+	complete := len(c.said)
+	if !whole {
+		complete = bytes.LastIndexByte(c.said, '\n') + 1
+	}
+	if step.verb == "" || complete == 0 || !step.pattern.in(c.said[:complete], true) {
+		return 0 // which spares looking at the end of each line
 	}
 	for end := 0; end < len(c.said); {
 		line := bytes.IndexByte(c.said[end:], '\n')
