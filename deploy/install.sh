@@ -10,6 +10,7 @@
 #   BIN               the folder of the programs to install: bin, if it is not set; those for
 #                     another machine are elsewhere, and bin has some that run on this one
 set -eu
+umask 022 # others must be able to read what is installed, and to enter its directories
 cd "$(dirname "$0")/.."
 
 die() {
@@ -178,7 +179,11 @@ do_install() {
 do_uninstall() {
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		systemctl --quiet disable --now greetd.socket greetd.service || true
+		systemctl stop 'greetd@*.socket' 'greetd@*.service' || true
 	fi
+	for link in "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.service "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.socket; do
+		rm -f "$link"
+	done
 	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
 		rm -f "$DESTDIR$units/$(basename "$file")"
 	done

@@ -210,7 +210,10 @@ func TestInstallOnALiveMachine(t *testing.T) {
 		if out, code := m.try("systemctl", "cat", "greetd.service"); code == 0 {
 			m.Fatalf("uninstalled, but there is\n%s", out)
 		}
-		m.run("sh", "/usr/src/greetd/deploy/install.sh")
+		m.run("sh", "-c", "umask 077; exec sh /usr/src/greetd/deploy/install.sh")
+		if closed := m.run("find", "/usr/local", "-not", "-perm", "-o=r", "-o", "-type", "d", "-not", "-perm", "-o=x"); closed != "" {
+			m.Errorf("others can't read what was installed: %s", closed)
+		}
 		if got := m.property("greetd.service", "FragmentPath"); got != "/usr/local/lib/systemd/system/greetd.service" {
 			m.Errorf("systemd has greetd.service from %q", got)
 		}
@@ -220,6 +223,18 @@ func TestInstallOnALiveMachine(t *testing.T) {
 			m.Errorf("the catalog does not know greetd:\n%s", got)
 		}
 
+		// Uninstalled, nothing runs any more, instances neither.
+		m.write("/etc/greetd/10025.yaml", "listeners: [{name: greet, address: \":10025\"}]\n")
+		m.run("systemctl", "enable", "--now", "greetd@10025", "greetd@10026.socket")
+		m.run("sh", "/usr/src/greetd/deploy/install.sh", "uninstall")
+		for _, port := range []string{"10000", "10025", "10026"} {
+			m.nobody("127.0.0.1:" + port)
+		}
+		if links := m.run("find", "/etc/systemd/system", "-name", "greetd*"); links != "" {
+			m.Errorf("uninstalled, and left %s", links)
+		}
+
+		m.run("sh", "/usr/src/greetd/deploy/install.sh")
 		// With another greetd.service behind display-manager.service it refuses.
 		m.write("/etc/systemd/system/greetd.service", "[Service]\nExecStart=/usr/bin/true\n[Install]\nAlias=display-manager.service\n")
 		m.run("ln", "-s", "greetd.service", "/etc/systemd/system/display-manager.service")
