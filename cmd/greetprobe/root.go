@@ -111,7 +111,7 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	targets = f.expand(ctx, p, targets)
 	out := newOutput(f, std)
 	many := probe.Many{Do: f.method(p, out), Parallel: f.parallel, Lowered: func(n int) {
-		std.say("descriptors for %d targets at once only: going on with so many (ulimit -n allows more)", n)
+		std.say("descriptors are enough for %[1]d targets at once: reducing parallelism to %[1]d (raise ulimit -n for more)", n)
 	}}
 	if f.all {
 		many.All = p

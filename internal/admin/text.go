@@ -157,7 +157,7 @@ func (r *Reload) words() string {
 	case r.OK:
 		return "applied " + stamp(r.At)
 	}
-	return "refused " + stamp(r.At) + ", the one before serves on\n" + printableLines(strings.TrimSpace(r.Error))
+	return "refused " + stamp(r.At) + ", previous one kept\n" + printableLines(strings.TrimSpace(r.Error))
 }
 
 func (l Log) words() string {

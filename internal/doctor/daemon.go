@@ -22,7 +22,7 @@ func permission(f *Facts, r *results) {
 	case p != nil && p.Self:
 		unseen = append(unseen, fmt.Sprintf("most things: called by the unit, as user %d in its sandbox", p.UID))
 	case p != nil && p.Environ == nil:
-		unseen = append(unseen, fmt.Sprintf("the environment of process %d", p.PID), "who has which port")
+		unseen = append(unseen, fmt.Sprintf("the environment of process %d", p.PID), "which process has which port")
 	default:
 		unseen = append(unseen, "what only root may see")
 	}

@@ -129,9 +129,9 @@ var (
 	logDropped = prometheus.NewDesc("greetd_log_entries_dropped_total",
 		"Log entries lost because their receiver was too slow.", nil, nil)
 	reloads = prometheus.NewDesc("greetd_reloads_total",
-		"Reloads of the configuration: success means applied, failure that the one before serves on.", []string{"result"}, nil)
+		"Reloads of the configuration: success means applied, failure that the previous configuration is kept.", []string{"result"}, nil)
 	lastReload = prometheus.NewDesc("greetd_config_last_reload_successful",
-		"Whether the last reload was applied: 0 means that the configuration file is bad, and the configuration before serves on. 1 before the first.", nil, nil)
+		"Whether the last reload was applied: 0 means that the configuration file is bad, and the previous configuration is kept. 1 before the first reload.", nil, nil)
 	generation = prometheus.NewDesc("greetd_config_generation",
 		"Number of the configuration in force, counted from 1 at the start.", nil, nil)
 	certificateExpiry = prometheus.NewDesc("greetd_certificate_expiry_timestamp_seconds",
