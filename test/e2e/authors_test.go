@@ -117,7 +117,7 @@ func TestExampleDaemonLosesNobody(t *testing.T) {
 func TestPlainDaemonForComparison(t *testing.T) {
 	for _, unit := range []string{"plain.service", "plain.socket"} {
 		t.Run(unit, func(t *testing.T) {
-			onEachSystemdInTurn(t, func(m *machine) {
+			onEachSystemd(t, func(m *machine) {
 				m.installExample("plain")
 				m.run("systemctl", "start", unit)
 				_ = m.fetch(plainAddress)
