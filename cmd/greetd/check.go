@@ -1,35 +1,53 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"greetd.example/internal/exit"
-	"greetd.example/internal/settings"
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var here bool
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration: every problem, a line each",
-		Long: `check tells every problem of the configuration as FILE:LINE: key: reason, those
-of certificates and of the greeting's template included, and exits with 78 if
-there is one. It asks no daemon and opens no listener.`,
+		Long: `check reports every problem of the configuration as FILE:LINE: key: reason,
+those of certificates and of the greeting's template included, and exits with 78
+if there is one. It opens no listener. As root it sees what the unit sees: its
+user, environment, credentials and sandbox. --here checks as this user instead.`,
 		Example: `  greetd check
-  greetd check --config ./greetd.yaml`,
+  greetd check --instance lobby
+  greetd check --here --config ./greetd.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			loaded, _, err := settings.Load(p.sourceOfUnit())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := p.examineAsMeant(cmd.Context(), here)
 			if err != nil {
-				return exit.Error{Code: exit.Config, Err: err}
+				return exit.Error{Code: exit.System, Err: err}
 			}
-			file := loaded.Path
-			if file == "" {
-				file = "configuration without a file"
+			p.warn(e.Warnings)
+			if len(e.Problems) > 0 {
+				return exit.Error{Code: exit.Config, Err: errors.New(strings.Join(e.Problems, "\n"))}
 			}
-			_, err = fmt.Fprintf(p.stdout, "%s: good\n", file)
+			_, err = fmt.Fprintf(p.stdout, "%s: good\n", cmp.Or(e.Path, "configuration without a file"))
 			return failedToWrite(err)
 		},
 	}
+	addHereFlag(cmd, &here)
+	return cmd
+}
+
+// warn prints what is valid, and probably not meant.
+func (p *program) warn(warnings []string) {
+	for _, warning := range warnings {
+		fmt.Fprintf(p.stderr, "greetd: warning: %s\n", warning)
+	}
+}
+
+func addHereFlag(cmd *cobra.Command, here *bool) {
+	cmd.Flags().BoolVar(here, "here", false, "as this user and without the unit's environment,\ncredentials and sandbox")
 }

@@ -105,6 +105,9 @@ func (p *program) newSearch(changes bool) *search {
 // bad, or say something else than it did when they started.
 func (s *search) elsewhere() []string {
 	var all []string
+	if s.file == "" && booted() {
+		return nil // greetd.service is meant, and no daemon that somebody started by hand
+	}
 	if s.file != "" {
 		instances, _ := filepath.Glob("/run/greetd@*/admin.sock") // the pattern is a good one
 		for _, socket := range instances {

@@ -1,29 +1,41 @@
 package main
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/spf13/cobra"
 
-	"greetd.example/internal/config"
 	"greetd.example/internal/exit"
 )
 
 func (p *program) configCommand() *cobra.Command {
-	return &cobra.Command{
+	var here bool
+	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the effective configuration, and where each value came from",
-		Long: `config prints what a daemon would follow that is started now, from here: file,
-environment and defaults together, as YAML, and behind each value where it came
-from.`,
+		Long: `config prints the configuration of a daemon that would be started now: file,
+environment and defaults together, as YAML, and after each value where it came
+from. As root it prints what the unit would use; --here, what this shell would.`,
 		Example: `  greetd config
-  greetd config --config ./greetd.yaml`,
+  greetd config --here --config ./greetd.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			loaded, err := config.Load(p.sourceOfUnit())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := p.examineAsMeant(cmd.Context(), here)
 			if err != nil {
-				return exit.Error{Code: exit.Config, Err: err}
+				return exit.Error{Code: exit.System, Err: err}
 			}
-			_, err = p.stdout.Write(loaded.YAML())
+			if len(e.Unusable) > 0 {
+				return exit.Error{Code: exit.Config, Err: errors.New(strings.Join(e.Unusable, "\n"))}
+			}
+			var comments strings.Builder
+			for _, warning := range e.Warnings {
+				comments.WriteString("# warning: " + warning + "\n")
+			}
+			_, err = p.stdout.WriteString(comments.String() + e.YAML)
 			return failedToWrite(err)
 		},
 	}
+	addHereFlag(cmd, &here)
+	return cmd
 }

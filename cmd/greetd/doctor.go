@@ -20,6 +20,7 @@ import (
 	"greetd.example/internal/exit"
 	"greetd.example/internal/limits"
 	"greetd.example/internal/settings"
+	"greetd.example/internal/unit"
 	"greetd.example/pkg/systemd"
 )
 
@@ -155,6 +156,14 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	if err == nil && !hidden {
 		_, built, err = settings.Load(source)
 	}
+	var warnings []string
+	if environ != nil {
+		problems, warned, seen := p.asUnitSees(source.Path)
+		if seen && problems != nil {
+			return doctor.Config{Path: source.Path, Problems: problems, Warnings: warned}
+		}
+		warnings = warned
+	}
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return doctor.Config{Path: source.Path, Forbidden: true}
 	}
@@ -162,7 +171,7 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		return doctor.Config{Path: source.Path, Problems: strings.Split(err.Error(), "\n")}
 	}
 	c := doctor.Config{
-		Valid: true, Path: loaded.Path, Hidden: hidden,
+		Valid: true, Path: loaded.Path, Hidden: hidden, Warnings: warnings,
 		MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
 		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
 	}
@@ -177,6 +186,27 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		})
 	}
 	return c
+}
+
+// asUnitSees is what check says as root; seen is false where that is not possible.
+func (p *program) asUnitSees(path string) (problems, warnings []string, seen bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), asUnitTimeout)
+	defer cancel()
+	name := p.instance.unit() + ".service"
+	text, whyNot := unitText(ctx, name)
+	if whyNot != "" || os.Geteuid() != 0 || systemd.Unit() == name {
+		return nil, nil, false
+	}
+	other := *p
+	other.source.Path = path
+	e, err := other.examineAs(ctx, text)
+	if err != nil {
+		return lines(err), nil, true
+	}
+	if service, err := unit.Ask(ctx, name); err == nil {
+		e.holdAgainst(service)
+	}
+	return e.Problems, e.Warnings, true
 }
 
 // needsCredentials reports whether only the unit's own processes can find all files.

@@ -25,6 +25,9 @@ func everyCommand(look func(*cobra.Command)) {
 // then examples.
 func TestHelp(t *testing.T) {
 	everyCommand(func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return
+		}
 		var text bytes.Buffer
 		cmd.SetOut(&text)
 		if err := cmd.Help(); err != nil {

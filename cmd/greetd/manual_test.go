@@ -17,6 +17,9 @@ import (
 func TestManualKnowsEachCommand(t *testing.T) {
 	var commands []string
 	everyCommand(func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return
+		}
 		if cmd.HasParent() && cmd.Parent().Name() != "completion" { // those are shells
 			commands = append(commands, cmd.Name())
 		}

@@ -59,6 +59,7 @@ func (p *program) warnOfStaleCredentials(ctx context.Context, client *admin.Clie
 func (p *program) printResult(v admin.ReloadResult) error {
 	if v.OK {
 		fmt.Fprintln(p.stdout, v.Message)
+		p.warn(v.Warnings)
 		return nil
 	}
 	problems := []error{errors.New(v.Message)}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ import (
 
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+	signal.Ignore(syscall.SIGHUP) // a reload before the first load has nothing to do, and must not end the process
 	p := &program{stdout: stdout, stderr: stderr}
 	out := &usage.Output{Writer: stdout}
 	root := p.commands(out)
@@ -73,7 +76,7 @@ greetd(8); its configuration is explained in greetd.yaml(5).`
 	root.AddCommand(
 		p.serveCommand(), p.addInstanceFlag(p.checkCommand()), p.addInstanceFlag(p.configCommand()),
 		p.addInstanceFlag(p.reloadCommand()), p.addInstanceFlag(p.statusCommand()),
-		p.addInstanceFlag(p.logLevelCommand()), p.addInstanceFlag(p.doctorCommand()), p.versionCommand(),
+		p.addInstanceFlag(p.logLevelCommand()), p.addInstanceFlag(p.doctorCommand()), p.versionCommand(), p.examineCommand(),
 	)
 	root.SetOut(out) // which cobra's completion wants to know now
 	usage.Set(root)

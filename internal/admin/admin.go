@@ -61,4 +61,5 @@ type ReloadResult struct {
 	Message     string   `json:"message"`     // one sentence for a person
 	Problems    []string `json:"problems"`    // what is wrong with the new one, each as "key: reason"; empty if OK
 	Changed     []string `json:"changed"`     // the keys that differ from before; empty unless OK
+	Warnings    []string `json:"warnings"`    // what is in force, and probably not as it is meant; empty unless OK
 }

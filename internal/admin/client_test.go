@@ -20,7 +20,7 @@ import (
 func TestClientAndServerUnderstandEachOther(t *testing.T) {
 	status, result := sample(), admin.ReloadResult{
 		OK: true, Generation: 8, Message: "applied",
-		Problems: []string{}, Changed: []string{"admin.address", "greeting"},
+		Problems: []string{}, Changed: []string{"admin.address", "greeting"}, Warnings: []string{},
 	}
 	level := ""
 	unix, tcp := start(t, admin.Daemon{

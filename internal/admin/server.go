@@ -315,6 +315,7 @@ func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 
 	result.Problems = nonNil(result.Problems)
 	result.Changed = nonNil(result.Changed)
+	result.Warnings = nonNil(result.Warnings)
 	switch {
 	case result.OK:
 		writeJSON(w, http.StatusOK, result)

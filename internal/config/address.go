@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,6 +48,9 @@ func parseAddress(s string) (endpoint, error) {
 		}
 		return endpoint{path: p}, checkSocketPath(s[len("unix:"):])
 	}
+	if strings.HasPrefix(s, "vsock:") {
+		return endpoint{}, errVsock
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		return endpoint{}, splitError(s)
@@ -58,7 +62,7 @@ func parseAddress(s string) (endpoint, error) {
 	e := endpoint{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: number}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		e.ip = ip.Unmap()
-		return e, nil
+		return e, checkZone(ip)
 	}
 	return e, checkHost(host, port)
 }
@@ -80,12 +84,22 @@ func checkSocketPath(p string) error {
 	return noNUL(p)
 }
 
+// notAddresses are words that could be host names, and are meant otherwise.
+var notAddresses = []string{"off", "no", "none", "false", "disabled", "on", "yes", "true", "all", "any", "auto", "default"}
+
+var errVsock = errors.New("is a vsock address, which only systemd can bind: let greetd.socket listen there (ListenStream=vsock:CID:PORT), and write host:port or unix:/path here")
+
 // splitError says what to write instead of s, which net.SplitHostPort didn't like.
 func splitError(s string) error {
 	bare := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	scheme, rest, isURL := strings.Cut(s, "://")
 	_, notNumber := strconv.Atoi(s)
 	_, notIP := netip.ParseAddr(bare)
 	switch {
+	case isURL:
+		return fmt.Errorf("must not have %s: write %s", words.Quote(scheme+"://"), words.Quote(rest))
+	case slices.Contains(notAddresses, strings.ToLower(s)):
+		return errors.New(`is no address: write one, such as ":10000"; to listen nowhere, remove the listener`)
 	case notNumber == nil:
 		return fmt.Errorf("has no colon: write %s", words.Quote(":"+s))
 	case strings.HasPrefix(s, "/"):
@@ -116,6 +130,19 @@ func portNumber(port string) (int, error) {
 		return 0, fmt.Errorf("has port %s, which is no number and no service in /etc/services", words.Quote(port))
 	}
 	return n, nil
+}
+
+// checkZone tells whether ip has the zone that it needs, and only then: link-local addresses
+// exist on each interface (RFC 4007).
+func checkZone(ip netip.Addr) error {
+	zone := ip.Zone()
+	switch needed := ip.Is6() && !ip.Is4In6() && ip.IsLinkLocalUnicast(); {
+	case needed && zone == "":
+		return fmt.Errorf("is a link-local address without its interface: write it behind a percent sign, such as [%s%%eth0]; ip -6 address lists them", ip)
+	case !needed && zone != "":
+		return fmt.Errorf("must not have the zone %s: only a link-local address has one", words.Quote(zone))
+	}
+	return nil
 }
 
 func checkHost(host, port string) error {

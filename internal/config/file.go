@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"greetd.example/internal/words"
+	"greetd.example/pkg/systemd"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, unreadable(path, err)
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
@@ -44,12 +45,12 @@ func readFile(path string) ([]byte, error) {
 	// O_NONBLOCK, since what is there may have been replaced by a FIFO.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, unreadable(path, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, unreadable(path, err)
 	}
 	if len(data) > mostBytes {
 		return nil, fmt.Errorf("is too long: at most %d bytes are read", mostBytes)
@@ -57,11 +58,13 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-func unreadable(err error) error {
+func unreadable(path string, err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err // the path is told by the Problem
 	}
-	switch {
+	switch hidden := systemd.HiddenBy(path); {
+	case hidden != "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
+		return fmt.Errorf("is hidden from greetd by its unit's sandbox (%s), or does not exist: move it to /etc/greetd; greetd check --here reads it without the sandbox", hidden)
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("does not exist: create it, or name another with --config or $GREETD_CONFIG")
 	case errors.Is(err, fs.ErrPermission):
@@ -153,7 +156,7 @@ func (r *fileReader) parse(data []byte) *yaml.Node {
 	var document, second yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		r.empty()
+		r.empty(data)
 		return nil
 	case err != nil:
 		r.malformed(data, err)
@@ -170,7 +173,7 @@ func (r *fileReader) parse(data []byte) *yaml.Node {
 	root := document.Content[0]
 	switch {
 	case root.Tag == "!!null":
-		r.empty()
+		r.empty(data)
 		return nil
 	case root.Kind != yaml.MappingNode:
 		r.problems.add(r.at(root.Line), "", "must be made of keys and values, such as greeting: \"Hello!\", not %s", describe(root))
@@ -181,8 +184,13 @@ func (r *fileReader) parse(data []byte) *yaml.Node {
 	return root
 }
 
-func (r *fileReader) empty() {
-	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or remove the file to run with the defaults")
+// empty is called for a file without a value. Comments show that somebody wants the defaults;
+// a file with nothing in it is more likely one that was not written to its end.
+func (r *fileReader) empty(data []byte) {
+	if bytes.Contains(data, []byte("#")) {
+		return
+	}
+	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or a comment to run with the defaults")
 }
 
 // malformed tells what the YAML parser says.
@@ -202,9 +210,26 @@ func (r *fileReader) malformed(data []byte, err error) {
 		before, _, _ := bytes.Cut(data, []byte("*"+name))
 		line = 1 + bytes.Count(before, []byte("\n"))
 	}
+	if at, key, value := unquotedTemplate(data, line); at > 0 {
+		r.problems.add(r.at(at), key, "begins with {{, which is a section in YAML: put the text in quotes, as in %s: %s", key, strconv.Quote(value))
+		return
+	}
 	last := 1 + bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
 	line = min(max(line, 1), last) // no line is the first; the end can be told as one beyond the last
 	r.problems.add(r.at(line), "", "is not YAML: %s: correct the text at this line or before it", reason)
+}
+
+// unquotedTemplate is the value without quotes that begins with {{ in the line, or in one of the
+// two before it, where the parser may have stumbled over it.
+func unquotedTemplate(data []byte, line int) (at int, key, value string) {
+	template := regexp.MustCompile(`^[ \t{-]*(\w+):\s+(\{\{.*\S)`)
+	lines := strings.Split(string(data), "\n")
+	for i := min(line, len(lines)) - 1; i >= max(0, line-3); i-- {
+		if m := template.FindStringSubmatch(lines[i]); m != nil {
+			return i + 1, m[1], m[2] + "\n"
+		}
+	}
+	return 0, "", ""
 }
 
 // section is what the mapping n sets of f, whose key is prefix.
@@ -366,6 +391,9 @@ func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
 
 // quoting says whether n would be right with or without quotes, if it would.
 func quoting(n *yaml.Node, want rule) string {
+	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && want.tags[0] == yamlString {
+		return ": a text that begins with { must be in quotes"
+	}
 	if err := want.check(n.Value); n.Kind != yaml.ScalarNode || err != nil {
 		return ""
 	}

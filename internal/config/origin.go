@@ -10,6 +10,9 @@ import (
 // "flag --listen".
 func (l Loaded) Origin(key string) string { return l.origin(key).String() }
 
+// IsSet reports whether the key has another origin than the defaults.
+func (l Loaded) IsSet(key string) bool { return l.origin(key) != fromDefault }
+
 // Problem is a [*Problem] that says err about the key, and where its value came
 // from; if it has its default, where the section came from, so that the place to set
 // it is told. For nil it is nil.

@@ -79,7 +79,8 @@ func from0(time.Duration) error { return nil }
 
 func duration(check func(time.Duration) error) rule {
 	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) error {
-		if _, err := strconv.ParseFloat(s, 64); err == nil && len(s) < 20 {
+		number := strings.Trim(s, "+-.0123456789") == ""
+		if _, err := strconv.ParseFloat(s, 64); err == nil && number && len(s) < 20 {
 			return fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
 		}
 		d, err := time.ParseDuration(s)

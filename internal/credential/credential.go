@@ -29,7 +29,10 @@ func Read(path string, limit int64) ([]byte, error) {
 	}
 	// O_NONBLOCK, since a FIFO would be waited for.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	switch {
+	switch hidden := systemd.HiddenBy(path); {
+	case hidden != "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
+		name := filepath.Base(path)
+		return nil, fmt.Errorf("is hidden from greetd by its unit's sandbox (%s), or does not exist: move it to /etc/greetd, or add LoadCredential=%s:%s to the unit, restart, and write just %s here", hidden, name, path, name)
 	case errors.Is(err, fs.ErrNotExist) && asCredential:
 		return nil, fmt.Errorf("is not among the credentials in %s: add LoadCredential=%s:/its/path to the unit and restart, or give an absolute path", directory, filepath.Base(path))
 	case errors.Is(err, fs.ErrNotExist):

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -14,9 +17,13 @@ import (
 	"greetd.example/internal/limits"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/settings"
+	"greetd.example/internal/unit"
 	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
+
+// stopTimeoutWait bounds the question to systemd how long a stop may take.
+const stopTimeoutWait = 5 * time.Second
 
 // tlsWarningInterval is how long after a warning further clients that expect TLS go
 // unreported.
@@ -61,12 +68,58 @@ func (d *daemon) warn(c current) {
 			"limits.connections is %d, but the process may open only %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
 			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
 	}
+	settings.Doubts(c.Config, func(key, doubt string) {
+		d.log.Event(logging.ConfigWarning, key+": "+doubt, logging.F("key", key))
+	})
+	for _, problem := range d.notServed(c) {
+		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "listeners"))
+	}
 	for _, p := range c.settings.Certificates {
 		if problem := certificate.Untimely(p.Served(), time.Now()); problem != "" {
 			i := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == p.Listener })
 			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", p.ChainFile, p.Listener, problem),
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
+	}
+}
+
+// notServed names the listeners whose address comes from a socket unit, and is not the one
+// that the configuration has.
+func (d *daemon) notServed(c current) (all []string) {
+	given := make(map[string][]string)
+	for _, l := range d.systemd.Listeners() {
+		if l.Origin() == systemd.SocketUnit {
+			given[l.Name()] = append(given[l.Name()], l.Address())
+		}
+	}
+	service := systemd.Unit()
+	socket := cmp.Or(strings.TrimSuffix(service, ".service"), "its unit") + ".socket"
+	for i, l := range c.Listeners {
+		addresses := given[l.Name]
+		served := slices.ContainsFunc(addresses, func(address string) bool { return unit.Same(l.Address, address) })
+		if len(addresses) > 0 && !served && c.IsSet(fmt.Sprintf("listeners[%d].address", i)) {
+			all = append(all, fmt.Sprintf("listener %s: %s", l.Name, unit.NotServed(l.Address, socket, service, strings.Join(addresses, " and "))))
+		}
+	}
+	return all
+}
+
+// warnStopTimeout logs that a stop may take longer than the unit allows. It asks systemd,
+// which may not answer.
+func (d *daemon) warnStopTimeout(ctx context.Context) {
+	name := systemd.Unit()
+	if name == "" || d.systemd.Notifier == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeoutWait)
+	defer cancel()
+	service, err := unit.Ask(ctx, name)
+	if err != nil {
+		return // without a bus, check and doctor know
+	}
+	timeouts := d.inForce().Timeouts
+	if problem := service.StopTooLong(timeouts.LameDuck + timeouts.Drain); problem != "" {
+		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "timeouts.drain"))
 	}
 }
 

@@ -10,10 +10,13 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// status is the line of STATUS=: the listeners, where they came from, and the counts.
+// status is the line of STATUS=: why the last reload was refused, if it was, the listeners, where they came from, and the counts.
 func (d *daemon) status() string {
 	c := sum(d.server.Stats())
 	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
+	if last := d.inForce().lastReload; last != nil && !last.OK {
+		line = "last reload refused: " + shortened(last.Error) + "; " + line
+	}
 	switch d.systemd.State() {
 	case systemd.LameDuck:
 		return fmt.Sprintf("lame duck for %v, then draining: %s", d.inForce().Timeouts.LameDuck, line)
@@ -22,6 +25,16 @@ func (d *daemon) status() string {
 	default:
 		return line
 	}
+}
+
+// longestReason is how much of the reason of a refused reload systemctl status shows.
+const longestReason = 300
+
+func shortened(reason string) string {
+	if len(reason) <= longestReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:longestReason], "") + "..."
 }
 
 // describe names each listener, its address and origin.

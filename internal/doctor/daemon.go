@@ -200,7 +200,13 @@ func configuration(f *Facts, r *results) {
 	}
 	apply := f.apply()
 	check := "greetd check"
-	if c.Path != "" {
+	instance, isInstance := strings.CutPrefix(strings.TrimSuffix(f.Unit.Name, ".service"), "greetd@")
+	switch {
+	case isInstance && f.byUnit():
+		check += " --instance '" + instance + "'"
+	case c.Path != "" && f.Systemd.Booted && !f.byUnit():
+		check += " --here --config " + c.Path
+	case c.Path != "":
 		check += " --config " + c.Path
 	}
 	switch {
@@ -216,6 +222,10 @@ func configuration(f *Facts, r *results) {
 		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused))
 	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):
 		r.warning(apply, "%s has changed since greetd loaded it", name)
+	}
+	for _, warning := range c.Warnings {
+		found, remedy, _ := strings.Cut(warning, "; ")
+		r.warning(remedy, "%s", found)
 	}
 	if c.File != nil && !f.mayRead(*c.File) {
 		r.problem("chmod a+r "+c.Path, "the user of %s may not read %s: its next reload or start fails", f.Unit.Name, c.Path)

@@ -202,8 +202,9 @@ type Config struct {
 	LogBurst     int
 	Listeners    []Listener // Name and Address
 	Certificates []Certificate
-	Hidden       bool // certificates are credentials, which this caller can't read
-	Valid        bool // there is one: without Problems, and not Forbidden
+	Warnings     []string // what is valid, and not meant in this unit, each as "what is so; remedy"
+	Hidden       bool     // certificates are credentials, which this caller can't read
+	Valid        bool     // there is one: without Problems, and not Forbidden
 }
 
 // A Certificate is that of a listener, as it is on disk.

@@ -200,6 +200,9 @@ func plain(err error) error {
 	if strings.Contains(text, ": function ") && strings.HasSuffix(text, " not defined") {
 		text += functionsAre
 	}
+	if strings.Contains(text, "bad character U+007D") {
+		text = strings.NewReplacer(" in operand", "", "bad character U+007D '}'", "a } stands alone: an action ends with }}, as in {{.IP}}").Replace(text)
+	}
 	at := failedAt().FindStringSubmatch(text)
 	if at == nil {
 		return fmt.Errorf("template: %s", strings.TrimPrefix(text, "template: "+templateName+": "))

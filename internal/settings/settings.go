@@ -4,6 +4,10 @@ package settings
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/certificate"
@@ -12,6 +16,7 @@ import (
 	"greetd.example/internal/greeting"
 	"greetd.example/internal/proxyproto"
 	"greetd.example/pkg/service"
+	"greetd.example/pkg/systemd"
 )
 
 // Settings are those of one configuration: what service.Server.Update swaps in one step.
@@ -70,6 +75,9 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 		s.Service.LingerTimeout = -1 // close at once
 	}
 	for i, l := range c.Listeners {
+		if err := checkZone(l.Address); err != nil {
+			wrong(fmt.Sprintf("listeners[%d].address", i), err)
+		}
 		s.Listeners = append(s.Listeners, service.Listener{
 			Name:     l.Name,
 			Unwrap:   proxyproto.Unwrap(l.ProxyTrusted),
@@ -88,6 +96,34 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 		IPv4Prefix: c.Limits.PerSource.IPv4Prefix, IPv6Prefix: c.Limits.PerSource.IPv6Prefix,
 	}
 	return s
+}
+
+// Doubts reports what is valid in c, and probably not meant.
+func Doubts(c config.Config, report func(key, doubt string)) {
+	if strings.Contains(c.Greeting, `\n`) || strings.Contains(c.Greeting, `\t`) {
+		report("greeting", "has a backslash and a letter, which clients get as they are: for a new line, write \\n in double quotes in YAML, "+
+			"not in single ones; an environment variable needs a real one, as in $'...' of the shell, or greeting_file")
+	}
+	for i, l := range c.Listeners {
+		path, isUnix := strings.CutPrefix(l.Address, "unix:")
+		if hidden := systemd.HiddenBy(path); isUnix && hidden != "" {
+			report(fmt.Sprintf("listeners[%d].address", i), fmt.Sprintf("%s is hidden by the unit's sandbox (%s), and nobody else sees the socket: use a path below /run/greetd", l.Address, hidden))
+		}
+	}
+}
+
+// checkZone returns an error for an address such as [fe80::1%eth0]:10000 if this machine does not
+// have the interface.
+func checkZone(address string) error {
+	host, _, _ := net.SplitHostPort(address)
+	ip, _ := netip.ParseAddr(host)
+	if _, err := strconv.Atoi(ip.Zone()); ip.Zone() == "" || err == nil { // by its number
+		return nil
+	}
+	if _, err := systemd.InterfaceNumber(ip.Zone()); err != nil {
+		return fmt.Errorf("%q can't be bound: %w", address, err)
+	}
+	return nil
 }
 
 // loadPair returns nil for a listener without TLS, and where something is wrong.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,8 @@ func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 	switch {
 	case err == nil:
 		return encrypted, nil
+	case strings.HasPrefix(below.first, "\x15\x03"):
+		return nil, fmt.Errorf("TLS handshake: the client began with a TLS alert, and no handshake: it, or a proxy before it, gave up a connection: %w", err)
 	case below.isPlain():
 		return nil, fmt.Errorf("TLS handshake: the client speaks no TLS, it began with %q: %w", below.first, err)
 	case rejectsCertificate(err):

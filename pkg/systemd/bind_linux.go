@@ -101,6 +101,10 @@ func listen(ctx context.Context, network, address string, config ListenConfig) (
 			return errors.Join(err, failed)
 		}
 	}
+	address, err := numbered(address)
+	if err != nil {
+		return nil, err
+	}
 	ln, err := lc.Listen(ctx, network, address)
 	if err != nil {
 		return nil, err

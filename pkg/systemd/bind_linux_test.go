@@ -225,7 +225,7 @@ func TestBindPrivilegedPort(t *testing.T) {
 	inNetwork(t)
 	sysctl(t, "net/ipv4/ip_unprivileged_port_start", "1024")
 	withoutCapabilities(t)
-	refused(t, "127.0.0.1:1023", unix.EACCES, "port 1023 is privileged", "a socket unit")
+	refused(t, "127.0.0.1:1023", unix.EACCES, "port 1023 is privileged", "publish it as 1023: -p 1023:10000", "CAP_NET_BIND_SERVICE")
 }
 
 // withoutCapabilities drops what root may do from this thread, for good.

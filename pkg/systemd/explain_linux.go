@@ -55,6 +55,10 @@ func remedyTCP(errno syscall.Errno, address string) string {
 		if n, err := strconv.Atoi(port); err == nil && n >= 1024 {
 			return forbidden
 		}
+		if Unit() == "" {
+			return fmt.Sprintf("port %s is privileged: choose a port from 1024 up (in a container, publish it as %s: -p %s:10000), "+
+				"or allow it with CAP_NET_BIND_SERVICE or sysctl net.ipv4.ip_unprivileged_port_start=%s", port, port, port, port)
+		}
 		return fmt.Sprintf("port %s is privileged: let %s bind it, or choose a port from 1024 up", port, socketUnit())
 	case unix.EPERM:
 		return forbidden

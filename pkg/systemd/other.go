@@ -93,3 +93,12 @@ func (s *Service) AcceptReloads() error { return nil }
 
 // RequestReload is an error: there is no ExecReload= here.
 func RequestReload(context.Context) error { return errors.ErrUnsupported }
+
+// InterfaceNumber is the number of the network interface of that name.
+func InterfaceNumber(name string) (int, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, err
+	}
+	return i.Index, nil
+}

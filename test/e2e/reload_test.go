@@ -53,6 +53,9 @@ func TestReloadOfABadFileFailsAndTheOldGreetingStays(t *testing.T) {
 				m.Errorf("%q was reloaded: %s", bad, out)
 			}
 			m.greeted("tcp", overIPv4, "old\n")
+			if status, _ := m.try("systemctl", "--no-pager", "--full", "status", "greetd"); !strings.Contains(status, `Status: "last reload refused: /etc/greetd/greetd.yaml`) {
+				m.Errorf("systemctl status does not say why %q was refused:\n%s", bad, status)
+			}
 		}
 		journal := m.run("journalctl", "--no-pager", "-u", "greetd", "-o", "cat")
 		for _, want := range []string{"greting", "timeouts.write", "/etc/greetd/greetd.yaml"} {

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"greetd.example/internal/unit"
+	"greetd.example/pkg/systemd"
+)
+
+// asUnitTimeout bounds an examination in the unit's sandbox.
+const asUnitTimeout = 30 * time.Second
+
+// examineAsMeant examines the configuration as the unit that is meant would, or, with here
+// or where that is not possible, as this process does. It says so on stderr then.
+func (p *program) examineAsMeant(ctx context.Context, here bool) (examination, error) {
+	if !here {
+		p.inferInstance(ctx)
+	}
+	name := p.instance.unit() + ".service"
+	if here || systemd.Unit() == name {
+		return examine(p.sourceOfUnit()), nil
+	}
+	text, whyNot := unitText(ctx, name)
+	if whyNot == "" && os.Geteuid() != 0 {
+		whyNot = "only root can start it"
+	}
+	if whyNot != "" {
+		fmt.Fprintf(p.stderr, "greetd: note: this is what user %d sees, not what %s would: %s\n", os.Geteuid(), name, whyNot)
+	}
+	var e examination
+	if whyNot == "" {
+		var err error
+		if e, err = p.examineAs(ctx, text); err != nil {
+			return e, err
+		}
+	} else {
+		e = examine(p.sourceOfUnit())
+	}
+	if service, err := unit.Ask(ctx, name); err == nil {
+		e.holdAgainst(service)
+	}
+	return e, nil
+}
+
+// inferInstance takes the unit greetd@NAME for the one that is meant if --config is its file, and
+// it is enabled, or has been started.
+func (p *program) inferInstance(ctx context.Context) {
+	name, isInstance := strings.CutPrefix(absolute(p.source.Path), "/etc/greetd/")
+	name, isYAML := strings.CutSuffix(name, ".yaml")
+	var inferred instance
+	if p.instance != "" || !isInstance || !isYAML || name == "greetd" || inferred.Set(name) != nil {
+		return
+	}
+	for _, state := range []string{"is-enabled", "is-active", "is-failed"} {
+		if exec.CommandContext(ctx, "systemctl", "--quiet", state, inferred.unit()+".service").Run() == nil {
+			p.instance = inferred
+		}
+	}
+}
+
+// booted reports whether systemd runs this machine (sd_booted(3)).
+func booted() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
+
+// unitText is the unit with its drop-ins, or why there is none.
+func unitText(ctx context.Context, name string) (text, whyNot string) {
+	if !booted() {
+		return "", "systemd does not run here"
+	}
+	out, err := exec.CommandContext(ctx, "systemctl", "cat", "--no-pager", name).Output()
+	if err != nil {
+		return "", "that unit is not installed"
+	}
+	return string(out), ""
+}
+
+// A sandbox is the text of a unit that examines in place of serving.
+type sandbox struct {
+	settings []string // the lines of [Service] that decide what the process sees
+	command  string   // the last ExecStart=
+}
+
+// notForExamine are the settings of a unit that start other programs, tell others of this
+// one, or belong to the daemon alone.
+var notForExamine = []string{
+	"BusName", "ExecCondition", "ExecReload", "ExecStart", "ExecStartPost", "ExecStartPre", "ExecStop", "ExecStopPost",
+	"FileDescriptorStoreMax", "FileDescriptorStorePreserve", "NotifyAccess", "PIDFile", "RemainAfterExit", "Restart",
+	"RestartForceExitStatus", "RestartMaxDelaySec", "RestartMode", "RestartSec", "RestartSteps", "RuntimeDirectory", "RuntimeMaxSec", "Sockets",
+	"StandardError", "StandardInput", "StandardOutput", "SuccessExitStatus", "TimeoutSec", "TimeoutStartSec", "Type", "WatchdogSec",
+}
+
+// sandboxOf reads what systemctl cat says of a unit.
+func sandboxOf(text string) sandbox {
+	drop := make(map[string]bool)
+	for _, name := range notForExamine {
+		drop[name] = true
+	}
+	var s sandbox
+	section := ""
+	for line := range strings.SplitSeq(strings.ReplaceAll(withoutComments(text), "\\\n", " "), "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+			continue
+		}
+		name, value, isSetting := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		switch {
+		case section != "[Service]" || !isSetting:
+		case name == "ExecStart":
+			s.command = strings.TrimSpace(value)
+		case !drop[name]:
+			s.settings = append(s.settings, line)
+		}
+	}
+	return s
+}
+
+// withoutComments drops them first, as systemd does: a line that continues goes on behind them.
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if trimmed := strings.TrimSpace(line); !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, ";") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// examineCommandLine puts the command into that of the unit, in place of serve; "" if the unit
+// starts something else than greetd.
+func (s sandbox) examineCommandLine(config string) string {
+	words := strings.Fields(s.command)
+	if len(words) == 0 || filepath.Base(strings.TrimLeft(words[0], "@-:+!")) != "greetd" || strings.HasPrefix(words[0], "@") {
+		return ""
+	}
+	arguments := words[1:]
+	if len(arguments) > 0 && arguments[0] == "serve" {
+		arguments = arguments[1:]
+	}
+	line := words[0] + " " + examineName + " " + strings.Join(arguments, " ")
+	if config != "" {
+		line += ` --config "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(config) + `"`
+	}
+	return line
+}
+
+// examineAs runs the command examine in a unit that has the user, environment, credentials
+// and sandbox of the one with that text. systemd reads the settings itself, so that those of
+// any version count.
+func (p *program) examineAs(ctx context.Context, text string) (e examination, err error) {
+	ctx, cancel := context.WithTimeout(ctx, asUnitTimeout)
+	defer cancel()
+	directory, err := os.MkdirTemp("/run", "greetd-check-")
+	if err != nil {
+		return e, fmt.Errorf("check as the unit would: %w; use --here", err)
+	}
+	defer os.RemoveAll(directory)
+	name := filepath.Base(directory)
+	if p.instance != "" {
+		name += "@" + string(p.instance) // for %i
+	}
+	name += ".service"
+
+	config := p.source.Path
+	if config != "" {
+		config = absolute(config)
+	}
+	s := sandboxOf(text)
+	command := s.examineCommandLine(config)
+	if command == "" {
+		return e, fmt.Errorf("check as the unit would: its ExecStart=%s is not greetd itself; use --here", s.command)
+	}
+	file := filepath.Join("/run/systemd/system", name)
+	lines := append([]string{"[Unit]", "Description=greetd check", "[Service]"}, s.settings...)
+	lines = append(lines, "Type=oneshot", "Restart=no", "TimeoutStartSec=20s", "StandardInput=null",
+		"StandardOutput=file:"+directory+"/stdout", "StandardError=file:"+directory+"/stderr", "ExecStart="+command, "")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return e, fmt.Errorf("check as the unit would: %w; use --here", err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		return e, fmt.Errorf("check as the unit would: %w; use --here", err)
+	}
+	defer func() {
+		_ = os.Remove(file)
+		_ = exec.Command("systemctl", "reset-failed", name).Run() //nolint:noctx // also when ctx has ended
+	}()
+	_ = exec.CommandContext(ctx, "systemctl", "start", name).Run() // what it did is in the files
+	stdout, _ := os.ReadFile(filepath.Join(directory, "stdout"))
+	if err := json.Unmarshal(stdout, &e); err != nil {
+		return e, p.whyNotExamined(ctx, name, directory)
+	}
+	return e, nil
+}
+
+// whyNotExamined says why systemd could not start what the unit would.
+func (p *program) whyNotExamined(ctx context.Context, name, directory string) error {
+	stderr, _ := os.ReadFile(filepath.Join(directory, "stderr"))
+	status, _ := exec.CommandContext(ctx, "systemctl", "show", "--property=Result,ExecMainStatus", name).Output()
+	log, _ := exec.CommandContext(ctx, "journalctl", "--quiet", "--no-pager", "--output=cat", "--unit="+name).Output()
+	problems := []error{fmt.Errorf("%s.service can't start greetd here: %s; without the unit: --here",
+		p.instance.unit(), strings.Join(strings.Fields(string(status)), " "))}
+	for line := range strings.Lines(string(stderr) + string(log)) {
+		if line = strings.TrimSpace(line); bytes.ContainsRune([]byte(line), ':') && !strings.Contains(line, "Deactivated") {
+			problems = append(problems, errors.New(strings.ReplaceAll(line, name, p.instance.unit()+".service")))
+		}
+	}
+	return errors.Join(problems...)
+}

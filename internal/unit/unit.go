@@ -1,0 +1,134 @@
+// Package unit asks systemd what it knows of the unit that runs greetd, as far as that
+// decides what the configuration means: where the addresses come from, and how long a stop
+// may take.
+package unit
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// A Service is a unit of type service.
+type Service struct {
+	Name        string        // such as greetd.service
+	TimeoutStop time.Duration // TimeoutStopSec=; 0: no limit
+	Sockets     []Socket      // the socket units that listen for it
+}
+
+// A Socket is one socket unit.
+type Socket struct {
+	Name      string   // such as greetd.socket
+	Listener  string   // FileDescriptorName=
+	Addresses []string // of its stream sockets, as the configuration writes them
+}
+
+// Ask asks systemd for a service, over the system bus, or as root by its own socket.
+func Ask(ctx context.Context, name string) (Service, error) {
+	s := Service{Name: name}
+	systemd, err := dbus.NewWithContext(ctx)
+	if err != nil {
+		return s, fmt.Errorf("ask systemd for %s: %w", name, err)
+	}
+	defer systemd.Close()
+	properties, err := systemd.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return s, fmt.Errorf("ask systemd for %s: %w", name, err)
+	}
+	if usec, _ := properties["TimeoutStopUSec"].(uint64); usec < math.MaxInt64/1000 {
+		s.TimeoutStop = time.Duration(usec) * time.Microsecond
+	}
+	triggers, _ := properties["TriggeredBy"].([]string)
+	for _, trigger := range triggers {
+		socket, err := systemd.GetAllPropertiesContext(ctx, trigger)
+		if err == nil && strings.HasSuffix(trigger, ".socket") && socket["ActiveState"] == "active" {
+			s.Sockets = append(s.Sockets, socketOf(trigger, socket))
+		}
+	}
+	return s, nil
+}
+
+func socketOf(name string, properties map[string]any) Socket {
+	s := Socket{Name: name}
+	s.Listener, _ = properties["FileDescriptorName"].(string)
+	listen, _ := properties["Listen"].([][]any)
+	for _, l := range listen {
+		if len(l) != 2 || l[0] != "Stream" {
+			continue
+		}
+		address := fmt.Sprint(l[1])
+		if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "@") {
+			address = "unix:" + address
+		}
+		s.Addresses = append(s.Addresses, address)
+	}
+	return s
+}
+
+// StopTooLong is why a stop that may take so long, by the keys timeouts.lameduck and
+// timeouts.drain, does not fit into TimeoutStopSec=, with the remedy; "" if it fits.
+func (s Service) StopTooLong(stop time.Duration) string {
+	if s.TimeoutStop == 0 || stop < s.TimeoutStop {
+		return ""
+	}
+	return fmt.Sprintf("timeouts.lameduck and timeouts.drain (%v together) are not below TimeoutStopSec=%v of %s: greetd asks systemd for the time that is missing; "+
+		"shorten them, or systemctl edit %s: [Service] TimeoutStopSec=%d", stop, s.TimeoutStop, s.Name, s.Name, int((stop + 10*time.Second).Seconds()))
+}
+
+// NotServed is why the address that the configuration has for a listener is not served,
+// with the remedy; "" if it is, or if no socket unit passes a socket of the listener's name.
+func (s Service) NotServed(listener, address string) string {
+	for _, socket := range s.Sockets {
+		if socket.Listener != listener || len(socket.Addresses) == 0 {
+			continue
+		}
+		for _, given := range socket.Addresses {
+			if Same(address, given) {
+				return ""
+			}
+		}
+		return NotServed(address, socket.Name, s.Name, strings.Join(socket.Addresses, " and "))
+	}
+	return ""
+}
+
+// NotServed is the sentence for an address of the configuration that gives way to that of a
+// socket unit.
+func NotServed(address, socket, service, given string) string {
+	stream := strings.TrimPrefix(strings.TrimPrefix(address, "unix:"), ":")
+	return fmt.Sprintf("%s is not served: %s gives the address, %s; to change it, edit /etc/systemd/system/%s.d/override.conf (systemctl edit %s): "+
+		"[Socket], ListenStream= (empty), ListenStream=%s; then systemctl stop %s %s; systemctl start %s",
+		address, socket, given, socket, socket, stream, service, socket, socket)
+}
+
+// Same reports whether a configured address is the one that a socket has. For a host name
+// only the port can be compared.
+func Same(configured, given string) bool {
+	if a, isUnix := strings.CutPrefix(configured, "unix:"); isUnix {
+		b, isUnix := strings.CutPrefix(given, "unix:")
+		return isUnix && path.Clean(a) == path.Clean(b)
+	}
+	host, port, err := net.SplitHostPort(configured)
+	if err != nil {
+		return false
+	}
+	socket, err := netip.ParseAddrPort(given)
+	if err != nil {
+		return false
+	}
+	if number, err := net.LookupPort("tcp", port); err != nil || number != int(socket.Port()) { //nolint:noctx // asks no network, only /etc/services
+		return false
+	}
+	if host == "" {
+		return socket.Addr().IsUnspecified()
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || ip.Unmap() == socket.Addr().Unmap()
+}
