@@ -24,22 +24,27 @@ func (d *daemon) restoreLost(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, l := range d.systemd.Listeners() {
-			if l.Lost() && !reported[l] {
+			if l.Lost() {
+				d.restore(ctx, l, !reported[l])
 				reported[l] = true
-				d.restore(ctx, l)
 			}
 		}
 	}
 }
 
-// restore replaces l, whose file is gone, as a reload of the same configuration would.
-func (d *daemon) restore(ctx context.Context, l *systemd.Listener) {
+// restore replaces l, whose file is gone, as a reload of the same configuration would. It
+// logs only if it is the first attempt.
+func (d *daemon) restore(ctx context.Context, l *systemd.Listener, first bool) {
 	c := d.inForce()
-	d.log.Event(logging.ConfigWarning, fmt.Sprintf("socket file of listener %s was deleted or replaced: %s; listening on it again", l.Name(), l.Address()),
-		logging.F("listener", l.Name()), logging.F("address", l.Address()))
+	warn := func(message string) {
+		if first {
+			d.log.Event(logging.ConfigWarning, message, logging.F("listener", l.Name()), logging.F("address", l.Address()))
+		}
+	}
+	warn(fmt.Sprintf("socket file of listener %s was deleted or replaced: %s; listening on it again", l.Name(), l.Address()))
 	change, err := d.systemd.Prepare(ctx, listenConfigs(c.Config))
 	if err != nil {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf("listener %s cannot be reached: %v; then reload", l.Name(), err), logging.F("listener", l.Name()))
+		warn(fmt.Sprintf("cannot listen again, retrying every second: %v", err))
 		return
 	}
 	d.listeners.Commit(change, c.settings.Listeners)

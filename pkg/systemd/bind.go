@@ -39,7 +39,7 @@ func setPermissions(path string, config ListenConfig) error {
 		if err != nil {
 			return err
 		}
-		if err := os.Lchown(path, -1, number); err != nil {
+		if err := lchgrp(path, number); err != nil {
 			return &groupError{path, config.Group, err}
 		}
 	}

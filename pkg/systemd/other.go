@@ -21,6 +21,8 @@ type fileID struct{ device, inode uint64 }
 
 func (s openSocket) isLost() bool { return s.lost }
 
+func lchgrp(path string, group int) error { return os.Lchown(path, -1, group) }
+
 func (fileID) remove(path string) error { return os.Remove(path) }
 
 func shutdownLater(net.Listener) (func(), error) { return func() {}, nil }
