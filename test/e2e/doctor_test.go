@@ -123,7 +123,7 @@ func TestDoctorSaysWhyItDoesNotStart(t *testing.T) {
 		remedy, _, _ := strings.Cut(find("ports", "systemd, for thief.socket").Remedy, ";")
 		m.run("sh", "-c", remedy)
 
-		m.run("sh", "-c", "systemctl stop greetd; echo >/root/own.yaml; GREETD_ADMIN_ADDRESS=unix:/run/shell.sock setsid greetd --config /root/own.yaml --listen 127.0.0.1:10000 >/dev/null 2>&1 &")
+		m.run("sh", "-c", "systemctl stop greetd; GREETD_ADMIN_ADDRESS=unix:/run/shell.sock setsid greetd --listen 127.0.0.1:10000 >/dev/null 2>&1 &")
 		m.eventually("it greets", func() bool {
 			_, err := m.visit("tcp", "127.0.0.1:10000")
 			return err == nil
