@@ -275,7 +275,7 @@ func (d *drilling) client(ctx context.Context, s openloop.Shot) {
 		p.Source = d.load.sources.at(s.Seq)
 	}
 	r := p.Do(ctx, d.load.target)
-	c := drill.Client{Due: s.Due, Ended: time.Now(), Outcome: outcomeOf(r)}
+	c := drill.Client{Due: s.Due, Ended: s.Started.Add(r.Timing.Total), Outcome: outcomeOf(r)}
 	if r.Err != nil {
 		c.Error = safe(r.Err.Error())
 	}

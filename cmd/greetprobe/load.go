@@ -224,7 +224,7 @@ func (l *load) fire(ctx context.Context, s openloop.Shot) {
 	}
 	l.tally.start(s)
 	r := p.Do(ctx, l.target)
-	l.tally.end(s, &r, time.Now())
+	l.tally.end(s, &r, s.Started.Add(r.Timing.Total)) // leaving is no part of a greeting
 }
 
 func (l *load) print(r *loadReport) {

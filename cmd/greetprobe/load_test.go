@@ -92,7 +92,7 @@ func TestLoadSeesAStallingServer(t *testing.T) {
 	for _, arrivals := range []string{"constant", "poisson"} {
 		t.Run(arrivals, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := probe.Probe{Dial: inMemory(stalling())}
+				p := probe.Probe{Dial: inMemory(stalling()), Protocol: probe.Plain}
 				r, code := runLoad(t.Context(), t, p, loadFlags{rate: 50, duration: time.Minute, arrivals: arrivals, seed: 7})
 				if code != 0 || r.Outcomes[probe.OK] != r.Due || len(r.Bottleneck) != 0 {
 					t.Errorf("exit %d, %d of %d ok, bottleneck %q", code, r.Outcomes[probe.OK], r.Due, r.Bottleneck)
@@ -113,7 +113,7 @@ func TestLoadSeesAStallingServer(t *testing.T) {
 // in any closed loop: one probe of 500 met it. From due it can't hide.
 func TestTimeFromDueCountsTheWaitForAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := probe.Probe{Dial: inMemory(stalling())}
+		p := probe.Probe{Dial: inMemory(stalling()), Protocol: probe.Plain}
 		r, code := runLoad(t.Context(), t, p, loadFlags{rate: 50, duration: time.Minute, maxInflight: 1})
 		if code != 0 {
 			t.Errorf("exit %d, want 0", code)
@@ -192,7 +192,7 @@ func TestInterruptedLoadReportsWhatWasDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		defer time.AfterFunc(10*time.Second+time.Millisecond, interrupt).Stop()
-		p := probe.Probe{Dial: inMemory(stalling())}
+		p := probe.Probe{Dial: inMemory(stalling()), Protocol: probe.Plain}
 		r, code := runLoad(ctx, t, p, loadFlags{rate: 50, duration: time.Minute})
 		if code != exitCanceled || !r.Interrupted || r.Exit != code {
 			t.Errorf("exit = %d, interrupted = %v, want %d", code, r.Interrupted, exitCanceled)
@@ -256,7 +256,7 @@ func TestSeedRepeatsThePoissonTimes(t *testing.T) {
 func TestLoadWritesPercentiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "x.hgrm")
-		p := probe.Probe{Dial: inMemory(stalling())}
+		p := probe.Probe{Dial: inMemory(stalling()), Protocol: probe.Plain}
 		runLoad(t.Context(), t, p, loadFlags{rate: 50, duration: 10 * time.Second, hdr: file})
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -273,7 +273,7 @@ func TestLoadWritesPercentiles(t *testing.T) {
 func TestLoadWritesALogSecondBySecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "x.hlog")
-		p := probe.Probe{Dial: inMemory(stalling())}
+		p := probe.Probe{Dial: inMemory(stalling()), Protocol: probe.Plain}
 		runLoad(t.Context(), t, p, loadFlags{rate: 50, duration: 10 * time.Second, hdr: file})
 		f, err := os.Open(file)
 		if err != nil {

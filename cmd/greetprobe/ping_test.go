@@ -54,7 +54,7 @@ func taking(times ...time.Duration) func(context.Context, string, string) (net.C
 
 func TestPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := probe.Probe{Dial: taking(1234*time.Microsecond, 2*time.Millisecond, -1, -1, 150*time.Millisecond)}
+		p := probe.Probe{Dial: taking(1234*time.Microsecond, 2*time.Millisecond, -1, -1, 150*time.Millisecond), Protocol: probe.Plain}
 		got, code := runPing(t.Context(), t, p, pingFlags{count: 5, interval: time.Second}, nil)
 		want := `probing 192.0.2.1:25 every 1s
 11 bytes from 192.0.2.1:25: seq=1 time=1.23 ms
@@ -83,7 +83,7 @@ failed: refused 2
 func TestSlowProbesOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		p := probe.Probe{Dial: taking(2500*time.Millisecond, time.Millisecond, time.Millisecond)}
+		p := probe.Probe{Dial: taking(2500*time.Millisecond, time.Millisecond, time.Millisecond), Protocol: probe.Plain}
 		got, code := runPing(t.Context(), t, p, pingFlags{count: 3, interval: time.Second}, nil)
 		order := []string{"seq=2 time=1.00", "seq=3 time=1.00", "seq=1 time=2500", "3 probes sent, 3 received, 0% loss, time 2000 ms"}
 		rest := got
@@ -103,7 +103,7 @@ func TestPingSumsUpWhenAskedAndGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := make(chan os.Signal)
 		time.AfterFunc(1500*time.Millisecond, func() { asked <- syscall.SIGQUIT })
-		p := probe.Probe{Dial: taking(time.Millisecond)}
+		p := probe.Probe{Dial: taking(time.Millisecond), Protocol: probe.Plain}
 		got, _ := runPing(t.Context(), t, p, pingFlags{count: 3, interval: time.Second}, asked)
 		first, rest, _ := strings.Cut(got, "2 probes sent, 2 received")
 		if !strings.Contains(first, "seq=2") || !strings.Contains(rest, "seq=3") ||
@@ -117,7 +117,7 @@ func TestInterruptedPingDoesNotCountWhatWasUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		time.AfterFunc(2500*time.Millisecond, interrupt)
-		p := probe.Probe{Dial: taking(time.Millisecond, time.Millisecond, 700*time.Millisecond)}
+		p := probe.Probe{Dial: taking(time.Millisecond, time.Millisecond, 700*time.Millisecond), Protocol: probe.Plain}
 		got, code := runPing(ctx, t, p, pingFlags{interval: time.Second}, nil)
 		if !strings.Contains(got, "2 probes sent, 2 received, 0% loss") || code != exitCanceled {
 			t.Errorf("exit %d, want %d and two probes:\n%s", code, exitCanceled, got)
@@ -128,7 +128,7 @@ func TestInterruptedPingDoesNotCountWhatWasUnderWay(t *testing.T) {
 
 func TestPingInJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := probe.Probe{Dial: taking(3*time.Millisecond, -1)}
+		p := probe.Probe{Dial: taking(3*time.Millisecond, -1), Protocol: probe.Plain}
 		got, _ := runPing(t.Context(), t, p, pingFlags{count: 2, interval: time.Second, output: "json"}, nil)
 		lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
 		if len(lines) != 3 {

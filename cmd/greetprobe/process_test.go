@@ -81,7 +81,7 @@ func TestFewDescriptors(t *testing.T) {
 		if n := strings.Count(string(out), `"status":"ok"`); n != 200 {
 			t.Errorf("%s: %d of 200 targets are ok", host, n)
 		}
-		if n := strings.Count(errs.String(), "\n"); n == 0 || n > 4 || !strings.Contains(errs.String(), "descriptors for ") {
+		if n := strings.Count(errs.String(), "\n"); n == 0 || n > 4 || !strings.Contains(errs.String(), "descriptors are enough for ") {
 			t.Errorf("%s: stderr = %q, want a word about descriptors", host, errs.String())
 		}
 	}

@@ -79,7 +79,7 @@ func (f *checkFlags) stateOf(r probe.Result) plugin.State {
 	case probe.Refused:
 		return plugin.State(f.refused)
 	case probe.RefusedByServer:
-		if r.Refusal.Temporary {
+		if r.Refusal != nil && r.Refusal.Temporary {
 			return plugin.Warning
 		}
 		return plugin.Critical

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Protocol is what a server speaks.
@@ -257,6 +258,16 @@ func (r *run) classifyGreeting(said reading) bool {
 	return false
 }
 
+// leaveTime is how long a server may take to answer a goodbye: a few round trips, so that one
+// that ignores it costs little.
+func (r *run) leaveTime() time.Duration {
+	roundTrip := time.Duration(0)
+	if r.Timing.Connect != nil {
+		roundTrip = *r.Timing.Connect
+	}
+	return min(lastWord, 100*time.Millisecond+4*roundTrip)
+}
+
 // leave says goodbye as the protocol wants it.
 func (r *run) leave(w *wire) {
 	rule := protocols[r.rules]
@@ -272,7 +283,7 @@ func (r *run) leave(w *wire) {
 	case r.Refusal != nil && r.Protocol == MySQL, r.Status == WrongProtocol, r.Greeting.End == EndMax:
 		return
 	}
-	w.wait(lastWord)
+	w.wait(r.leaveTime())
 	if err := rule.leave(w, r.Greeting.Bytes); err == nil {
 		_, _ = io.CopyN(io.Discard, w, 64<<10)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,9 +193,10 @@ func TestSecondQuestion(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				began, questions := time.Now(), 0
+				began := time.Now()
+				var questions atomic.Int64
 				got, err := withPlain(t.Context(), func(ctx context.Context, r *net.Resolver) (int, error) {
-					questions++
+					questions.Add(1)
 					if r.Dial != nil {
 						return 2, test.second
 					}
@@ -203,8 +205,8 @@ func TestSecondQuestion(t *testing.T) {
 					<-wait.Done()
 					return 1, test.first
 				})
-				if text := fmt.Sprint(got, " ", err); text != test.want || time.Since(began) != test.took || questions != test.questions {
-					t.Errorf("%s after %s and %d questions, want %s after %s and %d", text, time.Since(began), questions, test.want, test.took, test.questions)
+				if text := fmt.Sprint(got, " ", err); text != test.want || time.Since(began) != test.took || int(questions.Load()) != test.questions {
+					t.Errorf("%s after %s and %d questions, want %s after %s and %d", text, time.Since(began), questions.Load(), test.want, test.took, test.questions)
 				}
 			})
 		})

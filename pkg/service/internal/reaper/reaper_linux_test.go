@@ -59,11 +59,14 @@ func TestConnectionsThatDoNotFitIntoThePollSet(t *testing.T) {
 	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {
 			r := newReaping(t, wrap)
-			if err := r.Start(); err != nil {
+			p, err := newPoll()
+			if err != nil {
 				t.Fatal(err)
 			}
-			r.Reaper.mu.Lock()
-			r.poll.raw = noRoom{r.poll.raw}
+			p.raw = noRoom{p.raw}
+			r.Reaper.mu.Lock() // as Start does
+			r.poll, r.waste = p, make([]byte, 64<<10)
+			r.running.Go(func() { r.run(p) })
 			r.Reaper.mu.Unlock()
 			leaves, _ := r.add(t, time.Minute)
 			_, second := r.add(t, 300*time.Millisecond) // stays until its time is over
