@@ -56,16 +56,16 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 func (p *program) commands(out io.Writer) *cobra.Command {
 	root := p.serveCommand()
 	root.Use = "greetd [COMMAND]"
-	root.Short = "Greet whoever connects, as a service of systemd's"
+	root.Short = "TCP greeting daemon for systemd"
 	root.Long = `greetd tells each client that connects the address it was seen from, and lets it
 hang up first. It takes its sockets from systemd or binds its own. The manual is
 greetd(8); its configuration is explained in greetd.yaml(5).`
 	root.Example = `  greetd                               greet on port 10000, in the foreground
   greetd --listen 127.0.0.1:2525       greet there instead
-  greetd check --config ./greetd.yaml  is this file good?
+  greetd check --config ./greetd.yaml  validate a file
   systemctl reload greetd              apply the changes in the configuration
-  greetd status                        how is the daemon?
-  greetd doctor                        what is wrong on this machine?`
+  greetd status                        listeners, counts, problems
+  greetd doctor                        why it does not start or work`
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.PersistentFlags().StringVar(&p.source.Path, "config", "",

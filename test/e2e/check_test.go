@@ -66,7 +66,7 @@ func TestCheckSeesWhatTheUnitSees(t *testing.T) {
 			check("greetd config --here", 0, "level: \"info\"")
 			check("cp /etc/greetd/greetd.yaml /tmp/other.yaml; greetd check --config /tmp/other.yaml", 78, "PrivateTmp=")
 			check("greetd check --here --config /tmp/other.yaml", 0, "good")
-			check("cd /etc/greetd; greetd check --config greetd.yaml", 0, "/etc/greetd/greetd.yaml: good")
+			check("cd /etc/greetd; greetd check --config greetd.yaml", 0, "/etc/greetd/greetd.yaml: configuration OK")
 			m.run("rm", "/etc/default/greetd")
 		}
 		check("systemctl list-units --all 'greetd-check*' --no-legend; ls -d /run/greetd-check* /run/systemd/system/greetd-check* 2>&1", 2, "")
@@ -78,9 +78,9 @@ func TestCheckSeesWhatTheUnitSees(t *testing.T) {
 		m.write("/etc/greetd/lobby.yaml", "greeting_file: lobby.cred\nlisteners: [{name: greet, address: \":10001\"}]\n")
 		m.write("/etc/systemd/system/greetd@lobby.service.d/cred.conf", "[Service]\nSetCredential=lobby.cred:hi\n")
 		m.run("systemctl", "daemon-reload")
-		check("greetd check --instance lobby", 0, "/etc/greetd/lobby.yaml: good")
+		check("greetd check --instance lobby", 0, "/etc/greetd/lobby.yaml: configuration OK")
 		m.run("systemctl", "start", "greetd@lobby")
-		check("greetd check --config /etc/greetd/lobby.yaml", 0, "/etc/greetd/lobby.yaml: good")
+		check("greetd check --config /etc/greetd/lobby.yaml", 0, "/etc/greetd/lobby.yaml: configuration OK")
 
 		// A credential that is not there keeps the daemon from starting, and check says so.
 		m.dropIn("greetd.service", "[Service]", "LoadCredential=a:/nonexistent")
