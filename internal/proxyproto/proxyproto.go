@@ -90,6 +90,7 @@ func unwrap(c net.Conn) (net.Conn, error) {
 	}
 	if header.Command.IsProxy() {
 		u.remote, u.local = overTCP(header.SourceAddr), overTCP(header.DestinationAddr)
+		u.info = infoIn(header)
 	} else {
 		u.remote, u.local = c.RemoteAddr(), c.LocalAddr()
 	}
@@ -189,7 +190,7 @@ func verifyChecksum(raw []byte, offset int) error {
 		if computed := crc32.Checksum(raw, castagnoli); computed != sent {
 			return fmt.Errorf("%w: %w: got %08x, want %08x", ErrMalformed, errChecksum, sent, computed)
 		}
-		binary.BigEndian.PutUint32(value, sent)
+		return nil
 	}
 	return nil
 }
@@ -257,7 +258,12 @@ type conn struct {
 	early    *bufio.Reader // holds what came together with the header; nil once it is read
 	remote   net.Addr
 	local    net.Addr
+	info     *service.ProxyInfo
 }
+
+// ProxyInfo is what the header says beside the addresses, nil if that is nothing; see
+// [service.Listener].
+func (c *conn) ProxyInfo() *service.ProxyInfo { return c.info }
 
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
