@@ -42,7 +42,8 @@ func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
 func (g *Greeting) UsesLocal() bool { return g.usesLocal }
 
 // client is what a template sees. The client of a unix socket has the address "unix" and
-// port 0; Hostname is this machine's when the configuration was loaded.
+// port 0; Hostname is this machine's when the configuration was loaded. What begins with Proxy
+// is empty where no proxy said it.
 type client struct {
 	Hostname  string
 	IP        string
@@ -52,9 +53,23 @@ type client struct {
 	Port      int
 	Time      Time
 	Visit     uint64
+
+	ProxyALPN            string
+	ProxyAWSEndpointID   string
+	ProxyAuthority       string
+	ProxyAzureEndpointID string
+	ProxyIP              string
+	ProxySSLCommonName   string
+	ProxySSLVerified     bool
+	ProxySSLVersion      string
+	ProxyUniqueID        string
 }
 
-var fieldNames = []string{"Hostname", "IP", "Listener", "LocalIP", "LocalPort", "Port", "Time", "Visit"}
+var fieldNames = []string{
+	"Hostname", "IP", "Listener", "LocalIP", "LocalPort", "Port", "Time", "Visit",
+	"ProxyALPN", "ProxyAWSEndpointID", "ProxyAuthority", "ProxyAzureEndpointID", "ProxyIP", "ProxySSLCommonName", "ProxySSLVerified",
+	"ProxySSLVersion", "ProxyUniqueID",
+}
 
 // A part appends its share of a greeting that needs no template.
 type part func(dst []byte, hostname string, p service.Peer) []byte
@@ -76,9 +91,49 @@ func fieldPart(name string) part {
 		return func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Remote) }
 	case "Time":
 		return func(dst []byte, _ string, p service.Peer) []byte { return Time{p.Arrived}.append(dst) }
-	default:
+	case "Visit":
 		return func(dst []byte, _ string, p service.Peer) []byte { return strconv.AppendUint(dst, p.ID, 10) }
+	case "ProxyIP":
+		return func(dst []byte, _ string, p service.Peer) []byte { return appendProxyIP(dst, p.Proxy) }
+	case "ProxySSLVerified":
+		return func(dst []byte, _ string, p service.Peer) []byte {
+			return strconv.AppendBool(dst, p.ProxyInfo != nil && p.ProxyInfo.SSLVerified)
+		}
 	}
+	value := proxyText(name)
+	return func(dst []byte, _ string, p service.Peer) []byte {
+		if p.ProxyInfo == nil {
+			return dst
+		}
+		return append(dst, value(p.ProxyInfo)...)
+	}
+}
+
+// proxyText returns what looks up the field of that name, a text, in what a proxy said.
+func proxyText(name string) func(p *service.ProxyInfo) string {
+	switch name {
+	case "ProxyALPN":
+		return func(p *service.ProxyInfo) string { return p.ALPN }
+	case "ProxyAWSEndpointID":
+		return func(p *service.ProxyInfo) string { return p.AWSEndpointID }
+	case "ProxyAuthority":
+		return func(p *service.ProxyInfo) string { return p.Authority }
+	case "ProxyAzureEndpointID":
+		return func(p *service.ProxyInfo) string { return p.AzureEndpointID }
+	case "ProxySSLCommonName":
+		return func(p *service.ProxyInfo) string { return p.SSLCommonName }
+	case "ProxySSLVersion":
+		return func(p *service.ProxyInfo) string { return p.SSLVersion }
+	default:
+		return func(p *service.ProxyInfo) string { return p.UniqueID }
+	}
+}
+
+func appendProxyIP(dst []byte, proxy netip.AddrPort) []byte {
+	if !proxy.IsValid() {
+		return dst
+	}
+	return proxy.Addr().AppendTo(dst)
 }
 
 func appendIP(dst []byte, addr netip.AddrPort) []byte {
@@ -134,20 +189,26 @@ func limit(text string) (string, error) {
 
 var errTooLong = fmt.Errorf("is too long: at most %d bytes can be sent", MaxLength)
 
-// sample is the client for which every template must work before it is used.
+// sample is a client for which every template must work before it is used. It comes through a
+// proxy that says all that there is; the template must also work without one.
 var sample = service.Peer{
 	ID:       18446744073709551615,
 	Listener: strings.Repeat("x", 64),
 	Remote:   netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	Local:    netip.MustParseAddrPort("[2001:db8::1]:10000"),
+	Proxy:    netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:fffe]:65535"),
 	Arrived:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	ProxyInfo: &service.ProxyInfo{
+		Authority: strings.Repeat("a", 253), ALPN: "http/1.1", UniqueID: strings.Repeat("u", 128), SSLVersion: "TLSv1.3",
+		SSLCommonName: strings.Repeat("c", 64), SSLVerified: true, AWSEndpointID: "vpce-08d2bf15fac5001c9", AzureEndpointID: "4294967295",
+	},
 }
 
 const templateName = "greeting"
 
 // Parse makes a Greeting of text, a template as text/template has it, with the
-// fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit. A
-// template that would fail, or need not end, is an error: a name that is unknown
+// fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit, and those
+// that begin with .Proxy. A template that would fail, or need not end, is an error: a name that is unknown
 // anywhere in it, a loop, a template within it, a verb of printf that does not fit its
 // value, more than MaxLength.
 func Parse(text string) (*Greeting, error) {
@@ -172,7 +233,25 @@ func Parse(text string) (*Greeting, error) {
 	} else {
 		g.template = parsed
 	}
-	greeting, err := g.AppendGreeting(nil, sample)
+	direct := sample
+	direct.Proxy, direct.ProxyInfo = netip.AddrPort{}, nil
+	if _, err := g.try(text, sample); err != nil {
+		return nil, err
+	}
+	greeting, err := g.try(text, direct)
+	if err != nil {
+		return nil, err
+	}
+	g.isFixed = !slices.ContainsFunc(root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
+	if g.isFixed {
+		g.fixed = service.Static(greeting)
+	}
+	return g, nil
+}
+
+// try returns the greeting of text for p, or why it must not be used.
+func (g *Greeting) try(text string, p service.Peer) ([]byte, error) {
+	greeting, err := g.AppendGreeting(nil, p)
 	switch {
 	case errors.Is(err, errTooLong), len(greeting) > MaxLength:
 		return nil, errTooLong
@@ -181,11 +260,7 @@ func Parse(text string) (*Greeting, error) {
 	case !strings.Contains(text, "%!") && bytes.Contains(greeting, []byte("%!")):
 		return nil, fmt.Errorf("template: a verb of printf does not fit its value: the greeting would be %.100q; %%v fits every value", greeting)
 	}
-	g.isFixed = !slices.ContainsFunc(root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
-	if g.isFixed {
-		g.fixed = service.Static(greeting)
-	}
-	return g, nil
+	return greeting, nil
 }
 
 // failedAt is how text/template says where a template failed: at line and column, while
@@ -228,8 +303,14 @@ func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 	return dst, nil
 }
 
+var noProxyInfo service.ProxyInfo
+
 func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
 	w := limitedWriter{dst: dst, room: MaxLength}
+	proxy := p.ProxyInfo
+	if proxy == nil {
+		proxy = &noProxyInfo
+	}
 	err := g.template.Execute(&w, client{
 		Hostname:  g.hostname,
 		IP:        string(appendIP(nil, p.Remote)),
@@ -239,6 +320,16 @@ func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
 		Port:      int(p.Remote.Port()),
 		Time:      Time{p.Arrived},
 		Visit:     p.ID,
+
+		ProxyALPN:            proxy.ALPN,
+		ProxyAWSEndpointID:   proxy.AWSEndpointID,
+		ProxyAuthority:       proxy.Authority,
+		ProxyAzureEndpointID: proxy.AzureEndpointID,
+		ProxyIP:              string(appendProxyIP(nil, p.Proxy)),
+		ProxySSLCommonName:   proxy.SSLCommonName,
+		ProxySSLVerified:     proxy.SSLVerified,
+		ProxySSLVersion:      proxy.SSLVersion,
+		ProxyUniqueID:        proxy.UniqueID,
 	})
 	switch {
 	case errors.Is(err, errTooLong):

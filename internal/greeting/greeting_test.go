@@ -21,6 +21,46 @@ var visitor = service.Peer{
 	Arrived:  time.Date(2026, 11, 23, 13, 14, 15, 999, time.FixedZone("", 3600)),
 }
 
+// proxied is visitor behind a proxy that says all that there is.
+var proxied = func() service.Peer {
+	p := visitor
+	p.Proxy = netip.MustParseAddrPort("198.51.100.9:5")
+	p.ProxyInfo = &service.ProxyInfo{
+		Authority: "greet.example", ALPN: "h2", UniqueID: "id", SSLVersion: "TLSv1.3", SSLCommonName: "me",
+		SSLVerified: true, AWSEndpointID: "vpce-1", AzureEndpointID: "2",
+	}
+	return p
+}()
+
+// every has each field that a proxy fills.
+const every = "{{.ProxyIP}}|{{.ProxyAuthority}}|{{.ProxyALPN}}|{{.ProxyUniqueID}}|{{.ProxySSLVersion}}|{{.ProxySSLCommonName}}|" +
+	"{{.ProxySSLVerified}}|{{.ProxyAWSEndpointID}}|{{.ProxyAzureEndpointID}}"
+
+func TestProxyFields(t *testing.T) {
+	for _, text := range []string{every, "{{if true}}" + every + "{{end}}"} {
+		g, err := greeting.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, peer := range map[string]service.Peer{
+			"198.51.100.9|greet.example|h2|id|TLSv1.3|me|true|vpce-1|2": proxied,
+			"||||||false||": visitor,
+		} {
+			if got, err := g.AppendGreeting(nil, peer); err != nil || string(got) != want {
+				t.Errorf("%q says %q, %v; want %q", text, got, err, want)
+			}
+		}
+	}
+	g, err := greeting.Parse(every)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 0, 256)
+	if n := testing.AllocsPerRun(100, func() { buffer, _ = g.AppendGreeting(buffer[:0], proxied) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestGreetings(t *testing.T) {
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -74,6 +114,9 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		"{{printf .Nope}}":             "no field .Nope",
 		"{{if .Gone}}{{end}}":          "no field .Gone",
 		"{{.IP.Foo}}":                  "Foo",
+		"{{.ProxyName}}":               "no field .ProxyName",
+		"{{.ProxyIP.Foo}}":             "Foo",
+		"{{index .ProxyAuthority 0}}":  "index out of range", // of a client that comes directly
 		"a\nb{{.IP":                    "line 2",
 		"{{nonsense}}":                 "nonsense",
 		"{{range 9999999999}}{{end}}":  "{{range}}",
@@ -165,6 +208,9 @@ type oracle struct {
 	Hostname  string
 	Time      greeting.Time
 	Visit     uint64
+
+	ProxyALPN, ProxyAWSEndpointID, ProxyAuthority, ProxyAzureEndpointID, ProxyIP, ProxySSLCommonName, ProxySSLVersion, ProxyUniqueID string
+	ProxySSLVerified                                                                                                                 bool
 }
 
 func seenAs(p service.Peer) oracle {
@@ -175,7 +221,17 @@ func seenAs(p service.Peer) oracle {
 		}
 		return a.Addr().String()
 	}
+	var proxy service.ProxyInfo
+	if p.ProxyInfo != nil {
+		proxy = *p.ProxyInfo
+	}
+	var proxyIP string
+	if p.Proxy.IsValid() {
+		proxyIP = p.Proxy.Addr().String()
+	}
 	return oracle{
+		ProxyALPN: proxy.ALPN, ProxyAWSEndpointID: proxy.AWSEndpointID, ProxyAuthority: proxy.Authority, ProxyAzureEndpointID: proxy.AzureEndpointID,
+		ProxyIP: proxyIP, ProxySSLCommonName: proxy.SSLCommonName, ProxySSLVersion: proxy.SSLVersion, ProxyUniqueID: proxy.UniqueID, ProxySSLVerified: proxy.SSLVerified,
 		IP: ip(p.Remote), Port: int(p.Remote.Port()), Listener: p.Listener,
 		LocalIP: ip(p.Local), LocalPort: int(p.Local.Port()), Hostname: hostname,
 		Time: greeting.Time{Time: p.Arrived}, Visit: p.ID,
@@ -194,7 +250,7 @@ func compare(t *testing.T, text string) (accepted bool) {
 	if err != nil {
 		t.Fatalf("%q: text/template refuses it: %v", text, err)
 	}
-	for _, peer := range []service.Peer{visitor, {Listener: "inside"}, {ID: 1<<64 - 1, Remote: visitor.Local, Local: visitor.Remote, Arrived: time.Unix(1, 2)}} {
+	for _, peer := range []service.Peer{visitor, proxied, {Listener: "inside"}, {ID: 1<<64 - 1, Remote: visitor.Local, Local: visitor.Remote, Arrived: time.Unix(1, 2)}} {
 		got, err := g.AppendGreeting(nil, peer)
 		if err != nil && strings.Contains(err.Error(), "at most 65536") {
 			continue
@@ -212,6 +268,7 @@ func compare(t *testing.T, text string) (accepted bool) {
 var understood = []string{
 	"Hello there, {{.IP}}!\n", "{{if .Port}}x{{else}}{{.Time}}{{end}}", `{{printf "%99d" .Visit}}`,
 	"{{.IP}} {{.Port}} {{.Listener}} {{.LocalIP}} {{.LocalPort}} {{.Hostname}} {{.Time}} {{.Visit}}",
+	every, `{{if .ProxySSLVerified}}{{.ProxySSLCommonName}}{{end}}{{or .ProxyAuthority .ProxyIP "direct"}}{{if .ProxyAuthority}}{{index .ProxyAuthority 0}}{{end}}`,
 	"{{$.IP}}{{$.Time.Year}}", `a {{- "b" -}} c{{/* d */}}{{- /* e */ -}} f`, "{{true}}{{false}}{{1}}{{1.5}}{{0x1F}}{{1e3}}{{'x'}}{{`raw`}}",
 	`{{if eq .Port 0}}local{{else if lt .Port 1024}}low{{else}}high{{end}}`,
 	`{{if and .Port (ne .IP "192.0.2.7") | not}}a{{else}}b{{end}}`, `{{or "" .IP}}{{and "" .IP}}{{and 1 .Time}}{{.IP | or ""}}{{.IP | and 0}}{{or 0 0.0 false}}`,

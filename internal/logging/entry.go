@@ -75,6 +75,11 @@ func (e *entry) addText(key, value string) {
 	e.end(key, false)
 }
 
+func (e *entry) addBool(key string, value bool) {
+	e.text = strconv.AppendBool(e.text, value)
+	e.end(key, true)
+}
+
 func (e *entry) addAddr(key string, value netip.Addr) {
 	e.text = value.AppendTo(e.text)
 	e.end(key, false)

@@ -97,6 +97,48 @@ func TestVisitInTheJournal(t *testing.T) {
 	}
 }
 
+func TestProxyInfoInTheJournal(t *testing.T) {
+	j := journald.Start(t).Run()
+	l := openTo(t, j, defaults)
+	v := visit(7, service.Greeted)
+	v.Proxy = netip.MustParseAddrPort("10.0.0.1:4000")
+	v.ProxyInfo = &service.ProxyInfo{UniqueID: "x"}
+	l.Closed(v)
+	v.ProxyInfo = &service.ProxyInfo{
+		Authority: "greet.example", ALPN: "h2", UniqueID: "id", SSLVersion: "TLSv1.3", SSLCommonName: "me",
+		SSLVerified: true, AWSEndpointID: "vpce-1", AzureEndpointID: "2",
+	}
+	l.Closed(v)
+	got := j.Wait(2)
+	want := journald.Fields{
+		"MESSAGE": "greeted 192.0.2.7:51234 via 10.0.0.1:4000 on greet, 25 bytes in 1.2 ms", "PRIORITY": "6",
+		"SYSLOG_IDENTIFIER": "greetd", "MESSAGE_ID": VisitGreeted.ID(),
+		"GREETD_VISIT": "7", "GREETD_LISTENER": "greet", "GREETD_REMOTE_ADDR": "192.0.2.7",
+		"GREETD_REMOTE_PORT": "51234", "GREETD_PROXY_ADDR": "10.0.0.1", "GREETD_OUTCOME": "greeted", "GREETD_BYTES": "25",
+		"GREETD_DURATION_USEC": "1234", "GREETD_PROXY_UNIQUE_ID": "x",
+	}
+	compare(t, got[0], want)
+	for key, value := range map[string]string{
+		"AUTHORITY": "greet.example", "ALPN": "h2", "UNIQUE_ID": "id", "SSL_VERSION": "TLSv1.3", "SSL_COMMON_NAME": "me",
+		"SSL_VERIFIED": "true", "AWS_ENDPOINT_ID": "vpce-1", "AZURE_ENDPOINT_ID": "2",
+	} {
+		want["GREETD_PROXY_"+key] = value
+	}
+	compare(t, got[1], want)
+}
+
+func TestProxyInfoInJSON(t *testing.T) {
+	v := visit(7, service.Greeted)
+	v.ProxyInfo = &service.ProxyInfo{Authority: `a"\n\xff`, SSLVersion: "TLSv1.3"}
+	e := newEntry(VisitGreeted, time.Now(), "")
+	defer e.free()
+	e.addVisit(v)
+	line := string(jsonForm{}.append(nil, e, 1000))
+	if want := `"proxy_authority":"a\"\\n\\xff","proxy_ssl_version":"TLSv1.3","proxy_ssl_verified":false,"outcome"`; !strings.Contains(line, want) {
+		t.Errorf("%s; want %s", line, want)
+	}
+}
+
 func compare(t *testing.T, got, want journald.Fields) {
 	t.Helper()
 	for name := range got {

@@ -84,6 +84,7 @@ func (e *entry) addVisit(v service.Visit) {
 	if v.Proxy.IsValid() {
 		e.addAddr("proxy_addr", v.Proxy.Addr().Unmap())
 	}
+	e.addProxyInfo(v.ProxyInfo)
 	e.addText("outcome", string(v.Outcome))
 	if e.reason = v.Reason; v.Reason != "" {
 		e.addText("reason", string(v.Reason))
@@ -91,6 +92,29 @@ func (e *entry) addVisit(v service.Visit) {
 	e.addNumber("bytes", uint64(v.Written))
 	e.addNumber("duration_usec", uint64(v.Took.Microseconds()))
 	e.addError(v.Err)
+}
+
+// addProxyInfo adds what the proxy said about the client, which may be nil.
+func (e *entry) addProxyInfo(p *service.ProxyInfo) {
+	if p == nil {
+		return
+	}
+	for _, field := range [...]struct{ key, value string }{
+		{"proxy_authority", p.Authority},
+		{"proxy_alpn", p.ALPN},
+		{"proxy_unique_id", p.UniqueID},
+		{"proxy_ssl_version", p.SSLVersion},
+		{"proxy_ssl_common_name", p.SSLCommonName},
+		{"proxy_aws_endpoint_id", p.AWSEndpointID},
+		{"proxy_azure_endpoint_id", p.AzureEndpointID},
+	} {
+		if field.value != "" {
+			e.addText(field.key, field.value)
+		}
+	}
+	if p.SSLVersion != "" {
+		e.addBool("proxy_ssl_verified", p.SSLVerified)
+	}
 }
 
 // addError adds the text of err, and the stack if it is of a panic.

@@ -9,6 +9,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -39,6 +42,8 @@ func (f *failure) Reason() service.Reason { return f.reason }
 // the addresses stay. The connection of any other peer is returned as it is, unread.
 // IPv4 in trusted is in IPv4 form; the zero Prefix stands for all peers on a unix socket.
 // Where nobody is trusted, Unwrap returns nil.
+//
+// A CRC32C in a header of version 2 must be right.
 //
 // An error wraps ErrMissing or ErrMalformed, or the error with which reading ended. It
 // leaves the connection open. Reading takes at most 4,112 bytes for a header; its time
@@ -85,6 +90,7 @@ func unwrap(c net.Conn) (net.Conn, error) {
 	}
 	if header.Command.IsProxy() {
 		u.remote, u.local = overTCP(header.SourceAddr), overTCP(header.DestinationAddr)
+		u.info = infoIn(header)
 	} else {
 		u.remote, u.local = c.RemoteAddr(), c.LocalAddr()
 	}
@@ -108,14 +114,101 @@ func read(r *bufio.Reader) (*proxyproto.Header, error) {
 	if err := await(r); err != nil {
 		return nil, err
 	}
-	if skipped, err := skipUnspecified(r); skipped || err != nil {
+	if got, _ := r.Peek(1); got[0] == proxyproto.SIGV2[0] {
+		return readV2(r)
+	}
+	return parse(r)
+}
+
+// readV2 reads a header of version 2. What its bytes are is remembered only where TLVs
+// follow the addresses, since the checksum is one of them.
+func readV2(r *bufio.Reader) (*proxyproto.Header, error) {
+	prefix, _ := r.Peek(prefixV2)
+	length := int(binary.BigEndian.Uint16(prefix[14:]))
+	addresses := addressLength(prefix[13])
+	if length > int(proxyproto.MaxV2HeaderSize) {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, proxyproto.ErrInvalidLength)
+	}
+	if length <= addresses {
+		return parseV2(r, prefix, length)
+	}
+	raw := bytes.NewBuffer(make([]byte, 0, prefixV2+length))
+	header, err := parseV2(bufio.NewReaderSize(io.TeeReader(io.LimitReader(r, int64(prefixV2+length)), raw), prefixV2), prefix, length)
+	if err != nil {
+		return nil, err
+	}
+	return header, verifyChecksum(raw.Bytes(), prefixV2+addresses)
+}
+
+// parseV2 reads the header of version 2 that begins with prefix from r. The specification
+// leaves it to us whether to serve a client that is forwarded from an unknown family by the
+// real addresses; the library does not.
+func parseV2(r *bufio.Reader, prefix []byte, length int) (*proxyproto.Header, error) {
+	if prefix[12] == byte(proxyproto.PROXY) && prefix[13] == byte(proxyproto.UNSPEC) {
+		_, err := r.Discard(prefixV2 + length)
 		return &proxyproto.Header{Command: proxyproto.LOCAL}, err
 	}
+	return parse(r)
+}
+
+func parse(r *bufio.Reader) (*proxyproto.Header, error) {
 	header, err := proxyproto.Read(r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return header, nil
+}
+
+// addressLength is how many bytes the addresses of a family take (the specification, section 2.2).
+func addressLength(family byte) int {
+	switch family >> 4 {
+	case 1:
+		return 12
+	case 2:
+		return 36
+	case 3:
+		return 216
+	}
+	return 0
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// verifyChecksum checks the CRC32C in the TLVs that begin at offset in the header raw, if
+// there is one (the specification, section 2.2.3). It is made over the whole header with
+// the checksum itself as zeros.
+func verifyChecksum(raw []byte, offset int) error {
+	for kind, value := range tlvs(raw[offset:]) {
+		if kind != proxyproto.PP2_TYPE_CRC32C {
+			continue
+		}
+		if len(value) != crc32.Size {
+			return fmt.Errorf("%w: its CRC32C has %d bytes, want %d", ErrMalformed, len(value), crc32.Size)
+		}
+		sent := binary.BigEndian.Uint32(value)
+		clear(value)
+		if computed := crc32.Checksum(raw, castagnoli); computed != sent {
+			return fmt.Errorf("%w: %w: got %08x, want %08x", ErrMalformed, errChecksum, sent, computed)
+		}
+		return nil
+	}
+	return nil
+}
+
+var errChecksum = errors.New("wrong CRC32C")
+
+// tlvs yields the type and the value of each TLV in vector, up to one that does not fit:
+// what some proxies send there is no vector.
+func tlvs(vector []byte) iter.Seq2[proxyproto.PP2Type, []byte] {
+	return func(yield func(proxyproto.PP2Type, []byte) bool) {
+		for len(vector) >= 3 {
+			end := 3 + int(binary.BigEndian.Uint16(vector[1:]))
+			if end > len(vector) || !yield(proxyproto.PP2Type(vector[0]), vector[3:end]) {
+				return
+			}
+			vector = vector[end:]
+		}
+	}
 }
 
 const (
@@ -150,22 +243,6 @@ func begins(got, signature []byte) bool {
 	return bytes.Equal(got[:n], signature[:n])
 }
 
-// skipUnspecified skips a header of version 2 that forwards for an unknown family. The
-// specification leaves it to us whether to serve such a client by the real addresses;
-// the library does not.
-func skipUnspecified(r *bufio.Reader) (bool, error) {
-	got, _ := r.Peek(min(r.Buffered(), prefixV2)) // one of version 1 may be shorter
-	if !bytes.HasPrefix(got, append(proxyproto.SIGV2[:12:12], byte(proxyproto.PROXY), byte(proxyproto.UNSPEC))) {
-		return false, nil
-	}
-	length := binary.BigEndian.Uint16(got[14:])
-	if length > proxyproto.MaxV2HeaderSize {
-		return false, fmt.Errorf("%w: %w", ErrMalformed, proxyproto.ErrInvalidLength)
-	}
-	_, err := r.Discard(prefixV2 + int(length))
-	return true, err
-}
-
 // overTCP is addr as that of a client over TCP, also if the proxy's came over UDP: so
 // that it is logged and limited as any other.
 func overTCP(addr net.Addr) net.Addr {
@@ -181,7 +258,12 @@ type conn struct {
 	early    *bufio.Reader // holds what came together with the header; nil once it is read
 	remote   net.Addr
 	local    net.Addr
+	info     *service.ProxyInfo
 }
+
+// ProxyInfo is what the header says beside the addresses, nil if that is nothing; see
+// [service.Listener].
+func (c *conn) ProxyInfo() *service.ProxyInfo { return c.info }
 
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 

@@ -16,7 +16,8 @@ type Listener struct {
 	Name string
 
 	// Unwrap reads what a proxy sends ahead of the client's bytes, and returns a
-	// connection whose RemoteAddr and LocalAddr are the client's. It is bounded by
+	// connection whose RemoteAddr and LocalAddr are the client's. If that has a method
+	// ProxyInfo() *ProxyInfo, its result is in the Peer. Unwrap is bounded by
 	// HandshakeTimeout. Its error refuses the client; with a method Reason() Reason it says
 	// why, else that is ReasonNoProxyHeader. nil: clients come directly.
 	Unwrap func(net.Conn) (net.Conn, error)

@@ -451,6 +451,10 @@ type proxied struct {
 func (p proxied) RemoteAddr() net.Addr { return p.remote }
 func (p proxied) LocalAddr() net.Addr  { return p.local }
 
+func (p proxied) ProxyInfo() *service.ProxyInfo {
+	return &service.ProxyInfo{Authority: "greet.example"}
+}
+
 func TestUnwrapTellsWhoTheClientIs(t *testing.T) {
 	client := netip.MustParseAddrPort("203.0.113.5:4711")
 	asked := netip.MustParseAddrPort("203.0.113.80:25")
@@ -475,7 +479,7 @@ func TestUnwrapTellsWhoTheClientIs(t *testing.T) {
 			t.Errorf("greeting = %q, want %q", got, want)
 		}
 		v := s.only(t)
-		if v.Remote != client || v.Local != asked || v.Proxy.String() != good.LocalAddr().String() || v.Took != time.Second {
+		if v.Remote != client || v.Local != asked || v.Proxy.String() != good.LocalAddr().String() || v.ProxyInfo.Authority != "greet.example" || v.Took != time.Second {
 			t.Errorf("visit = %+v", v)
 		}
 

@@ -139,6 +139,9 @@ func (v *visit) unwrap() (net.Conn, error) {
 			v.peer.Proxy, v.peer.Remote, v.peer.Local = v.peer.Remote, remote, addrPort(c.LocalAddr())
 			v.host.connections.announce(&v.connection)
 		}
+		if c, ok := c.(interface{ ProxyInfo() *ProxyInfo }); ok {
+			v.peer.ProxyInfo = c.ProxyInfo()
+		}
 	}
 	return c, nil
 }
