@@ -180,7 +180,7 @@ func TestExampleDaemonComesBack(t *testing.T) {
 		go func() { done <- m.command("systemctl", "reload", "httpd").Run() }()
 		select {
 		case err := <-done:
-			m.Errorf("the reload did not wait for the page: %v", err)
+			m.Fatalf("the reload did not wait for the page: %v", err)
 		case <-time.After(time.Second):
 		}
 		if err := os.WriteFile(m.path(pageFile), []byte(page(7)), 0); err != nil {
