@@ -37,7 +37,7 @@ func TestCheckSeesWhatTheUnitSees(t *testing.T) {
 				code int
 				says string
 			}{
-				{"greeting.cred", 0, "good"}, // of LoadCredential=
+				{"greeting.cred", 0, "configuration OK"}, // of LoadCredential=
 				{"/etc/greetd/greeting.txt", 78, "LoadCredential=greeting.txt:/etc/greetd/greeting.txt"},
 				{"/home/greeting.txt", 78, "ProtectHome="},
 				{"/root/greeting.txt", 78, "hidden from greetd by its unit's sandbox"},
@@ -54,7 +54,7 @@ func TestCheckSeesWhatTheUnitSees(t *testing.T) {
 				continue
 			}
 			m.configure("greeting_file: /root/greeting.txt")
-			check("greetd check --here", 0, "good")
+			check("greetd check --here", 0, "configuration OK")
 			m.configure("greeting_file: greeting.cred")
 			check("greetd check --here", 78, "CREDENTIALS_DIRECTORY")
 			m.configure(greeting("hi\n"))
@@ -65,7 +65,7 @@ func TestCheckSeesWhatTheUnitSees(t *testing.T) {
 			check("greetd config", 0, `# environment GREETD_LOG_LEVEL`)
 			check("greetd config --here", 0, "level: \"info\"")
 			check("cp /etc/greetd/greetd.yaml /tmp/other.yaml; greetd check --config /tmp/other.yaml", 78, "PrivateTmp=")
-			check("greetd check --here --config /tmp/other.yaml", 0, "good")
+			check("greetd check --here --config /tmp/other.yaml", 0, "configuration OK")
 			check("cd /etc/greetd; greetd check --config greetd.yaml", 0, "/etc/greetd/greetd.yaml: configuration OK")
 			m.run("rm", "/etc/default/greetd")
 		}
