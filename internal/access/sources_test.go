@@ -332,6 +332,36 @@ func TestWhoOwesNothingGivesWayFirst(t *testing.T) {
 	}
 }
 
+// All but one have connections open, and that one owes something.
+func TestTheOnlyIdleSourceGivesWay(t *testing.T) {
+	s := sources(Limits{Connections: 1, Rate: 1e-6, Burst: 2})
+	sh := &s.shards[0]
+	for i := uint32(0); len(sh.sources) < remembered/shards; i++ {
+		_, _ = s.Admit(numbered(i, 0))
+	}
+	for _, idle := range sh.sources {
+		idle.leave()
+		if got := sh.forgettable(1e-6, start); got != idle {
+			t.Errorf("%s gives way, want %s", got.prefix, idle.prefix)
+		}
+		break
+	}
+}
+
+// Who keeps coming is not forgotten, and so not forgiven, before those who came once.
+func TestWhoCameLastGivesWayLast(t *testing.T) {
+	s := sources(Limits{Rate: 1e-6, Burst: 2})
+	admit(t, s, at("2001:db8::1", 0), nil)
+	for i := range uint32(remembered / 2) {
+		_, _ = s.Admit(numbered(i, 0))
+	}
+	admit(t, s, at("2001:db8::1", 0), nil)
+	for i := range uint32(remembered / 4 * 3) { // the oldest quarter of all gives way
+		_, _ = s.Admit(numbered(remembered+i, 0))
+	}
+	admit(t, s, at("2001:db8::1", 0), ErrTooFast)
+}
+
 func TestManyAtOnce(t *testing.T) {
 	s := sources(Limits{Connections: 3})
 	var open [4]atomic.Int32
