@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, flag.Arg(0), *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
@@ -49,16 +50,19 @@ func main() {
 func goCommand() string { return cmp.Or(os.Getenv("GO"), "go") }
 
 func run(ctx context.Context, pattern string, limit time.Duration) error {
-	out, err := exec.CommandContext(ctx, goCommand(), "list", "-json=Dir,ImportPath,GoFiles", pattern).Output()
+	out, err := exec.CommandContext(ctx, goCommand(), "list", "-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles", pattern).Output()
 	if err != nil {
 		return fmt.Errorf("go list %s: %w", pattern, explain(err))
 	}
 	var pkg struct {
-		Dir, ImportPath string
-		GoFiles         []string
+		Dir, ImportPath                    string
+		GoFiles, TestGoFiles, XTestGoFiles []string
 	}
 	if err := json.Unmarshal(out, &pkg); err != nil {
 		return fmt.Errorf("%s: %w; want one package", pattern, err)
+	}
+	if len(pkg.TestGoFiles)+len(pkg.XTestGoFiles) == 0 {
+		return fmt.Errorf("%s has no tests", pkg.ImportPath)
 	}
 	scratch, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
