@@ -18,9 +18,10 @@ UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
 SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
 HUNT ?= 10m
+PACKAGE ?= ./internal/access
 SOAKTIME ?= 1h
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,12 +40,16 @@ unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the 
 	@if command -v gcc >/dev/null; then race=-race; export CGO_ENABLED=1; \
 	else echo "make unit: without the race detector, since that needs gcc"; fi; \
 	set -x; $(GOTESTSUM) --format=pkgname -- $$race -timeout=20m $(UNIT_PACKAGES)
+	cd tools && $(GO) test ./mutate
 
 fuzz-short: # what reads foreign bytes, for half a minute each
 	sh test/fuzz.sh 30s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
 
 race-hunt: ## pkg/service and pkg/systemd under the race detector, again and again for HUNT=10m
 	sh test/racehunt.sh $(HUNT)
+
+mutate: $(TOOLS)/mutate ## plant faults in PACKAGE=./internal/access, and print those that its tests miss
+	$(TOOLS)/mutate $(PACKAGE)
 
 fuzz: ## every fuzz target for FUZZTIME=10m each
 	sh test/fuzz.sh $(FUZZTIME) ./...
@@ -66,7 +71,7 @@ bench: ## greetd beside nginx and others, in a network of its own, as root (BENC
 	$(GO) run ./bench $(BENCH)
 
 lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/deadcode $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
-	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test); \
+	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test tools); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
@@ -74,6 +79,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	@dead=$$($(TOOLS)/deadcode -filter='^greetd.example/(cmd|internal)/' ./cmd/...); \
 	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
 	for module in kubernetes browser; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
+	cd tools && $(GO) vet ./mutate
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
 	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./cmd/greetprobe || exit; done
@@ -125,9 +131,11 @@ $(TOOLS)/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
 $(TOOLS)/cyclonedx-gomod: TOOL = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 $(TOOLS)/go-licenses: TOOL = github.com/google/go-licenses/v2
 $(TOOLS)/govulncheck: TOOL = golang.org/x/vuln/cmd/govulncheck
+$(TOOLS)/mutate: TOOL = greetd.example/tools/mutate
 $(TOOLS)/jv: TOOL = github.com/santhosh-tekuri/jsonschema/cmd/jv
 $(TOOLS)/nfpm: TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm
 $(RELEASE_TOOLS): $(TOOLS)/%: tools/release/go.mod tools/release/go.sum
 	cd tools/release && $(GO) build -o $(abspath $@) $(TOOL)
+$(TOOLS)/mutate: $(wildcard tools/mutate/*.go)
 $(TOOLS)/%: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o $(abspath $@) $(TOOL)

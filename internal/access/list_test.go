@@ -38,6 +38,8 @@ func TestListChecks(t *testing.T) {
 		{"deny wins where it is the same", prefixes("10.1.0.0/16"), prefixes("10.1.0.0/16"), nil, []string{"10.1.0.1"}},
 		{"IPv4 visitors in IPv6 form", prefixes("10.0.0.0/8"), none, []string{"::ffff:10.0.0.1"}, []string{"::ffff:11.0.0.1"}},
 		{"IPv4 prefixes in IPv6 form", prefixes("::ffff:10.0.0.0/104"), none, []string{"10.0.0.1", "::ffff:10.0.0.1"}, []string{"11.0.0.1"}},
+		{"all of IPv4 in IPv6 form", none, prefixes("::ffff:0.0.0.0/96"), []string{"::1"}, []string{"10.0.0.1", "::ffff:10.0.0.1"}},
+		{"one IPv6 address", none, prefixes("2001:db8::7/128"), []string{"2001:db8::8", "2001:db8:1::7"}, []string{"2001:db8::7"}},
 		{"all of IPv6 is not IPv4", none, prefixes("::/0"), []string{"10.0.0.1", "::ffff:10.0.0.1"}, []string{"::1"}},
 		{"all of IPv4 is not IPv6", none, prefixes("0.0.0.0/0"), []string{"::1"}, []string{"10.0.0.1", "::ffff:10.0.0.1"}},
 		{"zones don't count", none, prefixes("fe80::/10"), nil, []string{"fe80::1%eth0"}},
@@ -94,6 +96,9 @@ func TestRefusalSaysWho(t *testing.T) {
 		refusal, _ := errors.AsType[*Refusal](err)
 		if refusal == nil || err.Error() != test.want || refusal.Reason() != service.ReasonDenied {
 			t.Errorf("%v, want %q", err, test.want)
+		}
+		if _, limited := refusal.LimitedSource(); limited {
+			t.Errorf("%v: counts as over a limit", err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,13 @@ func TestBurstIsTheRateRoundedUp(t *testing.T) {
 	}
 }
 
+func TestBurstOfOneAtAHighRate(t *testing.T) {
+	s := sources(Limits{Rate: 10, Burst: 1})
+	admit(t, s, at("192.0.2.1", 0), nil)
+	admit(t, s, at("192.0.2.1", 0), ErrTooFast)
+	admit(t, s, at("192.0.2.1", 100*time.Millisecond), nil)
+}
+
 // A visit may be admitted after one that arrived later.
 func TestVisitsOutOfOrder(t *testing.T) {
 	s := sources(Limits{Rate: 1, Burst: 2})
@@ -128,8 +136,12 @@ func TestRefusalSaysWhichSource(t *testing.T) {
 	if want := "2001:db8::/64 comes too often (limits.per_source.rate)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
-	if refusal, _ := errors.AsType[*Refusal](err); refusal.Reason() != service.ReasonOverLimit {
+	refusal, _ := errors.AsType[*Refusal](err)
+	if refusal.Reason() != service.ReasonOverLimit {
 		t.Errorf("reason %q", refusal.Reason())
+	}
+	if source, limited := refusal.LimitedSource(); !limited || source != netip.MustParsePrefix("2001:db8::/64") {
+		t.Errorf("over its limit: %s, %t, want 2001:db8::/64", source, limited)
 	}
 }
 
@@ -168,6 +180,23 @@ func TestUpdateKeepsWhatIsKnown(t *testing.T) {
 	admit(t, s, at("192.0.2.1", 0), nil)
 }
 
+// Whoever came before a reload that sets a limit has no debt for it.
+func TestWhatWasNotLimitedIsNotHeldAgainstAnybody(t *testing.T) {
+	s := sources(Limits{Connections: 10})
+	for range 5 {
+		admit(t, s, at("192.0.2.1", 0), nil)()
+	}
+	s.Update(Limits{Rate: 1, Burst: 2})
+	for range 2 {
+		if leave := admit(t, s, at("192.0.2.1", 0), nil); leave != nil {
+			t.Error("a connection counts while Connections is 0")
+		}
+	}
+	s.Update(Limits{Connections: 1})
+	admit(t, s, at("192.0.2.1", 0), nil)
+	admit(t, s, at("192.0.2.1", 0), ErrTooMany)
+}
+
 // known is the number of sources that are remembered.
 func known(s *Sources) int {
 	n := 0
@@ -181,6 +210,25 @@ func known(s *Sources) int {
 func numbered(i uint32, after time.Duration) service.Peer {
 	ip := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, i)))
 	return service.Peer{Remote: netip.AddrPortFrom(ip, 1), Arrived: start.Add(after)}
+}
+
+// Who could choose addresses that meet in one shard would have others wait for its lock.
+func TestNobodyKnowsTheShardOfASource(t *testing.T) {
+	spread := func() (shards []int) {
+		s := sources(Limits{Rate: 1})
+		for i := range uint32(10) {
+			_, _ = s.Admit(numbered(i, 0))
+			for j := range s.shards {
+				if s.shards[j].sources[netip.PrefixFrom(numbered(i, 0).Remote.Addr(), 32)] != nil {
+					shards = append(shards, j)
+				}
+			}
+		}
+		return shards
+	}
+	if one, other := spread(), spread(); slices.Equal(one, other) {
+		t.Errorf("10 sources have the shards %d twice", one)
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {
@@ -203,8 +251,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		leave()
 	}
-	if n := known(s); n > remembered+len(held) {
-		t.Errorf("%d sources are remembered, want at most %d", n, remembered+len(held))
+	const promised = 131_072 // by the doc comment of Sources
+	if n := known(s); n > promised+len(held) {
+		t.Errorf("%d sources are remembered, want at most %d", n, promised+len(held))
 	}
 	used := int64(heap()) - int64(before) //nolint:gosec // far below 2^63
 	t.Logf("%d bytes a source", used/int64(known(s)))
@@ -281,6 +330,36 @@ func TestWhoOwesNothingGivesWayFirst(t *testing.T) {
 	if got := sh.forgettable(1, start.Add(later)); got != oldest {
 		t.Errorf("%s gives way, want %s, which is idle longest", got.prefix, oldest.prefix)
 	}
+}
+
+// All but one have connections open, and that one owes something.
+func TestTheOnlyIdleSourceGivesWay(t *testing.T) {
+	s := sources(Limits{Connections: 1, Rate: 1e-6, Burst: 2})
+	sh := &s.shards[0]
+	for i := uint32(0); len(sh.sources) < remembered/shards; i++ {
+		_, _ = s.Admit(numbered(i, 0))
+	}
+	for _, idle := range sh.sources {
+		idle.leave()
+		if got := sh.forgettable(1e-6, start); got != idle {
+			t.Errorf("%s gives way, want %s", got.prefix, idle.prefix)
+		}
+		break
+	}
+}
+
+// Who keeps coming is not forgotten, and so not forgiven, before those who came once.
+func TestWhoCameLastGivesWayLast(t *testing.T) {
+	s := sources(Limits{Rate: 1e-6, Burst: 2})
+	admit(t, s, at("2001:db8::1", 0), nil)
+	for i := range uint32(remembered / 2) {
+		_, _ = s.Admit(numbered(i, 0))
+	}
+	admit(t, s, at("2001:db8::1", 0), nil)
+	for i := range uint32(remembered / 4 * 3) { // the oldest quarter of all gives way
+		_, _ = s.Admit(numbered(remembered+i, 0))
+	}
+	admit(t, s, at("2001:db8::1", 0), ErrTooFast)
 }
 
 func TestManyAtOnce(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"greetd.example/pkg/systemd"
 )
 
 // maxSocketPath is what fits into sockaddr_un, with its closing zero (unix(7)).
@@ -18,8 +20,8 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // Listen opens address: "unix:/path" or "host:port".
 //
 // A socket file has mode 0600 from its first moment, whatever the umask. One that a
-// crash has left behind is replaced; one that somebody listens on is not, and neither
-// is any other file. Close removes the file, unless it is another's by then.
+// crash has left behind is replaced, by one daemon only; one that somebody listens on is
+// not, and neither is any other file. Close removes the file, unless it is another's by then.
 func Listen(address string) (net.Listener, error) {
 	ln, err := listen(address)
 	if err != nil {
@@ -63,9 +65,11 @@ func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path has %d bytes and the kernel takes %d: choose a shorter one", len(path), maxSocketPath)
 	}
-	if err := makeWay(path); err != nil {
-		return nil, err
+	release, err := systemd.ReserveUnixPath(context.Background(), path)
+	if err != nil {
+		return nil, explainReserve(err, path)
 	}
+	defer release()
 
 	// Linux gives the file the mode that the socket has when it is bound, less the
 	// umask: there is no moment in which others could connect.
@@ -77,13 +81,8 @@ func listenUnix(path string) (net.Listener, error) {
 		return err
 	}}
 	ln, err := config.Listen(context.Background(), "unix", path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, remedy(err, "create the directory "+filepath.Dir(path)+" first, or have systemd do it with RuntimeDirectory=")
-	case errors.Is(err, fs.ErrPermission):
-		return nil, remedy(err, "the service's user must own the directory "+filepath.Dir(path))
-	case err != nil:
-		return nil, remedy(err, "choose another path in admin.address")
+	if err != nil {
+		return nil, explainFile(err, path)
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove whatever is there by then
 	own := &socketFile{Listener: ln, path: path}
@@ -98,29 +97,29 @@ func listenUnix(path string) (net.Listener, error) {
 	return own, nil
 }
 
-// makeWay removes the socket file of a daemon that has crashed, if there is one.
-func makeWay(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return remedy(err, "the service's user must be able to enter "+filepath.Dir(path))
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is a file that is not a socket: remove it, or choose another path in admin.address")
-	}
-	c, err := new(net.Dialer).DialContext(context.Background(), "unix", path)
+// explainReserve adds the remedy to an error of systemd.ReserveUnixPath.
+func explainReserve(err error, path string) error {
+	_, ofFile := errors.AsType[*fs.PathError](err)
 	switch {
-	case err == nil:
-		_ = c.Close()
-		return fmt.Errorf("%w: another daemon listens there; stop it, or choose another path in admin.address", syscall.EADDRINUSE)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return os.Remove(path)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // it went away just now
+	case errors.Is(err, syscall.EADDRINUSE):
+		return remedy(err, "another daemon listens there; stop it, or choose another path in admin.address")
+	case errors.Is(err, syscall.EEXIST):
+		return errors.New("there is a file that is not a socket: remove it, or choose another path in admin.address")
+	case errors.Is(err, fs.ErrPermission) && !ofFile: // from connect
+		return remedy(err, "the socket there is another's; choose another path in admin.address")
 	}
-	return remedy(err, "the socket there is another's; choose another path in admin.address")
+	return explainFile(err, path)
+}
+
+// explainFile adds the remedy to an error of creating a file in the directory of path.
+func explainFile(err error, path string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return remedy(err, "create the directory "+filepath.Dir(path)+" first, or have systemd do it with RuntimeDirectory=")
+	case errors.Is(err, fs.ErrPermission):
+		return remedy(err, "the service's user must own the directory "+filepath.Dir(path))
+	}
+	return remedy(err, "choose another path in admin.address")
 }
 
 // A socketFile is a unix listener that takes its file along, if it is still its own.

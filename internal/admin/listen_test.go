@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -10,9 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"greetd.example/internal/admin"
 	"greetd.example/internal/test/debian"
+	"greetd.example/pkg/systemd"
 )
 
 // umask sets the process's umask for the test.
@@ -117,15 +120,89 @@ func copyFile(t *testing.T, to, from string) {
 
 func TestStaleSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
+	crash(t, path)
+	serve(t, admin.Daemon{}, listen(t, "unix:"+path))
+	working(t, "unix:"+path)
+}
+
+// crash leaves at path what a daemon leaves that is killed.
+func crash(t *testing.T, path string) {
+	t.Helper()
 	crashed, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	crashed.(*net.UnixListener).SetUnlinkOnClose(false)
 	crashed.Close()
+}
 
-	serve(t, admin.Daemon{}, listen(t, "unix:"+path))
-	working(t, "unix:"+path)
+func TestStaleSocketIsReplacedByOneDaemonOnly(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	want := "listen on unix:" + path + " for admin: address already in use: another daemon listens there; stop it, or choose another path in admin.address"
+	for round := range 60 {
+		crash(t, path)
+		type result struct {
+			ln  net.Listener
+			err error
+		}
+		results := make(chan result)
+		for range 2 {
+			go func() {
+				ln, err := admin.Listen("unix:" + path)
+				results <- result{ln, err}
+			}()
+		}
+		var listeners []net.Listener
+		for range 2 {
+			if r := <-results; r.err == nil {
+				listeners = append(listeners, r.ln)
+			} else if r.err.Error() != want {
+				t.Errorf("round %d:\n got %q\nwant %q", round, r.err, want)
+			}
+		}
+		if len(listeners) != 1 {
+			t.Errorf("round %d: %d daemons listen on %s, want 1", round, len(listeners), path)
+		}
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		if left, err := filepath.Glob(path + "*"); len(left) != 0 || err != nil {
+			t.Fatalf("round %d: left behind: %q, %v", round, left, err)
+		}
+	}
+}
+
+// The lock that every daemon of greetd's takes on the path, here by somebody who is between
+// its look at the stale file and its own bind.
+func TestListenWaitsWhileAnotherReplacesTheSocket(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	crash(t, path)
+	release, err := systemd.ReserveUnixPath(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path + ".lock"); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the lock: %v, %v, want mode 0600", info, err)
+	}
+	listened := make(chan error, 1)
+	go func() {
+		_, err := admin.Listen("unix:" + path)
+		listened <- err
+	}()
+	select {
+	case err := <-listened:
+		t.Errorf("Listen did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	release()
+	if err := <-listened; !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("Listen = %v, want EADDRINUSE", err)
+	}
 }
 
 func TestCloseRemovesTheSocketOnlyIfItIsItsOwn(t *testing.T) {

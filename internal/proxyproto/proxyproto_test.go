@@ -196,6 +196,8 @@ func TestUnwrapRefuses(t *testing.T) {
 		{"half a signature", "PRO", errTooFar},
 		{"half of v1", "PROXY TCP4 1.2.3.4", errTooFar},
 		{"half of v2", v2(0x21, 0x11, "123412341212")[:20], errTooFar},
+		{"v1 without an end, as long as the longest", "PROXY " + strings.Repeat("f", 101), ErrMalformed},
+		{"v2 unspecified without its length", v2(0x21, 0x00, "")[:14], errTooFar},
 		{"half of v2 unspecified", v2(0x21, 0x00, "123412341212")[:20], errTooFar},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -288,6 +290,29 @@ func TestUnwrapLeavesOthersAlone(t *testing.T) {
 	}
 	if Unwrap(nil) != nil {
 		t.Error("Unwrap of nobody is not nil")
+	}
+}
+
+func TestUnwrapTrustsUnixSockets(t *testing.T) {
+	onUnix := Unwrap([]netip.Prefix{{}})
+	for _, remote := range []net.Addr{&net.UnixAddr{Name: "@", Net: "unix"}, proxy} {
+		below := sent(headers[0].header)
+		below.remote = remote
+		got, err := onUnix(below)
+		if trusted := remote != net.Addr(proxy); err != nil || (got != net.Conn(below)) != trusted {
+			t.Errorf("%s: %v, %v; want trusted: %t", remote, got, err, trusted)
+		}
+	}
+}
+
+// A caller that uses its list again changes nothing about who is trusted.
+func TestUnwrapKeepsItsOwnList(t *testing.T) {
+	list := slices.Clone(trusted)
+	unwrap := Unwrap(list)
+	clear(list)
+	below := sent(headers[0].header)
+	if c, err := unwrap(below); err != nil || c == net.Conn(below) {
+		t.Errorf("%v, %v: the proxy is no longer trusted", c, err)
 	}
 }
 

@@ -65,14 +65,11 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 	if len(path) > maxUnixPath {
 		return nil, nil, fmt.Errorf("the path of a unix socket has at most %d bytes, and this has %d", maxUnixPath, len(path))
 	}
-	unlock, err := lock(ctx, path+".lock")
+	release, err := ReserveUnixPath(ctx, path)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer unlock()
-	if err := removeStale(path); err != nil {
-		return nil, nil, err
-	}
+	defer release()
 	ln, err := listen(ctx, "unix", path, config)
 	if err != nil {
 		return nil, nil, err
@@ -138,6 +135,28 @@ func (s openSocket) reconfigure(config ListenConfig) error {
 		return fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
 	}
 	return nil
+}
+
+// ReserveUnixPath makes way for a unix socket: it removes the file at path if that is a
+// socket that nobody listens on any more. Until release is called, which is once the new
+// socket listens, it keeps others that call it, or bind with this package, from the path,
+// by a lock on a file of mode 0600 beside it, of the same name and ".lock". Of two
+// processes that find the same stale file, the second waits, for at most 5 seconds and
+// within ctx, and then finds the socket of the first.
+//
+// The error wraps a syscall.Errno: EADDRINUSE if somebody listens there, EEXIST if
+// anything but a socket is there, and else what the kernel said. It has none where another
+// process keeps the path for too long.
+func ReserveUnixPath(ctx context.Context, path string) (release func(), err error) {
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // lock keeps other processes from binding the same unix socket, between our look at an

@@ -65,13 +65,11 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 	if !filepath.IsAbs(path) {
 		return nil, errRelative
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		if c, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
-			_ = c.Close()
-			return nil, syscall.EADDRINUSE
-		}
-		_ = os.Remove(path)
+	release, err := ReserveUnixPath(ctx, path)
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
@@ -81,6 +79,19 @@ func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listen
 		return nil, errors.Join(err, ln.Close(), os.Remove(path))
 	}
 	return ln, nil
+}
+
+// ReserveUnixPath removes the file of a unix socket that nobody listens on any more. Here it
+// has no lock.
+func ReserveUnixPath(ctx context.Context, path string) (release func(), err error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if c, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			_ = c.Close()
+			return nil, syscall.EADDRINUSE
+		}
+		_ = os.Remove(path)
+	}
+	return func() {}, nil
 }
 
 func (s openSocket) reconfigure(config ListenConfig) error {
