@@ -197,7 +197,7 @@ func literals(t *testing.T, directory string) []string {
 		case *ast.Ident:
 			name = f.Name
 		}
-		if slices.Contains([]string{"F", "add", "addNumber", "addText", "addAddr"}, name) {
+		if slices.Contains([]string{"F", "add", "addNumber", "addText", "addPresent", "addBool", "addAddr"}, name) {
 			keep(call.Args[0])
 		}
 	})

@@ -99,21 +99,22 @@ func (e *entry) addProxyInfo(p *service.ProxyInfo) {
 	if p == nil {
 		return
 	}
-	for _, field := range [...]struct{ key, value string }{
-		{"proxy_authority", p.Authority},
-		{"proxy_alpn", p.ALPN},
-		{"proxy_unique_id", p.UniqueID},
-		{"proxy_ssl_version", p.SSLVersion},
-		{"proxy_ssl_common_name", p.SSLCommonName},
-		{"proxy_aws_endpoint_id", p.AWSEndpointID},
-		{"proxy_azure_endpoint_id", p.AzureEndpointID},
-	} {
-		if field.value != "" {
-			e.addText(field.key, field.value)
-		}
-	}
+	e.addPresent("proxy_authority", p.Authority)
+	e.addPresent("proxy_alpn", p.ALPN)
+	e.addPresent("proxy_unique_id", p.UniqueID)
+	e.addPresent("proxy_ssl_version", p.SSLVersion)
+	e.addPresent("proxy_ssl_common_name", p.SSLCommonName)
+	e.addPresent("proxy_aws_endpoint_id", p.AWSEndpointID)
+	e.addPresent("proxy_azure_endpoint_id", p.AzureEndpointID)
 	if p.SSLVersion != "" {
 		e.addBool("proxy_ssl_verified", p.SSLVerified)
+	}
+}
+
+// addPresent adds a text, unless it is empty.
+func (e *entry) addPresent(key, text string) {
+	if text != "" {
+		e.addText(key, text)
 	}
 }
 

@@ -107,9 +107,15 @@ func TestRenewedCertificates(t *testing.T) {
 		}
 
 		m.configure(tlsListener)
-		m.dropIn("greetd.service", "[Service]", "LoadCredential=tls.pem:/etc/ssl/greetd.pem", "LoadCredential=tls.key:/etc/ssl/greetd.key")
+		credentials := []string{"[Service]", "LoadCredential=tls.pem:/etc/ssl/greetd.pem", "LoadCredential=tls.key:/etc/ssl/greetd.key"}
+		m.dropIn("greetd.service", credentials...)
 		m.run("systemctl", "restart", "greetd")
 		before = m.serves()
+		refreshes := m.release.systemd >= "260" // RefreshOnReload=
+		remedy := "to renew it: systemctl restart greetd.service"
+		if refreshes {
+			remedy = "to renew it: systemctl edit greetd.service: [Service] RefreshOnReload=credentials"
+		}
 		for _, f := range m.doctor() {
 			if f.Check == "certificates" && f.Verdict == "problem" {
 				m.Errorf("before: %+v", f)
@@ -118,7 +124,7 @@ func TestRenewedCertificates(t *testing.T) {
 		certificate(m, "/etc/ssl/greetd")
 		m.run("systemctl", "reload", "greetd")
 		if out := m.run("journalctl", "-u", "greetd", "-n", "20"); m.serves() != before || !strings.Contains(out, "credential tls.pem is not what /etc/ssl/greetd.pem is now") ||
-			!strings.Contains(out, "to renew it: systemctl restart greetd.service") {
+			!strings.Contains(out, remedy) {
 			m.Errorf("the reload does not say that the credential is stale:\n%s", out)
 		}
 		found := m.doctor()
@@ -128,7 +134,12 @@ func TestRenewedCertificates(t *testing.T) {
 		if i < 0 {
 			m.Fatalf("doctor does not say that the credential is stale: %+v", found)
 		}
-		m.run("sh", "-c", found[i].Remedy)
+		if refreshes { // the remedy is for an editor
+			m.dropIn("greetd.service", append(credentials, "RefreshOnReload=credentials")...)
+			m.run("systemctl", "restart", "greetd")
+		} else {
+			m.run("sh", "-c", found[i].Remedy)
+		}
 		if m.serves() == before {
 			m.Errorf("%q renewed nothing", found[i].Remedy)
 		}
@@ -136,6 +147,12 @@ func TestRenewedCertificates(t *testing.T) {
 			if f.Check == "certificates" && f.Verdict == "problem" {
 				m.Errorf("after the remedy: %+v", f)
 			}
+		}
+		if refreshes {
+			before = m.serves()
+			certificate(m, "/etc/ssl/greetd")
+			m.run("systemctl", "reload", "greetd")
+			m.eventually("the reload renews the credential", func() bool { return m.serves() != before })
 		}
 	})
 }
