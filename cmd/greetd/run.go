@@ -62,7 +62,7 @@ hang up first. It takes its sockets from systemd or binds its own. The manual is
 greetd(8); its configuration is explained in greetd.yaml(5).`
 	root.Example = `  greetd                               greet on port 10000, in the foreground
   greetd --listen 127.0.0.1:2525       greet there instead
-  greetd check --config ./greetd.yaml  validate a file
+  greetd check --here --config a.yaml  validate a file
   systemctl reload greetd              apply the changes in the configuration
   greetd status                        listeners, counts, problems
   greetd doctor                        why it does not start or work`

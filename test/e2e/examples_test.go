@@ -81,7 +81,7 @@ func (m *machine) sources() map[string]func() int {
 					ran += m.showsAll(where, block.Lines)
 				case "yaml":
 					m.write("/root/shown.yaml", strings.Join(block.Lines, "\n")+"\n")
-					m.shows(where, "greetd check --config shown.yaml")
+					m.shows(where, "greetd check --here --config shown.yaml")
 				}
 			}
 			return ran
@@ -176,7 +176,8 @@ func (m *machine) furnish() {
 	m.run("ln", "-s", "greetprobe", "/usr/bin/check_greet")
 	m.run("ln", "-s", "/bin/true", "/usr/local/bin/editor")
 	m.run("mkdir", "-p", "/etc/bash_completion.d")
-	m.write("/root/greetd.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
+	m.write("/root/a.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
+	m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10025\"}]\n")
 	m.write("/root/targets", "mx1:25\nlocalhost 10000  # ours\n")
 
 	authority := testserver.NewAuthority(m)
@@ -206,15 +207,15 @@ func (m *machine) furnish() {
 func mail(certificate tls.Certificate) testserver.Behavior {
 	return func(c net.Conn) {
 		_, _ = io.WriteString(c, "220 mx1.example ESMTP\r\n")
+		capabilities := "250-mx1.example\r\n250 STARTTLS\r\n"
 		for in := bufio.NewScanner(c); in.Scan(); {
 			switch word, _, _ := strings.Cut(in.Text(), " "); word {
 			case "EHLO":
-				_, _ = io.WriteString(c, "250-mx1.example\r\n250 STARTTLS\r\n")
+				_, _ = io.WriteString(c, capabilities)
 			case "STARTTLS":
 				_, _ = io.WriteString(c, "220 go ahead\r\n")
-				safe := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate}})
-				_, _ = io.Copy(io.Discard, safe)
-				return
+				c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate}})
+				in, capabilities = bufio.NewScanner(c), "250-mx1.example\r\n250 AUTH PLAIN\r\n"
 			}
 		}
 	}

@@ -24,7 +24,10 @@ type Authority struct {
 // NewAuthority makes an authority that signed itself.
 func NewAuthority(tb testing.TB) *Authority {
 	tb.Helper()
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+	}
 	pair := (*Authority)(nil).Sign(tb, template)
 	return &Authority{pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
 }
