@@ -177,6 +177,7 @@ func (m *machine) furnish() {
 	m.run("ln", "-s", "/bin/true", "/usr/local/bin/editor")
 	m.run("mkdir", "-p", "/etc/bash_completion.d")
 	m.write("/root/a.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
+	m.write("/root/greetd.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
 	m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10025\"}]\n")
 	m.write("/root/targets", "mx1:25\nlocalhost 10000  # ours\n")
 

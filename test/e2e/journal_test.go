@@ -264,8 +264,7 @@ func TestRestartedJournalHarmsNoGreeting(t *testing.T) {
 // journald suppresses what exceeds its own limit: no business of the clients'.
 func TestRateLimitOfTheJournalHarmsNoGreeting(t *testing.T) {
 	onEachSystemdInTurn(t, func(m *machine) {
-		m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nRateLimitIntervalSec=10s\nRateLimitBurst=100\n")
-		m.run("systemctl", "restart", "systemd-journald")
+		m.dropIn("greetd.service", "[Service]", "LogRateLimitIntervalSec=10s", "LogRateLimitBurst=100")
 		m.configure("log: {rate: 0}")
 		m.run("systemctl", "start", "greetd")
 		load := m.load(everybody(helloAll))
