@@ -228,6 +228,15 @@ var keys = []struct {
 			m.Errorf("who was greeted is logged: %v", entries)
 		}
 	}},
+	{"log.skip", func(m *machine) {
+		m.apply("log: {skip: [127.4.0.16]}")
+		m.hear("127.4.0.16", "")
+		m.hear("127.4.0.17", "")
+		m.tells("GREETD_REMOTE_ADDR=127.4.0.17", "greeted")
+		if entries := m.journal("GREETD_REMOTE_ADDR=127.4.0.16"); len(entries) > 0 {
+			m.Errorf("a client to skip is logged: %v", entries)
+		}
+	}},
 	{"log.rate", func(m *machine) {
 		m.apply("log: {rate: 1, burst: 1}")
 		for range 10 {
