@@ -23,7 +23,8 @@ func TestStopTakesWhatTheConfigurationAllows(t *testing.T) {
 		if got := readyz(); !strings.HasPrefix(got, "HTTP/1.0 200") {
 			m.Errorf("before: %s", got)
 		}
-		m.callOnly("127.0.0.1", overIPv4) // says nothing, and is cut at the end of the drain
+		silent := m.callOnly("127.0.0.1", overIPv4) // is cut at the end of the drain
+		defer silent.Close()
 		began := time.Now()
 		m.run("systemctl", "stop", "--no-block", "greetd")
 		m.eventually("it is a lame duck", func() bool { return strings.HasPrefix(m.property("greetd", "StatusText"), "lame duck for 2s") })
