@@ -122,19 +122,28 @@ func setBacklog(ln net.Listener, backlog int) error {
 	return control(ln, func(fd int) error { return unix.Listen(fd, backlog) })
 }
 
-// reconfigure makes a socket that is kept like one that bindSocket makes of config.
-func (s openSocket) reconfigure(config ListenConfig) error {
+// reconfigure makes a socket that is kept like one that bindSocket makes of config. undo
+// restores the permissions of its file, and is never nil.
+func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {
+	undo = func() {}
 	if err := setBacklog(s.Listener, config.Backlog); err != nil {
-		return fmt.Errorf("listen on %s: %w", config.Address, err)
+		return undo, fmt.Errorf("listen on %s: %w", config.Address, err)
 	}
 	path, isUnix := unixPath(s.Listener)
 	if !isUnix || s.file == nil || !s.file.isAt(path) {
-		return nil
+		return undo, nil
+	}
+	var before unix.Stat_t
+	if err := unix.Lstat(path, &before); err == nil {
+		undo = func() {
+			_ = lchgrp(path, int(before.Gid))
+			_ = os.Chmod(path, fs.FileMode(before.Mode&0o777))
+		}
 	}
 	if err := setPermissions(path, config); err != nil {
-		return fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
+		return undo, fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
 	}
-	return nil
+	return undo, nil
 }
 
 // ReserveUnixPath makes way for a unix socket: it removes the file at path if that is a

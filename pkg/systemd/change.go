@@ -18,6 +18,7 @@ type Change struct {
 	bound    []openSocket
 	obsolete []openSocket
 	evicted  []*Listener // obsolete, and suspended: something could not be bound beside them
+	undo     []func()    // restore the permissions of kept sockets
 }
 
 // Prepare decides which sockets serve configs, among those that systemd passed and those
@@ -74,7 +75,9 @@ func (c *Change) provide(ctx context.Context, i int, config ListenConfig) error 
 		if !socket.isOwn() {
 			continue
 		}
-		if err := socket.reconfigure(config); err != nil {
+		undo, err := socket.reconfigure(config)
+		c.undo = append(c.undo, undo)
+		if err != nil {
 			return err
 		}
 	}
@@ -160,6 +163,9 @@ func (c *Change) Rollback(ctx context.Context) {
 
 func (c *Change) rollback(ctx context.Context) {
 	s := c.service
+	for _, undo := range c.undo {
+		undo()
+	}
 	for _, socket := range c.bound {
 		_ = socket.Remove()
 	}

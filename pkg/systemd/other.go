@@ -94,11 +94,12 @@ func ReserveUnixPath(ctx context.Context, path string) (release func(), err erro
 	return func() {}, nil
 }
 
-func (s openSocket) reconfigure(config ListenConfig) error {
+func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {
+	undo = func() {}
 	if path, isUnix := strings.CutPrefix(s.Address, unixPrefix); isUnix && s.file != nil {
-		return setPermissions(path, config)
+		return undo, setPermissions(path, config)
 	}
-	return nil
+	return undo, nil
 }
 
 // AcceptReloads does nothing.

@@ -182,7 +182,8 @@ func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 		for _, socket := range s.passed {
 			if socket.boundFor(config) {
 				socket.Address = config.Address
-				return []openSocket{socket}, socket.reconfigure(config)
+				_, err := socket.reconfigure(config)
+				return []openSocket{socket}, err
 			}
 		}
 		return nil, nil

@@ -759,3 +759,33 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+// A change that is refused or rolled back leaves the file of a kept socket as it was.
+func TestRollbackRestoresPermissions(t *testing.T) {
+	svc, _ := start(t)
+	path := socketPath(t)
+	config := ListenConfig{Name: "local", Address: "unix:" + path, Mode: 0o640}
+	opened, _ := commit(t, svc, config)
+	mode := func() os.FileMode {
+		info, err := os.Lstat(path)
+		must(t, err)
+		return info.Mode().Perm()
+	}
+	config.Mode = 0o666
+	change, err := svc.Prepare(t.Context(), []ListenConfig{config})
+	must(t, err)
+	if got := mode(); got != 0o666 {
+		t.Errorf("prepared: mode %#o", got)
+	}
+	change.Rollback(t.Context())
+	if got := mode(); got != 0o640 {
+		t.Errorf("rolled back: mode %#o", got)
+	}
+	if _, err := svc.Prepare(t.Context(), []ListenConfig{config, {Name: "no", Address: "192.0.2.1:1"}}); err == nil {
+		t.Fatal("bound an address of nobody")
+	}
+	if got := mode(); got != 0o640 {
+		t.Errorf("refused: mode %#o", got)
+	}
+	must(t, opened[0].Remove())
+}
