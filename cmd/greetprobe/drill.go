@@ -229,6 +229,10 @@ func (d *drilling) run(ctx context.Context) error {
 			return exitCode(exitLocal)
 		}
 		defer func() { unit.Close() }()
+		if err := d.alone(ctx, unit); err != nil {
+			d.say("%s", err)
+			return exitCode(exitLocal)
+		}
 		if d.softReboot {
 			if err := unit.SurvivesSoftReboot(ctx); err != nil {
 				d.say("%s", err)
@@ -259,6 +263,19 @@ func (d *drilling) run(ctx context.Context) error {
 		}
 	}
 	return d.conclude(ctx, begin, end)
+}
+
+// alone returns an error if a step would stop or restart units that nobody has named.
+func (d *drilling) alone(ctx context.Context, unit *drill.Unit) error {
+	if d.restart+d.stopStart == 0 {
+		return nil
+	}
+	others, err := unit.Dependents(ctx)
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("systemd would stop %s together with %s: stop them first, or leave out --restart and --stop-start",
+			strings.Join(others, ", "), unit.Name)
+	}
+	return err
 }
 
 // untilDone ends a schedule when ctx is done.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -55,8 +56,31 @@ func (u *Unit) state(ctx context.Context) (string, error) {
 // A job is one of the methods of [dbus.Conn] that start a job and send its result.
 type job func(ctx context.Context, name, mode string, result chan<- string) (int, error)
 
-// run starts the job and waits until systemd says how it ended.
+// Dependents returns the active units that systemd stops or restarts together with the unit.
+func (u *Unit) Dependents(ctx context.Context) (names []string, err error) {
+	for _, property := range []string{"RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"} {
+		p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, property)
+		if err != nil {
+			continue // an older systemd
+		}
+		others, _ := p.Value.Value().([]string)
+		for _, name := range others {
+			state, err := (&Unit{Name: name, conn: u.conn}).state(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if (state == "active" || state == "activating") && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// run starts the job and waits until systemd says how it ended. Starts on purpose do not count
+// for StartLimitBurst= of the unit.
 func (u *Unit) run(ctx context.Context, what string, start job) error {
+	_ = u.conn.ResetFailedUnitContext(ctx, u.Name)
 	result := make(chan string, 1)
 	if _, err := start(ctx, u.Name, "replace", result); err != nil {
 		return fmt.Errorf("%s %s: %w", what, u.Name, err)
@@ -97,6 +121,7 @@ func (u *Unit) Kill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_ = u.conn.ResetFailedUnitContext(ctx, u.Name) // as in run
 	if err := u.conn.KillUnitWithTarget(ctx, u.Name, dbus.Main, int32(syscall.SIGKILL)); err != nil {
 		return fmt.Errorf("kill %s: %w", u.Name, err)
 	}

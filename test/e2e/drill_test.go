@@ -72,8 +72,20 @@ func TestDrillSeesLosses(t *testing.T) {
 		if r.All.Lost == 0 || r.Exit != 4 {
 			m.Errorf("a plain server's restart cost nobody: %+v", r)
 		}
-		m.run("systemctl", "stop", "plain.service")
+		again := m.drill(append([]string{"--stop-start", "7", "--each", "100ms"}, args...)...) // more than StartLimitBurst=
+		if len(again.Steps) != 7 {
+			m.Errorf("%d of 7 steps", len(again.Steps))
+		}
+		m.write("/etc/systemd/system/needs.service", "[Unit]\nRequires=plain.service\n[Service]\nExecStart=/bin/sleep infinity\n")
+		m.run("systemctl", "daemon-reload")
+		m.run("systemctl", "start", "needs.service")
+		pid := m.property("needs.service", "MainPID")
 		out, code := m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1"}, args...)...)
+		if code != 5 || !strings.Contains(out, "systemd would stop needs.service together with plain.service") || m.property("needs.service", "MainPID") != pid {
+			m.Errorf("a unit that is not named: exit %d: %s", code, out)
+		}
+		m.run("systemctl", "stop", "needs.service", "plain.service")
+		out, code = m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1"}, args...)...)
 		if code != 5 || !strings.Contains(out, "plain.service is inactive: start it first (systemctl start plain.service)") {
 			m.Errorf("inactive: exit %d: %s", code, out)
 		}
