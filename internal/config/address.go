@@ -23,6 +23,9 @@ var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s
 	if s == "" {
 		return nil
 	}
+	if strings.HasPrefix(s, "unix:@") {
+		return errors.New("must not be abstract: such a socket has no permissions, and every local user could control the daemon; write unix:/run/greetd/admin.sock")
+	}
 	_, err := parseAddress(s)
 	return err
 })

@@ -313,6 +313,8 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: [{name: a, address: ':1', mode: '0600'}]", `listeners[0].mode: has no effect on ":1", which has no file: remove it (for a socket unit, set SocketMode= there)`},
 		{"listeners: [{name: a, address: 'unix:@a', group: adm}]", `listeners[0].group: has no effect on "unix:@a", which has no file: remove it (for a socket unit, set SocketGroup= there)`},
 		{"listeners: [{name: a, address: 'unix:/a', mode: '0668'}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the text "0668"`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: '0444'}]", `listeners[0].mode: "0444" lets nobody connect, which needs write permission (unix(7)): write 0666 for every local user, or 0660 for the group`},
+		{"admin: {address: 'unix:@a'}", `admin.address: "unix:@a" must not be abstract: such a socket has no permissions, and every local user could control the daemon; write unix:/run/greetd/admin.sock`},
 		{"listeners: [{name: a, address: 'unix:/a', mode: 1777}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the number 1777`},
 		{"listeners: [{name: a, address: 'unix:/a', group: 'a b'}]", `listeners[0].group: must be the name of a group, not the text "a b"`},
 		{"listeners: [{name: a, address: ':1', tls: {certificate: a}}]", `listeners[0].tls.key: is missing: a certificate needs its key`},

@@ -147,8 +147,11 @@ var fileMode = rule{`an octal file mode from "0001" to "0777"`, []string{yamlStr
 // parseMode reads what chmod(1) takes as an octal mode.
 func parseMode(s string) (FileMode, error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 9)
-	if err != nil || n == 0 || len(s) < 3 {
+	switch {
+	case err != nil || n == 0 || len(s) < 3:
 		return 0, errWanted
+	case n&0o222 == 0:
+		return 0, errors.New("lets nobody connect, which needs write permission (unix(7)): write 0666 for every local user, or 0660 for the group")
 	}
 	return FileMode(n), nil
 }
