@@ -62,6 +62,7 @@ func serveOn(t *testing.T, srv *service.Server, ln net.Listener, settings ...fun
 			t.Errorf("Serve = %v", err)
 		}
 	})
+	eventually(t, "Serve has begun", func() bool { return len(srv.Stats()) > 0 })
 }
 
 func dialKernel(t *testing.T, addr net.Addr) net.Conn {
