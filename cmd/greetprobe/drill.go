@@ -144,21 +144,17 @@ func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 
 // check refuses what is wrong with the flags of drill.
 func (f *drillFlags) check(flags *pflag.FlagSet) error {
-	var errs []error
-	refuse := func(wrong bool, format string, args ...any) {
-		if wrong {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	for name, n := range map[string]int{"restart": f.restart, "reload": f.reload, "kill": f.kill, "stop-start": f.stopStart, "times": f.times} {
-		refuse(n < 0, "--%s %d: must not be negative", name, n)
+	var errs flagErrors
+	for _, name := range []string{"restart", "reload", "kill", "stop-start", "times"} {
+		n, err := flags.GetInt(name)
+		errs.refuse(err != nil || n < 0, "--%s %d: must not be negative", name, n)
 	}
 	ofUnit := f.restart+f.reload+f.kill+f.stopStart > 0 || f.softReboot
-	refuse(!ofUnit && len(f.do) == 0, "no steps: write --restart N, --reload N, --kill N, --stop-start N, --soft-reboot or --do COMMAND")
-	refuse(ofUnit && f.unit == "", "no unit: write --unit UNIT, such as nginx.service")
-	refuse(f.unit != "" && !strings.Contains(f.unit, "."), "--unit %s: write the whole name, such as %s.service", f.unit, f.unit)
-	refuse(f.each < 0, "--each %s: must not be negative", f.each)
-	refuse(f.maxLost < -1, "--max-lost %d: must be 0 or more, or -1 for no limit", f.maxLost)
+	errs.refuse(!ofUnit && len(f.do) == 0, "no steps: write --restart N, --reload N, --kill N, --stop-start N, --soft-reboot or --do COMMAND")
+	errs.refuse(ofUnit && f.unit == "", "no unit: write --unit UNIT, such as nginx.service")
+	errs.refuse(f.unit != "" && !strings.Contains(f.unit, "."), "--unit %s: write the whole name, such as %s.service", f.unit, f.unit)
+	errs.refuse(f.each < 0, "--each %s: must not be negative", f.each)
+	errs.refuse(f.maxLost < -1, "--max-lost %d: must be 0 or more, or -1 for no limit", f.maxLost)
 	return errors.Join(append(errs, f.loadFlags.check(flags))...)
 }
 

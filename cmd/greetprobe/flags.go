@@ -165,33 +165,38 @@ func (f *probeFlags) checkNumbers() error {
 	return errors.Join(errs...)
 }
 
+// flagErrors is what is wrong with the flags of a command.
+type flagErrors []error
+
+// refuse adds an error if something is wrong.
+func (e *flagErrors) refuse(wrong bool, format string, args ...any) {
+	if wrong {
+		*e = append(*e, fmt.Errorf(format, args...))
+	}
+}
+
 // checkPairs refuses flags that contradict each other, or would do nothing.
 func (f *probeFlags) checkPairs(flags *pflag.FlagSet, p *probe.Probe) error {
-	var errs []error
-	refuse := func(wrong bool, words string) {
-		if wrong {
-			errs = append(errs, errors.New(words))
-		}
-	}
+	var errs flagErrors
 	patterns := len(f.expect)+len(f.regex)+len(f.reject) > 0
-	refuse(f.ipv4 && f.ipv6, "-4 and -6 exclude each other; without them both families are tried")
-	refuse(f.expectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
-	refuse(f.connectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
-	refuse(f.connectOnly && (f.send+f.quit+f.startTLS != "" || len(p.Steps) > 0), "--connect-only sends nothing")
-	refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
-	refuse((f.tls || f.startTLS != "") && slices.ContainsFunc(p.Steps, probe.Step.StartsTLS), "there is TLS before the step starttls")
-	refuse(f.sendFirst && f.send == "", "--send-first needs --send TEXT")
-	refuse(strings.ContainsAny(f.ehlo, " \t\r\n\x00"), "--ehlo: a name has no white space")
+	errs.refuse(f.ipv4 && f.ipv6, "-4 and -6 exclude each other; without them both families are tried")
+	errs.refuse(f.expectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
+	errs.refuse(f.connectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
+	errs.refuse(f.connectOnly && (f.send+f.quit+f.startTLS != "" || len(p.Steps) > 0), "--connect-only sends nothing")
+	errs.refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
+	errs.refuse((f.tls || f.startTLS != "") && slices.ContainsFunc(p.Steps, probe.Step.StartsTLS), "there is TLS before the step starttls")
+	errs.refuse(f.sendFirst && f.send == "", "--send-first needs --send TEXT")
+	errs.refuse(strings.ContainsAny(f.ehlo, " \t\r\n\x00"), "--ehlo: a name has no white space")
 	if !f.secure() {
 		for _, name := range []string{"sni", "ca", "insecure", "cert", "key", "tls-min", "tls-max"} {
-			refuse(flags.Changed(name), "--"+name+" needs --tls or --starttls")
+			errs.refuse(flags.Changed(name), "--%s needs --tls or --starttls", name)
 		}
 	}
-	refuse(f.protocol != "" && !slices.Contains(greeters(), f.protocol), fmt.Sprintf("--protocol %s: there are %s", f.protocol, strings.Join(greeters(), ", ")))
-	refuse(f.protocol != "" && f.connectOnly, "--connect-only reads no greeting that --protocol could understand")
+	errs.refuse(f.protocol != "" && !slices.Contains(greeters(), f.protocol), "--protocol %s: there are %s", f.protocol, strings.Join(greeters(), ", "))
+	errs.refuse(f.protocol != "" && f.connectOnly, "--connect-only reads no greeting that --protocol could understand")
 	known := slices.Contains(protocols(), f.startTLS)
-	refuse(f.startTLS != "" && !known, fmt.Sprintf("--starttls %s: there are %s", f.startTLS, strings.Join(protocols(), ", ")))
-	refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), fmt.Sprintf("--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", f.startTLS))
+	errs.refuse(f.startTLS != "" && !known, "--starttls %s: there are %s", f.startTLS, strings.Join(protocols(), ", "))
+	errs.refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), "--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", f.startTLS)
 	return errors.Join(errs...)
 }
 

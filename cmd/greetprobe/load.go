@@ -97,23 +97,18 @@ func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 
 // check refuses what is wrong with the flags of load.
 func (f *loadFlags) check(flags *pflag.FlagSet) error {
-	var errs []error
-	refuse := func(wrong bool, format string, args ...any) {
-		if wrong {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
+	var errs flagErrors
 	switch {
 	case !flags.Changed("rate"):
-		refuse(true, "no rate: write --rate N, in probes a second")
+		errs.refuse(true, "no rate: write --rate N, in probes a second")
 	default:
-		refuse(!(f.rate > 0 && f.rate <= maxRate), "--rate %v: must be more than 0, and at most %d a second", f.rate, int(maxRate))
+		errs.refuse(!(f.rate > 0 && f.rate <= maxRate), "--rate %v: must be more than 0, and at most %d a second", f.rate, int(maxRate))
 	}
-	refuse(f.duration <= 0, "--duration %s: must be more than 0", f.duration)
-	refuse(f.arrivals != "constant" && f.arrivals != "poisson", "--arrivals %s: there are constant and poisson", f.arrivals)
-	refuse(flags.Changed("seed") && f.arrivals != "poisson", "--seed is for --arrivals poisson")
-	refuse(f.maxInflight < 1, "--max-inflight %d: must be at least 1", f.maxInflight)
-	refuse(f.plot && f.output != "text", "--plot is for text, not for --output %s", f.output)
+	errs.refuse(f.duration <= 0, "--duration %s: must be more than 0", f.duration)
+	errs.refuse(f.arrivals != "constant" && f.arrivals != "poisson", "--arrivals %s: there are constant and poisson", f.arrivals)
+	errs.refuse(flags.Changed("seed") && f.arrivals != "poisson", "--seed is for --arrivals poisson")
+	errs.refuse(f.maxInflight < 1, "--max-inflight %d: must be at least 1", f.maxInflight)
+	errs.refuse(f.plot && f.output != "text", "--plot is for text, not for --output %s", f.output)
 	return errors.Join(append(errs, checkForm(f.output))...)
 }
 
