@@ -304,7 +304,7 @@ listeners: [{name: greet, address: ":10000", proxy_trusted: [192.0.2.0/24, 127.0
 timeouts: {handshake: 60s}
 `})
 	c.healthy(t)
-	if text := c.stdout(t); !strings.Contains(text, "40 MiB of memory that the control group has are enough for 2048") {
+	if text := c.stdout(t); !strings.Contains(text, "the memory limit of the control group (40 MiB) is enough for only 2048") {
 		t.Errorf("the log does not tell: %s", text)
 	}
 	var crowd []net.Conn
