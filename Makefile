@@ -42,8 +42,8 @@ unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the 
 	set -x; $(GOTESTSUM) --format=pkgname -- $$race -timeout=20m $(UNIT_PACKAGES)
 	cd tools && $(GO) test ./mutate
 
-fuzz-short: # what reads foreign bytes, for half a minute each
-	sh test/fuzz.sh 30s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
+fuzz-short: # what reads foreign bytes, for ten seconds each
+	sh test/fuzz.sh 10s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
 
 race-hunt: ## pkg/service and pkg/systemd under the race detector, again and again for HUNT=10m
 	sh test/racehunt.sh $(HUNT)
