@@ -125,8 +125,12 @@ func noListenerFor(s openSocket, names []string) error {
 		return fmt.Errorf("systemd passed the socket %s without a name, and no listener has its address: "+
 			"set FileDescriptorName= in its .socket unit to one of %s", s.Address, list)
 	default:
+		unit := "its .socket unit"
+		if strings.HasSuffix(s.Name, ".socket") { // the name of the unit, where it says no other
+			unit = s.Name
+		}
 		return fmt.Errorf("systemd passed the socket %q (%s), but no listener has that name: "+
-			"set FileDescriptorName= in its .socket unit to one of %s, or add the listener", s.Name, s.Address, list)
+			"set FileDescriptorName= in %s to one of %s, or add the listener", s.Name, s.Address, unit, list)
 	}
 }
 

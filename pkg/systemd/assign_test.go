@@ -187,6 +187,11 @@ func TestAssignRefuses(t *testing.T) {
 			sockets: []openSocket{unit("greet", "[::]:7"), unit("web", "[::]:80")},
 			reasons: []string{`systemd passed the socket "web" ([::]:80), but no listener has that name: set FileDescriptorName= in its .socket unit to one of "greet", or add the listener`},
 		},
+		"the name of its unit": {
+			wants:   []ListenConfig{greet},
+			sockets: []openSocket{unit("greet", "[::]:7"), unit("web.socket", "[::]:80")},
+			reasons: []string{`systemd passed the socket "web.socket" ([::]:80), but no listener has that name: set FileDescriptorName= in web.socket to one of "greet", or add the listener`},
+		},
 		"a listener without a socket": {
 			wants:   []ListenConfig{greet, mail},
 			sockets: []openSocket{unit("greet", "[::]:7"), stored("127.0.0.1:25")},
