@@ -31,10 +31,8 @@ func bare(r release) release {
 // but with the packages of both versions.
 func onEachBareSystemd(t *testing.T, test func(m *machine)) {
 	t.Helper()
-	published(t)
 	for _, r := range releases {
 		t.Run("systemd_"+r.systemd, func(t *testing.T) {
-			t.Parallel()
 			m := boot(t, bare(r))
 			m.bringPackages()
 			test(m)
