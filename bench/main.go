@@ -108,6 +108,7 @@ func compare(ctx context.Context, out io.Writer, p plan) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
+	b.reportGoals()
 	return nil
 }
 

@@ -46,6 +46,8 @@ type bench struct {
 	out     io.Writer
 	files   int // in scratch, that have no other name
 
+	outcomes []outcome
+
 	client, floor, greetd, self string // programs
 	nginx                       string // "" where it is not installed
 }

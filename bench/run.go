@@ -159,6 +159,9 @@ type result struct {
 }
 
 func (r result) rate() float64    { return float64(r.Connections) / r.Seconds }
+func (r result) p50() float64     { return r.P50 / 1e3 } // ms, as those below
+func (r result) p99() float64     { return r.P99 / 1e3 }
+func (r result) p999() float64    { return r.P999 / 1e3 }
 func (r result) cpuEach() float64 { return r.serverCPU.Seconds() * 1e6 / float64(r.Connections) }
 
 // load starts p, warms it up, loads it for a while and stops it.

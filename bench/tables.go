@@ -27,16 +27,18 @@ func (b *bench) comparisons() []comparison {
 	twoCPUs := greetd
 	twoCPUs.name, twoCPUs.env = "GOMAXPROCS=2", []string{"GOMAXPROCS=2"}
 	pair := b.path("pair.pem")
+	bare := b.ours("bare Go loop", "bare")
 	return []comparison{
-		{"plain", b.rates("64 clients at a time, in plain text", 0, []peer{plain, greetd, b.ours("bare Go loop", "bare"), {name: "C floor", args: []string{b.floor, port}}}, here64)},
+		{"plain", b.rates(plainTitle, 0, []peer{plain, greetd, bare, {name: "C floor", args: []string{b.floor, port}}}, here64)},
+		{"open", b.openLoops(plain, greetd, twoCPUs, bare)},
 		{"cpus", b.rates("as many CPUs for Go as greetd takes, and two", 0, []peer{greetd, twoCPUs}, here64)},
 		{"log", b.logged(greetd)},
 		{"limits", b.rates("20 networks in access.deny, and a limit for each source", 0, []peer{greetd, b.greetdWith("greetd, limiting", here(""), unlogged, limiting())}, here64)},
-		{"tls", b.rates("64 clients at a time, over TLS 1.3 with ECDSA P-256, each with a new session", 0, []peer{
+		{"tls", b.rates(tlsTitle, 0, []peer{
 			b.nginxWith("ssl", "ssl_certificate "+pair+";", "ssl_certificate_key "+pair+";", `return "Hello there, $remote_addr!\n";`),
 			b.greetdWith("greetd", here(fmt.Sprintf(", tls: {certificate: %q, key: %q}", pair, pair)), unlogged),
 		}, here64, "-mtls")},
-		{"proxy", b.rates("64 clients at a time, behind a proxy with PROXY protocol version 2", 0, []peer{
+		{"proxy", b.rates(proxyTitle, 0, []peer{
 			b.nginxWith("proxy_protocol", `return "Hello there, $proxy_protocol_addr!\n";`),
 			b.greetdWith("greetd", here(", proxy_trusted: [127.0.0.0/8]"), unlogged),
 		}, here64, "-mproxy")},
@@ -97,6 +99,7 @@ func (b *bench) rates(title string, base int, peers []peer, clientArgs ...string
 			return err
 		}
 		b.table(peers, results, base)
+		b.outcomes = append(b.outcomes, outcome{title, figures{results[1], results[base]}})
 		return nil
 	}
 }
@@ -124,29 +127,85 @@ func (b *bench) table(peers []peer, results [][]result, base int) {
 	fmt.Fprintf(b.out, "| | connections/s | to %s | server CPU us each | to %s | p50 ms | p99 ms | p99.9 ms | bad |\n|---|---|---|---|---|---|---|---|---|\n",
 		peers[base].name, peers[base].name)
 	for i, p := range peers {
-		bad := 0
-		for _, r := range results[i] {
-			bad += r.Bad
-		}
-		figure := func(of func(result) float64) []float64 {
-			var all []float64
-			for _, r := range results[i] {
-				all = append(all, of(r))
-			}
-			return all
-		}
-		ratio := func(of func(result) float64) string {
-			var all []float64
-			for j, r := range results[i] {
-				all = append(all, of(r)/of(results[base][j]))
-			}
-			return spread(all)
-		}
+		f := figures{results[i], results[base]}
 		fmt.Fprintf(b.out, "| %s | %.0f | %s | %.1f | %s | %.2f | %.2f | %.2f | %d |\n", p.name,
-			median(figure(result.rate)), ratio(result.rate), median(figure(result.cpuEach)), ratio(result.cpuEach),
-			median(figure(func(r result) float64 { return r.P50 }))/1e3, median(figure(func(r result) float64 { return r.P99 }))/1e3,
-			median(figure(func(r result) float64 { return r.P999 }))/1e3, bad)
+			f.median(result.rate), f.ratio(result.rate), f.median(result.cpuEach), f.ratio(result.cpuEach),
+			f.median(result.p50), f.median(result.p99), f.median(result.p999), f.bad())
 	}
+}
+
+// openLoops loads the peers at fixed rates: shares of what the first of them, in the same round, serves
+// in a closed loop. A duration counts from the time at which its connection was due.
+func (b *bench) openLoops(peers ...peer) func(context.Context) error {
+	return func(ctx context.Context) error {
+		shares := []float64{0.25, 0.5, 0.75}
+		results := make([][][]result, len(shares)) // by share and peer, one for each round
+		for i := range results {
+			results[i] = make([][]result, len(peers))
+		}
+		for round := range b.rounds {
+			best, err := b.load(ctx, peers[0], "-c64")
+			if err != nil {
+				return err
+			}
+			for i, share := range shares {
+				for j := range peers {
+					j = (j + round) % len(peers)
+					r, err := b.load(ctx, peers[j], "-c4096", fmt.Sprintf("-R%.0f", share*best.rate()))
+					if err != nil {
+						return err
+					}
+					results[i][j] = append(results[i][j], r)
+				}
+			}
+		}
+		for i, share := range shares {
+			title := fmt.Sprintf("open loop, at %.0f %% of what %s serves in a closed one", 100*share, peers[0].name)
+			fmt.Fprintf(b.out, "\n## %s\n\n", title)
+			b.openTable(peers, results[i])
+			b.outcomes = append(b.outcomes, outcome{title, figures{results[i][1], results[i][0]}})
+		}
+		return nil
+	}
+}
+
+// openTable prints medians, and the range of the ratios to the first peer in the same round.
+func (b *bench) openTable(peers []peer, results [][]result) {
+	base := peers[0].name
+	fmt.Fprintf(b.out, "| | connections/s | server CPU us each | to %s | p50 ms | p99 ms | to %s | p99.9 ms | bad |\n|---|---|---|---|---|---|---|---|---|\n", base, base)
+	for i, p := range peers {
+		f := figures{results[i], results[0]}
+		fmt.Fprintf(b.out, "| %s | %.0f | %.1f | %s | %.2f | %.2f | %s | %.2f | %d |\n", p.name,
+			f.median(result.rate), f.median(result.cpuEach), f.ratio(result.cpuEach), f.median(result.p50),
+			f.median(result.p99), f.ratio(result.p99), f.median(result.p999), f.bad())
+	}
+}
+
+// figures are the results of a peer, one for each round, and those of what it is compared with.
+type figures struct{ own, base []result }
+
+func (f figures) median(of func(result) float64) float64 {
+	var all []float64
+	for _, r := range f.own {
+		all = append(all, of(r))
+	}
+	return median(all)
+}
+
+func (f figures) ratio(of func(result) float64) string { return spread(f.ratios(of)) }
+
+func (f figures) ratios(of func(result) float64) (all []float64) {
+	for i, r := range f.own {
+		all = append(all, of(r)/of(f.base[i]))
+	}
+	return all
+}
+
+func (f figures) bad() (n int) {
+	for _, r := range f.own {
+		n += r.Bad
+	}
+	return n
 }
 
 // spread is the median, and from where to where it goes.

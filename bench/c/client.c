@@ -2,10 +2,14 @@
 // and begins anew, with a number of connections at any time. One thread, one epoll set:
 // it must be cheap, since it shares the machine with the server.
 //
-//	client -p PORT [-c CONCURRENT] [-t SECONDS] [-s SOURCES] [-m plain|tls|proxy] [-H] [-r BYTES]
+//	client -p PORT [-c CONCURRENT] [-t SECONDS] [-s SOURCES] [-m plain|tls|proxy] [-R RATE | -H] [-r BYTES]
 //
 // Clients come from SOURCES addresses, 127.0.0.2 and up, and each is to be told
 // "Hello there, ITS ADDRESS!\n" and nothing else. Prints one line of JSON.
+//
+// With -R, it is an open loop: RATE connections a second begin at fixed times, whatever became
+// of those before, and a duration counts from the time at which its connection was due. At most
+// CONCURRENT are under way; one that finds no place begins late, and its duration has that too.
 //
 // With -H, each of the CONCURRENT clients reads the greeting once and holds on: "held N" is
 // printed when all have it, and the end of standard input ends them. With -r, they have a
@@ -21,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -35,14 +40,15 @@ struct client {
 	int shaking; // TLS is not established yet
 	long began;  // ns
 	SSL *ssl;
+	struct client *next; // in the list of free places
 	char text[64];
 };
 
 static enum mode mode;
 static int port = 10000, concurrent = 64, sources = 200, hold, receive_buffer, set;
-static double seconds = 3;
+static double seconds = 3, rate; // rate 0: a closed loop
 static SSL_CTX *tls;
-static struct client *clients;
+static struct client *clients, *unused;
 static char (*expected)[64];
 static int *expected_length;
 static struct sockaddr_in *addresses;
@@ -89,7 +95,8 @@ static int proxy_header(char *to, int source) {
 	return 28;
 }
 
-static void begin(struct client *c) {
+// begin connects for a client whose duration counts from due, or from now if that is 0.
+static void begin(struct client *c, long due) {
 	static int next;
 	c->source = next++ % sources;
 	c->got = 0;
@@ -105,7 +112,7 @@ static void begin(struct client *c) {
 		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	c->began = now();
+	c->began = due ? due : now();
 	if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
 		die("connect");
 	if (mode == TLS) {
@@ -131,7 +138,12 @@ static void end(struct client *c, int good) {
 		SSL_free(c->ssl);
 	c->ssl = NULL;
 	close(c->fd);
-	begin(c);
+	if (!rate) {
+		begin(c, 0);
+		return;
+	}
+	c->next = unused;
+	unused = c;
 }
 
 // receive returns what read(2) would: bytes, 0 at the end, -1 with EAGAIN or an error.
@@ -233,41 +245,85 @@ static void report(double took) {
 		quantile(.5) / 1e3, quantile(.99) / 1e3, quantile(.999) / 1e3);
 }
 
+static void wait_and_serve(long ns) {
+	struct epoll_event events[256];
+	struct timespec timeout = {.tv_sec = ns / 1000000000L, .tv_nsec = ns % 1000000000L};
+	int n = epoll_pwait2(set, events, 256, &timeout, NULL);
+	for (int i = 0; i < n; i++)
+		serve(events[i].data.ptr, events[i].events);
+}
+
+static void closed_loop(long start) {
+	for (int i = 0; i < concurrent; i++)
+		begin(&clients[i], 0);
+	long stop = start + (long)(seconds * 1e9);
+	while (now() < stop)
+		wait_and_serve(100000000);
+}
+
+// open_loop begins connections when they are due, and returns when all have ended.
+static void open_loop(long start) {
+	prctl(PR_SET_TIMERSLACK, 1UL);
+	for (int i = 0; i < concurrent; i++) {
+		clients[i].next = unused;
+		unused = &clients[i];
+	}
+	long all = (long)(rate * seconds), begun = 0;
+	while (done < all) {
+		long due = start + (long)((double)begun * 1e9 / rate), left = due - now();
+		if (begun < all && left <= 0 && unused) {
+			struct client *c = unused;
+			unused = c->next;
+			begin(c, due);
+			begun++;
+			if (begun % 16) // those that are late do not keep the others from being served
+				continue;
+			left = 0;
+		}
+		wait_and_serve(begun < all && unused ? left : 100000000);
+	}
+}
+
+static void hold_on(void) {
+	for (int i = 0; i < concurrent; i++)
+		begin(&clients[i], 0);
+	if (receive_buffer)
+		held = concurrent;
+	while (held < concurrent) {
+		wait_and_serve(100000000);
+		if (done)
+			die("a client was not greeted");
+	}
+	printf("held %ld\n", held);
+	fflush(stdout);
+	while (getchar() != EOF)
+		;
+}
+
 int main(int argc, char **argv) {
-	for (int option; (option = getopt(argc, argv, "p:c:t:s:m:Hr:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "p:c:t:s:m:R:Hr:")) != -1;) {
 		switch (option) {
 		case 'p': port = atoi(optarg); break;
 		case 'c': concurrent = atoi(optarg); break;
 		case 't': seconds = atof(optarg); break;
 		case 's': sources = atoi(optarg); break;
 		case 'm': mode = !strcmp(optarg, "tls") ? TLS : !strcmp(optarg, "proxy") ? PROXY : PLAIN; break;
+		case 'R': rate = atof(optarg); break;
 		case 'H': hold = 1; break;
 		case 'r': receive_buffer = atoi(optarg); break;
 		default: return 64;
 		}
 	}
 	prepare();
-	for (int i = 0; i < concurrent; i++)
-		begin(&clients[i]);
-	if (receive_buffer)
-		held = concurrent;
-
-	struct epoll_event events[256];
-	long start = now(), stop = start + (long)(seconds * 1e9);
-	while (hold ? held < concurrent : now() < stop) {
-		int n = epoll_wait(set, events, 256, 100);
-		for (int i = 0; i < n; i++)
-			serve(events[i].data.ptr, events[i].events);
-		if (hold && done)
-			die("a client was not greeted");
-	}
-	if (!hold) {
-		report((double)(now() - start) / 1e9);
+	if (hold) {
+		hold_on();
 		return 0;
 	}
-	printf("held %ld\n", held);
-	fflush(stdout);
-	while (getchar() != EOF)
-		;
+	long start = now();
+	if (rate)
+		open_loop(start);
+	else
+		closed_loop(start);
+	report((double)(now() - start) / 1e9);
 	return 0;
 }
