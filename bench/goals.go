@@ -10,7 +10,7 @@ const (
 	plainTitle = "64 clients at a time, in plain text"
 	tlsTitle   = "64 clients at a time, over TLS 1.3 with ECDSA P-256, each with a new session"
 	proxyTitle = "64 clients at a time, behind a proxy with PROXY protocol version 2"
-	openTitle  = "open loop, "
+	openTitle  = "open loop, " // not over the link
 )
 
 // An outcome is what greetd did in a table, beside nginx.

@@ -29,6 +29,8 @@ import (
 const (
 	port    = "10000"
 	address = "127.0.0.1:" + port
+
+	everywhere = "0.0.0.0:" + port // where clients come over a link
 )
 
 // A peer is a server under test, as it is started.
@@ -48,15 +50,15 @@ type bench struct {
 
 	outcomes []outcome
 
-	client, floor, greetd, self string // programs
-	nginx                       string // "" where it is not installed
+	client, floor, link, greetd, self string // programs
+	nginx                             string // "" where it is not installed
 }
 
 func (b *bench) path(name string) string { return filepath.Join(b.scratch, name) }
 
 // prepare builds what is compared.
 func (b *bench) prepare(ctx context.Context) (err error) {
-	b.client, b.floor, b.greetd = b.path("client"), b.path("floor"), b.path("greetd")
+	b.client, b.floor, b.link, b.greetd = b.path("client"), b.path("floor"), b.path("link"), b.path("greetd")
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -65,6 +67,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	}
 	commands := [][]string{
 		{"gcc", "-O2", "-Wall", "-Werror", "-o", b.floor, "bench/c/floor.c"},
+		{"gcc", "-O2", "-Wall", "-Werror", "-o", b.link, "bench/c/link.c"},
 		{"gcc", "-O2", "-Wall", "-Werror", "-o", b.client, "bench/c/client.c", "-lssl", "-lcrypto"},
 		{"go", "build", "-tags=nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.greetd, "./cmd/greetd"},
 	}
@@ -101,6 +104,10 @@ func (b *bench) makeCertificate() error {
 
 // nginxWith is nginx's stream module, with a worker for each core as its packages have it.
 func (b *bench) nginxWith(listen string, lines ...string) peer {
+	return b.nginxAt(address, listen, lines...)
+}
+
+func (b *bench) nginxAt(address, listen string, lines ...string) peer {
 	text := fmt.Sprintf(`daemon off; worker_processes %d; worker_rlimit_nofile 20000; pid %s; error_log stderr error;
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events { worker_connections 16384; }
@@ -123,7 +130,9 @@ func (b *bench) file(text string) string {
 }
 
 // here is greetd's listener, with more keys of YAML in flow style.
-func here(keys string) string {
+func here(keys string) string { return at(address, keys) }
+
+func at(address, keys string) string {
 	return fmt.Sprintf("listeners: [{name: greet, address: %q%s}]", address, keys)
 }
 

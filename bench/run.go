@@ -166,16 +166,21 @@ func (r result) cpuEach() float64 { return r.serverCPU.Seconds() * 1e6 / float64
 
 // load starts p, warms it up, loads it for a while and stops it.
 func (b *bench) load(ctx context.Context, p peer, clientArgs ...string) (result, error) {
+	return b.loadOver(ctx, "", p, clientArgs...)
+}
+
+// loadOver is load by clients behind a link, "" for none.
+func (b *bench) loadOver(ctx context.Context, link string, p peer, clientArgs ...string) (result, error) {
 	g, err := start(ctx, p)
 	if err != nil {
 		return result{}, err
 	}
 	defer g.stop()
-	if _, err := b.clients(ctx, b.time/4, clientArgs...); err != nil {
+	if _, err := b.clients(ctx, link, b.time/4, clientArgs...); err != nil {
 		return result{}, err
 	}
 	before := g.cpu()
-	r, err := b.clients(ctx, b.time, clientArgs...)
+	r, err := b.clients(ctx, link, b.time, clientArgs...)
 	r.serverCPU = g.cpu() - before
 	if err == nil && r.Connections == 0 {
 		err = errors.New("nobody was greeted")
@@ -186,8 +191,12 @@ func (b *bench) load(ctx context.Context, p peer, clientArgs ...string) (result,
 	return r, err
 }
 
-func (b *bench) clients(ctx context.Context, d time.Duration, args ...string) (result, error) {
-	cmd := exec.CommandContext(ctx, b.client, append([]string{"-p", port, "-t", strconv.FormatFloat(d.Seconds(), 'f', 3, 64)}, args...)...)
+func (b *bench) clients(ctx context.Context, link string, d time.Duration, args ...string) (result, error) {
+	command := append([]string{b.client, "-p", port, "-t", strconv.FormatFloat(d.Seconds(), 'f', 3, 64)}, args...)
+	if link != "" {
+		command = append(append([]string{b.link, link}, command...), "-a", "10.201.0.1", "-f", "10.200.0.2")
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -28,9 +28,14 @@ func (b *bench) comparisons() []comparison {
 	twoCPUs.name, twoCPUs.env = "GOMAXPROCS=2", []string{"GOMAXPROCS=2"}
 	pair := b.path("pair.pem")
 	bare := b.ours("bare Go loop", "bare")
+	farNginx := b.nginxAt(everywhere, "", `return "Hello there, $remote_addr!\n";`)
+	farGreetd := b.greetdWith("greetd", at(everywhere, ""), unlogged)
+	farTwo := farGreetd
+	farTwo.name, farTwo.env = twoCPUs.name, twoCPUs.env
 	return []comparison{
 		{"plain", b.rates(plainTitle, 0, []peer{plain, greetd, bare, {name: "C floor", args: []string{b.floor, port}}}, here64)},
-		{"open", b.openLoops(plain, greetd, twoCPUs, bare)},
+		{"open", b.openLoops("open loop", "", plain, greetd, twoCPUs, bare)},
+		{"link", b.openLoops("behind a link with a delay of 1 ms, open loop", "1000", farNginx, farGreetd, farTwo)},
 		{"cpus", b.rates("as many CPUs for Go as greetd takes, and two", 0, []peer{greetd, twoCPUs}, here64)},
 		{"log", b.logged(greetd)},
 		{"limits", b.rates("20 networks in access.deny, and a limit for each source", 0, []peer{greetd, b.greetdWith("greetd, limiting", here(""), unlogged, limiting())}, here64)},
@@ -135,8 +140,9 @@ func (b *bench) table(peers []peer, results [][]result, base int) {
 }
 
 // openLoops loads the peers at fixed rates: shares of what the first of them, in the same round, serves
-// in a closed loop. A duration counts from the time at which its connection was due.
-func (b *bench) openLoops(peers ...peer) func(context.Context) error {
+// in a closed loop. A duration counts from the time at which its connection was due. link is the delay
+// of each packet in microseconds, "" for clients on loopback.
+func (b *bench) openLoops(name, link string, peers ...peer) func(context.Context) error {
 	return func(ctx context.Context) error {
 		shares := []float64{0.25, 0.5, 0.75}
 		results := make([][][]result, len(shares)) // by share and peer, one for each round
@@ -144,14 +150,14 @@ func (b *bench) openLoops(peers ...peer) func(context.Context) error {
 			results[i] = make([][]result, len(peers))
 		}
 		for round := range b.rounds {
-			best, err := b.load(ctx, peers[0], "-c64")
+			best, err := b.loadOver(ctx, link, peers[0], "-c64")
 			if err != nil {
 				return err
 			}
 			for i, share := range shares {
 				for j := range peers {
 					j = (j + round) % len(peers)
-					r, err := b.load(ctx, peers[j], "-c4096", fmt.Sprintf("-R%.0f", share*best.rate()))
+					r, err := b.loadOver(ctx, link, peers[j], "-c4096", fmt.Sprintf("-R%.0f", share*best.rate()))
 					if err != nil {
 						return err
 					}
@@ -160,7 +166,7 @@ func (b *bench) openLoops(peers ...peer) func(context.Context) error {
 			}
 		}
 		for i, share := range shares {
-			title := fmt.Sprintf("open loop, at %.0f %% of what %s serves in a closed one", 100*share, peers[0].name)
+			title := fmt.Sprintf("%s, at %.0f %% of what %s serves in a closed one", name, 100*share, peers[0].name)
 			fmt.Fprintf(b.out, "\n## %s\n\n", title)
 			b.openTable(peers, results[i])
 			b.outcomes = append(b.outcomes, outcome{title, figures{results[i][1], results[i][0]}})

@@ -7,7 +7,7 @@ case ${1-} in
 lint) packages="shellcheck" ;;
 unit) packages="gcc libc6-dev strace" ;; # for the race detector, and for errors of the kernel
 e2e) packages="systemd-container debootstrap debian-archive-keyring buildah runc" ;;
-bench) packages="gcc libc6-dev libssl-dev nginx-light libnginx-mod-stream" ;;
+bench) packages="gcc libc6-dev libssl-dev iproute2 nginx-light libnginx-mod-stream" ;;
 *)
 	echo "usage: packages.sh lint|unit|e2e|bench" >&2
 	exit 64

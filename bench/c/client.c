@@ -2,9 +2,9 @@
 // and begins anew, with a number of connections at any time. One thread, one epoll set:
 // it must be cheap, since it shares the machine with the server.
 //
-//	client -p PORT [-c CONCURRENT] [-t SECONDS] [-s SOURCES] [-m plain|tls|proxy] [-R RATE | -H] [-r BYTES]
+//	client -p PORT [-a SERVER -f FIRST] [-c CONCURRENT] [-t SECONDS] [-s SOURCES] [-m plain|tls|proxy] [-R RATE | -H] [-r BYTES]
 //
-// Clients come from SOURCES addresses, 127.0.0.2 and up, and each is to be told
+// Clients of SERVER, 127.0.0.1, come from SOURCES addresses, FIRST (127.0.0.2) and up, and each is to be told
 // "Hello there, ITS ADDRESS!\n" and nothing else. Prints one line of JSON.
 //
 // With -R, it is an open loop: RATE connections a second begin at fixed times, whatever became
@@ -52,6 +52,7 @@ static struct client *clients, *unused;
 static char (*expected)[64];
 static int *expected_length;
 static struct sockaddr_in *addresses;
+static struct in_addr server = {0}, first = {0};
 static long done, bad, held;
 
 // Durations are counted in buckets of 1/64 of their power of two, so within 1.6 %.
@@ -111,7 +112,7 @@ static void begin(struct client *c, long due) {
 	if (receive_buffer)
 		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_addr = server};
 	c->began = due ? due : now();
 	if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
 		die("connect");
@@ -221,7 +222,7 @@ static void prepare(void) {
 	expected_length = calloc((size_t)sources, sizeof *expected_length);
 	addresses = calloc((size_t)sources, sizeof *addresses);
 	for (int i = 0; i < sources; i++) {
-		unsigned address = INADDR_LOOPBACK + 1 + (unsigned)i;
+		unsigned address = ntohl(first.s_addr) + (unsigned)i;
 		addresses[i].sin_family = AF_INET;
 		addresses[i].sin_addr.s_addr = htonl(address);
 		expected_length[i] = snprintf(expected[i], sizeof *expected, "Hello there, %u.%u.%u.%u!\n",
@@ -301,9 +302,13 @@ static void hold_on(void) {
 }
 
 int main(int argc, char **argv) {
-	for (int option; (option = getopt(argc, argv, "p:c:t:s:m:R:Hr:")) != -1;) {
+	server.s_addr = htonl(INADDR_LOOPBACK);
+	first.s_addr = htonl(INADDR_LOOPBACK + 1);
+	for (int option; (option = getopt(argc, argv, "p:a:f:c:t:s:m:R:Hr:")) != -1;) {
 		switch (option) {
 		case 'p': port = atoi(optarg); break;
+		case 'a': server.s_addr = inet_addr(optarg); break;
+		case 'f': first.s_addr = inet_addr(optarg); break;
 		case 'c': concurrent = atoi(optarg); break;
 		case 't': seconds = atof(optarg); break;
 		case 's': sources = atoi(optarg); break;
