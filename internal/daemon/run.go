@@ -107,6 +107,7 @@ func (d *daemon) logStart(loaded config.Loaded) {
 func (d *daemon) connect() {
 	d.metrics = d.newMetrics()
 	d.server.Observer = service.Observers{d.log, d.metrics}
+	d.server.Trace = d.log.Trace
 	d.server.SpokeTLS = d.warnTLSExpected()
 	d.systemd.Wrap = service.Direct
 	d.systemd.Status = d.status

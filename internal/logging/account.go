@@ -16,10 +16,11 @@ const summaryEvery = time.Second
 // An account reports what is not in the log: visits that were suppressed, entries that
 // were dropped, and the time during which the output failed.
 type account struct {
-	limit  *budgets
-	recent *recent
-	drops  drops
-	warn   func(output, message string) // on stderr
+	limit    *budgets
+	untraced *untraced
+	recent   *recent
+	drops    drops
+	warn     func(output, message string) // on stderr
 
 	report *entry // about the output, to be written before all others; for the writer alone
 }
@@ -51,19 +52,29 @@ func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
 	return e, e != nil, again
 }
 
-// suppressed returns the summary of the suppressed visits, once the first of them is
-// older than age; else when that will be, or the zero time if there are none.
+// suppressed returns the summary of the suppressed visits, or of those whose steps were left out, once
+// the first of them is older than age; else when that will be, or the zero time if there are none.
 func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
 	for i := range a.limit {
 		t, next := a.limit[i].take(age)
 		if t.total() > 0 {
 			return summary(t, budgetNames[i], time.Now()), time.Time{}
 		}
-		if due.IsZero() || !next.IsZero() && next.Before(due) {
-			due = next
-		}
+		due = earlier(due, next)
 	}
-	return nil, due
+	n, next := a.untraced.take(age)
+	if n > 0 {
+		return newEntry(Detail, time.Now(), "log.rate reached: did not log the steps of "+words.Count(n, "visit")), time.Time{}
+	}
+	return nil, earlier(due, next)
+}
+
+// earlier returns the earlier one of two times, of which the zero value is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // dropped returns the entry that reports the drops, once the first of them is older

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"greetd.example/internal/test/debian"
 	"greetd.example/internal/test/journald"
 	"greetd.example/pkg/service"
@@ -69,6 +71,10 @@ func TestCatalogNamesRealFields(t *testing.T) {
 		o := defaults
 		o.Rate, o.Burst = 1, 7
 		l, c := inMemory(t, o)
+		l.level.Store(uint32(logrus.DebugLevel))
+		l.limit.set(0, 0)
+		l.Trace(service.Peer{})(service.Step{Name: service.StepAccepted})
+		l.limit.set(o.Rate, o.Burst)
 		for _, outcome := range service.Outcomes() {
 			l.Closed(visit(1, outcome))
 		}

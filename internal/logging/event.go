@@ -43,6 +43,7 @@ const (
 	VisitTimedOut
 	VisitCut
 	VisitFailed
+	VisitStep        // a step of a visit; debug
 	GreeterPanicked  // a visit that failed by a panic; with its stack
 	VisitsSuppressed // how many visits exceeded the rate, by outcome
 	AcceptTroubled   // a listener can't accept
@@ -86,6 +87,7 @@ var eventKinds = [numEvents]struct {
 	VisitTimedOut:      {"5cf244ae4b974a4e9f0657be576c1606", logrus.InfoLevel, journal.PriNotice},
 	VisitCut:           {"6043b73cfaa2436b9657cbe68f7ed44d", logrus.WarnLevel, journal.PriWarning},
 	VisitFailed:        {"c62708b119ed4b2fb0719b004764793a", logrus.ErrorLevel, journal.PriErr},
+	VisitStep:          {"527bf1e172ac4fd39cdad86a8a158b49", logrus.DebugLevel, journal.PriDebug},
 	GreeterPanicked:    {"a37a3e92e0234836994fd30b619c9eb1", logrus.ErrorLevel, journal.PriErr},
 	VisitsSuppressed:   {"e1c5d4415a21408d917c241fb5333436", logrus.InfoLevel, journal.PriInfo},
 	AcceptTroubled:     {"d76c4a72c29242f7a218bf4048c40070", logrus.ErrorLevel, journal.PriErr},

@@ -109,6 +109,13 @@ func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	return false, l.count(outcome, v, now)
 }
 
+// admitSteps reports whether the steps of a visit may be logged. They are paid for in advance.
+func (l *limiter) admitSteps() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bucket == nil || l.bucket.AllowN(time.Now(), min(mostSteps, l.bucket.Burst()))
+}
+
 // suppress counts a visit that is not to be logged, and reports whether nothing was
 // counted before it.
 func (l *limiter) suppress(outcome int, v service.Visit) (first bool) {

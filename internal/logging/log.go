@@ -59,6 +59,7 @@ type Log struct {
 	visits         atomic.Pointer[string] // Options.Visits
 	limit          budgets
 	skip           atomic.Pointer[[]netip.Prefix] // Options.Skip
+	untraced       untraced
 	repeats        repeats
 	acceptFailures acceptFailures
 	recent         recent
@@ -84,7 +85,7 @@ func open(o Options, env *environment) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{env: env, out: env.output(o, "")}
-	l.account = account{limit: &l.limit, recent: &l.recent, warn: l.warn}
+	l.account = account{limit: &l.limit, untraced: &l.untraced, recent: &l.recent, warn: l.warn}
 	l.use(o, level)
 	l.out.Conn, _ = env.connect(l.out.Name) // the writer tries again, and warns
 	l.writer, err = journal.NewWriter(l.out, l.account.hooks())

@@ -73,18 +73,23 @@ func (l *Log) wants(event Event) bool {
 	return l.enabled(event)
 }
 
+// addPeer adds the fields of a client. What is not known is left out.
+func (e *entry) addPeer(p service.Peer) {
+	e.addNumber("visit", p.ID)
+	e.addText("listener", p.Listener)
+	if p.Remote.IsValid() {
+		e.addAddr("remote_addr", p.Remote.Addr().Unmap())
+		e.addNumber("remote_port", uint64(p.Remote.Port()))
+	}
+	if p.Proxy.IsValid() {
+		e.addAddr("proxy_addr", p.Proxy.Addr().Unmap())
+	}
+	e.addProxyInfo(p.ProxyInfo)
+}
+
 // addVisit adds the fields of a visit. What is not known is left out.
 func (e *entry) addVisit(v service.Visit) {
-	e.addNumber("visit", v.ID)
-	e.addText("listener", v.Listener)
-	if v.Remote.IsValid() {
-		e.addAddr("remote_addr", v.Remote.Addr().Unmap())
-		e.addNumber("remote_port", uint64(v.Remote.Port()))
-	}
-	if v.Proxy.IsValid() {
-		e.addAddr("proxy_addr", v.Proxy.Addr().Unmap())
-	}
-	e.addProxyInfo(v.ProxyInfo)
+	e.addPeer(v.Peer)
 	e.addText("outcome", string(v.Outcome))
 	if e.reason = v.Reason; v.Reason != "" {
 		e.addText("reason", string(v.Reason))
@@ -132,22 +137,27 @@ func (e *entry) addError(err error) {
 // appendVisit appends what a person reads of a visit, in one line.
 func appendVisit(text []byte, v service.Visit) []byte {
 	text = append(text, strings.ReplaceAll(string(v.Outcome), "_", " ")...)
-	text = append(text, ' ')
-	if v.Remote.IsValid() {
-		text = appendAddrPort(text, v.Remote)
-	} else {
-		text = append(text, "local client"...)
-	}
-	if v.Proxy.IsValid() {
-		text = appendAddrPort(append(text, " via "...), v.Proxy)
-	}
-	if v.Listener != "" {
-		text = append(append(text, " on "...), v.Listener...)
-	}
+	text = appendPeer(append(text, ' '), v.Peer)
 	text = words.AppendCount(append(text, ", "...), uint64(v.Written), "byte")
 	text = appendDuration(append(text, " in "...), v.Took)
 	if v.Err != nil {
 		text = append(append(text, ": "...), printable(v.Err)...)
+	}
+	return text
+}
+
+// appendPeer appends who the client is, and where it came in.
+func appendPeer(text []byte, p service.Peer) []byte {
+	if p.Remote.IsValid() {
+		text = appendAddrPort(text, p.Remote)
+	} else {
+		text = append(text, "local client"...)
+	}
+	if p.Proxy.IsValid() {
+		text = appendAddrPort(append(text, " via "...), p.Proxy)
+	}
+	if p.Listener != "" {
+		text = append(append(text, " on "...), p.Listener...)
 	}
 	return text
 }

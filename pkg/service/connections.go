@@ -58,8 +58,12 @@ type connection struct {
 	counters *counters
 	leave    func() // what Admit returned
 	isCut    atomic.Bool
+
+	alertMayCome bool // it was refused, and lingers all the same: an alert may be on its way, or more of what was no TLS
+
 	lingerer reaper.Conn // what the reaper has of it
 	shake    handshake
+	trace    *trace // nil: its steps are not reported
 
 	prev, next *connection
 }
@@ -276,8 +280,12 @@ func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
 	cs.wake()
 	cs.mu.Unlock()
 	for _, l := range gone {
-		if leave := l.Owner.(*connection).leave; leave != nil {
-			leave()
+		c := l.Owner.(*connection)
+		if c.trace != nil {
+			c.trace.closed(l.Cause)
+		}
+		if c.leave != nil {
+			c.leave()
 		}
 	}
 }

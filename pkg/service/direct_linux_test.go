@@ -223,7 +223,10 @@ func TestLingeringClientsTakeLessThanAKilobyte(t *testing.T) {
 // The allocations of a plain visit: the connection, the visit, and what starts a goroutine
 // and an accept. None of them depends on the greeting.
 func TestPlainVisitsAllocateLittle(t *testing.T) {
-	srv := &service.Server{Greeter: service.Static("hello\n")}
+	srv := &service.Server{
+		Greeter: service.Static("hello\n"),
+		Trace:   func(service.Peer) func(service.Step) { return nil }, // as greetd has it, unless the level is debug
+	}
 	addr := onKernel(t, srv, listenDirect)
 	to := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: addr.(*net.TCPAddr).Port}
 	text := make([]byte, 64)

@@ -35,6 +35,11 @@ type Server struct {
 	// called while the connection lingers, and must not block.
 	SpokeTLS func(Peer)
 
+	// Trace, if not nil, is called when a visit begins, and returns what gets each of its steps; nil:
+	// they are not reported. The steps of one visit come one at a time, in their order. Neither may
+	// block.
+	Trace func(Peer) func(Step)
+
 	WriteTimeout     time.Duration // for a whole greeting, however it trickles; 0: 5 s
 	HandshakeTimeout time.Duration // for a PROXY header and TLS together; 0: 3 s
 	LingerTimeout    time.Duration // for the client to hang up after its greeting; 0: 1 s; negative: closed at once
@@ -181,7 +186,7 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 	}
 	a := &acceptor{listener: ln.Listener, lastID: &s.lastID}
 	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
-	a.observer, a.sniffTLS = s.Observer, s.SpokeTLS != nil
+	a.observer, a.trace, a.sniffTLS = s.Observer, s.Trace, s.SpokeTLS != nil
 	a.rules.Store(&rules{*s.current, ln.settings()})
 	s.connections.setLimitOf(a.counters, ln.MaxConns)
 	a.trouble.report = func(err error, retryIn time.Duration) {

@@ -23,8 +23,9 @@ type host struct {
 	name        string
 	connections *connections
 	counters    *counters
-	observer    Observer // nil: nobody
-	sniffTLS    bool     // whether plain-text clients are checked for TLS
+	observer    Observer              // nil: nobody
+	trace       func(Peer) func(Step) // nil: no steps are reported
+	sniffTLS    bool                  // whether plain-text clients are checked for TLS
 	rules       atomic.Pointer[rules]
 }
 
@@ -32,11 +33,10 @@ type host struct {
 type visit struct {
 	connection
 
-	host         *host
-	rules        *rules
-	written      int64
-	reason       Reason // of the stage that v is in, should that fail
-	alertMayCome bool   // it was refused, and lingers all the same: an alert may be on its way, or more of what was no TLS
+	host    *host
+	rules   *rules
+	written int64
+	reason  Reason // of the stage that v is in, should that fail
 }
 
 func newVisit(h *host, c net.Conn, id uint64) *visit {
@@ -97,6 +97,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	if v.host.observer != nil {
 		v.host.observer.Opened(v.peer)
 	}
+	v.beginTrace()
 
 	stream := v.conn
 	handshakes := v.rules.handshakes()
@@ -107,17 +108,20 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		if stream, err = v.unwrap(); err != nil {
 			return v.classify(err, Refused, ReasonNoProxyHeader), err
 		}
+		v.step(StepProxyHeader)
 	}
 	if err := v.admit(); err != nil {
 		v.reason = reasonOf(Refused, err, ReasonDenied)
 		return Refused, err
 	}
+	v.step(StepAdmitted)
 	if v.rules.tls != nil {
 		if stream, err = shakeHands(stream, v.rules.tls); err != nil {
 			outcome = v.classify(err, Refused, blame(err))
 			v.alertMayCome = outcome == Refused
 			return outcome, err
 		}
+		v.stepTLS(stream)
 	}
 	if handshakes {
 		if !v.host.connections.endHandshake(&v.connection) {
@@ -183,6 +187,7 @@ func (v *visit) send(c net.Conn, text []byte) (Outcome, error) {
 	if err := v.write(c, text); err != nil {
 		return v.classify(err, Failed, ""), err
 	}
+	v.step(StepGreeting)
 	sendCloseNotify(c) // a client that has gone got its greeting all the same
 	return Greeted, nil
 }
@@ -240,15 +245,19 @@ func (v *visit) finish(outcome Outcome, err error) {
 	if !lingers {
 		v.hangUp(outcome)
 	}
+	v.endTrace(ended)
 	v.host.connections.finish(&v.connection, ended, lingers)
 	if lingers {
-		v.host.connections.reaper.HalfClose(&v.lingerer)
+		if v.host.connections.reaper.HalfClose(&v.lingerer) {
+			v.step(StepHalfClosed)
+		}
 	} else if v.leave != nil {
 		v.leave()
 	}
 	if v.host.observer != nil {
 		v.host.observer.Closed(ended)
 	}
+	v.flushTrace(lingers)
 }
 
 // prepareLinger prepares what the reaper is to have, and reports whether the connection lingers.

@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,6 +40,7 @@ func TestServiceLogLevel(t *testing.T) {
 				if status := m.run("greetd", "status", "--json"); !strings.Contains(status, `"level": "debug"`) {
 					m.Errorf("greetd status does not know of it:\n%s", status)
 				}
+				m.tellsSteps()
 				m.run("greetd", "log-level", "warning")
 				if got := m.run("systemctl", "service-log-level", "greetd"); got != "warning" {
 					m.Errorf("after greetd log-level warning: service-log-level = %q", got)
@@ -68,6 +73,40 @@ func TestServiceLogLevel(t *testing.T) {
 				m.run("systemctl", "stop", "greetd")
 			})
 		})
+	}
+}
+
+// tellsSteps fails the test unless the journal has each step of one client's visit, in order, with the
+// entry of its end among them.
+func (m *machine) tellsSteps() {
+	m.Helper()
+	c, err := m.dial("tcp", overIPv4)
+	if err != nil {
+		m.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(c.LocalAddr().String())
+	_, _ = io.Copy(io.Discard, c)
+	_ = c.Close()
+	var steps []string
+	m.eventually("the connection is closed", func() bool {
+		steps = nil
+		var last int
+		for _, entry := range m.journal("_SYSTEMD_UNIT=greetd.service", "GREETD_REMOTE_PORT="+port) {
+			if entry["GREETD_STEP"] == nil {
+				steps = append(steps, fmt.Sprint(entry["GREETD_OUTCOME"]))
+				continue
+			}
+			steps = append(steps, fmt.Sprint(entry["GREETD_STEP"]))
+			if elapsed := m.number(entry, "GREETD_ELAPSED_USEC"); elapsed < last || entry["PRIORITY"] != "7" {
+				m.Errorf("%v after %d us", entry, last)
+			} else {
+				last = elapsed
+			}
+		}
+		return slices.Contains(steps, "closed")
+	})
+	if want := []string{"accepted", "admitted", "greeting", "half_closed", "greeted", "closed"}; !slices.Equal(steps, want) {
+		m.Errorf("the journal has the steps %q, want %q", steps, want)
 	}
 }
 

@@ -21,6 +21,8 @@ type Conn struct {
 	Owner any       // for the caller's functions: the reaper does not look at it
 	Sniff bool      // whether onFirstBytes is to see what the client sends first
 
+	Cause Cause // why it was closed; set before Closed is called
+
 	socket     socket      // nil where Conn is no socket of the kernel
 	fd         int32       // its number in the poll set; 0: it is not there, or not yet
 	unlinked   bool        // it is out of the ring: whoever took it out closes it
@@ -29,6 +31,17 @@ type Conn struct {
 
 	prev, next *Conn
 }
+
+// A Cause says why a reaper closed a connection.
+type Cause uint8
+
+// The causes.
+const (
+	ClientGone Cause = iota // the client closed or reset it
+	Expired                 // its time was over
+	Evicted                 // another connection needed its place
+	Closing                 // the reaper was closed
+)
 
 // A ring has connections in the order of Until: root.next is the first to go. Its methods need the
 // reaper's lock.

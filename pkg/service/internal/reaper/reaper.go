@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -105,13 +106,18 @@ func (r *Reaper) startPoll() error {
 	return nil
 }
 
-// HalfClose closes c for writing, after which it can be closed. It follows Add, and is called once.
-func (r *Reaper) HalfClose(c *Conn) {
+// HalfClose closes c for writing, after which it can be closed. It follows Add, and is called once. It
+// reports false if the client has gone.
+func (r *Reaper) HalfClose(c *Conn) bool {
 	err := c.Conn.CloseWrite()
 	c.halfClosed.Store(true)
-	if err != nil || !c.polled && !r.drainAlone(c) { // with an error, the client has gone
-		r.remove([]*Conn{c})
+	switch {
+	case err != nil:
+		r.remove([]*Conn{c}, ClientGone)
+	case !c.polled && !r.drainAlone(c):
+		r.remove([]*Conn{c}, Closing)
 	}
+	return err == nil
 }
 
 // drainAlone makes a goroutine drain c, unless c was closed meanwhile. It reports false when the
@@ -143,8 +149,11 @@ func (r *Reaper) drain(c *Conn) {
 			r.hooks.OnFirstBytes(c, first[:n])
 		}
 	}
-	_, _ = io.Copy(io.Discard, c.Conn)
-	r.remove([]*Conn{c})
+	cause := ClientGone
+	if _, err := io.Copy(io.Discard, c.Conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		cause = Expired
+	}
+	r.remove([]*Conn{c}, cause)
 }
 
 // Evict makes room, and reports whether it could. It closes connections whose clients have hung up,
@@ -172,7 +181,7 @@ func (r *Reaper) sweepIsDue() bool {
 // unlinkOldest unlinks up to n of the oldest connections. pending says that one is in the way which
 // is not half-closed yet.
 func (r *Reaper) unlinkOldest(n int) (gone []*Conn, pending bool) {
-	gone = r.unlinkWhile(func(c *Conn) bool {
+	gone = r.unlinkWhile(Evicted, func(c *Conn) bool {
 		n--
 		pending = n >= 0 && !c.halfClosed.Load()
 		return n >= 0 && !pending
@@ -216,7 +225,7 @@ func (r *Reaper) Close() {
 	}
 	poll := r.poll
 	r.mu.Unlock()
-	r.closeAll(r.unlinkWhile(func(*Conn) bool { return true }))
+	r.closeAll(r.unlinkWhile(Closing, func(*Conn) bool { return true }))
 	if poll != nil {
 		poll.close()
 	}
@@ -327,7 +336,7 @@ func (r *Reaper) letEventsGather() {
 // expire closes the connections whose time is over.
 func (r *Reaper) expire() {
 	now := time.Now()
-	r.closeAll(r.unlinkWhile(func(c *Conn) bool { return c.halfClosed.Load() && !c.Until.After(now) }))
+	r.closeAll(r.unlinkWhile(Expired, func(c *Conn) bool { return c.halfClosed.Load() && !c.Until.After(now) }))
 }
 
 // rearm sets the time to wake for the connections that are there now.
@@ -414,7 +423,7 @@ const batchSize = 16
 func (r *Reaper) check(conns []*Conn) (closed int) {
 	for batch := range slices.Chunk(conns, batchSize) {
 		ended := r.partition(batch)
-		r.remove(batch[:ended])
+		r.remove(batch[:ended], ClientGone)
 		r.watch(batch[ended:])
 		closed += ended
 		runtime.Gosched()
@@ -456,12 +465,12 @@ func (r *Reaper) watch(conns []*Conn) {
 
 // remove closes these connections, except those that somebody else has closed. It takes each lock once,
 // since visits wait for them. The slice is overwritten.
-func (r *Reaper) remove(conns []*Conn) {
+func (r *Reaper) remove(conns []*Conn, cause Cause) {
 	gone := conns[:0]
 	r.mu.Lock()
 	for _, c := range conns {
 		if !c.unlinked {
-			r.unlink(c)
+			r.unlink(c, cause)
 			gone = append(gone, c)
 		}
 	}
@@ -470,21 +479,22 @@ func (r *Reaper) remove(conns []*Conn) {
 }
 
 // unlinkWhile unlinks connections, the oldest first, until one is not wanted.
-func (r *Reaper) unlinkWhile(wanted func(*Conn) bool) (gone []*Conn) {
+func (r *Reaper) unlinkWhile(cause Cause, wanted func(*Conn) bool) (gone []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := range r.ring.all() {
 		if !wanted(c) {
 			break
 		}
-		r.unlink(c)
+		r.unlink(c, cause)
 		gone = append(gone, c)
 	}
 	return gone
 }
 
 // unlink takes c out of the ring and the poll set. r.mu is held; closeAll must follow.
-func (r *Reaper) unlink(c *Conn) {
+func (r *Reaper) unlink(c *Conn, cause Cause) {
+	c.Cause = cause
 	r.ring.remove(c)
 	if r.poll != nil {
 		r.poll.forget(c)
