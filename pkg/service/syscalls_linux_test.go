@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/proxyproto"
@@ -92,7 +93,7 @@ func TestSystemCallsOfAGreeting(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			ln := listen(t, "tcp", test.address)
 			defer ln.Close()
-			_, idle := countCalls(t, strace, kind, ln, nil)
+			_, idle := countCalls(t, strace, kind, ln, func() {})
 			var waiting []net.Conn // in the backlog, so that nothing has to wait for them
 			for range clients {
 				c := dialKernel(t, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: ln.Addr().(*net.TCPAddr).Port})
@@ -104,7 +105,13 @@ func TestSystemCallsOfAGreeting(t *testing.T) {
 				}
 				waiting = append(waiting, c)
 			}
-			table, calls := countCalls(t, strace, kind, ln, waiting)
+			table, calls := countCalls(t, strace, kind, ln, func() {
+				var reading sync.WaitGroup
+				for _, c := range waiting {
+					reading.Go(func() { greetedOnce(t, c) })
+				}
+				reading.Wait()
+			})
 			each := float64(calls-idle) / clients
 			t.Logf("%.3f system calls a greeting", each)
 			if each > test.most || each < 4 { // accept4, sendto, shutdown, close
@@ -114,6 +121,36 @@ func TestSystemCallsOfAGreeting(t *testing.T) {
 	}
 }
 
+// At a low rate, the server does not wake the thread that watches over Go's scheduler for each
+// greeting: that costs as much as the greeting itself.
+func TestAQuietServerWakesNoThread(t *testing.T) {
+	strace := debian.Program(t, "strace", "strace")
+	const clients = 200
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	defer ln.Close()
+	rate := time.NewTicker(5 * time.Millisecond)
+	defer rate.Stop()
+	table, _ := countCalls(t, strace, "plain", ln, func() {
+		for range clients {
+			<-rate.C // what the server does after each greeting has ended
+			greetedOnce(t, dialKernel(t, ln.Addr()))
+		}
+	})
+	wakes := callsIn(table, []string{"futex"})
+	t.Logf("%.2f futex calls a greeting", float64(wakes)/clients)
+	if wakes > clients/2 {
+		t.Errorf("%d futex calls for %d greetings, want half as many at most\n%s", wakes, clients, table)
+	}
+}
+
+// greetedOnce reads a greeting to the end, and hangs up.
+func greetedOnce(t *testing.T, c net.Conn) {
+	if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
+		t.Errorf("a client reads %q, %v", text, err)
+	}
+	_ = c.Close()
+}
+
 // calls are those that a greeting can cause. What Go's scheduler does besides depends on the machine,
 // and epoll_wait on the time, of which there is more under strace: the reaper looks every 2 ms.
 var calls = []string{
@@ -121,9 +158,9 @@ var calls = []string{
 	"getsockname", "getpeername", "getsockopt", "setsockopt", "epoll_ctl", "openat",
 }
 
-// countCalls runs a server for the clients that wait until all have hung up, and returns how many
-// calls it took, and the table of strace.
-func countCalls(t *testing.T, strace, kind string, ln net.Listener, waiting []net.Conn) (table string, n int) {
+// countCalls runs a server until clients returns, and returns the table of strace, and how many calls it
+// took.
+func countCalls(t *testing.T, strace, kind string, ln net.Listener, clients func()) (table string, n int) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "calls")
 	socket, err := ln.(*net.TCPListener).File()
@@ -143,16 +180,7 @@ func countCalls(t *testing.T, strace, kind string, ln net.Listener, waiting []ne
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var reading sync.WaitGroup
-	for _, c := range waiting {
-		reading.Go(func() {
-			if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
-				t.Errorf("a client reads %q, %v", text, err)
-			}
-			_ = c.Close()
-		})
-	}
-	reading.Wait()
+	clients()
 	_ = end.Close()
 	if err := server.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
@@ -161,12 +189,17 @@ func countCalls(t *testing.T, strace, kind string, ln net.Listener, waiting []ne
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text), callsIn(string(text), calls)
+}
+
+// callsIn is how many calls of these names are in a table of strace.
+func callsIn(table string, names []string) (n int) {
+	for line := range strings.Lines(table) {
 		fields := strings.Fields(line)
-		if len(fields) == 2 && slices.Contains(calls, fields[1]) {
+		if len(fields) == 2 && slices.Contains(names, fields[1]) {
 			times, _ := strconv.Atoi(fields[0])
 			n += times
 		}
 	}
-	return string(text), n
+	return n
 }
