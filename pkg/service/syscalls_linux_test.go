@@ -145,6 +145,7 @@ func TestAQuietServerWakesNoThread(t *testing.T) {
 
 // greetedOnce reads a greeting to the end, and hangs up.
 func greetedOnce(t *testing.T, c net.Conn) {
+	t.Helper()
 	if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
 		t.Errorf("a client reads %q, %v", text, err)
 	}
