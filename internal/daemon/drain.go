@@ -47,6 +47,11 @@ func (d *daemon) logTotals(err error) {
 	total := sum(d.server.Stats())
 	for _, o := range service.Outcomes() {
 		fields = append(fields, logging.F(string(o), total.visits[o]))
+		for _, r := range o.Reasons() {
+			if n := total.reasons[o][r]; n > 0 {
+				fields = append(fields, logging.F(string(o)+"_"+string(r), n))
+			}
+		}
 	}
 	message := "greetd has stopped: " + total.outcomes()
 	if err != nil && total.visits[service.Cut] > 0 {

@@ -180,5 +180,6 @@ func TestJournalCookbook(t *testing.T) {
 				m.Errorf("$ %s\nexit %d, lacks %q and should not have %q:\n%s", r.command, code, missing, strange, output)
 			}
 		}
+		m.ordinaryDay()
 	})
 }
