@@ -30,7 +30,7 @@ func TestEveryComparisonCanBeMade(t *testing.T) {
 		debian.Lacking(t, "what it is compared with: %s, %v", out, err)
 	}
 	var out, problems bytes.Buffer
-	if code := run(t.Context(), []string{"-rounds", "1", "-time", "200ms", "-crowd", "500"}, &out, &problems); code != 0 {
+	if code := run(t.Context(), []string{"-rounds", "1", "-time", "200ms", "-clients", "500"}, &out, &problems); code != 0 {
 		t.Fatalf("exit %d: %s\n%s", code, &problems, &out)
 	}
 	tables := strings.Split(out.String(), "\n## ")[1:]

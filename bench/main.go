@@ -1,4 +1,4 @@
-// Bench holds greetd against what one would run instead, side by side: nginx's stream
+// Bench compares greetd with the alternatives, side by side: nginx's stream
 // module, a Go program with a goroutine for each client and nothing else, and the least
 // that C can do. make bench runs it; RESULTS.md has what came out.
 //
@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	rounds := flags.Int("rounds", 7, "how often each server is loaded")
 	seconds := flags.Duration("time", 2*time.Second, "for how long each time")
 	only := flags.String("only", "", "these comparisons alone, by the names of their tables, with commas between")
-	crowd := flags.Int("crowd", 15000, "how many clients hold on, where many do")
+	clients := flags.Int("clients", 15000, "how many clients stay connected, where many do")
 	if err := flags.Parse(args); err != nil {
 		return 64
 	}
@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if os.Getenv(inside) == "" {
 		err = again(ctx, args, stdout, stderr)
 	} else {
-		err = compare(ctx, stdout, plan{*rounds, *seconds, *crowd, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })})
+		err = compare(ctx, stdout, plan{*rounds, *seconds, *clients, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })})
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
@@ -79,10 +79,10 @@ func again(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // A plan says how thorough to be.
 type plan struct {
-	rounds int
-	time   time.Duration
-	crowd  int
-	only   []string // names of comparisons; empty: all
+	rounds      int
+	time        time.Duration
+	manyClients int
+	only        []string // names of comparisons; empty: all
 }
 
 // compare prepares the namespaces and makes the comparisons.
@@ -92,7 +92,7 @@ func compare(ctx context.Context, out io.Writer, p plan) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	if err := furnish(); err != nil {
+	if err := setUpNamespaces(); err != nil {
 		return err
 	}
 	b := &bench{plan: p, scratch: scratch, out: out}
@@ -112,8 +112,8 @@ func compare(ctx context.Context, out io.Writer, p plan) error {
 	return nil
 }
 
-// furnish makes the new namespaces fit to work in.
-func furnish() error {
+// setUpNamespaces mounts /proc and /run, and switches loopback on.
+func setUpNamespaces() error {
 	mounts := []struct {
 		source, target, kind string
 		flags                uintptr

@@ -121,7 +121,7 @@ func (b *bench) greetdWith(name string, lines ...string) peer {
 	return peer{name: name, args: []string{b.greetd, "--config", b.file(strings.Join(lines, "\n") + "\n")}}
 }
 
-// file returns a new file with a text. A server that misses its file tells.
+// file returns a new file with a text. A server whose file is missing fails to start.
 func (b *bench) file(text string) string {
 	b.files++
 	path := b.path(fmt.Sprintf("%d.conf", b.files))
@@ -143,7 +143,7 @@ func (b *bench) ours(name string, args ...string) peer {
 	return peer{name: name, args: append([]string{b.self, "serve"}, args...)}
 }
 
-// serve is a server for comparison: bare, or pkg/service with so many acceptors.
+// serve is a server for comparison: bare, or pkg/service with a number of acceptors.
 func serve(args []string) int {
 	var err error
 	switch kind := args[0]; kind {
@@ -158,8 +158,8 @@ func serve(args []string) int {
 	return 1
 }
 
-// serveBare is what one writes on the first page of a Go tutorial. With a client that holds
-// on it does what greetd does, and has a goroutine for it.
+// serveBare is what one writes on the first page of a Go tutorial. With a client that stays
+// connected it does what greetd does, and has a goroutine for it.
 func serveBare() error {
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil {
@@ -183,7 +183,7 @@ func serveBare() error {
 	}
 }
 
-// serveAcceptors serves on so many sockets that share the port.
+// serveAcceptors serves on that many sockets that share the port.
 func serveAcceptors(count string) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {

@@ -42,10 +42,10 @@ func (s *said) String() string {
 	return s.text.String()
 }
 
-// patience bounds waits for what comes soon.
-const patience = 20 * time.Second
+// waitTimeout bounds waits.
+const waitTimeout = 20 * time.Second
 
-// start starts p and waits until it takes clients.
+// start starts p and waits until it accepts connections.
 func start(ctx context.Context, p peer) (*group, error) {
 	g := &group{}
 	for range max(p.copies, 1) {
@@ -58,8 +58,8 @@ func start(ctx context.Context, p peer) (*group, error) {
 		}
 		g.commands = append(g.commands, cmd)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		err := knock(ctx)
+	for end := time.Now().Add(waitTimeout); ; time.Sleep(10 * time.Millisecond) {
+		err := whyClosed(ctx)
 		if err == nil {
 			return g, nil
 		}
@@ -76,16 +76,16 @@ func (g *group) stop() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if knock(context.Background()) != nil {
+	for end := time.Now().Add(waitTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if whyClosed(context.Background()) != nil {
 			return
 		}
 		// A worker of nginx is not gone yet.
 	}
 }
 
-// knock says why nobody takes clients.
-func knock(ctx context.Context) error {
+// whyClosed returns why nothing accepts connections.
+func whyClosed(ctx context.Context) error {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -206,7 +206,7 @@ func (b *bench) clients(ctx context.Context, link string, d time.Duration, args 
 	return r, json.Unmarshal(out, &r)
 }
 
-// holders are clients that hold on until they are told to go.
+// holders are clients that stay connected until leave.
 type holders struct {
 	cmd   *exec.Cmd
 	stdin io.Closer

@@ -47,7 +47,7 @@ func (b *bench) comparisons() []comparison {
 			b.nginxWith("proxy_protocol", `return "Hello there, $proxy_protocol_addr!\n";`),
 			b.greetdWith("greetd", here(", proxy_trusted: [127.0.0.0/8]"), unlogged),
 		}, here64, "-mproxy")},
-		{"concurrency", b.crowds(plain, greetd)},
+		{"concurrency", b.concurrency(plain, greetd)},
 		{"acceptors", b.rates("accept loops in one process, on sockets that share the port (SO_REUSEPORT)", 0, []peer{
 			b.ours("1 acceptor", "acceptors", "1"), b.ours("2 acceptors", "acceptors", "2"), b.ours("4 acceptors", "acceptors", "4"),
 		}, here64)},
@@ -74,7 +74,7 @@ func limiting() string {
 		"limits: {connections: 10000, per_source: {connections: 1000, rate: 100000, burst: 100000}}"
 }
 
-// introduce tells what is compared, and where.
+// introduce prints what is compared, and where.
 func (b *bench) introduce(ctx context.Context) {
 	line := func(command ...string) string {
 		out, _ := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
@@ -227,13 +227,13 @@ func median(all []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// crowds holds each server at more clients against itself at 64.
-func (b *bench) crowds(plain, greetd peer) func(context.Context) error {
+// concurrency compares each server at more clients with itself at 64.
+func (b *bench) concurrency(plain, greetd peer) func(context.Context) error {
 	return func(ctx context.Context) error {
 		fmt.Fprintf(b.out, "\n## more clients at a time\n\n")
 		var peers []peer
 		for _, p := range []peer{greetd, plain} {
-			for _, n := range []int{64, 1000, b.crowd} {
+			for _, n := range []int{64, 1000, b.manyClients} {
 				peers = append(peers, peer{name: fmt.Sprintf("%s, %d clients", p.name, n), args: p.args})
 			}
 		}
@@ -276,7 +276,7 @@ func startJournald(ctx context.Context) (*group, error) {
 		return nil, err
 	}
 	g := &group{commands: []*exec.Cmd{cmd}}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat("/run/systemd/journal/socket"); err == nil {
 			return g, nil
 		}
@@ -285,14 +285,14 @@ func startJournald(ctx context.Context) (*group, error) {
 	return nil, errors.New("journald does not listen")
 }
 
-// memory tells what clients cost that stay.
+// memory measures what clients cost that stay connected.
 func (b *bench) memory(ctx context.Context) error {
 	fmt.Fprintf(b.out, "\n## memory of the server, a client that stays\n\n| | clients | idle MB | with them MB | bytes each | after them MB |\n|---|---|---|---|---|---|\n")
 	pair := b.path("pair.pem")
-	patient := "timeouts: {linger: 10m, write: 10m, handshake: 1m}"
+	longTimeouts := "timeouts: {linger: 10m, write: 10m, handshake: 1m}"
 	roomy := "limits: {connections: 0}"
 	long := strings.Repeat("x", 60<<10)
-	crowd, fewer := strconv.Itoa(b.crowd), strconv.Itoa(min(b.crowd, 4000))
+	clients, fewer := strconv.Itoa(b.manyClients), strconv.Itoa(min(b.manyClients, 4000))
 	restore, err := narrow()
 	if err != nil {
 		return err
@@ -303,11 +303,11 @@ func (b *bench) memory(ctx context.Context) error {
 		clients string
 		args    []string
 	}{
-		{b.greetdWith("greetd, lingering", here(""), unlogged, patient, roomy), crowd, nil},
-		{b.ours("bare Go loop, lingering", "bare"), crowd, nil},
-		{b.greetdWith("greetd, TLS, lingering", here(fmt.Sprintf(", tls: {certificate: %q, key: %q}", pair, pair)), unlogged, patient, roomy), fewer, []string{"-mtls"}},
-		{b.greetdWith("greetd, a greeting of 60 KB that nobody reads", here(""), unlogged, patient, roomy, fmt.Sprintf("greeting: %q", long)), fewer, []string{"-r1024"}},
-		{b.greetdWith("greetd, the same over TLS", here(fmt.Sprintf(", tls: {certificate: %q, key: %q}", pair, pair)), unlogged, patient, roomy, fmt.Sprintf("greeting: %q", long)), fewer, []string{"-r1024", "-mtls"}},
+		{b.greetdWith("greetd, lingering", here(""), unlogged, longTimeouts, roomy), clients, nil},
+		{b.ours("bare Go loop, lingering", "bare"), clients, nil},
+		{b.greetdWith("greetd, TLS, lingering", here(fmt.Sprintf(", tls: {certificate: %q, key: %q}", pair, pair)), unlogged, longTimeouts, roomy), fewer, []string{"-mtls"}},
+		{b.greetdWith("greetd, a greeting of 60 KB that nobody reads", here(""), unlogged, longTimeouts, roomy, fmt.Sprintf("greeting: %q", long)), fewer, []string{"-r1024"}},
+		{b.greetdWith("greetd, the same over TLS", here(fmt.Sprintf(", tls: {certificate: %q, key: %q}", pair, pair)), unlogged, longTimeouts, roomy, fmt.Sprintf("greeting: %q", long)), fewer, []string{"-r1024", "-mtls"}},
 	} {
 		if err := b.stay(ctx, c.peer, c.clients, c.args); err != nil {
 			return err
@@ -342,19 +342,19 @@ func (b *bench) stay(ctx context.Context, p peer, clients string, args []string)
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", p.name, err, g.said.String())
 	}
-	with := b.settled(g)
+	with := b.steadyMemory(g)
 	if err := h.leave(); err != nil {
 		return err
 	}
-	after := b.settled(g)
+	after := b.steadyMemory(g)
 	fmt.Fprintf(b.out, "| %s | %d | %.1f | %.1f | %d | %.1f |\n", p.name, n,
 		float64(idle)/1e6, float64(with)/1e6, (with-idle)/int64(n), float64(after)/1e6)
 	return nil
 }
 
-// settled is the memory of g when it changes no more: the runtime gives back what it does
+// steadyMemory is the memory of g when it changes no more: the runtime gives back what it does
 // not need within some seconds.
-func (b *bench) settled(g *group) int64 {
+func (b *bench) steadyMemory(g *group) int64 {
 	const calm = 4 // looks in a row that show the same
 	last, same := g.memory(), 0
 	for range 40 {

@@ -1,4 +1,4 @@
-// Greetd greets whoever connects, as a service of systemd's should: see greetd(8).
+// Greetd is a TCP greeting daemon for systemd: see greetd(8).
 package main
 
 import (

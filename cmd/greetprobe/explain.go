@@ -50,7 +50,7 @@ func explain(w io.Writer, r probe.Result) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// phases tells the steps that were completed.
+// phases lists the steps that were completed.
 func phases(t probe.Timing) string {
 	var words []string
 	for _, phase := range timings(t) {

@@ -124,7 +124,7 @@ func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 	}
 }
 
-// probe makes a probe of the flags that cmd was called with. The error tells all that
+// probe makes a probe of the flags that cmd was called with. The error has all that
 // is wrong with them.
 func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	p := probe.Probe{

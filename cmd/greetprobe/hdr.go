@@ -38,7 +38,7 @@ func (h *hdrFile) log() io.Writer {
 	return h
 }
 
-// finish writes what can be told only at the end, and closes the file.
+// finish writes what is known only at the end, and closes the file.
 func (h *hdrFile) finish(t *tally) error {
 	if h == nil {
 		return nil

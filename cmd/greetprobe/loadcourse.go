@@ -71,7 +71,7 @@ func (c *course) write(tag string, h *hdrhistogram.Histogram, from time.Time) {
 	c.err = c.log.OutputIntervalHistogram(h)
 }
 
-// finish closes all seconds of a load that took so long, and what came after.
+// finish closes all seconds of a load of that duration, and what came after.
 func (c *course) finish(took time.Duration) {
 	c.advance(int(took / time.Second))
 	if c.latency.TotalCount() > 0 {

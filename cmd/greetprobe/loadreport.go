@@ -42,7 +42,7 @@ type loadReport struct {
 	Exit        int                     `json:"exit"`
 }
 
-// A distribution is what a histogram tells, in microseconds.
+// A distribution summarizes a histogram, in microseconds.
 type distribution struct {
 	Count int64   `json:"count"`
 	Min   float64 `json:"min"`
@@ -126,7 +126,7 @@ func (r *loadReport) limitReached() []string {
 	return []string{note}
 }
 
-// startedLate tells of lag that changes the picture: more than a millisecond, and
+// startedLate reports lag that changes the picture: more than a millisecond, and
 // a tenth of the latency at the same percentile.
 func (r *loadReport) startedLate() []string {
 	late, latency := r.LateUS, r.LatencyUS
@@ -218,7 +218,7 @@ func (r *loadReport) arrivals() string {
 	return r.Arrivals
 }
 
-// threeDigits tells microseconds as milliseconds, no more exactly than a histogram
+// threeDigits formats microseconds as milliseconds, no more exactly than a histogram
 // knows them.
 func threeDigits(us float64) string {
 	switch ms := us / 1000; {

@@ -297,7 +297,7 @@ func (s *pingSeries) draw() {
 	s.live.draw(plot(s.course, wide, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)) + cut(s.line, wide-1) + "\n")
 }
 
-// cut shortens text to so many characters.
+// cut shortens text to that many characters.
 func cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most])
@@ -305,7 +305,7 @@ func cut(text string, most int) string {
 	return text
 }
 
-// pingLine tells how one probe ended, in one line.
+// pingLine says how one probe ended, in one line.
 func pingLine(seq int, r probe.Result) string {
 	if r.Status != probe.OK {
 		return fmt.Sprintf("%s: seq=%d %s: %s", safe(r.Target.String()), seq, r.Status, safe(r.Err.Error()))
@@ -321,7 +321,7 @@ func pingLine(seq int, r probe.Result) string {
 	return fmt.Sprintf("%s from %s: seq=%d time=%s ms", words.Count(size, "byte"), safe(from), seq, pingTime(r.Timing.Total))
 }
 
-// pingTime tells milliseconds in at least three digits, rounded as ping(8) does.
+// pingTime formats milliseconds in at least three digits, rounded as ping(8) does.
 func pingTime(d time.Duration) string {
 	us := d.Microseconds()
 	switch {

@@ -99,10 +99,10 @@ func (s *pingStats) print(w io.Writer, target string, took time.Duration, now ti
 	_, _ = io.WriteString(w, b.String())
 }
 
-// ms tells milliseconds to the microsecond, as ping(8) does in its summary.
+// ms formats milliseconds to the microsecond, as ping(8) does in its summary.
 func ms(d time.Duration) string { return decimals(d, time.Millisecond) }
 
-// decimals tells a duration in units, with three decimals that are cut, not rounded.
+// decimals formats a duration in units, with three decimals that are cut, not rounded.
 func decimals(d, unit time.Duration) string {
 	return fmt.Sprintf("%d.%03d", d/unit, d%unit*1000/unit)
 }

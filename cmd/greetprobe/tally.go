@@ -13,7 +13,7 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// newTimes makes a histogram of nanoseconds that tells microseconds apart and
+// newTimes makes a histogram of nanoseconds with a resolution of microseconds and
 // keeps three digits of the rest, up to longest.
 func newTimes() *hdrhistogram.Histogram {
 	return hdrhistogram.New(int64(time.Microsecond), int64(longest), 3)
@@ -85,7 +85,7 @@ func (t *tally) end(s openloop.Shot, r *probe.Result, now time.Time) {
 	}
 }
 
-// progress tells in one line how far a load is.
+// progress says in one line how far a load is.
 func (t *tally) progress(since, duration time.Duration) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

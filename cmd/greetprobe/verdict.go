@@ -15,7 +15,7 @@ import (
 // maxBanner is how much of a greeting stands in a status line, in characters.
 const maxBanner = 80
 
-// maxProblems is of how many targets a status line tells what is wrong.
+// maxProblems is for how many targets a status line says what is wrong.
 const maxProblems = 3
 
 // A verdict is what a check thinks of one target.
@@ -198,7 +198,7 @@ func summary(verdicts []verdict) string {
 	return fmt.Sprintf("%d of %d targets not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
 }
 
-// greeted tells how many targets greet, of those that are all OK.
+// greeted says how many targets greet, of those that are all OK.
 func greeted(verdicts []verdict) string {
 	n := 0
 	for _, v := range verdicts {
@@ -212,7 +212,7 @@ func greeted(verdicts []verdict) string {
 	return fmt.Sprintf("%d targets OK, %d of them as expected", len(verdicts), n)
 }
 
-// details is what -vv tells of a target, and with -vvv what the server said.
+// details is what -vv prints about a target, and with -vvv what the server said.
 func (f *checkFlags) details(v verdict) []string {
 	var b bytes.Buffer
 	explain(&b, v.Result)

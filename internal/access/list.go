@@ -1,4 +1,4 @@
-// Package access decides who is served: by lists of networks, and by limits for each
+// Package access decides which clients are served: by lists of networks, and by limits for each
 // source. What it knows lives in memory, of which there is a bound.
 package access
 
@@ -21,7 +21,7 @@ var (
 // A Refusal is why a visitor is not served. It wraps ErrDenied, ErrTooMany or
 // ErrTooFast.
 type Refusal struct {
-	Source netip.Prefix // who: the visitor's address alone, or the source that is over its limit
+	Source netip.Prefix // the visitor's address alone, or the source that is over its limit
 	Denied netip.Prefix // the entry of access.deny that has the address; the zero value if there is none
 	Err    error
 }
@@ -54,12 +54,12 @@ func (r *Refusal) Reason() service.Reason {
 func (r *Refusal) Unwrap() error { return r.Err }
 
 // LimitedSource returns the source that is over its limit; ok is false for a visitor
-// whom the lists deny.
+// which the lists deny.
 func (r *Refusal) LimitedSource() (source netip.Prefix, ok bool) {
 	return r.Source, !errors.Is(r.Err, ErrDenied)
 }
 
-// A List says who is allowed. It does not change, and may be asked from many
+// A List says which addresses are allowed. It does not change, and may be asked from many
 // goroutines at once. nil allows everybody.
 type List struct {
 	allow *bart.Lite // nil: everybody
@@ -67,7 +67,7 @@ type List struct {
 }
 
 // New makes a List. Whom deny names is denied; of the others everybody is allowed,
-// or only those whom allow names, if it names any. IPv4 in IPv6 form
+// or only those in allow, if it has any. IPv4 in IPv6 form
 // (::ffff:192.0.2.0/120) means IPv4, in both lists and in visitors. A prefix of which
 // IsValid is false names nobody.
 func New(allow, deny []netip.Prefix) *List {

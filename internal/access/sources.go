@@ -58,7 +58,7 @@ const (
 // 131,072 others. When these are more, one that owes nothing gives way, since to
 // forget it changes nothing: its bucket is full, as that of a stranger. If the longest
 // idle all owe something, the one that is idle longest gives way, and is forgiven the
-// little that it had still to wait. Somebody who has that many networks to come from
+// little that it had still to wait. A client that has that many networks
 // gains nothing that the limits could have kept from them. A source with an open
 // connection never gives way.
 type Sources struct {

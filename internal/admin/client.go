@@ -24,7 +24,7 @@ const maxAnswer = 16 << 20
 
 // A Client asks a daemon. Its methods may be called at once. They wait until their
 // context ends, and their errors are sentences for an operator: [ErrNoDaemon] where
-// nobody listens, [fs.ErrPermission] for those who may not ask.
+// nobody listens, [fs.ErrPermission] for users without permission.
 type Client struct {
 	Unit string // that runs the daemon, for advice; "": greetd
 

@@ -51,7 +51,7 @@ type page struct {
 	JS       template.JS
 }
 
-// parsedPage is made for the first who asks: start-up is for clients.
+// parsedPage is made at the first request: start-up must not wait for it.
 var parsedPage = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
 		"age":         age,

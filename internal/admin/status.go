@@ -43,7 +43,7 @@ type Configuration struct {
 type Reload struct {
 	At    time.Time `json:"at"`
 	OK    bool      `json:"ok"`
-	Error string    `json:"error"` // why the old configuration serves on; "" if OK
+	Error string    `json:"error"` // why the previous configuration was kept; "" if OK
 }
 
 // A Listener is one address that clients come to, and what came of them.
@@ -70,7 +70,7 @@ type Certificate struct {
 	SHA256    string    `json:"sha256"`    // its fingerprint, in hexadecimal digits
 }
 
-// A ListenerState says whether a listener takes clients.
+// A ListenerState says whether a listener accepts connections.
 type ListenerState string
 
 // The last one is for good.

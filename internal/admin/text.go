@@ -171,10 +171,10 @@ func (l Log) words() string {
 	return text
 }
 
-// stamp tells when, in the reader's time zone.
+// stamp formats a time in the reader's time zone.
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
 
-// age tells seconds in its two greatest units.
+// age formats seconds in their two largest units.
 func age(seconds float64) string {
 	n := int64(seconds)
 	switch {

@@ -30,7 +30,7 @@ var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s
 	return err
 })
 
-// An endpoint is what an address stands for, as far as that can be told without
+// An endpoint is what an address stands for, as far as that is known without
 // asking the resolver.
 type endpoint struct {
 	path string     // of a unix socket, cleaned, or its abstract name; "" for TCP
@@ -135,7 +135,7 @@ func portNumber(port string) (int, error) {
 	return n, nil
 }
 
-// checkZone tells whether ip has the zone that it needs, and only then: link-local addresses
+// checkZone reports whether ip has the zone that it needs, and only then: link-local addresses
 // exist on each interface (RFC 4007).
 func checkZone(ip netip.Addr) error {
 	zone := ip.Zone()
@@ -158,7 +158,7 @@ func checkHost(host, port string) error {
 	return nil
 }
 
-// isHostName tells whether s can be the name of a host: RFC 1123, section 2.1, and
+// isHostName reports whether s can be the name of a host: RFC 1123, section 2.1, and
 // underscores, which are met. What ends in a number is a mistyped IPv4 address.
 func isHostName(s string) bool {
 	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
@@ -172,7 +172,7 @@ func isHostName(s string) bool {
 	return strings.Trim(last, "0123456789") != "" && len(s) <= 253
 }
 
-// overlaps tells whether not both can be listened on. The zero endpoint overlaps none. All IPv4 and all IPv6 addresses,
+// overlaps reports whether only one of the two can be listened on. The zero endpoint overlaps none. All IPv4 and all IPv6 addresses,
 // 0.0.0.0 and [::], are apart from each other.
 func (e endpoint) overlaps(o endpoint) bool {
 	if e.path != "" || o.path != "" {

@@ -79,7 +79,7 @@ type PerSource struct {
 	IPv6Prefix  int     `mapstructure:"ipv6_prefix"` // 1 to 128 bits
 }
 
-// Access says who is greeted. Deny wins; an empty Allow allows all. No prefix has host
+// Access says which clients are greeted. Deny wins; an empty Allow allows all. No prefix has host
 // bits set, and none is an IPv4 one in IPv6 form.
 type Access struct {
 	Allow []netip.Prefix `mapstructure:"allow"`

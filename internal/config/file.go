@@ -60,7 +60,7 @@ func readFile(path string) ([]byte, error) {
 
 func unreadable(path string, err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		err = failed.Err // the path is told by the Problem
+		err = failed.Err // the Problem has the path
 	}
 	switch hidden := systemd.HiddenBy(path); {
 	case hidden != "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
@@ -120,7 +120,7 @@ func (r *fileReader) read() map[string]any {
 	return r.section(root, schema, "")
 }
 
-// notText tells in which line data is no text that YAML could be (YAML 1.2, section
+// notText returns the line in which data is no text that YAML could be (YAML 1.2, section
 // 5.1), and why; "" if it is.
 func notText(data []byte) (line int, reason string) {
 	line = 1
@@ -193,7 +193,7 @@ func (r *fileReader) empty(data []byte) {
 	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or a comment to run with the defaults")
 }
 
-// malformed tells what the YAML parser says.
+// malformed reports what the YAML parser found.
 func (r *fileReader) malformed(data []byte, err error) {
 	yamlError := regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
 	countedFrom0 := regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`) // the errors of which yaml counts the lines from 0
@@ -215,7 +215,7 @@ func (r *fileReader) malformed(data []byte, err error) {
 		return
 	}
 	last := 1 + bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
-	line = min(max(line, 1), last) // no line is the first; the end can be told as one beyond the last
+	line = min(max(line, 1), last) // no line is the first; the parser may report the end as one line beyond the last
 	r.problems.add(r.at(line), "", "is not YAML: %s: correct the text at this line or before it", reason)
 }
 
@@ -274,7 +274,7 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 	return values
 }
 
-// enough tells whether to stop reading, which has been told as a problem.
+// enough reports whether to stop reading, which has been reported as a problem.
 func (r *fileReader) enough() bool { return r.problems.more || r.values > mostValues }
 
 // follow is n, or what n is an alias of.
@@ -322,7 +322,7 @@ func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// tagged tells whether n, which is a section, a list or a key, has a tag that says
+// tagged reports whether n, which is a section, a list or a key, has a tag that says
 // otherwise, and that this is a problem.
 func (r *fileReader) tagged(n *yaml.Node, key string) bool {
 	want := map[yaml.Kind]string{yaml.MappingNode: "!!map", yaml.SequenceNode: "!!seq", yaml.ScalarNode: yamlString}[n.Kind]

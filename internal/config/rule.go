@@ -187,7 +187,7 @@ var listenerName = text("a name such as greet", func(s string) error {
 	return nil
 })
 
-// isWord tells whether r is an ASCII letter or digit, "-" or "_".
+// isWord reports whether r is an ASCII letter or digit, "-" or "_".
 func isWord(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
 }

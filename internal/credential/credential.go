@@ -65,7 +65,7 @@ func Read(path string, limit int64) ([]byte, error) {
 
 func cantRead(err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		err = failed.Err // the path is told already
+		err = failed.Err // the message has the path already
 	}
 	return fmt.Errorf("can't be read: %w", err)
 }

@@ -22,7 +22,7 @@ import (
 const reloadTimeout = 10 * time.Second
 
 // reload applies the configuration as it is now, or leaves everything as it was, and
-// returns the result. systemd hears of it from beginning to end, whoever asked.
+// returns the result. systemd is notified of its beginning and its end, wherever the request came from.
 func (d *daemon) reload(ctx context.Context) (result admin.ReloadResult) {
 	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error {
 		result = d.reloadNow(ctx)
@@ -76,7 +76,7 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	d.warn(next)
 	select {
 	case d.newCertificates <- struct{}{}:
-	default: // it is told already
+	default: // it has been reported
 	}
 	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: d.notServed(next)}
 }

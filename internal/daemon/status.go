@@ -67,7 +67,7 @@ func (d *daemon) snapshot() admin.Status {
 	return s
 }
 
-// absolute is path from the root, so that those who work elsewhere know it; "" stays "".
+// absolute is path from the root, so that it is right in other working directories; "" stays "".
 func absolute(path string) string {
 	if all, err := filepath.Abs(path); path != "" && err == nil {
 		return all

@@ -101,7 +101,7 @@ func ports(f *Facts, r *results) {
 	r.ok("nothing else has an address of greetd's")
 }
 
-// held says who has the address of a listener.
+// held reports which process holds the address of a listener.
 func (f *Facts) held(l Listener, s Socket, r *results) {
 	by, remedy := fmt.Sprintf("%s, process %d", s.Program, s.PID), fmt.Sprintf("kill %d", s.PID)
 	switch {
@@ -300,7 +300,7 @@ func addressFilters(f *Facts, r *results) {
 
 const nobody = "lets in nobody"
 
-// clients says whom the filters of u let in, and whether they keep anybody out.
+// clients says which addresses the filters of u admit, and whether they deny any.
 func (u *Unit) clients() (words string, narrow bool) {
 	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
 	everybody := func(all []string) bool { return slices.Contains(all, "0.0.0.0/0") && slices.Contains(all, "::/0") }

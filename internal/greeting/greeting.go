@@ -375,7 +375,7 @@ func compile(root *parse.ListNode) ([]part, bool) {
 	return parts, true
 }
 
-// onlyField tells the field that is all of a pipeline.
+// onlyField returns the field that is all of a pipeline.
 func onlyField(pipe *parse.PipeNode) (string, bool) {
 	if len(pipe.Decl) != 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
 		return "", false

@@ -8,6 +8,6 @@
 // each visit exactly.
 //
 // Diagnostics are logrus entries, and the forms of the outputs are logrus formatters.
-// Visits, of which there may be many, go by neither. It is the only importer of logrus
+// Visits, of which there may be many, use neither. It is the only importer of logrus
 // below cmd.
 package logging

@@ -15,7 +15,7 @@ type Event int
 // What the daemon logs with [Log.Event]. The remaining ones are logged by the Log
 // itself.
 const (
-	Detail             Event = iota // something for whoever looks for a fault; debug
+	Detail             Event = iota // details for finding a fault; debug
 	Started                         // the process runs and has read its configuration
 	Ready                           // every listener is open, clients are greeted
 	Reloading                       // a reload has begun

@@ -47,7 +47,7 @@ type Options struct {
 	Format string // text or json, for syslog, stdout and stderr; the journal has fields instead
 	Visits string // all; problems: those that were not greeted; or none
 	Rate   int    // entries a second for visits that were greeted, and as many for others, the rest is summed up; 0: no limit
-	Burst  int    // so many of each at once, after a time of calm; at least 1
+	Burst  int    // how many of each at once, after a pause; at least 1
 
 	Skip []netip.Prefix // clients whose visits are not logged; IPv4 in IPv4 form
 }

@@ -146,7 +146,7 @@ func appendVisit(text []byte, v service.Visit) []byte {
 	return text
 }
 
-// appendPeer appends who the client is, and where it came in.
+// appendPeer appends the client's address and the listener.
 func appendPeer(text []byte, p service.Peer) []byte {
 	if p.Remote.IsValid() {
 		text = appendAddrPort(text, p.Remote)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Constant is due at 0, 1/rate, 2/rate and so on, for ever. The rate is a second
+// Constant is due at 0, 1/rate, 2/rate and so on, without end. The rate is a second
 // and above 0. Each time is worked out from the start, so errors do not add up.
 func Constant(rate float64) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
@@ -21,7 +21,7 @@ func Constant(rate float64) iter.Seq[time.Duration] {
 }
 
 // Poisson is due at random, each time independent of the others, at the rate a
-// second in the long run, for ever. The rate is above 0. The same seed gives the
+// second in the long run, without end. The rate is above 0. The same seed gives the
 // same times.
 func Poisson(rate float64, seed uint64) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {

@@ -1,4 +1,4 @@
-// Package proxyproto learns from a trusted proxy who its client is. It adapts
+// Package proxyproto reads the address of the client from a trusted proxy. It adapts
 // github.com/pires/go-proxyproto, which reads the PROXY protocol, version 1 and 2
 // (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, "the specification").
 package proxyproto
@@ -237,7 +237,7 @@ func await(r *bufio.Reader) error {
 	}
 }
 
-// begins tells whether got can be the beginning of something with the signature.
+// begins reports whether got can be the beginning of something with the signature.
 func begins(got, signature []byte) bool {
 	n := min(len(got), len(signature))
 	return bytes.Equal(got[:n], signature[:n])

@@ -1,4 +1,4 @@
-// Package settings builds from a configuration what visits go by: greeter, admission,
+// Package settings builds from a configuration what visits use: greeter, admission,
 // timeouts, limits, and PROXY headers and TLS of each listener.
 package settings
 
@@ -159,7 +159,7 @@ func newGreeter(c config.Config, wrong func(key string, err error)) service.Gree
 		return nil
 	}
 	if text, ok := greeter.Fixed(); ok {
-		return text // not a copy for each who reads it slowly
+		return text // not a copy for each slow reader
 	}
 	return greeter
 }

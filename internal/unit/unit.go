@@ -72,7 +72,7 @@ func socketOf(name string, properties map[string]any) Socket {
 	return s
 }
 
-// StopTooLong is why a stop that may take so long, by the keys timeouts.lameduck and
+// StopTooLong is why a stop that may take that long, by the keys timeouts.lameduck and
 // timeouts.drain, does not fit into TimeoutStopSec=, with the remedy; "" if it fits.
 func (s Service) StopTooLong(stop time.Duration) string {
 	if s.TimeoutStop == 0 || stop < s.TimeoutStop {

@@ -497,7 +497,7 @@ func attemptResult(err, cause error) AttemptResult {
 	return AttemptLocalError
 }
 
-// attemptErrnos tells what an error of connect(2) says about the other side. Whatever
+// attemptErrnos maps an error of connect(2) to what it says about the other side. Whatever
 // is missing is trouble of our own.
 var attemptErrnos = map[syscall.Errno]AttemptResult{
 	syscall.ECONNREFUSED: AttemptRefused,

@@ -37,7 +37,7 @@ func Escape(text []byte) string {
 	return b.String()
 }
 
-// unsafeRune reports whether r can't be told from nothing or from a space, or does
+// unsafeRune reports whether r looks like nothing or like a space, or does
 // something to a terminal or to the text around it: control and format characters
 // (tags, and those that change the direction of text, among them), line ends, spaces
 // that are no ASCII space, and what Unicode lets a program show as nothing.

@@ -2,7 +2,7 @@ package probe
 
 import "regexp"
 
-// ftpProducts are FTP servers that say who they are.
+// ftpProducts are FTP servers that name themselves.
 var ftpProducts = regexp.MustCompile(`(?i)\b(vsFTPd|ProFTPD|Pure-FTPd|FileZilla Server|Microsoft FTP Service|Serv-U)\b(?:[ /]v?([0-9][0-9A-Za-z.+~_-]*))?`)
 
 // readFTP reads the greeting of RFC 959, section 5.4: 220 is positive. 120 announces it,

@@ -131,7 +131,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	}
 }
 
-// endOf tells what an error of Read means for the greeting.
+// endOf returns what an error of Read means for the greeting.
 func (w *wire) endOf(err error) End {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter: TLS without close_notify

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// mailboxProducts are POP3 and IMAP servers that say who they are.
+// mailboxProducts are POP3 and IMAP servers that name themselves.
 var mailboxProducts = regexp.MustCompile(`\b(Dovecot|Courier-IMAP|Cyrus(?: IMAP| POP3)?|Stalwart|Microsoft Exchange|Qpopper|UW)\b(?:[ /]v?([0-9][0-9A-Za-z.+~_-]*))?`)
 
 var popStart = regexp.MustCompile(`^(\+OK|-ERR)(?: |$)`)

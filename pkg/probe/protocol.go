@@ -216,7 +216,7 @@ func readOther(said []byte, whole bool) reading {
 }
 
 // isAlert reports whether said begins with a TLS alert (RFC 8446, section 6), which a
-// server of TLS sends to whoever sent it plain text.
+// server of TLS sends to clients that sent plain text.
 func isAlert(said []byte) bool {
 	return len(said) >= 7 && said[0] == 21 && said[1] == 3 && said[2] <= 4 &&
 		said[3] == 0 && said[4] == 2 && (said[5] == 1 || said[5] == 2)
@@ -227,7 +227,7 @@ func readAlert(said []byte) reading {
 	return reading{kind: refusal, end: 7, refused: Refusal{Code: strconv.Itoa(int(said[6])), Text: text}}
 }
 
-// classifyGreeting sets what the greeting tells of the server, and the status of one that
+// classifyGreeting sets what the greeting says about the server, and the status of one that
 // is a refusal, or not of the probe's protocol. It reports whether neither is so.
 func (r *run) classifyGreeting(said reading) bool {
 	r.Protocol, r.Software, r.Version = said.protocol, said.software, said.version

@@ -64,7 +64,7 @@ const (
 	askLibrary
 )
 
-// askWhom returns who knows all that the sources of nsswitch.conf know about name.
+// askWhom returns the resolver that knows all that the sources of nsswitch.conf know about name.
 func (s resolver) askWhom(name string) whom {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if isLocalhost(name) {
@@ -333,7 +333,7 @@ func dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
 	return conn, err
 }
 
-// A plainUDP sends messages without EDNS. The net package tells by its type that it is
+// A plainUDP sends messages without EDNS. The net package sees from its type that it is
 // a packet connection.
 type plainUDP struct{ *net.UDPConn }
 

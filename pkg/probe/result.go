@@ -67,7 +67,7 @@ const (
 	EndReset   End = "reset"   // the server reset the connection
 )
 
-// A Result tells all about one probe. Its JSON form is the schema greetprobe/1.
+// A Result is everything about one probe. Its JSON form is the schema greetprobe/1.
 type Result struct {
 	Time     time.Time // when it began, with a monotonic reading
 	Target   Target
@@ -112,7 +112,7 @@ const (
 	AttemptLocalError  AttemptResult = "local_error"
 )
 
-// Timing tells how long each step took; nil means that it was not reached, or not
+// Timing is how long each step took; nil means that it was not reached, or not
 // completed. Resolve, Connect, Proxy, TLS and Greeting follow each other and don't
 // overlap. FirstByte and Greeting both count from the moment when the server could
 // speak: connected, and the PROXY header and TLS done.
@@ -139,13 +139,13 @@ type Greeting struct {
 	End       End    // empty if the probe was canceled
 }
 
-// Expect tells which pattern decided.
+// Expect says which pattern decided.
 type Expect struct {
 	Matched bool   // the greeting is as expected
 	Pattern string // that was found, or rejected, or the missing ones, joined by " | "
 }
 
-// TLS tells what the handshake brought.
+// TLS describes the handshake.
 type TLS struct {
 	Version    string // as "TLS 1.3"; "" if the handshake didn't get so far
 	Cipher     string

@@ -69,7 +69,7 @@ func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
 		err = upgrader.ask(d)
 	}
 	if err == nil && d.Buffered() > 0 {
-		// CVE-2011-0411: whoever sits in between could put words into the server's mouth.
+		// CVE-2011-0411: an attacker in between could inject plain text before TLS.
 		err = errors.New("the server said more in plain text after it agreed to TLS")
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // dialTCP connects to addr, from source if that is valid. The TCP is not nil if the
-// kernel told how far it came, even without a connection.
+// kernel reported how far it came, even without a connection.
 //
 // It does without net.Dialer, which closes a socket that is reset as soon as it is
 // connected, and with it what the server said before, and TCP_INFO.

@@ -110,7 +110,7 @@ func (r *run) config(asked *bool) *tls.Config {
 		return &tls.Certificate{}, nil
 	}
 	insecure, also := config.InsecureSkipVerify, config.VerifyConnection
-	config.InsecureSkipVerify = true // VerifyConnection does it, after it has told
+	config.InsecureSkipVerify = true // VerifyConnection does it, after it has recorded
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		err := r.inspect(config, state)
 		if err != nil && !insecure {
@@ -299,7 +299,7 @@ func issuers(sent []*x509.Certificate) []*x509.Certificate {
 }
 
 // maxReason is how long the reason why a certificate can't be trusted may be, in
-// bytes: its parts are as long as who made it likes.
+// bytes: its issuer decides how long its parts are.
 const maxReason = 800
 
 func clip(text string) string {
@@ -358,7 +358,7 @@ type recorder struct {
 	said []byte
 }
 
-// recorded is how much of a server's plain text is told.
+// recorded is how much of a server's plain text is kept.
 const recorded = 200
 
 // Read implements net.Conn.

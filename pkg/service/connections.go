@@ -345,7 +345,7 @@ func (c *connection) cut() {
 	_ = c.conn.SetDeadline(past)
 }
 
-// wake makes everybody who waits look again. cs.mu is held.
+// wake makes all waiting calls check again. cs.mu is held.
 func (cs *connections) wake() {
 	if cs.waiters == 0 {
 		return

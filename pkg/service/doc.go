@@ -8,7 +8,7 @@
 //	...
 //	err = srv.Serve(service.Listener{Listener: service.Direct(ln), Name: "greet"})
 //
-// The zero [Server] works, and tells each client its address. As in net/http, one server serves any
+// The zero [Server] works, and sends each client its address. As in net/http, one server serves any
 // number of listeners, each with a call of [Server.Serve] of its own, [Server.Shutdown] drains and
 // [Server.Close] cuts.
 //

@@ -8,7 +8,7 @@ import (
 
 // A handshake is what is known of one that has not ended: of a PROXY header, of TLS, or both.
 type handshake struct {
-	source  netip.Prefix // whom it counts for
+	source  netip.Prefix // the source that it counts for
 	begun   time.Time
 	gaveWay atomic.Bool
 
@@ -102,7 +102,7 @@ func (h *handshakes) next(of *counters, grace time.Duration) (first *connection,
 	return first, 0
 }
 
-// sourceOf is whom a client at ip counts for: its address, or its network of IPv6. Clients on unix
+// sourceOf is the source that a client at ip counts for: its address, or its network of IPv6. Clients on unix
 // sockets count as one.
 func sourceOf(ip netip.Addr) netip.Prefix {
 	bits := 32

@@ -40,7 +40,7 @@ func (h *heartbeat) beats(ctx context.Context, ln net.Listener) bool {
 	}
 }
 
-// ask returns what is closed when the loop comes round; nil if it has ended. Those who ask at the
+// ask returns what is closed when the loop comes round; nil if it has ended. Callers that ask at the
 // same time get the same answer.
 func (h *heartbeat) ask() <-chan struct{} {
 	h.mu.Lock()
@@ -70,7 +70,7 @@ func (h *heartbeat) end() {
 	h.reply()
 }
 
-// reply answers those who ask. h.mu is held.
+// reply answers the callers that wait. h.mu is held.
 func (h *heartbeat) reply() {
 	if h.asked != nil {
 		close(h.asked)

@@ -42,7 +42,7 @@ func (o Outcome) index() int {
 	}
 }
 
-// A Visit tells how one connection was served. It ends when its greeting is handed
+// A Visit is how one connection was served. It ends when its greeting is handed
 // over and the connection half-closed, or when it is clear that this will not be.
 type Visit struct {
 	Peer

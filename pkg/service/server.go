@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A Server greets on any number of listeners. The zero value works: it tells each client its own
+// A Server greets on any number of listeners. The zero value works: it sends each client its own
 // address. The exported fields are read by the first Serve and must not change from then on; until
 // then they may, whatever other methods were called. Update changes those that [Settings] has too,
 // also while the server serves. A Server must not be copied, and can't serve again after Shutdown
@@ -102,12 +102,12 @@ func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 	s.connections.setLimits(settings.MaxConns, settings.grace(), limits) // last: a visit that waits for room begins with the new rules
 }
 
-// Update makes visits that begin from now on go by settings. Each of the listeners gives its Unwrap
+// Update makes visits that begin from now on use settings. Each of the listeners gives its Unwrap
 // and TLS to all listeners of its Name that are being served; their net.Listener does not count.
 // Where two of them have one name, the last counts. Served listeners keep their Unwrap and TLS if
 // their name is not among them, or if they have none.
 //
-// A visit goes by one version from its start to its end. Connections that linger do so for
+// A visit uses one version from its start to its end. Connections that linger do so for
 // LingerTimeout from now, at most. Update may be called from any goroutine. Called before Serve, it
 // replaces the fields of s.
 func (s *Server) Update(settings Settings, listeners ...Listener) {

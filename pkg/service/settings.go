@@ -34,7 +34,7 @@ func (s Settings) orDefaults() Settings {
 	return s
 }
 
-// rules are what one visit goes by from its start to its end: the server's settings, and its listener's.
+// rules are the settings of one visit from its start to its end: the server's settings, and its listener's.
 type rules struct {
 	Settings
 	listenerSettings

@@ -132,7 +132,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	return v.greet(stream)
 }
 
-// unwrap removes what a proxy sent ahead, and learns who the client really is.
+// unwrap reads the PROXY header, which has the address of the client.
 func (v *visit) unwrap() (net.Conn, error) {
 	c, err := v.rules.unwrap(v.conn)
 	if err != nil {

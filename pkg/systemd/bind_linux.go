@@ -169,8 +169,8 @@ func ReserveUnixPath(ctx context.Context, path string) (release func(), err erro
 }
 
 // lock keeps other processes from binding the same unix socket, between our look at an
-// old file and its replacement. The file of the lock is ours: whoever locks a directory
-// gets in the way of others who use it. unlock removes it.
+// old file and its replacement. The file of the lock is ours: a lock on the directory
+// would block others that lock it. unlock removes it.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("waited for %s", lockTimeout))
 	defer cancel()

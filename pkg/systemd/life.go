@@ -302,7 +302,7 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 
 // Watchdog has systemd restart a service that hangs (WatchdogSec= of the unit). Four times
 // in that interval it calls prove, which returns nil if the service works: for example,
-// after a request of its own was answered. Only then systemd is told that all is well; an
+// after a request of its own was answered. Only then systemd gets WATCHDOG=1; an
 // error goes to Report. ctx is done after a quarter of the interval. A prove that does not
 // return counts as a hang.
 //

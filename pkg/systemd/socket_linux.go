@@ -32,7 +32,7 @@ func shutdownLater(ln net.Listener) (shutdown func(), err error) {
 	}, err
 }
 
-// A fileID tells a file from every other that exists at the same time.
+// A fileID identifies a file among all that exist at the same time.
 type fileID struct{ device, inode uint64 }
 
 func fileAt(path string) (fileID, error) {

@@ -14,7 +14,7 @@ import (
 //	greetd-own/ADDRESS/DEV.INODE  unix, with the file that bind made
 //	greetd-own/fd=NAME            any descriptor, by Notifier.Store
 //
-// The prefix is this module's; it tells our own from what a socket unit passes.
+// The prefix is this module's; it marks our own sockets, unlike those of a socket unit.
 // ADDRESS is escaped as in a query, which leaves no colon and no slash, or is
 // sha256=HEX where that would be too long; "=" is never in an escaped one.
 const (

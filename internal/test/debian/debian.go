@@ -80,6 +80,6 @@ func install(tb testing.TB, pkg string) error {
 	if apt(get...) == nil {
 		return nil
 	}
-	_ = apt("update") // one of several sites may be away; the next line tells
+	_ = apt("update") // one of several sites may be away; the next line fails then
 	return apt(get...)
 }

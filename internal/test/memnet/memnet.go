@@ -398,7 +398,7 @@ func (d *deadline) set(t time.Time) {
 	if d.state.timer != nil {
 		d.state.timer.Stop()
 	}
-	// Whoever waits goes by the old channel, and so must hear of a past deadline there.
+	// Waiting calls use the old channel, so a past deadline must be signalled there.
 	if !t.IsZero() && !t.After(time.Now()) {
 		d.state.pass()
 		d.state.timer = nil

@@ -1,4 +1,4 @@
-// Package testserver has servers for tests, each with a manner of its own: the good, the
+// Package testserver has servers for tests, each with its own behaviour: the good, the
 // slow, the silent, the endless and the rude.
 package testserver
 
@@ -98,7 +98,7 @@ func Big(n int) Behavior {
 	}
 }
 
-// Strict greets with text who waits for it, and throws out who speaks within 200 ms.
+// Strict greets clients that wait with text, and closes the connection of those that send data within 200 ms.
 func Strict(text string) Behavior {
 	return func(c net.Conn) {
 		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))

@@ -55,7 +55,7 @@ func run() error {
 
 type tracer struct {
 	ahead  atomic.Int64    // nanoseconds
-	asking map[int]uintptr // by thread: where it wants to be told the wall clock's time
+	asking map[int]uintptr // by thread: where it wants the wall clock's time
 }
 
 // trace returns when the process and all that it has started are gone.

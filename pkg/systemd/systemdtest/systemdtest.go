@@ -78,7 +78,7 @@ func (m Message) Get(key string) string {
 	return ""
 }
 
-// A Manager runs one unit. Its methods are for one goroutine, but for Messages and Stored.
+// A Manager runs one unit. Its methods are for one goroutine, except Messages and Stored.
 type Manager struct {
 	t       testing.TB
 	unit    Unit

@@ -124,7 +124,7 @@ func (c *Conn) now(transfer func(fd int) (int, syscall.Errno)) (int, syscall.Err
 	return c.transfer(transfer)
 }
 
-// beforeDeadline is now for those who can wait: EAGAIN says that it is the poller's turn, also
+// beforeDeadline is now for calls that can wait: EAGAIN says that it is the poller's turn, also
 // because it owns c already, or because the deadline has passed, which it reports.
 func (c *Conn) beforeDeadline(end *time.Time, transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
 	c.mu.Lock()

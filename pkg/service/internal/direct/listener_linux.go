@@ -57,7 +57,7 @@ func Listen(ln *net.TCPListener) net.Listener {
 }
 
 // duplicate returns ln's socket as a file of its own. File() would make it blocking, for
-// everybody who shares it (golang/go#29277).
+// all processes that share it (golang/go#29277).
 func duplicate(ln *net.TCPListener) (*os.File, error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {

@@ -25,7 +25,7 @@ type Conn struct {
 
 	socket     socket      // nil where Conn is no socket of the kernel
 	fd         int32       // its number in the poll set; 0: it is not there, or not yet
-	unlinked   bool        // it is out of the ring: whoever took it out closes it
+	unlinked   bool        // it is out of the ring: the function that took it out closes it
 	polled     bool        // Add has left it to the goroutine that all sockets share
 	halfClosed atomic.Bool // closing it before would reset a client that has sent something
 

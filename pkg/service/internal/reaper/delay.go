@@ -2,7 +2,7 @@ package reaper
 
 import "time"
 
-// The delay from Add to the first check. It follows the clients, who may be near or far, so that
+// The delay from Add to the first check. It follows the clients, which may be near or far, so that
 // most have hung up by then.
 const (
 	minFirstCheckDelay = 2 * time.Millisecond

@@ -314,7 +314,7 @@ func (r *Reaper) ask() (<-chan struct{}, error) {
 	return r.asked, nil
 }
 
-// reply answers those who ask. r.mu is held.
+// reply answers the callers that wait. r.mu is held.
 func (r *Reaper) reply() {
 	if r.asked != nil {
 		close(r.asked)
