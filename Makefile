@@ -15,7 +15,7 @@ BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo fals
 GOTESTSUM := $(TOOLS)/gotestsum
 RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
+SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
 HUNT ?= 10m
 PACKAGE ?= ./internal/access
@@ -56,6 +56,9 @@ fuzz: ## every fuzz target for FUZZTIME=10m each
 
 soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak' ./cmd/greetd
+
+rules: ## deploy/kubernetes/monitoring/prometheusrule.yaml, of deploy/prometheus/greetd.rules.yml
+	sh deploy/kubernetes/monitoring/rules.sh >deploy/kubernetes/monitoring/prometheusrule.yaml
 
 kubernetes: $(TOOLS)/gotestsum ## deploy/kubernetes against the types and rules of its API
 	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...

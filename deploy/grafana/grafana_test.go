@@ -154,6 +154,25 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// The listeners that are chosen count in each panel: by the label where a metric has it, and else by
+// the instances that have such a listener. greetprobe knows targets, and no listeners.
+func TestListenersCountInEachPanel(t *testing.T) {
+	d := load(t)
+	check := func(where, expr string) {
+		if !strings.Contains(expr, `listener=~"$listener`) && !strings.Contains(expr, "greetprobe_") {
+			t.Errorf("%s: $listener does not count in %s", where, expr)
+		}
+	}
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			check(p.Title, target.Expr)
+		}
+	}
+	for _, a := range d.Annotations.List {
+		check(a.Name, a.Expr)
+	}
+}
+
 // TestLegends finds labels that a legend needs, and its query has summed up.
 func TestLegends(t *testing.T) {
 	for _, p := range load(t).Panels {

@@ -36,6 +36,18 @@ func parse(t *testing.T, name string, into any) {
 	}
 }
 
+// TestRulesOfTheOperator finds that make rules was forgotten.
+func TestRulesOfTheOperator(t *testing.T) {
+	made, err := exec.CommandContext(t.Context(), "sh", "../kubernetes/monitoring/rules.sh").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile("../kubernetes/monitoring/prometheusrule.yaml")
+	if err != nil || string(kept) != string(made) {
+		t.Errorf("deploy/kubernetes/monitoring/prometheusrule.yaml is not of these rules (%v): make rules", err)
+	}
+}
+
 // TestEachRuleIsTestedAndExplained finds the alerts that no test makes fire; that each
 // does not fire where nothing is wrong, one test has for all.
 func TestEachRuleIsTestedAndExplained(t *testing.T) {

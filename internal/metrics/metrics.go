@@ -40,9 +40,14 @@ type Sources struct {
 // Metrics are those of one daemon. As a [service.Observer] they time the visits,
 // without a lock and without allocating.
 type Metrics struct {
-	durations prometheus.Histogram
-	handler   func() http.Handler // made for the first scrape: start-up is for clients
+	durations  *prometheus.HistogramVec
+	byListener sync.Map // listener names to timers: the histograms of durations
+	listeners  func() []service.ListenerStats
+	handler    func() http.Handler // made for the first scrape: start-up is for clients
 }
+
+// timers are the histograms of a listener, in the order of the outcomes.
+type timers map[service.Outcome]prometheus.Histogram
 
 // liveHeap is what the last garbage collection found in use: what shows a leak, and no
 // other number of the Go runtime's does, since they rise and fall between collections.
@@ -61,12 +66,12 @@ var buckets = []float64{
 // New returns the metrics of the daemon that the sources tell of, of the Go runtime
 // and of the process.
 func New(s Sources) *Metrics {
-	durations := prometheus.NewHistogram(prometheus.HistogramOpts{
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "greetd_visit_duration_seconds",
-		Help:    "Time from accepting a client to the end of its visit, which is when it was greeted or given up; lingering is not part of it.",
+		Help:    "Time from accepting a client to the end of its visit, by listener and by how it ended; lingering is not part of it. The latency of greetings is that of outcome=\"greeted\".",
 		Buckets: buckets,
-	})
-	return &Metrics{durations, sync.OnceValue(func() http.Handler {
+	}, []string{"listener", "outcome"})
+	return &Metrics{durations: durations, listeners: s.Listeners, handler: sync.OnceValue(func() http.Handler {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
 			reader(s),
@@ -82,6 +87,9 @@ func New(s Sources) *Metrics {
 // or protobuf, compressed if it accepts that.
 func (m *Metrics) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, l := range m.listeners() { // what has not happened is 0, and not missing
+			m.timers(l.Name)
+		}
 		m.handler().ServeHTTP(w, r)
 	})
 }
@@ -90,24 +98,44 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) Opened(service.Peer) {}
 
 // Closed implements [service.Observer].
-func (m *Metrics) Closed(v service.Visit) { m.durations.Observe(v.Took.Seconds()) }
+func (m *Metrics) Closed(v service.Visit) {
+	m.timers(v.Listener)[v.Outcome].Observe(v.Took.Seconds())
+}
+
+// timers returns those of a listener.
+func (m *Metrics) timers(listener string) timers {
+	if known, ok := m.byListener.Load(listener); ok {
+		return known.(timers)
+	}
+	made := make(timers)
+	for _, o := range service.Outcomes() {
+		made[o] = m.durations.WithLabelValues(listener, string(o)).(prometheus.Histogram)
+	}
+	m.byListener.Store(listener, made)
+	return made
+}
 
 // AcceptFailed implements [service.Observer].
 func (m *Metrics) AcceptFailed(string, error, time.Duration) {}
 
-// Durations counts the visits since the start by how long they took: counts[i] is those
+// Durations counts the greeted visits since the start by how long they took: counts[i] is those
 // of at most bounds[i], shorter ones included, and the last of counts is all.
 func (m *Metrics) Durations() (bounds []time.Duration, counts []uint64) {
-	var out dto.Metric
-	if err := m.durations.Write(&out); err != nil {
-		panic(err) // it has no way to fail
+	counts = make([]uint64, len(buckets)+1)
+	for _, b := range buckets {
+		bounds = append(bounds, time.Duration(b*float64(time.Second)))
 	}
-	histogram := out.GetHistogram()
-	for _, b := range histogram.GetBucket() {
-		bounds = append(bounds, time.Duration(b.GetUpperBound()*float64(time.Second)))
-		counts = append(counts, b.GetCumulativeCount())
+	for _, known := range m.byListener.Range {
+		var out dto.Metric
+		if err := known.(timers)[service.Greeted].Write(&out); err != nil {
+			panic(err) // it has no way to fail
+		}
+		for i, b := range out.GetHistogram().GetBucket() {
+			counts[i] += b.GetCumulativeCount()
+		}
+		counts[len(buckets)] += out.GetHistogram().GetSampleCount()
 	}
-	return bounds, append(counts, histogram.GetSampleCount())
+	return bounds, counts
 }
 
 // reader is the collector of what others count.

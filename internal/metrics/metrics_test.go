@@ -82,11 +82,17 @@ func series(text string) string {
 	return own.String()
 }
 
+// greeted is a visit that took so long.
+func greeted(took time.Duration) service.Visit {
+	return service.Visit{Peer: service.Peer{Listener: "greet"}, Outcome: service.Greeted, Took: took}
+}
+
 func TestScrape(t *testing.T) {
 	m := metrics.New(sources())
 	for _, took := range []time.Duration{0, 50 * time.Microsecond, 51 * time.Microsecond, 700 * time.Millisecond, time.Minute} {
-		m.Closed(service.Visit{Took: took})
+		m.Closed(greeted(took))
 	}
+	m.Closed(service.Visit{Peer: service.Peer{Listener: "greet"}, Outcome: service.TimedOut, Took: 3 * time.Second})
 	want, err := os.ReadFile("testdata/scrape.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -141,11 +147,16 @@ func TestScrapersGetTheFormatThatTheyPrefer(t *testing.T) {
 func TestDurationsAgreeWithTheScrape(t *testing.T) {
 	m := metrics.New(sources())
 	for _, took := range []time.Duration{time.Microsecond, time.Millisecond, time.Millisecond, 3 * time.Second, time.Hour} {
-		m.Closed(service.Visit{Took: took})
+		m.Closed(greeted(took))
 	}
+	other := greeted(2 * time.Hour)
+	other.Listener = "other"
+	m.Closed(other)
+	other.Outcome = service.TimedOut
+	m.Closed(other) // no client was greeted so slowly
 	bounds, counts := m.Durations()
-	if len(bounds) != 17 || len(counts) != 18 || counts[17] != 5 {
-		t.Fatalf("bounds %v, counts %v; want 17 and all 5 visits in the 18th", bounds, counts)
+	if len(bounds) != 17 || len(counts) != 18 || counts[17] != 6 {
+		t.Fatalf("bounds %v, counts %v; want 17 and all 6 greeted visits in the 18th", bounds, counts)
 	}
 	for i, bound := range bounds {
 		want := uint64(1)
@@ -212,7 +223,8 @@ func TestServerAndScrapeAgree(t *testing.T) {
 		`greetd_visits_total{listener="greet",outcome="cut"} 0`,
 		`greetd_connections{listener="greet",state="active"} 0`,
 		`greetd_connections{listener="greet",state="lingering"} 0`,
-		"greetd_visit_duration_seconds_count 100",
+		`greetd_visit_duration_seconds_count{listener="greet",outcome="greeted"} 100`,
+		`greetd_visit_duration_seconds_count{listener="greet",outcome="timed_out"} 0`,
 		"greetd_greeting_bytes_total 300",
 	} {
 		if !strings.Contains(after, want+"\n") {
@@ -223,7 +235,7 @@ func TestServerAndScrapeAgree(t *testing.T) {
 
 func TestTimingAVisitDoesNotAllocate(t *testing.T) {
 	m := metrics.New(sources())
-	v := service.Visit{Outcome: service.Greeted, Took: 80 * time.Microsecond}
+	v := greeted(80 * time.Microsecond)
 	if n := testing.AllocsPerRun(1000, func() { m.Opened(v.Peer); m.Closed(v) }); n != 0 {
 		t.Errorf("%v allocations a visit, want none", n)
 	}
@@ -232,7 +244,7 @@ func TestTimingAVisitDoesNotAllocate(t *testing.T) {
 func TestPromtoolFindsNothing(t *testing.T) {
 	promtool := debian.Program(t, "promtool", "prometheus")
 	m := metrics.New(sources())
-	m.Closed(service.Visit{Took: time.Millisecond})
+	m.Closed(greeted(time.Millisecond))
 	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(scrape(t, m))
 	out, err := cmd.CombinedOutput()
@@ -246,7 +258,7 @@ func TestPrometheusScrapes(t *testing.T) {
 	prometheus := debian.Program(t, "prometheus", "prometheus")
 	m := metrics.New(sources())
 	for range 100 {
-		m.Closed(service.Visit{Took: 80 * time.Microsecond})
+		m.Closed(greeted(80 * time.Microsecond))
 	}
 	target := httptest.NewServer(m.Handler())
 	defer target.Close()
@@ -277,12 +289,12 @@ func TestPrometheusScrapes(t *testing.T) {
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for query, want := range map[string]string{
-		`sum(greetd_visits_total)`:                                                     `"1029"`,
-		`greetd_visits_total{outcome="refused",listener="greet"}`:                      `"17"`,
-		`sum(greetd_connections{state="lingering"})`:                                   `"40"`,
-		`greetd_reloads_total{result="failure"}`:                                       `"1"`,
-		`count(greetd_build_info{version="v1.4.0",revision="943d1b6"})`:                `"1"`,
-		`histogram_quantile(0.5, greetd_visit_duration_seconds_bucket) > bool 0.00005`: `"1"`,
+		`sum(greetd_visits_total)`:                                      `"1029"`,
+		`greetd_visits_total{outcome="refused",listener="greet"}`:       `"17"`,
+		`sum(greetd_connections{state="lingering"})`:                    `"40"`,
+		`greetd_reloads_total{result="failure"}`:                        `"1"`,
+		`count(greetd_build_info{version="v1.4.0",revision="943d1b6"})`: `"1"`,
+		`histogram_quantile(0.5, greetd_visit_duration_seconds_bucket{outcome="greeted", listener="greet"}) > bool 0.00005`: `"1"`,
 	} {
 		var got string
 		for ctx.Err() == nil && !strings.Contains(got, want) {
@@ -326,7 +338,7 @@ func freeAddress(t *testing.T) string {
 
 func BenchmarkVisit(b *testing.B) {
 	m := metrics.New(sources())
-	v := service.Visit{Outcome: service.Greeted, Took: 80 * time.Microsecond}
+	v := greeted(80 * time.Microsecond)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
@@ -29,6 +30,7 @@ import (
 	security "k8s.io/pod-security-admission/api"
 	standard "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
@@ -44,6 +46,9 @@ type cluster struct {
 	budget     policy.PodDisruptionBudget
 	scaler     autoscaling.HorizontalPodAutoscaler
 	network    networking.NetworkPolicy
+
+	monitor *monitoring.PodMonitor // nil without the component monitoring
+	rules   *monitoring.PrometheusRule
 }
 
 // render returns what kustomize makes of a folder. What the API doesn't know, a field for
@@ -58,6 +63,10 @@ func render(t *testing.T, dir string) *cluster {
 	kinds := map[string]runtime.Object{
 		"Namespace": &c.namespace, "ConfigMap": &c.config, "Deployment": &c.deployment, "Service": &c.service,
 		"PodDisruptionBudget": &c.budget, "HorizontalPodAutoscaler": &c.scaler, "NetworkPolicy": &c.network,
+	}
+	if slices.ContainsFunc(built.Resources(), func(r *resource.Resource) bool { return r.GetKind() == "PodMonitor" }) {
+		c.monitor, c.rules = new(monitoring.PodMonitor), new(monitoring.PrometheusRule)
+		kinds["PodMonitor"], kinds["PrometheusRule"] = c.monitor, c.rules
 	}
 	for _, resource := range built.Resources() {
 		object, ok := kinds[resource.GetKind()]
@@ -88,7 +97,7 @@ func decode(t *testing.T, text []byte, object runtime.Object) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		apps.AddToScheme, autoscaling.AddToScheme, core.AddToScheme, networking.AddToScheme, policy.AddToScheme,
+		apps.AddToScheme, autoscaling.AddToScheme, core.AddToScheme, networking.AddToScheme, policy.AddToScheme, monitoring.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
@@ -321,6 +330,9 @@ func TestOverlay(t *testing.T) {
 		}
 	}
 	c := render(t, dir)
+	if c.monitor != nil || c.deployment.Spec.Template.Annotations["prometheus.io/scrape"] != "true" {
+		t.Error("without the component monitoring, Prometheus should know the pods by annotations")
+	}
 	if c.container().Image != "registry.internal/greetd:v1.2.3" {
 		t.Errorf("image %s", c.container().Image)
 	}
@@ -329,6 +341,47 @@ func TestOverlay(t *testing.T) {
 	}
 	if c.config.Data["greetd.yaml"] != "greeting: \"hi\\n\"\n" {
 		t.Errorf("the configuration is %q", c.config.Data)
+	}
+}
+
+// TestMonitoring builds an overlay with the component for the Prometheus Operator, as README.md says.
+func TestMonitoring(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "overlay")
+	if err := os.CopyFS(filepath.Join(filepath.Dir(dir), "kubernetes"), os.DirFS(manifests)); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(manifests, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const line = "components: [../kubernetes/monitoring]"
+	if !strings.Contains(string(readme), "`"+line+"`") {
+		t.Errorf("README.md does not say %s", line)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: [../kubernetes]\n"+line+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := render(t, dir)
+	if c.monitor == nil || c.rules == nil {
+		t.Fatal("there is no PodMonitor or no PrometheusRule")
+	}
+	if selected, err := meta.LabelSelectorAsSelector(&c.monitor.Spec.Selector); err != nil || !selected.Matches(labels.Set(c.deployment.Spec.Template.Labels)) {
+		t.Errorf("the PodMonitor selects %v (%v), the pods have %v", selected, err, c.deployment.Spec.Template.Labels)
+	}
+	if len(c.monitor.Spec.PodMetricsEndpoints) != 1 || c.port(t, *c.monitor.Spec.PodMetricsEndpoints[0].Port) != 9180 {
+		t.Errorf("the PodMonitor scrapes %+v", c.monitor.Spec.PodMetricsEndpoints)
+	}
+	if c.monitor.Namespace+"/"+c.monitor.Name != "greetd/greetd" { // the job that the rules know
+		t.Errorf("the PodMonitor is %s/%s", c.monitor.Namespace, c.monitor.Name)
+	}
+	if a := c.deployment.Spec.Template.Annotations; a["prometheus.io/scrape"] != "" {
+		t.Errorf("pods would be scraped twice: %v", a)
+	}
+	if len(c.rules.Spec.Groups) < 3 {
+		t.Errorf("the PrometheusRule has %d groups", len(c.rules.Spec.Groups))
 	}
 }
 
