@@ -26,6 +26,8 @@ var clientPorts = map[uint16]string{
 func (f *probeFlags) hint(r probe.Result) string {
 	port := r.Target.Port
 	switch secure := f.secure(); {
+	case r.Refusal != nil && r.Refusal.Text == "Not allowed at this time":
+		return "sshd counts every client that does not log in, probes too: probe at most once a second, or add this machine to PerSourcePenaltyExemptList in its sshd_config"
 	case r.Status == probe.TLSFailed && f.tls && r.Err != nil && strings.Contains(r.Err.Error(), "plain text, not TLS"):
 		return "a server that greets in plain text may have --starttls PROTOCOL in place of --tls"
 	case r.Status != probe.NoGreeting && r.Status != probe.Closed && r.Status != probe.Reset || r.Greeting == nil || len(r.Greeting.Bytes) > 0:

@@ -63,12 +63,21 @@ func leaveMySQL(c io.ReadWriter, greeting []byte) error {
 	if len(greeting) < 4 {
 		return io.ErrUnexpectedEOF
 	}
-	login := binary.LittleEndian.AppendUint32(nil, mysqlCapabilities)
+	return loginMySQL(c, 1, mysqlCapabilities)
+}
+
+// leaveMySQLInTLS is leaveMySQL after an SSLRequest, which was packet 1.
+func leaveMySQLInTLS(c io.ReadWriter, _ []byte) error {
+	return loginMySQL(c, 2, mysqlCapabilities|mysqlSSL)
+}
+
+func loginMySQL(c io.ReadWriter, sequence byte, capabilities uint32) error {
+	login := binary.LittleEndian.AppendUint32(nil, capabilities)
 	login = binary.LittleEndian.AppendUint32(login, 1<<24) // the longest packet
 	login = append(login, 33)                              // utf8
 	login = append(login, make([]byte, 23)...)
 	login = append(login, "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
-	if err := sendMySQL(c, 1, login); err != nil {
+	if err := sendMySQL(c, sequence, login); err != nil {
 		return err
 	}
 	answer := make([]byte, 5)

@@ -111,6 +111,7 @@ type run struct {
 	lines lines    // of the greeting
 	rules Protocol // by which the greeting was read; "": none
 	timed bool     // Timing.Total is set: what follows is leaving
+	plain bool     // the server does not do STARTTLS: the connection is still good, in plain text
 }
 
 func (r *run) probe(ctx context.Context, known *resolved) {
@@ -155,7 +156,7 @@ func (r *run) converse(w *wire) bool {
 			greeting = r.Greeting.Bytes
 		}
 		if !r.upgrade(w, r.p.StartTLS, greeting, rest) {
-			return false
+			return r.plain
 		}
 		rest = nil
 	}

@@ -238,12 +238,7 @@ func (r *run) classifyGreeting(said reading) bool {
 	line := strings.TrimSpace(string(first[:min(len(first), recorded)]))
 	switch {
 	case said.kind == refusal:
-		r.Refusal = &said.refused
-		how := "refused by the server"
-		if said.refused.Temporary {
-			how += " for now"
-		}
-		r.fail(PhaseGreeting, RefusedByServer, fmt.Errorf("%s: %q", how, said.refused.Text))
+		r.refuse(PhaseGreeting, said.refused)
 	case r.p.Protocol == "" || r.p.Protocol == Plain || said.kind == positive:
 		return true
 	case said.kind == incomplete && r.Greeting.End == EndEOF:
@@ -256,6 +251,16 @@ func (r *run) classifyGreeting(said reading) bool {
 		r.fail(PhaseGreeting, WrongProtocol, fmt.Errorf("this is no %s greeting: %q", r.p.Protocol, line))
 	}
 	return false
+}
+
+// refuse ends the probe in phase because the server refused.
+func (r *run) refuse(phase Phase, refused Refusal) {
+	r.Refusal = &refused
+	how := "refused by the server"
+	if refused.Temporary {
+		how += " for now"
+	}
+	r.fail(phase, RefusedByServer, fmt.Errorf("%s: %q", how, refused.Text))
 }
 
 // leaveTime is how long a server may take to answer a goodbye: a few round trips, so that one
@@ -274,8 +279,6 @@ func (r *run) leave(w *wire) {
 	switch {
 	case r.p.Send != "" || len(r.p.Steps) > 0: // what is sent is as the caller wants it
 		return
-	case r.TLS != nil && r.p.StartTLS != "" && r.Protocol == MySQL: // whose packets are numbered from the greeting
-		return
 	case rule.leave == nil || r.p.HangUp == Abruptly || r.Greeting == nil || len(r.Greeting.Bytes) == 0:
 		return
 	case r.Refusal != nil && !strings.HasPrefix(r.Refusal.Code, "5"): // the server hangs up by itself
@@ -283,8 +286,12 @@ func (r *run) leave(w *wire) {
 	case r.Refusal != nil && r.Protocol == MySQL, r.Status == WrongProtocol, r.Greeting.End == EndMax:
 		return
 	}
+	leave := rule.leave
+	if r.Protocol == MySQL && r.p.StartTLS != "" && r.TLS != nil && r.TLS.Version != "" {
+		leave = leaveMySQLInTLS
+	}
 	w.wait(r.leaveTime())
-	if err := rule.leave(w, r.Greeting.Bytes); err == nil {
+	if err := leave(w, r.Greeting.Bytes); err == nil {
 		_, _ = io.CopyN(io.Discard, w, 64<<10)
 	}
 }

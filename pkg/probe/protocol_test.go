@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"bufio"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ var greetings = []struct {
 	{"", "502 no permission\r\n", "refused_by_server", "502", false, "", " "},
 	{"", "530 Sorry, the maximum number of clients (1) are connected\r\n", "refused_by_server", "530", false, "", " "},
 	{"", "500 OOPS: vsftpd: no\r\n", "refused_by_server", "500", false, "", " "},
+	{"", "500 FTP server shut down (going down at Sun Nov 29) -- please try again later\r\n", "refused_by_server", "500", true, "", " "},
 	{"", "458 4.7.1 greylisted\r\n", "refused_by_server", "458", true, "", " "},
 	{"", "220-wait\r\n521 5.7.1 Blocked\r\n", "refused_by_server", "521", false, "", " "},
 	{"", "BYE (TRYLATER) \"full\"\r\n", "refused_by_server", "BYE", true, "managesieve", " "},
@@ -191,6 +193,34 @@ func TestLeaving(t *testing.T) {
 		<-done
 		if !strings.HasPrefix(got.String(), want) || want == "" && got.String() != "" {
 			t.Errorf("after %q it sent %q, want %q", said, got.String(), want)
+		}
+	}
+}
+
+// A server that does not do STARTTLS is left as politely as any other.
+func TestLeavingWithoutTLS(t *testing.T) {
+	for _, test := range []struct {
+		protocol probe.Protocol
+		server   func(command string) string
+	}{
+		{probe.SMTP, func(string) string { return "250 mail.example\r\n" }},
+		{probe.POP3, func(string) string { return "-ERR no\r\n" }},
+	} {
+		heard := make(chan string, 1)
+		server := testserver.Listen(t, func(c netConn) {
+			_, _ = c.Write([]byte(map[probe.Protocol]string{probe.SMTP: "220 hi ESMTP\r\n", probe.POP3: "+OK hi\r\n"}[test.protocol]))
+			lines := bufio.NewScanner(c)
+			lines.Scan()
+			_, _ = c.Write([]byte(test.server(lines.Text())))
+			lines.Scan()
+			heard <- lines.Text()
+		})
+		p := probe.Probe{StartTLS: test.protocol}
+		if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.TLSFailed {
+			t.Errorf("%s: %s %v", test.protocol, r.Status, r.Err)
+		}
+		if last := <-heard; last != "QUIT" {
+			t.Errorf("%s: it left with %q", test.protocol, last)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (r reply) read(good ...string) reading {
 	case r.end == 0:
 	case r.code[0] == '4' || r.code[0] == '5':
 		out.kind = refusal
-		out.refused = Refusal{Code: r.code, Text: r.text, Temporary: r.code[0] == '4'}
+		out.refused = Refusal{Code: r.code, Text: r.text, Temporary: r.code[0] == '4' || shutDown.MatchString(r.text)}
 	case strings.Contains(strings.Join(good, " "), r.code):
 		out.kind = positive
 	default:
@@ -62,6 +62,9 @@ func (r reply) read(good ...string) reading {
 	}
 	return out
 }
+
+// shutDown is what ProFTPD says while it has a time at which it goes down.
+var shutDown = regexp.MustCompile(`^500 .*FTP server shut down .*try again later`)
 
 // readReply reads what may be SMTP, LMTP, FTP or NNTP. With lines between that have no
 // code it may also be anything, so that silence completes it.
@@ -74,7 +77,7 @@ func readReply(said []byte, whole bool) reading {
 
 // Codes that servers refuse a connection with. Other texts may begin with a number too:
 // a guess wants one of these, or an enhanced status code behind it (RFC 3463).
-var replyRefusal = regexp.MustCompile(`^(?:(?:400|421|45[0-4]|502|521|530|55[0346])[ -]\S|(?:4[0-5][0-9][ -]4|5[0-5][0-9][ -]5)\.[0-9]{1,3}\.[0-9]{1,3}(?: |$)|500 OOPS: )`)
+var replyRefusal = regexp.MustCompile(`^(?:(?:400|421|45[0-4]|502|521|530|55[0346])[ -]\S|(?:4[0-5][0-9][ -]4|5[0-5][0-9][ -]5)\.[0-9]{1,3}\.[0-9]{1,3}(?: |$)|500 OOPS: |500 .*FTP server shut down)`)
 
 // Words by which a positive reply shows its protocol.
 var replyWords = []struct {

@@ -74,10 +74,44 @@ func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
 	}
 	if err != nil {
 		r.TLS = &TLS{}
+		if refused := dismissal(protocol, err); refused != nil {
+			r.refuse(PhaseTLS, *refused)
+			return false
+		}
+		_, r.plain = errors.AsType[answerError](err)
+		r.plain = r.plain || errors.Is(err, errNotOffered) || errors.Is(err, errNoTLS)
 		r.broken(w, PhaseTLS, TLSFailed, dialogueReason(err, w))
 		return false
 	}
 	return r.handshake(w, began)
+}
+
+// errNotOffered and errNoTLS are of a server that says what it can do, without TLS.
+var (
+	errNotOffered = errors.New("the server does not offer STARTTLS")
+	errNoTLS      = errors.New("the server does not offer TLS")
+)
+
+// An answerError is of an answer that is not the one that was wanted.
+type answerError struct{ command, answer string }
+
+func (e answerError) Error() string {
+	return fmt.Sprintf("the server refused %s: %q", e.command, e.answer)
+}
+
+// dismissal returns what err, of a dialogue in the words of protocol, is as the end of the
+// session: 421, 400 or BYE. It is nil if the server refused the command alone.
+func dismissal(protocol StartTLS, err error) *Refusal {
+	no, ok := errors.AsType[answerError](err)
+	rule, known := protocols[protocol]
+	if !ok || !known {
+		return nil
+	}
+	reading := rule.read([]byte(no.answer), true)
+	if reading.kind == refusal && slices.Contains([]string{"421", "400", "BYE"}, reading.refused.Code) {
+		return &reading.refused
+	}
+	return nil
 }
 
 // A dialogue is commands and replies in plain text.
@@ -131,14 +165,14 @@ func (d dialogue) esmtp(hello string) error {
 		return err
 	}
 	if last := offers[len(offers)-1]; !strings.HasPrefix(last, "250") {
-		return fmt.Errorf("the server refused %s: %q", hello, last)
+		return answerError{hello, last}
 	}
 	offered := false
 	for _, line := range offers {
 		offered = offered || len(line) > 4 && strings.EqualFold(strings.TrimSpace(line[4:]), "STARTTLS")
 	}
 	if !offered {
-		return errors.New("the server does not offer STARTTLS")
+		return errNotOffered
 	}
 	return d.simple("STARTTLS", "220")
 }
@@ -166,10 +200,14 @@ func (d dialogue) self() string {
 	}
 }
 
+var imapBye = regexp.MustCompile(`(?i)^\* BYE\b`)
+
 // imap asks as RFC 9051, section 6.2.1 has it.
 func (d dialogue) imap() error {
 	d.say("greet STARTTLS")
-	answer, err := d.reply(func(line string) bool { return strings.HasPrefix(line, "greet ") })
+	answer, err := d.reply(func(line string) bool {
+		return strings.HasPrefix(line, "greet ") || imapBye.MatchString(line)
+	})
 	if err != nil {
 		return err
 	}
@@ -216,7 +254,7 @@ func (d dialogue) mysql() error {
 		return errors.New("the server's handshake packet is cut off")
 	}
 	if binary.LittleEndian.Uint16(d.greeting[at:])&mysqlSSL == 0 {
-		return errors.New("the server does not offer TLS")
+		return errNoTLS
 	}
 	packet := make([]byte, 4+32)
 	packet[0], packet[3] = 32, 1
@@ -237,7 +275,7 @@ func (d dialogue) postgres() error {
 	case answer == 'S':
 		return nil
 	case answer == 'N':
-		return errors.New("the server does not offer TLS")
+		return errNoTLS
 	}
 	more, _ := d.Peek(d.Buffered())
 	return fmt.Errorf("the server refused TLS: %q", append([]byte{answer}, more[:min(len(more), recorded)]...))
@@ -325,7 +363,7 @@ func (d dialogue) xmpp() error {
 		if strings.Contains(features, "<stream:error") {
 			return fmt.Errorf("the server refused the stream: %q", features)
 		}
-		return errors.New("the server does not offer STARTTLS")
+		return errNotOffered
 	}
 	d.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
 	answer, err := d.until(">")
@@ -361,7 +399,7 @@ func agreed(command, answer, yes string) error {
 	if len(answer) >= len(yes) && strings.EqualFold(answer[:len(yes)], yes) {
 		return nil
 	}
-	return fmt.Errorf("the server refused %s: %q", command, answer)
+	return answerError{command, answer}
 }
 
 // dialogueReason says in words why a dialogue ended early.

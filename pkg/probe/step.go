@@ -109,13 +109,38 @@ func (r *run) conversation(w *wire, rest []byte) bool {
 		}
 		r.Steps = append(r.Steps, StepResult{step.String(), err == nil, time.Since(began), received})
 		if err != nil {
-			if r.Status == "" {
+			if c.dismissed(err) {
+				r.Err = fmt.Errorf("step %d, %s: %w", i+1, step, r.Err)
+			} else if r.Status == "" {
 				r.broken(w, PhaseStep, c.status(step, err), fmt.Errorf("step %d, %s: %w", i+1, step, c.reason(err)))
 			}
 			return false
 		}
 	}
 	return true
+}
+
+// dismissed reports whether the server ended the session during a step, because of err, with
+// words that are a refusal of the protocol, such as 421 or * BYE, and sets the status then.
+func (c *conversation) dismissed(err error) bool {
+	rule, known := protocols[c.rules]
+	if c.Status != "" || !known || c.rules == SSH || c.rules == MySQL || !c.ended(err) {
+		return false
+	}
+	text := bytes.TrimRight(c.said, "\r\n")
+	last := text[bytes.LastIndexByte(text, '\n')+1:]
+	reading := rule.read(last, true)
+	if len(last) == 0 || reading.kind != refusal {
+		return false
+	}
+	c.refuse(PhaseStep, reading.refused)
+	return true
+}
+
+// ended reports whether err is the end of the connection.
+func (c *conversation) ended(err error) bool {
+	end := c.w.endOf(err)
+	return c.w.refusal(err) == nil && (end == EndEOF || end == EndReset && isNetwork(err))
 }
 
 // errFailed is of a step that has set the status itself.

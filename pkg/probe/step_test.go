@@ -90,7 +90,9 @@ func TestSteps(t *testing.T) {
 		{"reject after", echo, []string{"send one\\r\\n", "expect one", "reject first"}, probe.Rejected, `step 3, reject first: the server said "first"`, 2, ""},
 		{"reject ends with the next send", echo, []string{"reject first", "send one\\r\\n", "expect one"}, probe.OK, "", 3, ""},
 		{"hangs up", echo, []string{"send bye\\r\\n", "expect bye", "expect more"}, probe.Mismatch, "step 3, expect more: the server closed the connection", 2, ""},
-		{"last words after a refusal", testserver.GreetAndClose("220 hi\r\n554 go away\r\n"), []string{"send one\\r\\n", "expect 250"}, "", `it said "554 go away"`, 1, ""},
+		{"last words after a refusal", testserver.GreetAndClose("220 hi\r\n554 go away\r\n"), []string{"send one\\r\\n", "expect 250"}, probe.RefusedByServer, `expect 250: refused by the server: "554 go away"`, 1, ""},
+		{"the server ends the session", testserver.GreetAndClose("220 hi\r\n250 one\r\n421-4.4.2 x\r\n421 4.4.2 timeout\r\n"), []string{"expect one", "expect two"}, probe.RefusedByServer, `step 2, expect two: refused by the server for now: "421 4.4.2 timeout"`, 1, ""},
+		{"the server only hangs up", testserver.GreetAndClose("220 hi\r\n250 one\r\n"), []string{"expect two"}, probe.Mismatch, `it said "250 one"`, 0, ""},
 		{"a prompt", testserver.GreetInPieces(30*time.Millisecond, "hello\n", "login: "), []string{"expect login: $"}, probe.OK, "", 1, "login: "},
 		{"endless", testserver.Repeat(strings.Repeat("x", 9999)+"\n", 0), []string{"expect never"}, probe.Mismatch, "step 1, expect never: it is not in the first 65536 bytes", 0, ""},
 	} {

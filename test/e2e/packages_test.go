@@ -23,7 +23,7 @@ const (
 
 // bare is r without greetd.
 func bare(r release) release {
-	r.root = func() (string, error) { return debootstrapped(r.name) }
+	r.root = func() (string, error) { return debian.Root(r.name, packages) }
 	return r
 }
 

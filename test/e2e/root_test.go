@@ -1,19 +1,17 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"hash/crc32"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"greetd.example/internal/test/debian"
 )
 
 // A release is a Debian, and the systemd that comes with it.
@@ -30,7 +28,6 @@ var releases = []release{
 }
 
 const (
-	cache    = "/var/cache/greetd-e2e"                 // a file system for each release and list of packages, made once
 	packages = "systemd,systemd-sysv,dbus,iproute2," + // what a container boots with
 		"man-db," + // systemd-analyze verify looks for the manual pages
 		"curl,jq" // our manuals and units have commands with them
@@ -94,7 +91,7 @@ func skipUnlessPossible(t *testing.T) {
 
 // installed returns the release's file system with greetd put into it by make install.
 func installed(release string) (string, error) {
-	base, err := debootstrapped(release)
+	base, err := debian.Root(release, packages)
 	if err != nil {
 		return "", err
 	}
@@ -119,55 +116,6 @@ func overlay(base, dir string) (string, error) {
 		return "", fmt.Errorf("mount a copy of %s: %w", base, err)
 	}
 	return root, nil
-}
-
-// debootstrapped returns the release's file system from the cache. It makes it with debootstrap
-// if it is not there; it appears under its name when it is whole.
-func debootstrapped(release string) (string, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	name := fmt.Sprintf("%s-%08x", release, crc32.ChecksumIEEE([]byte(packages)))
-	lock, err := os.Create(filepath.Join(cache, name+".lock"))
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
-
-	dir := filepath.Join(cache, name)
-	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
-	}
-
-	fmt.Fprintln(os.Stderr, "e2e: making a Debian", release, "in", dir)
-	made, err := os.MkdirTemp(cache, "."+release+"-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(made)
-	if err := os.Chmod(made, 0o755); err != nil {
-		return "", err
-	}
-	args := []string{"--variant=minbase", "--include=" + packages, release, made, mirror()}
-	if script := "/usr/share/debootstrap/scripts/"; !exists(script + release) { // newer than this debootstrap
-		args = append(args, script+"sid")
-	}
-	if _, err := command("debootstrap", args...); err != nil {
-		return "", err
-	}
-	return dir, os.Rename(made, dir)
-}
-
-// mirror returns the Debian mirror that this machine itself uses.
-func mirror() string {
-	sites, _ := command("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages")
-	if site := regexp.MustCompile(`(?m)^\S+/debian/?$`).FindString(sites); site != "" {
-		return site
-	}
-	return "http://deb.debian.org/debian"
 }
 
 // command runs a program and returns what it printed, without the last newline. An error

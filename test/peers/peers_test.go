@@ -28,10 +28,18 @@ import (
 var greetprobe string
 
 func TestMain(m *testing.M) {
-	os.Exit(withGreetprobe(m.Run))
+	code := withGreetprobe(m.Run)
+	if err := compared.check(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func withGreetprobe(run func() int) int {
+	if greetprobe = os.Getenv(inNamespace); greetprobe != "" {
+		return run()
+	}
 	dir, err := os.MkdirTemp("", "peers")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -291,6 +299,7 @@ postscreen_greet_action = drop
 postscreen_greet_banner = $myhostname waits
 postscreen_dnsbl_sites =
 postscreen_cache_map =
+smtpd_client_event_limit_exceptions =
 `
 
 const postfixMaster = `
@@ -299,21 +308,25 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 anvil unix - - n - 1 anvil
 smtpd pass - - n - - smtpd
-127.0.0.1:{SMTP} inet n - n - - smtpd
-127.0.0.1:{PROXY} inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy
-127.0.0.1:{PLAIN} inet n - n - - smtpd -o smtpd_tls_security_level=none
-127.0.0.1:{SMTPS} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
-127.0.0.1:{SCREEN} inet n - n - 1 postscreen
+127.0.0.1:25 inet n - n - - smtpd
+127.0.0.1:26 inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy
+127.0.0.1:27 inet n - n - - smtpd -o smtpd_tls_security_level=none
+127.0.0.1:465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+127.0.0.1:28 inet n - n - - smtpd -o smtpd_client_connection_count_limit=1
+127.0.0.1:29 inet n - n - - smtpd -o smtpd_delay_reject=no -o smtpd_client_restrictions=reject
+127.0.0.1:30 inet n - n - 1 postscreen
 `
 
 func TestPostfix(t *testing.T) {
 	needsRoot(t)
 	postfix := debian.Program(t, "postfix", "postfix")
+	if !isolated(t) {
+		return
+	}
 	dir := openDir(t)
 	ca, cert, key := certificates(t, dir)
-	ports := freePorts(t, 5)
 	fill(t, dir, "main.cf", postfixMain, "{DIR}", dir, "{CERT}", cert, "{KEY}", key)
-	fill(t, dir, "master.cf", postfixMaster, "{SMTP}", ports[0], "{PROXY}", ports[1], "{PLAIN}", ports[2], "{SMTPS}", ports[3], "{SCREEN}", ports[4])
+	fill(t, dir, "master.cf", postfixMaster)
 	owner, err := user.Lookup("postfix")
 	if err != nil {
 		t.Fatal(err)
@@ -323,7 +336,7 @@ func TestPostfix(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "queue"), 0o755), os.Mkdir(data, 0o700), os.Chown(data, uid, -1)); err != nil {
 		t.Fatal(err)
 	}
-	start(t, ports[:1], postfix, "-c", dir, "start-fg")
+	log := serve(t, "25", postfix, "-c", dir, "start-fg")
 	t.Cleanup(func() {
 		if out, err := exec.Command(postfix, "-c", dir, "stop").CombinedOutput(); err != nil {
 			t.Errorf("postfix stop: %v\n%s", err, out)
@@ -331,24 +344,56 @@ func TestPostfix(t *testing.T) {
 	})
 	const greeting = "220 mail.example ESMTP"
 
-	probe(t, "127.0.0.1", ports[0]).want(t, greeting)
-	probe(t, "-e", "220 mail.example", "-q", `QUIT\r\n`, "127.0.0.1", ports[0]).want(t, greeting)
-	r := probe(t, "--starttls", "smtp", "--ca", ca, "127.0.0.1", ports[0])
+	probe(t, "127.0.0.1", "25").want(t, greeting)
+	probe(t, "-e", "220 mail.example", "-q", `QUIT\r\n`, "127.0.0.1", "25").want(t, greeting)
+	r := probe(t, "--starttls", "smtp", "--ca", ca, "127.0.0.1", "25")
 	r.want(t, greeting)
 	if r.TLS == nil || !r.TLS.Verified {
 		t.Errorf("TLS = %+v", r.TLS)
 	}
-	probe(t, "--starttls", "smtp", "127.0.0.1", ports[0]).fails(t, "tls_failed", "unknown authority")
-	probe(t, "--starttls", "smtp", "--ca", ca, "127.0.0.1", ports[2]).fails(t, "tls_failed", "the server does not offer STARTTLS")
-	probe(t, "--tls", "--ca", ca, "127.0.0.1", ports[0]).fails(t, "tls_failed", `the server spoke plain text, not TLS: "220 mail.example ESMTP`)
-	probe(t, "--tls", "--ca", ca, "127.0.0.1", ports[3]).want(t, greeting)
-	probe(t, "--proxy", "v1", "127.0.0.1", ports[1]).want(t, greeting)
-	probe(t, "--proxy", "v2", "--starttls", "smtp", "--ca", ca, "127.0.0.1", ports[1]).want(t, greeting)
+	probe(t, "--starttls", "smtp", "--ca", ca, "127.0.0.1", "27").fails(t, "tls_failed", "the server does not offer STARTTLS")
+	probe(t, "--tls", "--ca", ca, "127.0.0.1", "465").want(t, greeting)
+	probe(t, "--proxy", "v1", "127.0.0.1", "26").want(t, greeting)
+	probe(t, "--proxy", "v2", "--starttls", "smtp", "--ca", ca, "127.0.0.1", "26").want(t, greeting)
+	if said := read(t, log); strings.Contains(said, "lost connection") || !strings.Contains(said, "quit=1") {
+		t.Errorf("the log complains:\n%s", said)
+	}
+	probe(t, "--starttls", "smtp", "127.0.0.1", "25").fails(t, "tls_failed", "unknown authority")
+	probe(t, "--tls", "--ca", ca, "127.0.0.1", "25").fails(t, "tls_failed", `the server spoke plain text, not TLS: "220 mail.example ESMTP`)
+	compare(t, "Postfix, healthy", "25", "smtp")
+	compare(t, "Postfix, where SSH is expected", "25", "", "--protocol", "ssh")
+	compare(t, "Postfix, where FTP is expected", "25", "ftp", "--protocol", "ftp")
+
+	hold(t, "127.0.0.1:28", 1)
+	probe(t, "127.0.0.1", "28").refuses(t, "421", true)
+	compare(t, "Postfix, with too many connections", "28", "smtp")
+	probe(t, "--starttls", "smtp", "127.0.0.1", "28").refuses(t, "421", true)
+	probe(t, "127.0.0.1", "29").refuses(t, "554", false)
+	compare(t, "Postfix, that rejects its client", "29", "smtp")
 
 	// postscreen drops who talks first, and takes its time with the second line.
-	probe(t, "-e", "220 ", "127.0.0.1", ports[4]).want(t, "220-mail.example waits")
-	if r := probe(t, "--send-first", "-s", `HELO x\r\n`, "-e", "220 ", "127.0.0.1", ports[4]); r.Status == "ok" {
-		t.Errorf("postscreen let an early talker pass: %+v", r)
+	if said := read(t, log); strings.Contains(said, "PREGREET") {
+		t.Errorf("PREGREET:\n%s", said)
+	}
+	probe(t, "-e", "220 ", "127.0.0.1", "30").want(t, "220-mail.example waits")
+	probe(t, "-s", `HELO x\r\n`, "-e", "250", "127.0.0.1", "30").want(t, "220-mail.example waits")
+	if said := read(t, log); strings.Contains(said, "PREGREET") || !strings.Contains(said, "PASS NEW") {
+		t.Errorf("PREGREET:\n%s", said)
+	}
+	probe(t, "--send-first", "-s", `HELO x\r\n`, "-e", "220 ", "127.0.0.1", "30").refuses(t, "521", false)
+	for end := time.Now().Add(5 * time.Second); !strings.Contains(read(t, log), "PREGREET"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("no PREGREET:\n%s", read(t, log))
+			break
+		}
+	}
+}
+
+// refuses checks that the server said so.
+func (r result) refuses(t *testing.T, code string, temporary bool) {
+	t.Helper()
+	if r.Status != "refused_by_server" || r.Exit != 4 || r.Refusal == nil || r.Refusal.Code != code || r.Refusal.Temporary != temporary {
+		t.Errorf("%s in phase %s: %s, exit %d, refusal %+v; want %s, temporary: %v", r.Status, r.Phase, r.Error, r.Exit, r.Refusal, code, temporary)
 	}
 }
 
@@ -371,25 +416,26 @@ userdb {
   args = uid=nobody gid=nogroup home={DIR}
 }
 service imap-login {
+  {LIMITS}
   inet_listener imap {
     address = 127.0.0.1
-    port = {IMAP}
+    port = 143
   }
   inet_listener imaps {
     address = 127.0.0.1
-    port = {IMAPS}
+    port = 993
     ssl = yes
   }
   inet_listener imap_haproxy {
     address = 127.0.0.1
-    port = {PROXY}
+    port = 144
     haproxy = yes
   }
 }
 service pop3-login {
   inet_listener pop3 {
     address = 127.0.0.1
-    port = {POP3}
+    port = 110
   }
   inet_listener pop3s {
     port = 0
@@ -402,17 +448,48 @@ func TestDovecot(t *testing.T) {
 	debian.Program(t, "/usr/lib/dovecot/pop3-login", "dovecot-pop3d")
 	debian.Program(t, "/usr/lib/dovecot/imap-login", "dovecot-imapd")
 	dovecot := debian.Program(t, "dovecot", "dovecot-core")
+	if !isolated(t) {
+		return
+	}
 	dir := openDir(t)
 	ca, cert, key := certificates(t, dir)
-	ports := freePorts(t, 4)
-	config := fill(t, dir, "dovecot.conf", dovecotConfig, "{DIR}", dir, "{CERT}", cert, "{KEY}", key,
-		"{IMAP}", ports[0], "{IMAPS}", ports[1], "{POP3}", ports[2], "{PROXY}", ports[3])
-	start(t, ports[:3], dovecot, "-F", "-c", config)
+	run := func(t *testing.T, limits string) (log string) {
+		t.Helper()
+		config := fill(t, dir, "dovecot.conf", dovecotConfig, "{DIR}", dir, "{CERT}", cert, "{KEY}", key, "{LIMITS}", limits)
+		return serve(t, "143", dovecot, "-F", "-c", config)
+	}
+	t.Run("healthy", func(t *testing.T) {
+		log := run(t, "")
+		testDovecot(t, ca)
+		if said := read(t, log); strings.Contains(said, "Connection closed (") || strings.Contains(said, "before auth was ready") || !strings.Contains(said, "Aborted login by logging out") {
+			t.Errorf("the log complains:\n%s", said)
+		}
+		compare(t, "Dovecot, healthy", "143", "imap")
+		compare(t, "Dovecot, where SSH is expected", "143", "", "--protocol", "ssh")
+		compare(t, "Dovecot, where SMTP is expected", "143", "smtp", "--protocol", "smtp")
+	})
+	t.Run("queue full", func(t *testing.T) {
+		run(t, "process_limit = 1\n service_count = 0\n client_limit = 2")
+		waits := make(chan result, 1)
+		go func() { waits <- probe(t, "--step", "expect never", "127.0.0.1", "143") }()
+		var r result
+		for end := time.Now().Add(10 * time.Second); r.Status == "" && time.Now().Before(end); {
+			hold(t, "127.0.0.1:143", 1)
+			select {
+			case r = <-waits:
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		r.refuses(t, "BYE", false)
+	})
+}
 
-	probe(t, "127.0.0.1", ports[0]).want(t, "* OK [CAPABILITY IMAP4rev1")
-	probe(t, "127.0.0.1", ports[2]).want(t, "+OK Dovecot")
-	probe(t, "--tls", "--ca", ca, "127.0.0.1", ports[1]).want(t, "* OK [CAPABILITY IMAP4rev1")
-	for protocol, port := range map[string]string{"imap": ports[0], "pop3": ports[2]} {
+func testDovecot(t *testing.T, ca string) {
+	t.Helper()
+	probe(t, "127.0.0.1", "143").want(t, "* OK [CAPABILITY IMAP4rev1")
+	probe(t, "127.0.0.1", "110").want(t, "+OK Dovecot")
+	probe(t, "--tls", "--ca", ca, "127.0.0.1", "993").want(t, "* OK [CAPABILITY IMAP4rev1")
+	for protocol, port := range map[string]string{"imap": "143", "pop3": "110"} {
 		r := probe(t, "--starttls", protocol, "--ca", ca, "127.0.0.1", port)
 		if r.Status != "ok" || r.TLS == nil || !r.TLS.Verified {
 			t.Errorf("%s: %s %s, TLS = %+v", protocol, r.Status, r.Error, r.TLS)
@@ -420,6 +497,6 @@ func TestDovecot(t *testing.T) {
 		probe(t, "--starttls", protocol, "127.0.0.1", port).fails(t, "tls_failed", "unknown authority")
 	}
 	for _, version := range []string{"v1", "v2"} {
-		probe(t, "--proxy", version, "127.0.0.1", ports[3]).want(t, "* OK ")
+		probe(t, "--proxy", version, "127.0.0.1", "144").want(t, "* OK ")
 	}
 }
