@@ -7,16 +7,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/exit"
 )
 
 func (p *program) statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, check bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show listeners, connections, outcomes and the configuration",
-		Long:  `status shows what the running daemon is doing. Counts are since its start.`,
+		Long: `status shows what the running daemon is doing. Counts are since its start.
+
+The headline judges by what clients get. red: a listener greets nobody, loses a
+tenth of its clients, or cannot accept. amber: somebody should look. Else green.`,
 		Example: `  greetd status
-  greetd status --json | jq .outcomes`,
+  greetd status --json | jq .outcomes
+  greetd status --check || echo trouble`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.ask(cmd.Context(), false, func(ctx context.Context, daemon *admin.Client) error {
@@ -24,15 +29,27 @@ func (p *program) statusCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if !asJSON {
-					return failedToWrite(status.WriteText(p.stdout))
+				if err := p.printStatus(status, asJSON); err != nil {
+					return err
 				}
-				out := json.NewEncoder(p.stdout)
-				out.SetIndent("", "  ")
-				return failedToWrite(out.Encode(status))
+				if check && status.Health.Color == admin.Red {
+					return exit.Error{Code: exit.Failed}
+				}
+				return nil
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for a program: JSON, as GET /status gives it")
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 if the headline is red")
 	return cmd
+}
+
+// printStatus prints it for a person or for a program.
+func (p *program) printStatus(status admin.Status, asJSON bool) error {
+	if !asJSON {
+		return failedToWrite(status.WriteText(p.stdout))
+	}
+	out := json.NewEncoder(p.stdout)
+	out.SetIndent("", "  ")
+	return failedToWrite(out.Encode(status))
 }

@@ -55,6 +55,9 @@ func jsonKeys(of reflect.Type) (names []string) {
 		return nil
 	}
 	for field := range of.Fields() {
+		if !field.IsExported() {
+			continue
+		}
 		names = append(names, field.Tag.Get("json"))
 		names = append(names, jsonKeys(field.Type)...)
 	}

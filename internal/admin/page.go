@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -57,6 +58,9 @@ var parsedPage = sync.OnceValue(func() *template.Template {
 		"age":         age,
 		"count":       count,
 		"outcomes":    service.Outcomes,
+		"colorClass":  colorClass,
+		"percent":     percent,
+		"stamp":       func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
 		"stateClass":  stateClass,
 		"time":        inUTC,
 		"certificate": func(c *Certificate) string { return c.Words(inUTC) },
@@ -76,6 +80,18 @@ func stateClass(s ListenerState) string {
 	return "bad"
 }
 
+func colorClass(c Color) string {
+	return map[Color]string{Green: "good", Amber: "so-so", Red: "bad"}[c]
+}
+
+// percent writes a share, rounded down: only all is 100 %.
+func percent(share *float64) string {
+	if share == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%g %%", math.Floor(*share*1000)/10)
+}
+
 // count writes a whole number with commas, as in 1,234,567.
 func count(n any) string {
 	digits := fmt.Sprint(n)
@@ -86,7 +102,7 @@ func count(n any) string {
 }
 
 func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
-	shown := page{Status: s.daemon.Status(), Paths: s.reading[1:], CSS: template.CSS(pageCSS), JS: template.JS(pageJS)} // the page itself is the first path
+	shown := page{Status: s.status(), Paths: s.reading[1:], CSS: template.CSS(pageCSS), JS: template.JS(pageJS)} // the page itself is the first path
 	if s.daemon.Problems != nil {
 		shown.Problems = s.daemon.Problems()
 	}

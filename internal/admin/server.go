@@ -42,6 +42,7 @@ type Server struct {
 	reading []string // the paths of GET, sorted
 	writing []string // and those of POST
 	history history
+	judge   judge
 	http    http.Server
 	reloads chan struct{} // holds one for each reload under way or waiting
 
@@ -283,7 +284,14 @@ func (s *Server) report(err error) {
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.daemon.Status())
+	writeJSON(w, http.StatusOK, s.status())
+}
+
+// status is the daemon's, with what takes knowledge of the past.
+func (s *Server) status() Status {
+	status := s.daemon.Status()
+	s.judge.complete(time.Now(), &status, false)
+	return status
 }
 
 // serveCondition answers for a condition that holds while it returns nil.

@@ -12,6 +12,7 @@ import (
 // A Status is a snapshot of a daemon. Counts are since its start, and they never
 // fall: the totals include listeners that a reload has removed.
 type Status struct {
+	Health        Health        `json:"health"` // by the Server
 	Version       string        `json:"version"`
 	Commit        string        `json:"commit"` // "" if it was built outside a repository
 	GoVersion     string        `json:"go_version"`
@@ -59,6 +60,10 @@ type Listener struct {
 	Reasons       Reasons        `json:"reasons"`
 	GreetingBytes uint64         `json:"greeting_bytes"`
 	Certificate   *Certificate   `json:"certificate"` // nil: it has no TLS
+
+	ConnectionsLimit int      `json:"connections_limit"` // of active ones, its own; 0: that of all alone
+	VisitsPerSecond  float64  `json:"visits_per_second"` // in the last minute, by the Server
+	GreetedRatio     *float64 `json:"greeted_ratio"`     // of the clients of the last minute that should be greeted, those that were; nil: there were none
 }
 
 // A Certificate is the one that a listener serves.

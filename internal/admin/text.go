@@ -18,7 +18,9 @@ import (
 // without colours, and in the time zone of the reader. The error is that of w.
 func (s Status) WriteText(w io.Writer) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "greetd %s, process %d, %s\n\n", s.build(), s.PID, s.phase())
+	fmt.Fprintf(&b, "greetd %s, process %d, %s\n", s.build(), s.PID, s.phase())
+	s.Health.write(&b)
+	b.WriteByte('\n')
 	for _, line := range [][2]string{
 		{"started", stamp(s.Started) + ", " + age(s.UptimeSeconds) + " ago"},
 		{"configuration", s.Configuration.source()},
@@ -51,6 +53,28 @@ func (s Status) WriteText(w io.Writer) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// write writes the headline, and each trouble with its beginning and end.
+func (h Health) write(b *bytes.Buffer) {
+	if h.Color == "" { // of an older daemon
+		return
+	}
+	fmt.Fprintf(b, "%s: %s\n", h.Color, words.Printable(h.Headline))
+	for i, t := range h.Troubles {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(b, "%-5s  %s\n       %s\n", t.Color, t.When(stamp), words.Printable(t.Message))
+	}
+}
+
+// When says from when to when it was there, with times as form writes them.
+func (t Trouble) When(form func(time.Time) string) string {
+	if t.Until == nil {
+		return "since " + form(t.Since)
+	}
+	return form(t.Since) + " to " + form(*t.Until)
 }
 
 func (s Status) build() string {

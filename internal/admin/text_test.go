@@ -23,7 +23,15 @@ func inUTC(t *testing.T) {
 
 func TestStatusForPeople(t *testing.T) {
 	inUTC(t)
-	calm := sample()
+	calm, trouble := sample(), sample()
+	calm.Health = admin.Health{Color: admin.Green, Headline: "clients are greeted: 25 of 25 in the last minute"}
+	trouble.Health = admin.Health{
+		Color: admin.Red, Headline: "listener local cannot accept clients: too many open files (and 1 more)",
+		Troubles: []admin.Trouble{
+			{Color: admin.Red, Message: "listener local cannot accept clients: too many open files", Since: calm.Started.Add(time.Hour)},
+			{Color: admin.Amber, Message: "listener greet is full: new clients wait", Since: calm.Started, Until: new(calm.Started.Add(time.Minute))},
+		},
+	}
 	calm.Configuration.LastReload = nil
 	calm.Configuration.Path, calm.Configuration.Generation = "", 1
 	calm.Commit, calm.Log.Dropped, calm.Log.Suppressed = "", 0, 0
@@ -31,7 +39,7 @@ func TestStatusForPeople(t *testing.T) {
 	calm.Listeners[0].State = admin.Listening
 	for name, status := range map[string]admin.Status{
 		"calm":    calm,
-		"trouble": sample(),
+		"trouble": trouble,
 		"starting": {
 			Version: "v1.4.0", PID: 4711, State: systemd.Starting, Started: sample().Started,
 			Log: admin.Log{Output: "stderr", Level: "info"},

@@ -11,6 +11,7 @@ import (
 	"greetd.example/internal/admin"
 	"greetd.example/internal/build"
 	"greetd.example/internal/certificate"
+	"greetd.example/internal/config"
 	"greetd.example/internal/limits"
 	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
@@ -62,7 +63,11 @@ func (d *daemon) snapshot() admin.Status {
 	}
 	s.Listeners = listenerRows(d.systemd.Listeners(), stats)
 	for i := range s.Listeners {
-		s.Listeners[i].Certificate = certificateOf(now.settings.Certificates, s.Listeners[i])
+		l := &s.Listeners[i]
+		l.Certificate = certificateOf(now.settings.Certificates, *l)
+		if at := slices.IndexFunc(now.Listeners, func(c config.Listener) bool { return c.Name == l.Name }); at >= 0 {
+			l.ConnectionsLimit = now.Listeners[at].Connections
+		}
 	}
 	return s
 }

@@ -5,6 +5,7 @@ package page_test
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -144,6 +145,28 @@ func (d *daemon) visit(t *testing.T, clients int) {
 	}
 }
 
+// refuseReload reloads a bad configuration, and waits for the result.
+func (d *daemon) refuseReload(t *testing.T) {
+	t.Helper()
+	last := func() (at time.Time) {
+		status, err := admin.Dial(strings.Trim(strings.TrimPrefix(d.page, "http:"), "/")).Status(t.Context())
+		must(t, err)
+		if reload := status.Configuration.LastReload; reload != nil {
+			at = reload.At
+		}
+		return at
+	}
+	before := last()
+	must(t, d.cmd.Process.Signal(syscall.SIGHUP))
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(browser.Timeout); last().Equal(before); <-again.C {
+		if time.Now().After(deadline) {
+			t.Fatal("there is no result of a reload")
+		}
+	}
+}
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -226,7 +249,7 @@ func TestPageShowsWhatHappens(t *testing.T) {
 			p := open(t, b, d.page, l)
 			p.wait(drawn)
 			p.wait(greeted + ` === "1,234"`)
-			for _, want := range []string{"running", "greet", "127.0.0.1:", "own bind", "listening", "1,234", d.config, "Visits a second", "10 min ago"} {
+			for _, want := range []string{"running", "greet", "127.0.0.1:", "own bind", "listening", "1,234", d.config, "Visits a second", "1 min ago", "clients are greeted: 1234 of 1234 in the last minute", "100 %"} {
 				if p.value(fmt.Sprintf("document.body.textContent.includes(%q)", want)) != true {
 					t.Errorf("%q can't be read", want)
 				}
@@ -258,6 +281,17 @@ func TestPageIsLive(t *testing.T) {
 	p.wait(`document.querySelectorAll("svg")[0].getAttribute("aria-label").match(/greeted at least 0, at most [1-9]/)`)
 	p.wait(`document.querySelectorAll("svg")[1].getAttribute("aria-label").match(/median at least [1-9][0-9.]* (µs|ms|s)/)`)
 
+	// One cursor is on all plots, by keyboard, too.
+	p.value(`document.querySelectorAll("svg")[1].focus()`)
+	p.value(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft"}))`)
+	p.wait(`[...document.querySelectorAll("svg")].every(svg => /\d+ s ago/.test(svg.textContent))`)
+	p.wait(`/median/.test(document.getElementById("said").textContent)`)
+	p.value(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}))`)
+	p.wait(`![...document.querySelectorAll("svg")].some(svg => /\d+ s ago/.test(svg.textContent))`)
+
+	// Times are those of the reader's clock.
+	p.wait(`[...document.querySelectorAll("time")].every(e => e.textContent === new Date(e.dateTime).toLocaleString())`)
+
 	// Who points at a plot is told the numbers there.
 	where := p.value(`(() => { const r = document.querySelector("svg").getBoundingClientRect(); return [r.right - 20, r.top + 50]; })()`).([]any)
 	must(t, p.Point(where[0].(float64), where[1].(float64)))
@@ -268,8 +302,50 @@ func TestPageIsLive(t *testing.T) {
 	must(t, d.cmd.Process.Signal(syscall.SIGHUP))
 	p.wait(`/refused[^]*Nobody/.test(document.getElementById("facts").textContent)`)
 	p.wait(`/error[^]*Nobody/.test(document.getElementById("problems").textContent)`)
+	p.wait(`/^amber the last reload was refused/.test(document.querySelector("#health .headline").textContent)`)
+	p.wait(`/amber since .*the last reload was refused/s.test(document.querySelector("#health ol").textContent)`)
 	p.quiet()
 	p.shoot("bad-reload")
+}
+
+// axe is axe-core 4.14.1, as npm has it, under the MPL-2.0: github.com/dequelabs/axe-core.
+//
+//go:embed testdata/axe.min.js
+var axe string
+
+// TestPageIsAccessible lets axe-core look for what a screen reader or a keyboard can't reach, in calm
+// and in trouble, with light and dark colours.
+func TestPageIsAccessible(t *testing.T) {
+	skipUnlessWanted(t)
+	b, d := start(t), newDaemon(t)
+	d.visit(t, 25)
+	check := func(name string, l browser.Look, ready string) {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, b, d.page, l)
+			p.wait(drawn)
+			p.wait(ready)
+			p.value(axe + "; undefined")
+			p.value(`axe.run().then(r => window.found = r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).join(" "))), undefined`)
+			p.wait(`window.found !== undefined`)
+			if found := p.value(`window.found.join("\n")`); found != "" {
+				t.Errorf("axe-core: %v", found)
+			}
+			p.shoot("page")
+		})
+	}
+	looks := map[string]browser.Look{
+		"desktop": {Width: 1280, Height: 900}, "dark": {Width: 1280, Height: 900, Dark: true}, "phone": {Width: 390, Height: 844},
+	}
+	for name, l := range looks {
+		check("calm on "+name, l, `document.querySelector(".headline").textContent.startsWith("green")`)
+	}
+	d.configure(t, `"{{.Nobody}}\n"`, freeAddress(t))
+	for range 8 { // more than fits: the list scrolls
+		d.refuseReload(t)
+	}
+	for name, l := range looks {
+		check("trouble on "+name, l, `document.querySelector(".headline").textContent.startsWith("amber")`)
+	}
 }
 
 func TestPageOutlivesTheDaemon(t *testing.T) {
