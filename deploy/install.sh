@@ -179,6 +179,7 @@ do_install() {
 do_uninstall() {
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		systemctl --quiet disable --now greetd.socket greetd.service || true
+		systemctl --quiet disable --now greetprobe-exporter.socket greetprobe-exporter.service || true
 		systemctl stop 'greetd@*.socket' 'greetd@*.service' || true
 	fi
 	for link in "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.service "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.socket; do

@@ -72,6 +72,9 @@ func TestManualKnowsEachFlag(t *testing.T) {
 				manpage.Same(t, "flags of "+shell.CommandPath(), append(flagsOfPage(page.Section(t, "completion")), "-h", "--help"), flagsOf(shell))
 			}
 			continue
+		case "serve":
+			manpage.Same(t, "flags of "+cmd.CommandPath(), append(flagsOfPage(page.Section(t, "serve")), "-h", "--help"), flagsOf(cmd))
+			continue
 		}
 		manpage.Same(t, "flags of "+cmd.CommandPath(), append(flagsOfPage(page.Section(t, cmd.Name())), common...), flagsOf(cmd))
 	}
@@ -85,7 +88,7 @@ func TestManualKnowsEachDefault(t *testing.T) {
 	for _, cmd := range append(root.Commands(), root) {
 		section := page.Section(t, "OPTIONS")
 		switch cmd.Name() {
-		case "check", "ping", "load":
+		case "check", "ping", "load", "serve":
 			section = append(slices.Clone(page.Section(t, cmd.Name())), section...)
 		case "greetprobe":
 		default:

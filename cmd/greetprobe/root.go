@@ -76,7 +76,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "parallel")
 	complete(cmd, "wait")
 	complete(cmd, "label")
-	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std), newDrill(ctx, std), newVersion(std))
+	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std), newDrill(ctx, std), newServe(ctx, std), newVersion(std))
 	cmd.SetOut(std.out) // which cobra's completion wants to know now
 	usage.Set(cmd)
 	inherited := cmd.HelpFunc()

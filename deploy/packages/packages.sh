@@ -117,7 +117,7 @@ make_packages() {
 	move "$all" "$stage" etc/greetd/greetd.yaml
 	rm -r "${all:?}/etc"
 	find "$all/usr/share/man" -type f -exec gzip -9n {} +
-	move "$all" "$stage/greetprobe/all" usr/bin/greetprobe 'usr/share/man/*/greetprobe.*' \
+	move "$all" "$stage/greetprobe/all" usr/bin/greetprobe 'usr/lib/systemd/system/greetprobe-exporter.*' 'usr/share/man/*/greetprobe.*' \
 		'usr/share/bash-completion/*/greetprobe' 'usr/share/fish/*/greetprobe.fish' 'usr/share/zsh/*/_greetprobe'
 	documents greetd-tcp greetd
 	documents greetprobe greetprobe

@@ -88,7 +88,7 @@ func checkEnv(problems *problems) map[string]string {
 
 func unknownVariable(name string) string {
 	names := append(slices.Sorted(maps.Keys(envValues())), notKeys...)
-	if near := nearest(strings.TrimPrefix(name, envPrefix), trimmed(names)); near != "" {
+	if near := words.Nearest(strings.TrimPrefix(name, envPrefix), trimmed(names)); near != "" {
 		return "is not known: did you mean " + envPrefix + near + "? Else unset it"
 	}
 	return "is not known: unset it, or see `greetd config` for the keys"

@@ -3,6 +3,8 @@ package config
 import (
 	"iter"
 	"strings"
+
+	"greetd.example/internal/words"
 )
 
 // A field is a key of the configuration and what may stand there.
@@ -108,7 +110,7 @@ func (f field) unknown(name string) string {
 	for i, child := range f.fields {
 		names[i] = child.name
 	}
-	if near := nearest(name, names); near != "" {
+	if near := words.Nearest(name, names); near != "" {
 		return "is not known here: did you mean " + near + "?"
 	}
 	var elsewhere []string

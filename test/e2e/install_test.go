@@ -67,6 +67,8 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				prefix + "/lib/systemd/system/greetd.socket",
 				prefix + "/lib/systemd/system/greetd@.service",
 				prefix + "/lib/systemd/system/greetd@.socket",
+				prefix + "/lib/systemd/system/greetprobe-exporter.service",
+				prefix + "/lib/systemd/system/greetprobe-exporter.socket",
 				prefix + "/lib/systemd/catalog/greetd-tcp.catalog",
 				prefix + "/lib/sysusers.d/greetd-tcp.conf",
 				prefix + "/share/doc/greetd-tcp/examples/socket-only.conf",

@@ -84,11 +84,16 @@ func TestIsThereAfterABoot(t *testing.T) {
 
 func TestUnitsPassVerifyWithoutAWord(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
-		for _, unit := range []string{"greetd.service", "greetd.socket", "greetd@10025.service", "greetd@10025.socket"} {
+		for _, unit := range []string{"greetd.service", "greetd.socket", "greetd@10025.service", "greetd@10025.socket", "greetprobe-exporter.service", "greetprobe-exporter.socket"} {
 			if out, code := m.try("systemd-analyze", "verify", unit); code != 0 || out != "" {
 				m.Errorf("verify %s: exit %d\n%s", unit, code, out)
 			}
 		}
+		out, code := m.try("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", "/usr/lib/systemd/system/greetprobe-exporter.service")
+		if code != 0 {
+			m.Errorf("greetprobe-exporter: exposure above 20 tenths\n%s", out)
+		}
+		exporterServes(m)
 	})
 }
 

@@ -1,10 +1,10 @@
-package config
+package words
 
 import "strings"
 
-// nearest is the word that name was most likely meant to be, "" if none is likely.
+// Nearest is the word that name was most likely meant to be, "" if none is likely.
 // Case, "-" and "_" don't count.
-func nearest(name string, words []string) string {
+func Nearest(name string, words []string) string {
 	joints := strings.NewReplacer("-", "", "_", "", ".", "")
 	simple := func(s string) string { return joints.Replace(strings.ToLower(s)) }
 	best, bestEdits := "", min(len(simple(name))/2, 3)+1

@@ -1,0 +1,451 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"greetd.example/internal/exporter"
+	"greetd.example/internal/words"
+	"greetd.example/pkg/probe"
+)
+
+// A moduleKey is a key of a module, and the flag that does the same. Where
+// blackbox_exporter has such a key, it has its name.
+type moduleKey struct{ key, flag string }
+
+var moduleKeys = []moduleKey{
+	{"timeout", "timeout"},
+	{"connect_timeout", "connect-timeout"},
+	{"read_timeout", "read-timeout"},
+	{"idle", "idle"},
+	{"max_bytes", "max-bytes"},
+	{"protocol", "protocol"},
+	{"expect", "expect"},
+	{"expect_all", "expect-all"},
+	{"regex", "regex"},
+	{"reject", "reject"},
+	{"send", "send"},
+	{"send_first", "send-first"},
+	{"quit", "quit"},
+	{"connect_only", "connect-only"},
+	{"starttls", "starttls"},
+	{"ehlo", "ehlo"},
+	{"tls", "tls"},
+	{"proxy", "proxy"},
+	{"source_ip_address", "source"},
+}
+
+var tlsConfigKeys = []moduleKey{
+	{"server_name", "sni"},
+	{"ca_file", "ca"},
+	{"insecure_skip_verify", "insecure"},
+	{"cert_file", "cert"},
+	{"key_file", "key"},
+	{"min_version", "tls-min"},
+	{"max_version", "tls-max"},
+}
+
+// structuredKeys are the keys of a module that are no flag as they are.
+var structuredKeys = []string{"steps", "tls_config", "ip_protocol"}
+
+// blackboxKeys says what to write in place of a key that blackbox_exporter has.
+var blackboxKeys = map[string]string{
+	"prober":                "every module is of TCP here; leave it out",
+	"tcp":                   "its keys are those of the module here: write them one level up",
+	"query_response":        "write steps, whose send has \\r\\n at its end where the protocol wants it",
+	"preferred_ip_protocol": "both are tried here; write ip_protocol for one of them only",
+	"ip_protocol_fallback":  "both are tried here; write ip_protocol for one of them only",
+	"expect_bytes":          "write expect, or regex",
+}
+
+// stepKeys are those of a step, in the order in which they are done.
+var stepKeys = []string{"expect", "reject", "send", "starttls"}
+
+// A configFile collects what is wrong with a file, each with its line.
+type configFile struct {
+	name string
+	errs []lineError
+}
+
+// A lineError is what is wrong with a line.
+type lineError struct {
+	line int
+	error
+}
+
+func (c *configFile) wrong(line int, format string, args ...any) {
+	err := fmt.Errorf("%s:%d: "+format, append([]any{c.name, line}, args...)...)
+	c.errs = append(c.errs, lineError{line, err})
+}
+
+// err is all that is wrong, in the order of the file.
+func (c *configFile) err() error {
+	slices.SortStableFunc(c.errs, func(a, b lineError) int { return a.line - b.line })
+	var errs []error
+	for _, e := range c.errs {
+		errs = append(errs, e.error)
+	}
+	return errors.Join(errs...)
+}
+
+// builtinConfig is that without a file.
+func builtinConfig() *exporter.Config {
+	return &exporter.Config{Modules: map[string]*probe.Probe{exporter.DefaultModule: new(probe.Probe)}}
+}
+
+// readConfig reads a configuration of greetprobe serve. The error has a line for each mistake.
+func readConfig(name string) (*exporter.Config, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
+	}
+	c := configFile{name: name}
+	config := builtinConfig()
+	if len(document.Content) > 0 {
+		for _, e := range c.entries("the configuration", document.Content[0], []string{"modules", "allow"}, nil) {
+			switch e.key {
+			case "modules":
+				c.modules(e.value, config)
+			case "allow":
+				c.allow(e.value, &config.Allow)
+			}
+		}
+	}
+	return config, c.err()
+}
+
+// An item is a key of a mapping with its value.
+type item struct {
+	key   string
+	line  int
+	value *yaml.Node
+}
+
+// entries returns the keys of a mapping, once each. Those that are not known are mistakes,
+// for which there may be remedies; known nil means that any is good. What << merges comes
+// last, and gives way.
+func (c *configFile) entries(what string, node *yaml.Node, known []string, remedies map[string]string) (all []item) {
+	node = resolve(node)
+	switch {
+	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
+		return nil
+	case node.Kind != yaml.MappingNode:
+		c.wrong(node.Line, "%s: must be keys with values", what)
+		return nil
+	}
+	var merged []*yaml.Node
+	seen := make(map[string]bool)
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch {
+		case key.Tag == "!!merge":
+			if merged = append(merged, value); resolve(value).Kind == yaml.SequenceNode {
+				merged = append(merged[:len(merged)-1], resolve(value).Content...)
+			}
+			continue
+		case seen[key.Value]:
+			c.wrong(key.Line, "%s: %s is there twice; remove one of them", what, words.Quote(key.Value))
+			continue
+		case known != nil && !slices.Contains(known, key.Value):
+			c.wrong(key.Line, "%s: unknown key %s; %s", what, words.Quote(key.Value), remedy(key.Value, known, remedies))
+			continue
+		}
+		seen[key.Value] = true
+		all = append(all, item{key.Value, key.Line, resolve(value)})
+	}
+	for _, node := range merged {
+		for _, e := range c.entries(what, node, known, remedies) {
+			if !seen[e.key] {
+				seen[e.key] = true
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
+
+// resolve returns what an alias stands for.
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+func remedy(key string, known []string, remedies map[string]string) string {
+	if text := remedies[key]; text != "" {
+		return text
+	}
+	if near := words.Nearest(key, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "there are " + strings.Join(known, ", ")
+}
+
+func (c *configFile) modules(node *yaml.Node, config *exporter.Config) {
+	for _, e := range c.entries("modules", node, nil, nil) {
+		if e.key == "" {
+			c.wrong(e.line, "modules: a module needs a name")
+			continue
+		}
+		if p := c.module(e); p != nil {
+			config.Modules[e.key] = p
+		}
+	}
+}
+
+// module reads one module, by way of the flags that its keys stand for: what is wrong with
+// them is wrong with it, too.
+func (c *configFile) module(e item) *probe.Probe {
+	m := module{configFile: c, what: "module " + words.Quote(e.key), lines: make(map[string]int)}
+	cmd := &cobra.Command{}
+	m.probe.register(cmd)
+	m.flags = cmd.Flags()
+	before := len(c.errs)
+	var known []string
+	for _, k := range moduleKeys {
+		known = append(known, k.key)
+	}
+	for _, e := range c.entries(m.what, e.value, append(known, structuredKeys...), blackboxKeys) {
+		switch e.key {
+		case "steps":
+			m.steps(e.value)
+		case "tls_config":
+			m.tlsConfig(e.value)
+		case "ip_protocol":
+			m.family(e)
+		default:
+			i := slices.IndexFunc(moduleKeys, func(k moduleKey) bool { return k.key == e.key })
+			m.set(e, e.key, moduleKeys[i].flag)
+		}
+	}
+	if len(c.errs) > before {
+		return nil
+	}
+	p, err := m.probe.probe(m.flags)
+	if err == nil {
+		err = p.Validate()
+	}
+	if err != nil {
+		m.explain(e.line, err)
+		return nil
+	}
+	return p
+}
+
+// A module is one that is being read.
+type module struct {
+	*configFile
+	what  string
+	probe probeFlags
+	flags *pflag.FlagSet
+	lines map[string]int // of the keys that were set, by flag
+}
+
+// wanted is what the values of a flag have to be, by its type.
+var wanted = map[string]string{
+	"duration": "a duration with its unit, such as 5s", "int": "a whole number", "bool": "true or false",
+	"string": "one text", "stringArray": "one text or a list of them",
+}
+
+// set gives a flag the value of a key.
+func (m *module) set(e item, key, name string) {
+	flag := m.flags.Lookup(name)
+	values := []*yaml.Node{e.value}
+	if e.value.Kind == yaml.SequenceNode && flag.Value.Type() == "stringArray" {
+		values = e.value.Content
+	}
+	m.lines[name] = e.line
+	for _, value := range values {
+		value = resolve(value)
+		text := value.Value
+		if name == "tls-min" || name == "tls-max" {
+			text = tlsVersionOf(text)
+		}
+		bad := value.Kind != yaml.ScalarNode || value.Tag == "!!null" || flag.Value.Type() == "bool" && value.Tag != "!!bool"
+		if bad || flag.Value.Set(text) != nil {
+			m.wrong(value.Line, "%s: %s: must be %s", m.what, key, wanted[flag.Value.Type()])
+			return
+		}
+	}
+	flag.Changed = true
+}
+
+// tlsVersionOf turns TLS12, as blackbox_exporter has it, into 1.2.
+func tlsVersionOf(text string) string {
+	if digits, ok := strings.CutPrefix(text, "TLS"); ok && len(digits) == 2 {
+		return digits[:1] + "." + digits[1:]
+	}
+	return text
+}
+
+func (m *module) tlsConfig(node *yaml.Node) {
+	var known []string
+	for _, k := range tlsConfigKeys {
+		known = append(known, k.key)
+	}
+	for _, e := range m.entries(m.what+": tls_config", node, known, nil) {
+		at := slices.IndexFunc(tlsConfigKeys, func(k moduleKey) bool { return k.key == e.key })
+		m.set(e, "tls_config."+e.key, tlsConfigKeys[at].flag)
+	}
+}
+
+func (m *module) family(e item) {
+	switch e.value.Value {
+	case "ip4":
+		m.probe.ipv4 = true
+	case "ip6":
+		m.probe.ipv6 = true
+	default:
+		m.wrong(e.line, "%s: ip_protocol: must be ip4 or ip6, or left out for both", m.what)
+	}
+}
+
+// steps reads a list whose items are steps as --step has them, or mappings as
+// query_response of blackbox_exporter has them.
+func (m *module) steps(node *yaml.Node) {
+	if node.Kind != yaml.SequenceNode {
+		m.wrong(node.Line, "%s: steps: must be a list", m.what)
+		return
+	}
+	for _, step := range node.Content {
+		step = resolve(step)
+		if step.Kind == yaml.ScalarNode {
+			m.step(step.Line, step.Value)
+			continue
+		}
+		done := m.entries(m.what+": steps", step, stepKeys, blackboxKeys)
+		slices.SortStableFunc(done, func(a, b item) int { return slices.Index(stepKeys, a.key) - slices.Index(stepKeys, b.key) })
+		for _, e := range done {
+			switch {
+			case e.value.Kind != yaml.ScalarNode:
+				m.wrong(e.line, "%s: steps: %s: must be one text", m.what, e.key)
+			case e.key == "send" && strings.Contains(e.value.Value, "${"):
+				m.wrong(e.line, "%s: steps: send: nothing is put in the place of ${...} here; write the text itself, and \\x24 for a $", m.what)
+			case e.key == "starttls" && e.value.Value == "true":
+				m.step(e.line, "starttls")
+			case e.key == "starttls" && e.value.Value == "false":
+			default:
+				m.step(e.line, e.key+" "+e.value.Value)
+			}
+		}
+	}
+}
+
+func (m *module) step(line int, text string) {
+	if _, err := probe.ParseStep(text); err != nil {
+		m.wrong(line, "%s: steps: %w", m.what, err)
+		return
+	}
+	m.probe.step = append(m.probe.step, text)
+}
+
+// flagInText finds a flag that a message names.
+var flagInText = regexp.MustCompile(`--[a-z][a-z-]*`)
+
+// explain adds what the flags say is wrong, in the words of the file: each message stands at
+// the line of the first key in it, or at that of the module.
+func (m *module) explain(line int, err error) {
+	for text := range strings.Lines(err.Error()) {
+		text, at := strings.TrimSuffix(text, "\n"), 0
+		text = flagInText.ReplaceAllStringFunc(text, func(flag string) string {
+			name := flag[2:]
+			if at == 0 {
+				at = m.lines[name]
+			}
+			for _, k := range moduleKeys {
+				if k.flag == name {
+					return k.key
+				}
+			}
+			for _, k := range tlsConfigKeys {
+				if k.flag == name {
+					return "tls_config." + k.key
+				}
+			}
+			return name
+		})
+		if at == 0 {
+			at = line
+		}
+		m.wrong(at, "%s: %s", m.what, text)
+	}
+}
+
+// allow reads what may be probed.
+func (c *configFile) allow(node *yaml.Node, to *exporter.Allow) {
+	for _, e := range c.entries("allow", node, []string{"targets", "ports"}, nil) {
+		values := []*yaml.Node{e.value}
+		if e.value.Kind == yaml.SequenceNode {
+			values = e.value.Content
+		}
+		if len(values) == 0 {
+			c.wrong(e.line, "allow: %s: an empty list allows nothing; leave the key out to allow everything", e.key)
+		}
+		for _, value := range values {
+			value = resolve(value)
+			if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
+				c.wrong(value.Line, "allow: %s: must be one text or a list of them", e.key)
+				continue
+			}
+			var err error
+			if e.key == "ports" {
+				err = allowPorts(value.Value, to)
+			} else {
+				err = allowTarget(value.Value, to)
+			}
+			if err != nil {
+				c.wrong(value.Line, "allow: %s: %w", e.key, err)
+			}
+		}
+	}
+}
+
+func allowTarget(text string, to *exporter.Allow) error {
+	if socket, ok := strings.CutPrefix(text, "unix:"); ok {
+		to.Unix = append(to.Unix, socket)
+		return nil
+	}
+	if network, err := netip.ParsePrefix(text); err == nil {
+		to.Networks = append(to.Networks, network.Masked())
+		return nil
+	}
+	if addr, err := netip.ParseAddr(text); err == nil {
+		to.Networks = append(to.Networks, netip.PrefixFrom(addr, addr.BitLen()))
+		return nil
+	}
+	if _, err := path.Match(text, ""); err != nil || text == "" || strings.ContainsAny(text, "/:[] ") {
+		return fmt.Errorf("%s is no network, address, host name or unix:/PATH; write 10.0.0.0/8, mail.example or *.example, without a port", words.Quote(text))
+	}
+	to.Names = append(to.Names, strings.ToLower(strings.TrimSuffix(text, ".")))
+	return nil
+}
+
+func allowPorts(text string, to *exporter.Allow) error {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	from, err1 := strconv.ParseUint(first, 10, 16)
+	until, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil || from == 0 || from > until {
+		return fmt.Errorf("%s is no port or range; write 25 or 10000-10010", words.Quote(text))
+	}
+	to.Ports = append(to.Ports, exporter.Ports{First: uint16(from), Last: uint16(until)})
+	return nil
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"greetd.example/internal/build"
+	"greetd.example/internal/exporter"
+	"greetd.example/internal/words"
+	"greetd.example/pkg/systemd"
+)
+
+// exitConfig is EX_CONFIG of sysexits.h: a unit is not restarted for it.
+const exitConfig = 78
+
+// defaultServeConfig is read if it exists.
+const defaultServeConfig = "/etc/greetprobe/exporter.yaml"
+
+type serveFlags struct {
+	config        string
+	chosen        bool // config was given
+	check         bool
+	reload        bool
+	listen        string
+	webConfig     string
+	maxProbes     int
+	timeoutOffset time.Duration
+}
+
+func newServe(ctx context.Context, std streams) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Probe targets when Prometheus asks for it, as blackbox_exporter does",
+		Long: `Serve answers /probe?target=HOST:PORT&module=NAME with metrics; /metrics has
+those of the exporter itself, and / is a page for people. Modules say how to
+probe; they are in the configuration, which SIGHUP reads again.`,
+		Example: `  greetprobe serve
+  curl 'localhost:9181/probe?target=mail.example:25'
+  greetprobe serve --config.file modules.yaml --config.check
+  greetprobe serve --web.listen-address :9181 --web.config.file web.yaml`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.chosen = cmd.Flags().Changed("config.file")
+			return f.run(ctx, std)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.config, "config.file", defaultServeConfig, "modules, and what may be probed, in `FILE`")
+	flags.BoolVar(&f.check, "config.check", false, "say what is wrong with both files, and end")
+	flags.BoolVar(&f.reload, "reload", false, "for ExecReload=: have the exporter reload, and wait")
+	flags.StringVar(&f.listen, "web.listen-address", "127.0.0.1:9181", "serve HTTP on `ADDRESS`")
+	flags.StringVar(&f.webConfig, "web.config.file", "", "TLS and passwords for HTTP, in `FILE`")
+	flags.IntVar(&f.maxProbes, "max-probes", 100, "at most `N` probes at once; others get 503")
+	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end so long before the scrape times out")
+	for _, name := range []string{"web.listen-address", "max-probes", "timeout-offset"} {
+		complete(cmd, name)
+	}
+	return cmd
+}
+
+// run serves until SIGTERM.
+func (f *serveFlags) run(ctx context.Context, std streams) error {
+	var wrong flagErrors
+	wrong.refuse(f.maxProbes < 1 || f.maxProbes > math.MaxInt32, "--max-probes %d: must be between 1 and %d", f.maxProbes, math.MaxInt32)
+	wrong.refuse(f.timeoutOffset < 0, "--timeout-offset %s: can't be negative", f.timeoutOffset)
+	if len(wrong) > 0 {
+		return errors.Join(wrong...)
+	}
+	if f.reload {
+		if err := systemd.RequestReload(ctx); err != nil {
+			sayEach(std, err)
+			return exitCode(exitConfig)
+		}
+		return nil
+	}
+	config, err := f.load()
+	if err != nil {
+		sayEach(std, err)
+		return exitCode(exitConfig)
+	}
+	if f.check {
+		std.say("configuration OK: %s", words.Count(len(config.Modules), "module"))
+		return nil
+	}
+	if err := f.serve(ctx, std, config); err != nil {
+		sayEach(std, err)
+		return exitCode(exitLocal)
+	}
+	return nil
+}
+
+// sayEach writes a line for each error.
+func sayEach(std streams, err error) {
+	for line := range strings.Lines(err.Error()) {
+		std.say("%s", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// load reads both files. The first one need not exist unless it was given.
+func (f *serveFlags) load() (*exporter.Config, error) {
+	config, err := readConfig(f.config)
+	if errors.Is(err, fs.ErrNotExist) && !f.chosen {
+		config, err = builtinConfig(), nil
+	}
+	return config, errors.Join(err, exporter.CheckWebConfig(f.webConfig))
+}
+
+func (f *serveFlags) serve(ctx context.Context, std streams, config *exporter.Config) (err error) {
+	svc, err := systemd.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, svc.Close()) }()
+	svc.Report = func(err error) { sayEach(std, err) }
+	listeners, err := svc.ListenAll(systemd.ListenConfig{Name: "exporter", Address: f.listen})
+	if err != nil {
+		return fmt.Errorf("%w; choose another --web.listen-address", err)
+	}
+	handler := exporter.New(exporter.Options{
+		Version: build.Read().Version, MaxProbes: f.maxProbes, TimeoutOffset: f.timeoutOffset,
+	}, config)
+	svc.OnReload(func(context.Context) error {
+		config, err := f.load()
+		handler.Reloaded(config, err)
+		if err == nil {
+			std.say("configuration reloaded: %s", words.Count(len(config.Modules), "module"))
+		}
+		return err
+	})
+	if err := svc.AcceptReloads(); err != nil {
+		return err
+	}
+	var open []net.Listener
+	for _, ln := range listeners {
+		open = append(open, ln)
+		std.say("listening on %s (%s)", ln.Address(), ln.Origin())
+	}
+	return svc.Run(&exporter.Server{
+		Handler: handler, WebConfigFile: f.webConfig,
+		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}, open...)
+}

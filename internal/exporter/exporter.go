@@ -1,0 +1,203 @@
+// Package exporter probes servers when Prometheus asks for it, as blackbox_exporter does.
+package exporter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"greetd.example/pkg/probe"
+)
+
+// DefaultModule is the module of a request that names none.
+const DefaultModule = "greeting"
+
+// A Config is what a file says. It is not changed any more.
+type Config struct {
+	Modules map[string]*probe.Probe // each is valid
+	Allow   Allow
+}
+
+// Options are fixed for the life of an Exporter.
+type Options struct {
+	Version       string
+	MaxProbes     int           // at once; more are answered with 503
+	TimeoutOffset time.Duration // a probe ends so long before the timeout of its scrape
+}
+
+// An Exporter answers HTTP requests. Its methods may be called by many goroutines at once.
+type Exporter struct {
+	Options
+	config atomic.Pointer[Config]
+	places chan struct{} // holds one for each probe under way
+	own    *ownMetrics
+	recent recent
+	mux    *http.ServeMux
+}
+
+// New returns an exporter with that configuration.
+func New(o Options, config *Config) *Exporter {
+	e := &Exporter{Options: o, places: make(chan struct{}, o.MaxProbes), mux: http.NewServeMux()}
+	e.own = newOwnMetrics(o.Version, func() int { return len(e.places) })
+	e.Reloaded(config, nil)
+	e.mux.HandleFunc("GET /{$}", e.servePage)
+	e.mux.HandleFunc("GET /probe", e.serveProbe)
+	e.mux.Handle("GET /metrics", e.own.handler)
+	e.mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	return e
+}
+
+// Reloaded replaces the configuration, or counts that it could not be because of err.
+// Probes under way keep theirs.
+func (e *Exporter) Reloaded(config *Config, err error) {
+	e.own.reloaded(err == nil)
+	if err == nil {
+		e.config.Store(config)
+	}
+}
+
+// ServeHTTP implements [http.Handler].
+func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	e.mux.ServeHTTP(w, r)
+}
+
+// A refusal is why a request is not answered with a probe.
+type refusal struct {
+	code   int
+	reason string // label of a metric: a closed set
+	text   string
+}
+
+// serveProbe probes one target. The metrics are the answer even if the probe failed.
+func (e *Exporter) serveProbe(w http.ResponseWriter, r *http.Request) {
+	result, refused := e.probe(r)
+	if refused != nil {
+		e.own.refused.WithLabelValues(refused.reason).Inc()
+		if refused.code == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		http.Error(w, refused.text, refused.code)
+		return
+	}
+	if debug, _ := strconv.ParseBool(r.FormValue("debug")); debug {
+		writeDebug(w, result)
+		return
+	}
+	WriteMetrics(w, r, result)
+}
+
+// WriteMetrics answers a request with the metrics of one probe.
+func WriteMetrics(w http.ResponseWriter, r *http.Request, result probe.Result) {
+	promhttp.HandlerFor(resultMetrics(result), promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+}
+
+// probe does what the request asks for.
+func (e *Exporter) probe(r *http.Request) (result probe.Result, refused *refusal) {
+	config := e.config.Load()
+	name, p, refused := config.module(r)
+	if refused != nil {
+		return result, refused
+	}
+	target, refused := config.target(r)
+	if refused != nil {
+		return result, refused
+	}
+	limit, err := e.timeLimit(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"))
+	if err != nil {
+		return result, &refusal{http.StatusBadRequest, "request", err.Error()}
+	}
+	select {
+	case e.places <- struct{}{}:
+		defer func() { <-e.places }()
+	default:
+		return result, &refusal{http.StatusServiceUnavailable, "busy", fmt.Sprintf("%d probes are under way, as many as --max-probes allows; try again later", e.MaxProbes)}
+	}
+	ctx := r.Context()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("within %s, before the scrape times out", limit))
+		defer cancel()
+	}
+	guarded, forbidden := config.Allow.guard(p, target)
+	result = guarded.Do(ctx, target)
+	if result.Status == probe.ResolveFailed && forbidden.Load() {
+		return result, config.Allow.forbid(target)
+	}
+	e.own.probes.WithLabelValues(name, string(result.Status)).Inc()
+	e.recent.add(entry{Module: name, Result: result})
+	return result, nil
+}
+
+// module is the one that a request names.
+func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
+	name := r.FormValue("module")
+	if name == "" {
+		name = DefaultModule
+	}
+	p := c.Modules[name]
+	if p == nil {
+		return "", nil, &refusal{http.StatusBadRequest, "module", fmt.Sprintf("there is no module %q; there are %s", name, strings.Join(c.names(), ", "))}
+	}
+	return name, p, nil
+}
+
+// names are those of the modules, sorted.
+func (c *Config) names() []string {
+	var names []string
+	for name := range c.Modules {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// target is the one that a request names, if it may be probed.
+func (c *Config) target(r *http.Request) (probe.Target, *refusal) {
+	text := r.FormValue("target")
+	if text == "" {
+		return probe.Target{}, &refusal{http.StatusBadRequest, "request", "there is no target; write /probe?target=HOST:PORT&module=" + DefaultModule}
+	}
+	target, err := probe.ParseTarget(text)
+	if err != nil {
+		return target, &refusal{http.StatusBadRequest, "request", "target " + err.Error()}
+	}
+	if !c.Allow.mayBe(target) {
+		return target, c.Allow.forbid(target)
+	}
+	return target, nil
+}
+
+// timeLimit is how long a probe may take for a scrape with that timeout in seconds; 0 means
+// as long as the module says. A timeout that is not longer than the offset is halved.
+func (e *Exporter) timeLimit(header string) (time.Duration, error) {
+	if header == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.ParseFloat(header, 64)
+	if err != nil || math.IsNaN(seconds) || seconds <= 0 {
+		return 0, fmt.Errorf("X-Prometheus-Scrape-Timeout-Seconds is %q, which is no number of seconds above 0", header)
+	}
+	scrape := time.Duration(min(seconds, 86400) * float64(time.Second))
+	if scrape <= e.TimeoutOffset {
+		return max(scrape/2, 1), nil
+	}
+	return scrape - e.TimeoutOffset, nil
+}
+
+// writeDebug answers a person: the whole result.
+func writeDebug(w http.ResponseWriter, r probe.Result) {
+	text, _ := json.MarshalIndent(r, "", "  ") // it is made of strings and numbers
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_, _ = w.Write(append(text, '\n'))
+}
