@@ -19,7 +19,7 @@ const (
 	StepAdmitted     StepName = "admitted"      // Admit did not refuse the client, or there is none
 	StepTLSHandshake StepName = "tls_handshake" // the TLS handshake is done
 	StepGreeting     StepName = "greeting"      // the whole greeting was handed to the kernel
-	StepHalfClosed   StepName = "half_closed"   // the connection was closed for writing and lingers
+	StepHalfClosed   StepName = "half_closed"   // the connection was closed for writing and lingers; missing if the client had gone
 	StepClosed       StepName = "closed"        // the connection was closed, also where it did not linger
 )
 
