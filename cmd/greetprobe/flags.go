@@ -267,30 +267,33 @@ func (f *probeFlags) secure() bool { return f.tls || f.startTLS != "" || f.tlsSt
 
 // setSteps reads --steps and --step.
 func (f *probeFlags) setSteps(p *probe.Probe) error {
-	lines := f.step
+	var errs []error
+	add := func(where, line string) {
+		step, err := probe.ParseStep(line)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %w", where, err))
+		}
+		p.Steps = append(p.Steps, step)
+	}
 	if f.stepsFile != "" {
 		text, err := os.ReadFile(f.stepsFile)
 		if err != nil {
 			return fmt.Errorf("--steps: %w", err)
 		}
-		lines = nil
+		n := 0
 		for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
-			if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
-				lines = append(lines, line)
+			n++
+			line = strings.TrimRight(line, "\r\n")
+			if start := strings.TrimLeft(line, " \t"); start != "" && !strings.HasPrefix(start, "#") {
+				add(fmt.Sprintf("%s:%d: step", f.stepsFile, n), line)
 			}
 		}
-		if len(lines) == 0 {
+		if len(p.Steps) == 0 {
 			return fmt.Errorf("--steps %s: no step in it", f.stepsFile)
 		}
-		lines = append(lines, f.step...)
 	}
-	var errs []error
-	for _, line := range lines {
-		step, err := probe.ParseStep(line)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("step %w", err))
-		}
-		p.Steps = append(p.Steps, step)
+	for _, line := range f.step {
+		add("step", line)
 	}
 	f.tlsStep = slices.ContainsFunc(p.Steps, probe.Step.StartsTLS)
 	return errors.Join(errs...)

@@ -160,12 +160,20 @@ func (f *checkFlags) report(verdicts []verdict) *plugin.Report {
 		}
 	}
 	report.State = plugin.Worst(states...)
-	report.Text = summary(verdicts)
+	report.Text = summary(verdicts, f.noun())
 	return report
 }
 
-// summary is the text of the status line.
-func summary(verdicts []verdict) string {
+// noun is what a check counts.
+func (f *checkFlags) noun() string {
+	if f.all {
+		return "addresses"
+	}
+	return "targets"
+}
+
+// summary is the text of the status line; noun is what the verdicts are about.
+func summary(verdicts []verdict, noun string) string {
 	if len(verdicts) == 1 {
 		return verdicts[0].words
 	}
@@ -186,7 +194,7 @@ func summary(verdicts []verdict) string {
 	case 0:
 		slowest := slices.MaxFunc(verdicts, func(a, b verdict) int { return int(a.Timing.Total - b.Timing.Total) })
 		return fmt.Sprintf("%s, the slowest is %s in %.3f s",
-			greeted(verdicts), slowest.Target, slowest.Timing.Total.Seconds())
+			greeted(verdicts, noun), slowest.Target, slowest.Timing.Total.Seconds())
 	}
 	var words []string
 	for _, v := range worstFirst[:min(bad, maxProblems)] {
@@ -195,11 +203,11 @@ func summary(verdicts []verdict) string {
 	if bad > maxProblems {
 		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
 	}
-	return fmt.Sprintf("%d of %d targets not OK; %s", bad, len(verdicts), strings.Join(words, "; "))
+	return fmt.Sprintf("%d of %d %s not OK; %s", bad, len(verdicts), noun, strings.Join(words, "; "))
 }
 
-// greeted says how many targets greet, of those that are all OK.
-func greeted(verdicts []verdict) string {
+// greeted says how many greet, of those that are all OK.
+func greeted(verdicts []verdict, noun string) string {
 	n := 0
 	for _, v := range verdicts {
 		if v.Status == probe.OK {
@@ -207,9 +215,9 @@ func greeted(verdicts []verdict) string {
 		}
 	}
 	if n == len(verdicts) {
-		return fmt.Sprintf("%d targets greet", n)
+		return fmt.Sprintf("%d %s greet", n, noun)
 	}
-	return fmt.Sprintf("%d targets OK, %d of them as expected", len(verdicts), n)
+	return fmt.Sprintf("%d %s OK, %d of them as expected", len(verdicts), noun, n)
 }
 
 // details is what -vv prints about a target, and with -vvv what the server said.

@@ -127,6 +127,9 @@ func TestReportTellsTheWorstFirstAndNotAll(t *testing.T) {
 	if len(report.Perf) != 10 || report.Perf[2].Label != "mail:2 time" {
 		t.Errorf("performance data %+v, want two of each target, in the order given", report.Perf)
 	}
+	if got := checkWith(t, "--all").report(verdicts).Text; !strings.HasPrefix(got, "4 of 5 addresses not OK; ") {
+		t.Errorf("with --all: %q", got)
+	}
 }
 
 // A server can fill neither the status line nor the place of another target in it.

@@ -22,10 +22,10 @@ func readMySQL(said []byte, whole bool) reading {
 	switch {
 	case !ok:
 		return reading{kind: foreign, end: lineEnd(said, whole)}
+	case said[4] == 255 && (whole || len(said) >= size): // a server may hang up in the middle of its words
+		return readMySQLError(said[:min(size, len(said))])
 	case len(said) < size:
 		return reading{promised: true}
-	case said[4] == 255:
-		return readMySQLError(said[:size])
 	}
 	version, _, found := bytes.Cut(said[5:size], []byte{0})
 	if !found {

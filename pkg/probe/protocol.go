@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -239,6 +240,8 @@ func (r *run) classifyGreeting(said reading) bool {
 	switch {
 	case said.kind == refusal:
 		r.refuse(PhaseGreeting, said.refused)
+	case r.p.Protocol == "" && said.promised && said.protocol != Plain && r.Greeting.End == EndEOF:
+		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection before its greeting was complete"))
 	case r.p.Protocol == "" || r.p.Protocol == Plain || said.kind == positive:
 		return true
 	case said.kind == incomplete && r.Greeting.End == EndEOF:

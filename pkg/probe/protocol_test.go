@@ -139,6 +139,29 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// A server that hangs up in the middle has greeted nobody, and a refusal cut off is one.
+func TestGreetingsCutOff(t *testing.T) {
+	for said, want := range map[string]probe.Status{
+		"220-mail.example ESMTP\r\n":              probe.Closed,
+		"220-a\r\n":                               probe.Closed,
+		"\x40\x00\x00\x00\x0a5.5.5-10.11.14":      probe.Closed,
+		"\x17\x00\x00\x00\xff\x6a\x04Host is not": probe.RefusedByServer,
+		"421-a\r\n421 b":                          probe.RefusedByServer,
+		"421 a":                                   probe.RefusedByServer,
+		"220 a":                                   probe.OK,
+		"hello":                                   probe.OK,
+		"999-a\r\n":                               probe.OK,
+	} {
+		if r := ask(t, probe.Probe{}, testserver.GreetAndClose(said)); r.Status != want {
+			t.Errorf("%q: %s %v, want %s", said, r.Status, r.Err, want)
+		}
+	}
+	p := probe.Probe{Expect: []probe.Pattern{probe.Text("220")}}
+	if r := ask(t, p, testserver.GreetAndClose("220-a\r\n")); r.Status != probe.OK {
+		t.Errorf("what was expected came: %s %v", r.Status, r.Err)
+	}
+}
+
 // A refusal is never ok, whatever was expected, and comes at once.
 func TestRefusalsAreNeverOK(t *testing.T) {
 	for _, said := range []string{"421 mail.example busy\r\n", "421 mail.example busy", "* BYE mail.example\r\n"} {

@@ -99,9 +99,34 @@ func (e answerError) Error() string {
 	return fmt.Sprintf("the server refused %s: %q", e.command, e.answer)
 }
 
+// A refusedError is of a server that refuses in the words of another protocol than the one in
+// which it was asked for TLS.
+type refusedError struct{ Refusal }
+
+func (e refusedError) Error() string { return fmt.Sprintf("the server refuses: %q", e.Text) }
+
+// unexpected is the error of an answer that is not of protocol. It begins with said.
+func (d dialogue) unexpected(protocol string, said []byte) error {
+	if idle := cmp.Or(d.r.p.Idle, DefaultIdle); idle > 0 {
+		d.w.wait(idle) // for the rest of its line
+	}
+	more, _ := d.ReadSlice('\n')
+	said = append(bytes.Clone(said), more[:min(len(more), recorded)]...)
+	if rule, known := protocols[guess(said, true)]; known {
+		if reading := rule.read(said, true); reading.kind == refusal {
+			return refusedError{reading.refused}
+		}
+	}
+	return fmt.Errorf("the server's answer is no %s: %q", protocol, said)
+}
+
 // dismissal returns what err, of a dialogue in the words of protocol, is as the end of the
-// session: 421, 400 or BYE. It is nil if the server refused the command alone.
+// session: 421, 400 or BYE, or any refusal of another protocol. It is nil if the server refused
+// the command alone.
 func dismissal(protocol StartTLS, err error) *Refusal {
+	if other, ok := errors.AsType[refusedError](err); ok {
+		return &other.Refusal
+	}
 	no, ok := errors.AsType[answerError](err)
 	rule, known := protocols[protocol]
 	if !ok || !known {
@@ -272,10 +297,15 @@ func (d dialogue) postgres() error {
 	switch {
 	case err != nil:
 		return err
+	case answer != 'E' && d.Buffered() > 0: // "Not allowed ...", "SSH-2.0 ..."
+		return d.unexpected("PostgreSQL", []byte{answer})
 	case answer == 'S':
 		return nil
 	case answer == 'N':
 		return errNoTLS
+	}
+	if answer != 'E' { // an error message of its protocol
+		return d.unexpected("PostgreSQL", []byte{answer})
 	}
 	more, _ := d.Peek(d.Buffered())
 	return fmt.Errorf("the server refused TLS: %q", append([]byte{answer}, more[:min(len(more), recorded)]...))
@@ -322,7 +352,7 @@ func (d dialogue) element() ([]byte, error) {
 		return nil, err
 	}
 	if head[0] != 0x30 {
-		return nil, fmt.Errorf("the server's answer is no LDAP: %q", head)
+		return nil, d.unexpected("LDAP", head)
 	}
 	size := int(head[1])
 	if head[1] >= 0x80 {
@@ -380,6 +410,9 @@ func (d dialogue) until(ends ...string) (string, error) {
 		c, err := d.ReadByte()
 		if err != nil {
 			return "", err
+		}
+		if b.Len() == 0 && c != '<' && !strings.ContainsRune(" \t\r\n", rune(c)) {
+			return "", d.unexpected("XMPP", []byte{c})
 		}
 		b.WriteByte(c)
 		for _, end := range ends {
