@@ -20,8 +20,10 @@ FUZZTIME ?= 10m
 HUNT ?= 10m
 PACKAGE ?= ./internal/access
 SOAKTIME ?= 1h
+CHAOSTIME ?= 10m
+CHAOSSEED ?=
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME=10m each
 
 soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak' ./cmd/greetd
+
+chaos: ## stops, kills, reloads, a frozen journal and more for CHAOSTIME=10m: no client may notice (CHAOSSEED=N as printed)
+	CHAOSTIME=$(CHAOSTIME) CHAOSSEED=$(CHAOSSEED) $(GO) test -count=1 -timeout=0 -v -run='^TestChaos$$' ./cmd/greetd
 
 rules: ## deploy/kubernetes/monitoring/prometheusrule.yaml, of deploy/prometheus/greetd.rules.yml
 	sh deploy/kubernetes/monitoring/rules.sh >deploy/kubernetes/monitoring/prometheusrule.yaml

@@ -135,7 +135,7 @@ func (s *siege) metric(t *testing.T, name string) int {
 	line, _, _ = strings.Cut(line, "\n")
 	value, err := strconv.ParseFloat(line, 64)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v in %.500q", name, err, text)
 	}
 	return int(value)
 }
@@ -197,27 +197,34 @@ func (s *siege) greets(t *testing.T) {
 
 // visit is what an honest client does. It returns what was not as it should be.
 func (s *siege) visit(from netip.Addr, name string) error {
+	text, known, err := s.read(from, name, io.ReadAll)
+	if want := fmt.Sprintf("Hello there, %s!\n", known); err == nil && string(text) != want {
+		err = fmt.Errorf("it hears %q", text)
+	}
+	return err
+}
+
+// read connects from an address, and returns what readAll reads of it, and the address
+// that greetd knows the client by.
+func (s *siege) read(from netip.Addr, name string, readAll func(io.Reader) ([]byte, error)) (text []byte, known string, err error) {
+	known = from.String()
 	socket, err := s.connect(from, name)
 	if err != nil {
-		return err
+		return nil, known, err
 	}
 	defer socket.Close()
 	var c net.Conn = socket
-	want := fmt.Sprintf("Hello there, %s!\n", from)
 	if name == "behind" || name == "both" {
+		known = "203.0.113.9"
 		if _, err := io.WriteString(c, header); err != nil {
-			return err
+			return nil, known, err
 		}
-		want = "Hello there, 203.0.113.9!\n"
 	}
 	if name == "safe" || name == "both" {
 		c = speakTLS(c)
 	}
-	text, err := io.ReadAll(c)
-	if err == nil && string(text) != want {
-		err = fmt.Errorf("it hears %q", text)
-	}
-	return err
+	text, err = readAll(c)
+	return text, known, err
 }
 
 // recovers waits until nothing is left of the abuse: every client that came is counted,

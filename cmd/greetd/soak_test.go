@@ -53,9 +53,14 @@ func soakTime(t *testing.T, less time.Duration) time.Duration {
 	if text == "" {
 		return less
 	}
+	return parseTestTime(t, soakEnv, text)
+}
+
+func parseTestTime(t *testing.T, variable, text string) time.Duration {
+	t.Helper()
 	lasts, err := time.ParseDuration(text)
 	if err != nil || lasts < 10*time.Second {
-		t.Fatalf("%s=%s: must be a duration of at least 10s (%v)", soakEnv, text, err)
+		t.Fatalf("%s=%s: must be a duration of at least 10s (%v)", variable, text, err)
 	}
 	return lasts
 }
@@ -97,50 +102,19 @@ type sample struct {
 // run lets everybody go at it, and returns the samples that were taken meanwhile.
 func (s *soak) run(t *testing.T, lasts time.Duration) []sample {
 	t.Helper()
-	s.begin(t)
 	began := time.Now()
-	over := make(chan struct{})
-	var everybody sync.WaitGroup
-	defer func() {
-		close(over)
-		s.pause()
-		everybody.Wait()
-	}()
-	again := func(what string, do func() error) {
-		everybody.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				s.peace.RLock()
-				err := do()
-				s.peace.RUnlock()
-				if err != nil {
-					t.Errorf("%s: %v", what, err)
-				}
-			}
-		})
-	}
-	for range 32 {
-		again("an honest client", s.honest)
-		again("a bad one", s.bad)
-	}
-	for range 16 {
-		again("one who holds on", s.holdOn)
-	}
-	again("who looks", s.look)
 	pace := time.NewTicker(time.Minute / 1000)
 	defer pace.Stop()
-	again("a reload", func() error {
+	actors := s.everybody(s.honest, func() error { return s.holdOn(s.bout) }, s.look)
+	actors = append(actors, actor{"a reload", 1, func() error {
 		select {
 		case <-pace.C:
 			return s.reload(t)
-		case <-over:
+		case <-s.bout.Done():
 			return nil
 		}
-	})
+	}})
+	defer s.start(t, actors)()
 
 	var samples []sample
 	for time.Since(began) < lasts && !t.Failed() {
@@ -150,17 +124,74 @@ func (s *soak) run(t *testing.T, lasts time.Duration) []sample {
 	return samples
 }
 
+// An actor is so many who do something again and again.
+type actor struct {
+	name string
+	many int
+	do   func() error
+}
+
+// everybody is the actors that are there in any case.
+func (s *soak) everybody(honest, holdOn, look func() error) []actor {
+	return []actor{
+		{"an honest client", 32, honest},
+		{"a client that is denied or resets", 32, s.bad},
+		{"a client that holds on", 16, holdOn},
+		{"who asks the admin socket", 1, look},
+	}
+}
+
+// start starts actors, and returns what ends them. An error of theirs fails the test.
+func (s *soak) start(t *testing.T, actors []actor) (end func()) {
+	t.Helper()
+	s.begin(t)
+	over := make(chan struct{})
+	var running sync.WaitGroup
+	for _, a := range actors {
+		for range a.many {
+			running.Go(func() {
+				for {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					s.peace.RLock()
+					err := a.do()
+					s.peace.RUnlock()
+					if err != nil {
+						t.Errorf("%s: %v", a.name, err)
+					}
+				}
+			})
+		}
+	}
+	return func() {
+		close(over)
+		s.pause()
+		running.Wait()
+	}
+}
+
 func (s *soak) begin(t *testing.T) {
 	t.Helper()
 	s.bout, s.pause = context.WithCancel(t.Context())
 }
 
-func (s *soak) sample(t *testing.T, began time.Time) sample {
+// makePeace makes everybody pause, and returns what lets them go on.
+func (s *soak) makePeace(t *testing.T) (goOn func()) {
 	t.Helper()
 	s.pause()
 	s.peace.Lock()
-	defer s.peace.Unlock()
-	defer s.begin(t)
+	return func() {
+		s.begin(t)
+		s.peace.Unlock()
+	}
+}
+
+func (s *soak) sample(t *testing.T, began time.Time) sample {
+	t.Helper()
+	defer s.makePeace(t)()
 	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
 	// The spare listener may be there.
 	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+2 })
@@ -201,18 +232,20 @@ func stranger(denied bool) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, second, byte(rand.N(16)), byte(1 + rand.N(16))})
 }
 
-// honest wants to be greeted. Handshakes cost much more than all the rest.
-func (s *soak) honest() error {
-	listener := "bare"
+// honest wants to be greeted.
+func (s *soak) honest() error { return s.visit(stranger(false), anyListener()) }
+
+// anyListener is the name of one. Handshakes cost much more than all the rest.
+func anyListener() string {
 	switch n := rand.N(100); {
 	case n < 2:
-		listener = "safe"
+		return "safe"
 	case n < 4:
-		listener = "both"
+		return "both"
 	case n < 30:
-		listener = "behind"
+		return "behind"
 	}
-	return s.visit(stranger(false), listener)
+	return "bare"
 }
 
 // bad does one of the things that greetd must bear.
@@ -236,8 +269,8 @@ func (s *soak) bad() error {
 	return nil
 }
 
-// holdOn does not let go until greetd does, or everybody pauses.
-func (s *soak) holdOn() error {
+// holdOn does not let go until greetd does, or ctx ends.
+func (s *soak) holdOn(ctx context.Context) error {
 	abuse := []struct{ listener, says string }{
 		{"behind", header[:half]},
 		{"safe", halfHello},
@@ -252,7 +285,7 @@ func (s *soak) holdOn() error {
 		return err
 	}
 	defer c.Close()
-	defer context.AfterFunc(s.bout, func() { _ = c.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	if _, err := io.WriteString(c, abuse.says); err != nil {
 		return nil // let go already
 	}
