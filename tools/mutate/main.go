@@ -1,7 +1,7 @@
 // Command mutate checks the tests of a package: it plants one fault at a time in the
 // package's code, runs its tests, and prints each fault that no test noticed.
 //
-//	mutate [-timeout 2m] PACKAGE
+//	mutate [-timeout 2m] [-files 'c*.go'] [-every 10] PACKAGE
 //
 // The faults are: an operator that is swapped, a number that is one too large, a condition
 // that is negated or ignored, a statement that is removed (a lock, a close, a deferred
@@ -29,18 +29,20 @@ import (
 
 func main() {
 	limit := flag.Duration("timeout", 0, "time limit of one run of the tests (default 10s and three times what they need without a fault)")
+	files := flag.String("files", "*", "plant faults only in files whose names match this `pattern`")
+	every := flag.Int("every", 1, "plant only each `n`th fault, where all of them would take too long")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: mutate [-timeout DURATION] PACKAGE")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: mutate [-timeout DURATION] [-files PATTERN] [-every N] PACKAGE")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if flag.NArg() != 1 {
+	if _, err := filepath.Match(*files, ""); flag.NArg() != 1 || *every < 1 || err != nil {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, flag.Arg(0), *limit); err != nil {
+	if err := run(ctx, flag.Arg(0), *limit, *files, *every); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
@@ -49,7 +51,7 @@ func main() {
 // goCommand is the go command that make uses.
 func goCommand() string { return cmp.Or(os.Getenv("GO"), "go") }
 
-func run(ctx context.Context, pattern string, limit time.Duration) error {
+func run(ctx context.Context, pattern string, limit time.Duration, files string, every int) error {
 	out, err := exec.CommandContext(ctx, goCommand(), "list", "-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles", pattern).Output()
 	if err != nil {
 		return fmt.Errorf("go list %s: %w", pattern, explain(err))
@@ -86,8 +88,11 @@ func run(ctx context.Context, pattern string, limit time.Duration) error {
 		tests.limit = 10*time.Second + 3*time.Since(start)
 	}
 
-	planted, noticed, timeouts := 0, 0, 0
+	found, planted, noticed, timeouts := 0, 0, 0, 0
 	for _, name := range pkg.GoFiles {
+		if matches, _ := filepath.Match(files, name); !matches {
+			continue
+		}
 		path := filepath.Join(pkg.Dir, name)
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -98,6 +103,9 @@ func run(ctx context.Context, pattern string, limit time.Duration) error {
 			return err
 		}
 		for _, f := range faults {
+			if found++; found%every != 0 {
+				continue
+			}
 			mutated := filepath.Join(scratch, name)
 			if err := os.WriteFile(mutated, f.apply(text), 0o600); err != nil {
 				return err
