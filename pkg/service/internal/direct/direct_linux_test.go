@@ -53,7 +53,7 @@ func accepted(t *testing.T, ln net.Listener) (client, server net.Conn) {
 
 // Connections do all that a net.Conn has to do: deadlines, concurrent use, and so on.
 func TestConnectionsAreNetConns(t *testing.T) {
-	nettest.TestConn(t, func() (client, server net.Conn, stop func(), err error) {
+	connect := func() (client, server net.Conn, stop func(), err error) {
 		ln := listen(t, "tcp", "127.0.0.1:0")
 		client, err = net.Dial("tcp", ln.Addr().String())
 		if err != nil {
@@ -61,6 +61,14 @@ func TestConnectionsAreNetConns(t *testing.T) {
 		}
 		server, err = ln.Accept()
 		return client, server, func() { _, _, _ = client.Close(), server.Close(), ln.Close() }, err
+	}
+	// nettest examines the first one more than the other.
+	t.Run("client first", func(t *testing.T) { nettest.TestConn(t, connect) })
+	t.Run("server first", func(t *testing.T) {
+		nettest.TestConn(t, func() (server, client net.Conn, stop func(), err error) {
+			client, server, stop, err = connect()
+			return server, client, stop, err
+		})
 	})
 }
 
