@@ -60,6 +60,10 @@ func (p *program) inferInstance(ctx context.Context) {
 	if p.instance != "" || !isInstance || !isYAML || name == "greetd" || inferred.Set(name) != nil {
 		return
 	}
+	if systemd.Unit() == inferred.unit()+".service" { // in its sandbox systemctl can't be executed
+		p.instance = inferred
+		return
+	}
 	for _, state := range []string{"is-enabled", "is-active", "is-failed"} {
 		if exec.CommandContext(ctx, "systemctl", "--quiet", state, inferred.unit()+".service").Run() == nil {
 			p.instance = inferred

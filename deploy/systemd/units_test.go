@@ -21,6 +21,22 @@ func TestInstanceUnitsFollowTheOthers(t *testing.T) {
 	}
 }
 
+// TestLogControlShowsTheBusAlone: the drop-in hides what the unit hides, apart from the bus.
+func TestLogControlShowsTheBusAlone(t *testing.T) {
+	hidden := func(unit string) (all []string) {
+		for _, line := range settings(t, unit, nil) {
+			if paths, found := strings.CutPrefix(line, "InaccessiblePaths="); found {
+				all = append(all, strings.Fields(paths)...)
+			}
+		}
+		return all
+	}
+	want := slices.DeleteFunc(hidden("greetd.service"), func(path string) bool { return path == "-/run/dbus" })
+	if got := hidden("examples/log-control.conf"); !slices.Equal(got, want) {
+		t.Errorf("log-control.conf hides\n%q, want\n%q", got, want)
+	}
+}
+
 // settings returns the lines of a unit file without comments and blank lines, and the keys in own without their values.
 func settings(t *testing.T, unit string, own []string) (lines []string) {
 	t.Helper()

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -21,9 +20,6 @@ import (
 	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
-
-// stopTimeoutWait bounds the question to systemd how long a stop may take.
-const stopTimeoutWait = 5 * time.Second
 
 // tlsWarningInterval is how long after a warning further clients that expect TLS go
 // unreported.
@@ -104,19 +100,14 @@ func (d *daemon) notServed(c current) (all []string) {
 	return all
 }
 
-// warnStopTimeout logs that a stop may take longer than the unit allows. It asks systemd,
-// which may not answer.
-func (d *daemon) warnStopTimeout(ctx context.Context) {
+// warnStopTimeout logs that a stop may take longer than the unit allows. It reads the unit's
+// files: the sandbox hides the bus.
+func (d *daemon) warnStopTimeout() {
 	name := systemd.Unit()
 	if name == "" || d.systemd.Notifier == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopTimeoutWait)
-	defer cancel()
-	service, err := unit.Ask(ctx, name)
-	if err != nil {
-		return // without a bus, check and doctor know
-	}
+	service := unit.Service{Name: name, TimeoutStop: unit.Read("", name).TimeoutStop()}
 	timeouts := d.inForce().Timeouts
 	if problem := service.StopTooLong(timeouts.LameDuck + timeouts.Drain); problem != "" {
 		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "timeouts.drain"))

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	units "greetd.example/internal/unit"
+	"greetd.example/pkg/systemd"
 )
 
 // refreshOnReload is the first systemd that can pass credentials again at a reload.
@@ -91,6 +94,30 @@ func (f *Facts) staleCredentials(r *results) {
 	}
 }
 
+// unitOfDaemon asks systemd for the unit of a daemon. In that unit's own sandbox, as in ExecReload=,
+// it reads the unit's files instead.
+func unitOfDaemon(ctx context.Context, pid int) (f Facts) {
+	if m, err := connect(ctx); err == nil {
+		defer m.Close()
+		if name, err := m.GetUnitNameByPID(ctx, uint32(pid)); err == nil {
+			f.Systemd.Version = m.version()
+			f.Unit = m.unit(ctx, name)
+			return f
+		}
+	}
+	if f.Unit.Name = systemd.Unit(); f.Unit.Name == "" {
+		return f
+	}
+	f.Systemd.Version = units.Systemd("")
+	files := units.Read("", f.Unit.Name)
+	for _, credential := range files.All("LoadCredential") {
+		name, source, _ := strings.Cut(credential, ":")
+		f.Unit.LoadCredential = append(f.Unit.LoadCredential, []any{name, source})
+	}
+	f.Unit.RefreshOnReload = files.All("RefreshOnReload")
+	return f
+}
+
 // renewCredentials is how to make systemd pass them again.
 func (f *Facts) renewCredentials() string {
 	switch {
@@ -105,17 +132,7 @@ func (f *Facts) renewCredentials() string {
 // StaleCredentials returns a finding for each credential of the unit of a daemon whose file has changed
 // since systemd passed it. It returns none where systemd or the files can't be seen.
 func StaleCredentials(ctx context.Context, pid int, started time.Time) []Finding {
-	m, err := connect(ctx)
-	if err != nil {
-		return nil
-	}
-	defer m.Close()
-	f := Facts{Systemd: Systemd{Version: m.version()}}
-	name, err := m.GetUnitNameByPID(ctx, uint32(pid))
-	if err != nil {
-		return nil
-	}
-	f.Unit = m.unit(ctx, name)
+	f := unitOfDaemon(ctx, pid)
 	if strings.Contains(fmt.Sprint(f.Unit.RefreshOnReload), "credentials") {
 		started = time.Time{} // they were passed again since
 	}

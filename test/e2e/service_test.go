@@ -353,10 +353,15 @@ func TestInstancesServeSideBySide(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
 		m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10001\"}]\ngreeting: \"lobby\\n\"\n")
 		m.write("/etc/greetd/10025.yaml", "greeting: \"by socket\\n\"\n")
+		m.dropIn("greetd@.service", "[Service]", "ExecStartPre=/usr/sbin/greetd check --config /etc/greetd/%i.yaml")
 		m.run("systemctl", "start", "greetd", "greetd@lobby.service", "greetd@10025.socket")
 		m.greeted("tcp", overIPv4, hello)
 		m.greeted("tcp", "127.0.0.1:10001", "lobby\n")
 		m.greeted("tcp", "127.0.0.1:10025", "by socket\n")
+		if checked := m.run("journalctl", "--no-pager", "-o", "cat", "-u", "greetd@lobby"); !strings.Contains(checked, "/etc/greetd/lobby.yaml: configuration OK") ||
+			strings.Contains(checked, "this is what user") {
+			m.Errorf("check in ExecStartPre= says:\n%s", checked)
+		}
 
 		m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10001\"}]\ngreeting: \"reloaded\\n\"\n")
 		m.run("systemctl", "reload", "greetd@lobby.service")
