@@ -85,6 +85,7 @@ put_adapted() {
 put_config() {
 	mine=configs/greetd.yaml
 	theirs=$DESTDIR$config
+	mkdir -p "$theirs.d"
 	if [ ! -e "$theirs" ] || cmp -s "$theirs" "$DESTDIR$shared/greetd.yaml"; then
 		put 644 $mine $config
 		rm -f "$theirs.new"

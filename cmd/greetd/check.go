@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,7 +32,7 @@ user, environment, credentials and sandbox. --here checks as this user instead.`
 			if len(e.Problems) > 0 {
 				return exit.Error{Code: exit.Config, Err: errors.New(strings.Join(e.Problems, "\n"))}
 			}
-			_, err = fmt.Fprintf(p.stdout, "%s: configuration OK\n", cmp.Or(e.Path, "no file"))
+			_, err = fmt.Fprintf(p.stdout, "%s: configuration OK\n", e.Name)
 			return failedToWrite(err)
 		},
 	}

@@ -171,7 +171,7 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		return doctor.Config{Path: source.Path, Problems: strings.Split(err.Error(), "\n")}
 	}
 	c := doctor.Config{
-		Valid: true, Path: loaded.Path, Hidden: hidden, Warnings: warnings,
+		Valid: true, Path: loaded.Path, DropIns: loaded.DropIns, Hidden: hidden, Warnings: warnings,
 		MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
 		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
 	}

@@ -17,7 +17,7 @@ import (
 // An examination is what check and config have to say of a configuration, as one process
 // sees it. It goes as JSON from the unit's sandbox to the caller.
 type examination struct {
-	Path     string        // of the file; "" for none
+	Name     string        // of the file and its drop-ins, in words
 	Unusable []string      // the problems of the configuration itself
 	Problems []string      // those, and the ones of certificates and greeting
 	Warnings []string      // what is valid, and probably not meant
@@ -31,7 +31,10 @@ type listener struct{ Key, Name, Address string }
 // examine looks at the configuration from here, with the rights of this process.
 func examine(source config.Source) examination {
 	loaded, err := config.Load(source)
-	e := examination{Path: loaded.Path, Unusable: lines(err)}
+	e := examination{Name: loaded.Name(), Unusable: lines(err)}
+	if len(loaded.Files()) == 0 {
+		e.Name = "no file"
+	}
 	if err == nil {
 		e.YAML = string(loaded.YAML())
 		e.Stop = loaded.Timeouts.LameDuck + loaded.Timeouts.Drain

@@ -35,6 +35,7 @@ type Status struct {
 // A Configuration says which one is in force, and how the last reload went.
 type Configuration struct {
 	Path       string    `json:"path"`        // absolute; "" if the defaults serve without a file
+	DropIns    []string  `json:"drop_ins"`    // of Path, absolute, in the order in which they were merged
 	Generation uint64    `json:"generation"`  // counts the configurations that were applied, from 1
 	Loaded     time.Time `json:"loaded"`      // when this one was
 	LastReload *Reload   `json:"last_reload"` // nil if there was none

@@ -171,7 +171,11 @@ func (c Configuration) source() string {
 	if c.Generation == 0 {
 		return "none yet"
 	}
-	return fmt.Sprintf("%s\ngeneration %d, loaded %s", cmp.Or(words.Printable(c.Path), "no file, the defaults"), c.Generation, stamp(c.Loaded))
+	files := cmp.Or(words.Printable(c.Path), "no file, the defaults")
+	for _, dropIn := range c.DropIns {
+		files += "\n" + words.Printable(dropIn)
+	}
+	return fmt.Sprintf("%s\ngeneration %d, loaded %s", files, c.Generation, stamp(c.Loaded))
 }
 
 func (r *Reload) words() string {

@@ -1,4 +1,4 @@
-// Package config reads greetd's configuration: from one YAML file, the environment
+// Package config reads greetd's configuration: from a YAML file and its drop-ins, the environment
 // and the --listen flags, over defaults. It is strict: what it doesn't know or can't
 // use is a [Problem] that says where it stands and what to do about it, and all of
 // them are reported at once. A [Config] is plain data; [Loaded] also has where it came

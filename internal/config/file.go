@@ -65,6 +65,8 @@ func unreadable(path string, err error) error {
 	switch hidden := systemd.HiddenBy(path); {
 	case hidden != "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
 		return fmt.Errorf("is hidden from greetd by its unit's sandbox (%s), or does not exist: move it to /etc/greetd; greetd check --here reads it without the sandbox", hidden)
+	case errors.Is(err, fs.ErrNotExist) && isLink(path):
+		return errors.New("is a link to a file that does not exist: create that file, or remove the link")
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("does not exist: create it, or name another with --config or $GREETD_CONFIG")
 	case errors.Is(err, fs.ErrPermission):
@@ -88,6 +90,7 @@ func kindOf(mode fs.FileMode) string {
 // A fileReader turns a file into values, and notes problems and origins.
 type fileReader struct {
 	path     string
+	dropIn   bool
 	origins  origins
 	problems *problems
 	values   int // seen so far
@@ -267,7 +270,7 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 		}
 	}
 	for _, child := range f.fields {
-		if child.required && lines[child.name] == 0 {
+		if child.required && lines[child.name] == 0 && (!r.dropIn || child.names) {
 			r.problems.add(r.at(n.Line), join(prefix, child.name), "is missing: give %s", child.rule.want)
 		}
 	}
@@ -359,6 +362,9 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 		r.origins[key] = r.at(element.Line)
 		if isNull(element) {
 			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
+			if f.fields != nil {
+				list = append(list, map[string]any{}) // holds the place
+			}
 			continue
 		}
 		v := r.one(element, f, key)

@@ -21,7 +21,7 @@ import (
 const DefaultPath = "/etc/greetd/greetd.yaml"
 
 // A Source says where to look. Flags win over the environment, that wins over the
-// file, and that over the defaults. The zero Source is DefaultPath, the environment and the
+// file with its drop-ins, and that over the defaults. The zero Source is DefaultPath, the environment and the
 // defaults.
 type Source struct {
 	Path   string      // of the file (--config); "": $GREETD_CONFIG, else DefaultPath if it exists, else no file
@@ -36,13 +36,14 @@ type Source struct {
 // Loaded is a valid configuration, and where it came from.
 type Loaded struct {
 	Config
-	Path string // of the file that was read; "" if none was
+	Path    string   // of the file that was read; "" if none was
+	DropIns []string // the files in Path.d that were read, in the order in which they were merged
 
 	origins origins
 }
 
 // Load reads and checks the configuration from s. Its error is every [Problem] at
-// once: first those of the file, by line, then those of the environment and of the
+// once: first those of the files, by line, then those of the environment and of the
 // flags. With an error, Loaded has what is valid, and defaults for what is not: it is good
 // for finding a daemon, and not for being one.
 func Load(s Source) (Loaded, error) { return load(s, DefaultPath) }
@@ -59,12 +60,8 @@ func load(s Source, defaultPath string) (Loaded, error) {
 		return Loaded{}, err
 	}
 
-	l.Path = filePathOf(cmp.Or(s.Path, v.GetString(configKey)), defaultPath)
-	if l.Path != "" {
-		r := fileReader{path: l.Path, origins: l.origins, problems: &found}
-		if err := v.MergeConfigMap(r.read()); err != nil {
-			return Loaded{}, fmt.Errorf("merge configuration: %w", err)
-		}
+	if err := l.readFiles(v, cmp.Or(s.Path, v.GetString(configKey)), defaultPath, &found); err != nil {
+		return Loaded{}, err
 	}
 	for key, variable := range checkEnv(&found) {
 		if err := v.BindEnv(key, variable); err != nil {
@@ -92,7 +89,31 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	if s.Check != nil {
 		s.Check(l.Config, func(key string, err error) { found.add(l.nearestOrigin(key), key, "%v", err) })
 	}
-	return l, found.err(l.Path)
+	return l, found.err(l.Files())
+}
+
+// readFiles puts into v what the file sets that is named, or that is at defaultPath, and its drop-ins, which
+// are merged over it in lexical order.
+func (l *Loaded) readFiles(v *viper.Viper, named, defaultPath string, found *problems) error {
+	l.Path = filePathOf(named, defaultPath)
+	all, err := dropIns(cmp.Or(l.Path, defaultPath))
+	if problem, ok := errors.AsType[*Problem](err); ok {
+		found.add(origin{from: problem.File}, "", "%s", problem.Reason)
+	}
+	l.DropIns = all
+	m := merger{origins: l.origins, problems: found}
+	for _, path := range l.Files() {
+		r := fileReader{path: path, dropIn: path != l.Path, origins: make(origins), problems: found}
+		values := r.read()
+		if values == nil {
+			continue
+		}
+		m.merge(&r, values)
+		if err := v.MergeConfigMap(values); err != nil {
+			return fmt.Errorf("merge configuration: %w", err)
+		}
+	}
+	return nil
 }
 
 // What viper knows besides the keys of the file.

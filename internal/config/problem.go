@@ -75,13 +75,13 @@ func (p *problems) add(where origin, key, format string, args ...any) {
 	p.found = append(p.found, &Problem{File: where.from, Line: where.line, Key: key, Reason: fmt.Sprintf(format, args...)})
 }
 
-// err is all that was found: first what is in file, by line, then the rest, as found.
-func (p *problems) err(file string) error {
+// err is all that was found: first what is in the files, by line, then the rest, as found.
+func (p *problems) err(files []string) error {
 	rank := func(p *Problem) int {
-		if p.File == file {
-			return 0
+		if i := slices.Index(files, p.File); i >= 0 {
+			return i
 		}
-		return 1
+		return len(files)
 	}
 	slices.SortStableFunc(p.found, func(a, b *Problem) int {
 		return cmp.Or(rank(a)-rank(b), a.Line-b.Line)

@@ -15,12 +15,13 @@ type field struct {
 	rule   rule    // of a value
 
 	required bool // where its section is given
+	names    bool // its section, so that drop-ins need nothing else of what is required
 }
 
 // schema is the whole configuration, in the order in which it is documented and shown.
 var schema = field{fields: []field{
 	{name: "listeners", many: true, fields: []field{
-		{name: "name", rule: listenerName, required: true},
+		{name: "name", rule: listenerName, required: true, names: true},
 		{name: "address", rule: listenAddress, required: true},
 		{name: "reuse_port", rule: boolean},
 		{name: "connections", rule: integer(0, 10_000_000)},

@@ -136,11 +136,3 @@ func cpus() logging.Field { return logging.F("cpus", runtime.GOMAXPROCS(0)) }
 func logOptions(l config.Log) logging.Options {
 	return logging.Options{Output: l.Output, Level: l.Level, Format: l.Format, Visits: l.Visits, Rate: l.Rate, Burst: l.Burst, Skip: l.Skip}
 }
-
-// nameOf names the configuration, for a sentence.
-func nameOf(l config.Loaded) string {
-	if l.Path == "" {
-		return "the default configuration"
-	}
-	return l.Path
-}

@@ -46,13 +46,15 @@ func (d *daemon) refused(ctx context.Context, err error, stderr *os.File) error 
 	return result
 }
 
-// fingerprint changes with the configuration's file, and with what is wrong in all that it
+// fingerprint changes with the configuration's files, and with what is wrong in all that it
 // names.
 func fingerprint(source config.Source) string {
 	loaded, _, err := settings.Load(source)
-	file := ""
-	if info, err := os.Stat(loaded.Path); err == nil {
-		file = fmt.Sprint(info.ModTime(), info.Size())
+	var files strings.Builder
+	for _, path := range loaded.Files() {
+		if info, err := os.Stat(path); err == nil {
+			fmt.Fprintln(&files, path, info.ModTime(), info.Size())
+		}
 	}
-	return fmt.Sprint(file, err)
+	return fmt.Sprint(files.String(), err)
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +71,7 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
 	d.current.Store(&next)
 	changed := append(before.Differences(next.Config), renewed(before.settings.Certificates, next.settings.Certificates)...)
-	message := fmt.Sprintf("configuration reloaded from %s: %s", nameOf(next.Loaded), orNothing(changed))
+	message := fmt.Sprintf("configuration reloaded from %s: %s", next.Name(), orNothing(changed)) + removed(before.DropIns, next.DropIns)
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
 	d.warn(next)
 	select {
@@ -86,7 +86,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	limits.UseAllCPUs()
 	serving := before.settings
 	defer func() { limits.UseCPUs(serving.TLS()) }()
-	if err := vanished(before.Path); err != nil {
+	if err := before.Vanished(); err != nil {
 		return current{}, err
 	}
 	loaded, next, err := settings.Load(d.source)
@@ -114,18 +114,6 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	return current{Loaded: loaded, settings: next, generation: before.generation + 1, since: time.Now()}, nil
 }
 
-// vanished is the error of a file that was loaded before and is missing now. The defaults,
-// which greetd uses where there never was a file, have no access lists.
-func vanished(path string) error {
-	if path == "" {
-		return nil
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return &config.Problem{File: path, Reason: "does not exist any more: restore it; only a start uses the defaults without a file"}
-	}
-	return nil
-}
-
 // listenConfigs is what the configuration wants of the sockets.
 func listenConfigs(c config.Config) []systemd.ListenConfig {
 	var wanted []systemd.ListenConfig
@@ -146,6 +134,15 @@ func renewed(before, after []*certificate.Pair) (changed []string) {
 		}
 	}
 	return changed
+}
+
+// removed names the drop-ins that are not there any more, which is how one takes them back.
+func removed(before, after []string) string {
+	gone := slices.DeleteFunc(slices.Clone(before), func(path string) bool { return slices.Contains(after, path) })
+	if len(gone) == 0 {
+		return ""
+	}
+	return "; removed since: " + strings.Join(gone, ", ")
 }
 
 func orNothing(changed []string) string {

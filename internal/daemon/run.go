@@ -100,7 +100,7 @@ func (d *daemon) logStart(loaded config.Loaded) {
 	if limit != math.MaxInt64 {
 		fields = append(fields, logging.F("memory_limit", limit))
 	}
-	d.log.Event(logging.Started, fmt.Sprintf("starting greetd %s with %s", b.Version, nameOf(loaded)), fields...)
+	d.log.Event(logging.Started, fmt.Sprintf("starting greetd %s with %s", b.Version, loaded.Name()), fields...)
 }
 
 // connect connects the server to what observes it and what it reports to.

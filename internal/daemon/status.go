@@ -49,7 +49,7 @@ func (d *daemon) snapshot() admin.Status {
 		Hostname: host, PID: os.Getpid(), State: d.systemd.State(), Ready: d.ready() == nil,
 		Started: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
 		Configuration: admin.Configuration{
-			Path: absolute(now.Path), Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
+			Path: absolute(now.Path), DropIns: absolutes(now.DropIns), Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
 		},
 		Connections:   admin.Connections{Active: total.active, Lingering: total.lingering},
 		Outcomes:      allOutcomes(total.visits),
@@ -78,6 +78,15 @@ func absolute(path string) string {
 		return all
 	}
 	return path
+}
+
+// absolutes are the paths from the root; never nil, which JSON shows as null.
+func absolutes(paths []string) []string {
+	all := make([]string, len(paths))
+	for i, path := range paths {
+		all[i] = absolute(path)
+	}
+	return all
 }
 
 // listenerRows has those that are served, and then those that only have counts. Several

@@ -221,7 +221,7 @@ func configuration(f *Facts, r *results) {
 	case f.Daemon != nil && f.Daemon.Refused != "":
 		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused))
 	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):
-		r.warning(apply, "%s has changed since greetd loaded it", name)
+		r.warning(apply, "%s, or a drop-in of it, has changed since greetd loaded it", name)
 	}
 	for _, warning := range c.Warnings {
 		found, remedy, _ := strings.Cut(warning, "; ")

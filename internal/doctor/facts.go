@@ -191,7 +191,8 @@ func prefixes(property [][]any) []string {
 // A Config is what doctor needs to know of the configuration.
 type Config struct {
 	Path         string
-	File         *File // nil: there is none
+	DropIns      []string // those of Path
+	File         *File    // nil: there is none; Changed is that of the newest drop-in, if it is newer
 	Problems     []string
 	Forbidden    bool // the caller may not read it
 	MaxConns     int

@@ -74,6 +74,11 @@ func Gather(ctx context.Context, p Place) Facts {
 	f.Config = p.Configure(f.environ())
 	if info, err := os.Stat(f.Config.Path); f.Config.Path != "" && err == nil {
 		f.Config.File = fileOf(info)
+		for _, path := range append([]string{f.Config.Path + ".d"}, f.Config.DropIns...) {
+			if info, err := os.Stat(path); err == nil && info.ModTime().After(f.Config.File.Changed) {
+				f.Config.File.Changed = info.ModTime()
+			}
+		}
 	}
 	f.lookAtPorts(ctx, systemd)
 	if f.logOutput() == "syslog" {

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"greetd.example/internal/words"
+)
+
+// DropInDirectory is the directory whose *.yaml files, the drop-ins, add to the file at path.
+func DropInDirectory(path string) string { return path + ".d" }
+
+// dropIns are the drop-ins of the file at path in lexical order, which is the order in which they
+// are merged; hidden files and other names are ignored. There are none without the directory.
+func dropIns(path string) ([]string, error) {
+	directory := DropInDirectory(path)
+	entries, err := os.ReadDir(directory) // sorted by name
+	if errors.Is(err, fs.ErrNotExist) && !isLink(directory) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Problem{File: directory, Reason: unreadable(directory, err).Error()}
+	}
+	var paths []string
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") {
+			paths = append(paths, filepath.Join(directory, name))
+		}
+	}
+	return paths, nil
+}
+
+// isLink reports whether path is a symbolic link; one to nowhere is a mistake.
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// Vanished is a [*Problem] about what was loaded, and must not be missing at a reload, since
+// less configuration can mean that more clients are greeted: the file itself, and the directory of its
+// drop-ins. A single drop-in may be removed. It is nil if nothing is missing.
+func (l Loaded) Vanished() error {
+	gone := func(path string) bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	if l.Path != "" && gone(l.Path) {
+		return &Problem{File: l.Path, Reason: "does not exist any more: restore it; only a start uses the defaults without a file"}
+	}
+	if len(l.DropIns) == 0 {
+		return nil
+	}
+	if directory := filepath.Dir(l.DropIns[0]); gone(directory) {
+		return &Problem{File: directory, Reason: fmt.Sprintf("does not exist any more, and %s came from it: restore it; to remove the drop-ins, leave the directory empty", words.Count(len(l.DropIns), "drop-in"))}
+	}
+	return nil
+}
+
+// Files are all that was read, in the order in which they were merged.
+func (l Loaded) Files() []string {
+	if l.Path == "" {
+		return l.DropIns
+	}
+	return append([]string{l.Path}, l.DropIns...)
+}
+
+// Name says in words which files the configuration came from.
+func (l Loaded) Name() string {
+	switch n := len(l.DropIns); {
+	case n == 0 && l.Path == "":
+		return "the default configuration"
+	case n == 0:
+		return l.Path
+	case l.Path == "":
+		return words.Count(n, "drop-in") + " in " + filepath.Dir(l.DropIns[0])
+	default:
+		return l.Path + " and " + words.Count(n, "drop-in")
+	}
+}
+
+// A merger puts the files on top of each other. A value and a list replace those of the files
+// before; sections are merged by key, and listeners by name.
+type merger struct {
+	origins   origins
+	problems  *problems
+	listeners []any // of map[string]any, of all files up to now; nil if none sets any
+}
+
+// merge changes values to what that file and those before it set together.
+func (m *merger) merge(r *fileReader, values map[string]any) {
+	place := make(map[string]string) // of each element of the file's listeners, among all of them
+	if own, ok := values["listeners"].([]any); ok {
+		place = m.mergeListeners(r, own)
+		values["listeners"] = m.listeners
+	}
+	placed := make(origins)
+	for key, from := range r.origins {
+		if element, rest, isElement := strings.Cut(key, "]"); isElement && place[element+"]"] != "" {
+			key = place[element+"]"] + rest
+			if _, known := m.origins[key]; known && (rest == "" || rest == ".name") {
+				continue // the listener stays the one of the file that named it first
+			}
+		}
+		placed[key] = from
+		if key != "listeners" {
+			m.forgetElements(key)
+		}
+	}
+	maps.Copy(m.origins, placed)
+}
+
+// forgetElements forgets where the elements of a list came from that is replaced.
+func (m *merger) forgetElements(list string) {
+	for i := 0; ; i++ {
+		key := fmt.Sprintf("%s[%d]", list, i)
+		if _, ok := m.origins[key]; !ok {
+			return
+		}
+		delete(m.origins, key)
+	}
+}
+
+// mergeListeners adds to m.listeners, and returns the key that each element of own has there.
+func (m *merger) mergeListeners(r *fileReader, own []any) (place map[string]string) {
+	place = make(map[string]string)
+	before := slices.Clone(m.listeners) // two of one name in the same file are a mistake
+	for i, element := range own {
+		key := fmt.Sprintf("listeners[%d]", i)
+		listener := element.(map[string]any)
+		name, named := listener["name"]
+		at := slices.IndexFunc(before, func(b any) bool { return named && b.(map[string]any)["name"] == name })
+		if at >= 0 {
+			mergeSection(before[at].(map[string]any), listener)
+			place[key] = fmt.Sprintf("listeners[%d]", at)
+			continue
+		}
+		if _, given := r.origins[key+".address"]; r.dropIn && named && !given {
+			m.problems.add(r.origins[key], key+".address", "is missing, and no file before has the listener %s: give an address such as \":10000\"", name)
+		}
+		place[key] = fmt.Sprintf("listeners[%d]", len(m.listeners))
+		m.listeners = append(m.listeners, listener)
+	}
+	if len(m.listeners) > mostSections {
+		m.problems.add(r.origins["listeners"], "listeners", "must have from 1 to %d elements, not %d with those of the files before", mostSections, len(m.listeners))
+	}
+	return place
+}
+
+// mergeSection sets in section what over has.
+func mergeSection(section, over map[string]any) {
+	for key, value := range over {
+		below, isSection := section[key].(map[string]any)
+		if deeper, ok := value.(map[string]any); ok && isSection {
+			mergeSection(below, deeper)
+			continue
+		}
+		section[key] = value
+	}
+}
