@@ -171,11 +171,11 @@ func (c Configuration) source() string {
 	if c.Generation == 0 {
 		return "none yet"
 	}
-	files := cmp.Or(words.Printable(c.Path), "no file, the defaults")
+	files := []string{cmp.Or(words.Printable(c.Path), "no file, the defaults")}
 	for _, dropIn := range c.DropIns {
-		files += "\n" + words.Printable(dropIn)
+		files = append(files, words.Printable(dropIn))
 	}
-	return fmt.Sprintf("%s\ngeneration %d, loaded %s", files, c.Generation, stamp(c.Loaded))
+	return fmt.Sprintf("%s\ngeneration %d, loaded %s", strings.Join(files, "\n"), c.Generation, stamp(c.Loaded))
 }
 
 func (r *Reload) words() string {

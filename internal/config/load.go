@@ -50,7 +50,6 @@ func Load(s Source) (Loaded, error) { return load(s, DefaultPath) }
 
 func load(s Source, defaultPath string) (Loaded, error) {
 	var found problems
-	l := Loaded{origins: make(origins)}
 	v := viper.New()
 	v.AllowEmptyEnv(true)
 	for key, value := range asMap(Default()) {
@@ -60,7 +59,8 @@ func load(s Source, defaultPath string) (Loaded, error) {
 		return Loaded{}, err
 	}
 
-	if err := l.readFiles(v, cmp.Or(s.Path, v.GetString(configKey)), defaultPath, &found); err != nil {
+	l, err := readFiles(v, cmp.Or(s.Path, v.GetString(configKey)), defaultPath, &found)
+	if err != nil {
 		return Loaded{}, err
 	}
 	for key, variable := range checkEnv(&found) {
@@ -93,14 +93,14 @@ func load(s Source, defaultPath string) (Loaded, error) {
 }
 
 // readFiles puts into v what the file sets that is named, or that is at defaultPath, and its drop-ins, which
-// are merged over it in lexical order.
-func (l *Loaded) readFiles(v *viper.Viper, named, defaultPath string, found *problems) error {
-	l.Path = filePathOf(named, defaultPath)
-	all, err := dropIns(cmp.Or(l.Path, defaultPath))
+// are merged over it in lexical order. It returns which files these are, and the origins of what they set.
+func readFiles(v *viper.Viper, named, defaultPath string, found *problems) (Loaded, error) {
+	l := Loaded{Path: filePathOf(named, defaultPath), origins: make(origins)}
+	var err error
+	l.DropIns, err = dropIns(cmp.Or(l.Path, defaultPath))
 	if problem, ok := errors.AsType[*Problem](err); ok {
 		found.add(origin{from: problem.File}, "", "%s", problem.Reason)
 	}
-	l.DropIns = all
 	m := merger{origins: l.origins, problems: found}
 	for _, path := range l.Files() {
 		r := fileReader{path: path, dropIn: path != l.Path, origins: make(origins), problems: found}
@@ -110,10 +110,10 @@ func (l *Loaded) readFiles(v *viper.Viper, named, defaultPath string, found *pro
 		}
 		m.merge(&r, values)
 		if err := v.MergeConfigMap(values); err != nil {
-			return fmt.Errorf("merge configuration: %w", err)
+			return Loaded{}, fmt.Errorf("merge configuration: %w", err)
 		}
 	}
-	return nil
+	return l, nil
 }
 
 // What viper knows besides the keys of the file.
