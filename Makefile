@@ -23,7 +23,7 @@ SOAKTIME ?= 1h
 CHAOSTIME ?= 10m
 CHAOSSEED ?=
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures api licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -86,7 +86,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	$(TOOLS)/golangci-lint run ./...
 	@dead=$$($(TOOLS)/deadcode -filter='^greetd.example/(cmd|internal)/' ./cmd/...); \
 	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
-	for module in kubernetes browser; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
+	for module in kubernetes browser tableflip; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
 	cd tools && $(GO) vet ./mutate
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
@@ -108,6 +108,10 @@ vulncheck: $(TOOLS)/govulncheck ## known vulnerabilities in what the code calls
 pictures: build ## take the pictures of the README, as root, in eleven minutes
 	@sh test/packages.sh e2e
 	GREETD_E2E=1 GREETD_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -timeout=20m -run TestPictures ./test/e2e
+
+drill: build ## measure the table and the picture of docs/drill.md, as root
+	@sh test/packages.sh e2e
+	GREETD_E2E=1 GREETD_DRILL=1 $(GO) test -count=1 -timeout=20m -run='^TestDrill$$' ./test/e2e
 
 fmt: $(TOOLS)/golangci-lint ## format the Go code
 	$(TOOLS)/golangci-lint fmt ./...

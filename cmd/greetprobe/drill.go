@@ -240,6 +240,13 @@ func (d *drilling) run(ctx context.Context) error {
 		d.say("%s: %s", safe(d.load.target.String()), safe(err.Error()))
 		return exitCode(exitTimeout)
 	}
+	if unit != nil { // a wrong port is no reason to restart anything
+		if r := d.load.probe.Do(ctx, d.load.target); r.Status != probe.OK {
+			d.say("%s is left alone, since its clients are not served before the first step: %s: %s",
+				unit.Name, safe(d.load.target.String()), safe(r.Err.Error()))
+			return exitCode(exitFor(r.Status))
+		}
+	}
 	begin := time.Now()
 	loading, enough := context.WithCancel(ctx)
 	var clients sync.WaitGroup
@@ -255,7 +262,7 @@ func (d *drilling) run(ctx context.Context) error {
 		restoring, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 		defer cancel()
 		if err := unit.Restore(restoring); err != nil {
-			d.say("%s", err)
+			d.say("%s is not left as it was found: %s", unit.Name, err)
 		}
 	}
 	return d.conclude(ctx, begin, end)
@@ -288,7 +295,7 @@ func (d *drilling) client(ctx context.Context, s openloop.Shot) {
 		p.Source = d.load.sources.at(s.Seq)
 	}
 	r := p.Do(ctx, d.load.target)
-	c := drill.Client{Due: s.Due, Ended: s.Started.Add(r.Timing.Total), Outcome: outcomeOf(r)}
+	c := drill.Client{Due: s.Due, Ended: s.Started.Add(r.Timing.Total), Outcome: outcomeOf(r), Late: s.Started.Sub(s.Due)}
 	if r.Err != nil {
 		c.Error = safe(r.Err.Error())
 	}

@@ -19,8 +19,12 @@ type drillReport struct {
 	Target  string     `json:"target"`
 	Unit    string     `json:"unit"` // "" for --do alone
 	Rate    float64    `json:"rate"`
+	Due     int        `json:"due"`            // clients, of which all are asked unless this machine is too slow
+	LateUS  int64      `json:"start_delay_us"` // from when a client was due until this machine started it, at most
 	Steps   []stepLine `json:"steps"`
 	All     stepLine   `json:"all"`
+	SliceUS int64      `json:"slice_us"` // the width of each slice of the course
+	Course  []slice    `json:"course"`
 	Summary string     `json:"summary"`
 	Exit    int        `json:"exit"`
 }
@@ -42,11 +46,23 @@ type stepLine struct {
 	Error         string                `json:"error"`   // why the step failed
 }
 
+// A slice is a short time of a drill, by when its clients were due.
+type slice struct {
+	Served  int   `json:"served"`
+	Lost    int   `json:"lost"`
+	WorstUS int64 `json:"worst_us"` // of those who were served
+}
+
+// courseSlices is how many slices the course has in JSON, at most.
+const courseSlices = 400
+
 // report sums up.
 func (d *drilling) report(begin, end time.Time) *drillReport {
+	all := d.record.Summary(drill.Window{From: begin, To: end})
 	r := &drillReport{
 		Schema: "greetprobe-drill/1", Time: wireTime(begin), Target: d.load.target.String(), Unit: d.unit, Rate: d.rate,
-		Steps: []stepLine{}, All: d.lineOf("all", begin, d.record.Summary(drill.Window{From: begin, To: end})),
+		Due: max(int(d.rate*end.Sub(begin).Seconds()), all.Asked), LateUS: all.Late.Microseconds(),
+		Steps: []stepLine{}, All: d.lineOf("all", begin, all),
 	}
 	for i, s := range d.steps {
 		until := end
@@ -61,6 +77,11 @@ func (d *drilling) report(begin, end time.Time) *drillReport {
 		}
 		r.Steps = append(r.Steps, line)
 	}
+	width := max(end.Sub(begin)/courseSlices, 10*time.Millisecond).Truncate(time.Millisecond) + time.Millisecond
+	r.SliceUS = width.Microseconds()
+	for _, s := range d.record.Course(begin, end, width) {
+		r.Course = append(r.Course, slice{s.Served, s.Lost, s.Worst.Microseconds()})
+	}
 	r.Summary = fmt.Sprintf("%s of %s lost in %s", thousands(r.All.Lost), thousands(r.All.Asked), words.Count(len(r.Steps), "step"))
 	return r
 }
@@ -71,7 +92,7 @@ func (d *drilling) lineOf(name string, from time.Time, s drill.Summary) stepLine
 		P50US: s.Percentile(50).Microseconds(), P99US: s.Percentile(99).Microseconds(), WorstUS: s.Percentile(100).Microseconds(),
 		Example: s.Example,
 	}
-	usual := max(10*time.Millisecond, time.Duration(3*float64(time.Second)/d.rate))
+	usual := max(50*time.Millisecond, time.Duration(5*float64(time.Second)/d.rate))
 	if at := s.Again(usual); !at.IsZero() {
 		again := at.Sub(from).Microseconds()
 		line.ServedAgainUS = &again
@@ -82,53 +103,101 @@ func (d *drilling) lineOf(name string, from time.Time, s drill.Summary) stepLine
 // print writes the report for people, with a picture of the course.
 func (r *drillReport) print(w io.Writer, course string) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-12s %9s %9s %7s %7s %7s %6s %7s %6s %8s %8s %8s %8s %8s\n",
-		"step", "answer ms", "again ms", "asked", "served", "refused", "reset", "cut", "late", "other", "gap ms", "p50 ms", "p99 ms", "worst ms")
-	for i, s := range r.Steps {
-		s.print(&b, fmt.Sprintf("%d %s", i+1, clipTo(s.Step, 9)))
+	row := func(name string, cells ...string) {
+		var line strings.Builder
+		fmt.Fprintf(&line, "%-17s", name)
+		for _, cell := range cells {
+			fmt.Fprintf(&line, " %8s", cell)
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
-	r.All.print(&b, "all")
-	if n := r.All.Clients[drill.NotAsked]; n > 0 {
-		fmt.Fprintf(&b, "\n%s could not be started on this machine, and are no loss: lower --rate, or spread --source.\n", words.Count(n, "client"))
+	row("milliseconds", "answer", "again", "gap", "p50", "p99", "worst")
+	for i, s := range r.Steps {
+		row(s.label(i), s.times()...)
+	}
+	row("all", r.All.times()...)
+	b.WriteByte('\n')
+	row("clients", "asked", "served", "refused", "reset", "cut", "late", "other")
+	for i, s := range r.Steps {
+		row(s.label(i), s.counts()...)
+	}
+	row("all", r.All.counts()...)
+	if limits := r.limits(); limits != "" {
+		b.WriteString("\n" + limits)
 	}
 	if r.All.Example != "" {
 		fmt.Fprintf(&b, "\nThe first loss: %s\n", r.All.Example)
 	}
-	if course != "" {
+	if r.All.Clients[drill.Served] > 0 {
 		b.WriteString("\n" + course)
 	}
 	fmt.Fprintf(&b, "\n%s\n", r.Summary)
 	_, _ = io.WriteString(w, b.String())
 }
 
-func (s stepLine) print(b *strings.Builder, name string) {
+// startDelay is how late this machine may start clients before the report says so.
+const startDelay = 100 * time.Millisecond
+
+// limits says what this machine could not do, which is no loss.
+func (r *drillReport) limits() string {
+	var b strings.Builder
+	if missing := r.Due - r.All.Asked; missing > max(r.Due/100, 1) {
+		fmt.Fprintf(&b, "This machine asked only %s of %s clients, which is no loss:\n"+
+			"lower --rate, spread --source, or raise --max-inflight.\n", thousands(r.All.Asked), thousands(r.Due))
+	}
+	if r.LateUS > startDelay.Microseconds() {
+		fmt.Fprintf(&b, "This machine started clients up to %s ms late, which their latencies include.\n", threeDigits(float64(r.LateUS)))
+	}
+	return b.String()
+}
+
+// label names step i.
+func (s stepLine) label(i int) string {
+	return fmt.Sprintf("%d %s", i+1, clipTo(strings.Join(strings.Fields(safe(s.Step)), " "), 14))
+}
+
+func (s stepLine) times() []string {
 	ms := func(us int64) string { return threeDigits(float64(us)) }
-	answer, again := "", "never"
+	answer, again := "", ""
 	if s.Step != "all" {
-		answer = ms(s.AnsweredUS)
+		answer, again = ms(s.AnsweredUS), "never"
 	}
 	switch {
-	case s.Step == "all":
-		again = ""
-	case s.ServedAgainUS != nil:
+	case s.Asked == 0:
+		return []string{answer, "", "", "", "", ""}
+	case answer != "" && s.ServedAgainUS != nil:
 		again = ms(*s.ServedAgainUS)
 	}
-	fmt.Fprintf(b, "%-12s %9s %9s %7d %7d %7d %6d %7d %6d %8d %8s %8s %8s %8s\n", name, answer, again, s.Asked,
-		s.Clients[drill.Served], s.Clients[drill.Refused], s.Clients[drill.Reset], s.Clients[drill.Cut], s.Clients[drill.TimedOut],
-		s.Clients[drill.Other], ms(s.GapUS), ms(s.P50US), ms(s.P99US), ms(s.WorstUS))
+	if s.Clients[drill.Served] == 0 {
+		return []string{answer, again, ms(s.GapUS), "", "", ""}
+	}
+	return []string{answer, again, ms(s.GapUS), ms(s.P50US), ms(s.P99US), ms(s.WorstUS)}
+}
+
+func (s stepLine) counts() []string {
+	counts := []string{strconv.Itoa(s.Asked)}
+	for _, o := range []drill.Outcome{drill.Served, drill.Refused, drill.Reset, drill.Cut, drill.TimedOut, drill.Other} {
+		counts = append(counts, strconv.Itoa(s.Clients[o]))
+	}
+	return counts
 }
 
 // course draws the worst latency over time. x is a client that was lost; below are the steps.
 func (d *drilling) course(begin, end time.Time) string {
 	columns := columns(d.out) - labelWidth
-	width := max(end.Sub(begin)/time.Duration(columns), time.Millisecond)
-	values := d.record.Course(begin, end, width)
-	marks := []byte(strings.Repeat(" ", len(values)))
-	for i, v := range values {
-		if v < 0 {
-			values[i] = math.NaN()
+	width := max(end.Sub(begin)/time.Duration(columns)+1, time.Millisecond)
+	var values []float64
+	for i, s := range d.record.Course(begin, end, width) {
+		switch {
+		case s.Lost > 0:
+			values = append(values, math.NaN())
+		case s.Served == 0 && i > 0 && !math.IsNaN(values[i-1]): // nobody was due
+			values = append(values, values[i-1])
+		default:
+			values = append(values, s.Worst.Seconds()*1000)
 		}
 	}
+	marks := []byte(strings.Repeat(" ", len(values)))
 	for i, s := range d.steps {
 		at := int(s.requested.Sub(begin) / width)
 		for j, digit := range []byte(strconv.Itoa(i + 1)) {

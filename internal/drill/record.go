@@ -24,7 +24,8 @@ const (
 type Client struct {
 	Due, Ended time.Time
 	Outcome    Outcome
-	Error      string // "" if there was none
+	Error      string        // "" if there was none
+	Late       time.Duration // from when it was due until this machine started it
 }
 
 // A Record collects clients, and says what became of those of each step. Its methods may be
@@ -53,6 +54,7 @@ type Summary struct {
 	Gap      time.Duration // the longest time in which no client was served
 	GapEnded time.Time     // when the first client after it was served; zero if none was
 	First    time.Time     // when the first client was served; zero if none was
+	Late     time.Duration // the greatest one of its clients
 }
 
 // Again is when clients were served again: after the longest gap, if that is longer than usual
@@ -88,6 +90,7 @@ func (r *Record) Summary(w Window) Summary {
 			continue
 		}
 		s.Counts[c.Outcome]++
+		s.Late = max(s.Late, c.Late)
 		switch c.Outcome {
 		case Served:
 			s.Latency = append(s.Latency, c.Ended.Sub(c.Due))
@@ -119,27 +122,28 @@ func (r *Record) Summary(w Window) Summary {
 	return s
 }
 
-// Course returns, for each slice of that width from begin to end, the worst latency in it in
-// milliseconds; -1 where clients were lost. A slice without clients repeats the one before.
-func (r *Record) Course(begin, end time.Time, width time.Duration) []float64 {
+// A Slice is what became of the clients that were due in a short time.
+type Slice struct {
+	Served, Lost int
+	Worst        time.Duration // of those who were served, from when they were due
+}
+
+// Course cuts the time from begin to end into slices of that width.
+func (r *Record) Course(begin, end time.Time, width time.Duration) []Slice {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	worst := make([]float64, max(1, int((end.Sub(begin)+width-1)/width)))
+	course := make([]Slice, max(1, int((end.Sub(begin)+width-1)/width)))
 	for _, c := range r.clients {
 		i := int(c.Due.Sub(begin) / width)
-		if i < 0 || i >= len(worst) || worst[i] < 0 || c.Outcome == NotAsked {
+		if i < 0 || i >= len(course) || c.Outcome == NotAsked {
 			continue
 		}
-		if c.Outcome != Served {
-			worst[i] = -1
-			continue
-		}
-		worst[i] = max(worst[i], c.Ended.Sub(c.Due).Seconds()*1000)
-	}
-	for i := 1; i < len(worst); i++ {
-		if worst[i] == 0 {
-			worst[i] = max(worst[i-1], 0)
+		if c.Outcome == Served {
+			course[i].Served++
+			course[i].Worst = max(course[i].Worst, c.Ended.Sub(c.Due))
+		} else {
+			course[i].Lost++
 		}
 	}
-	return worst
+	return course
 }

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -10,13 +11,13 @@ func TestSummaryOfAWindow(t *testing.T) {
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 	var r Record
 	for _, c := range []Client{
-		{at(-1), at(1), Served, ""},           // due before
-		{at(0), at(10), Served, ""},           // 10 ms
-		{at(10), at(12), Refused, "refused!"}, // lost
-		{at(20), at(320), Served, ""},         // waited: the gap is from 10 to 320
-		{at(30), at(321), Served, ""},
-		{at(40), at(41), NotAsked, "no port"},
-		{at(500), at(501), Served, ""}, // due in the next one
+		{at(-1), at(1), Served, "", 0},           // due before
+		{at(0), at(10), Served, "", 0},           // 10 ms
+		{at(10), at(12), Refused, "refused!", 0}, // lost
+		{at(20), at(320), Served, "", 0},         // waited: the gap is from 10 to 320
+		{at(30), at(321), Served, "", 0},
+		{at(40), at(41), NotAsked, "no port", 0},
+		{at(500), at(501), Served, "", 0}, // due in the next one
 	} {
 		r.Add(c)
 	}
@@ -48,8 +49,8 @@ func TestSummaryOfAWindow(t *testing.T) {
 func TestGapWithoutAnEnd(t *testing.T) {
 	begin := time.Unix(1000, 0)
 	var r Record
-	r.Add(Client{begin, begin.Add(time.Millisecond), Served, ""})
-	r.Add(Client{begin.Add(time.Second), begin.Add(time.Second), Refused, "no"})
+	r.Add(Client{begin, begin.Add(time.Millisecond), Served, "", 0})
+	r.Add(Client{begin.Add(time.Second), begin.Add(time.Second), Refused, "no", 0})
 	s := r.Summary(Window{begin, begin.Add(3 * time.Second)})
 	if s.Gap != 2999*time.Millisecond || !s.GapEnded.IsZero() {
 		t.Errorf("gap %v, ended %v", s.Gap, s.GapEnded)
@@ -59,12 +60,14 @@ func TestGapWithoutAnEnd(t *testing.T) {
 func TestCourse(t *testing.T) {
 	begin := time.Unix(1000, 0)
 	var r Record
-	r.Add(Client{begin, begin.Add(2 * time.Millisecond), Served, ""})
-	r.Add(Client{begin, begin.Add(5 * time.Millisecond), Served, ""})
-	r.Add(Client{begin.Add(time.Second), begin.Add(time.Second), Reset, ""})
-	r.Add(Client{begin.Add(time.Second), begin.Add(2 * time.Second), Served, ""})
-	got := r.Course(begin, begin.Add(3*time.Second), time.Second)
-	if len(got) != 3 || got[0] != 5 || got[1] != -1 || got[2] != 0 { // after a loss there is nothing to repeat
+	r.Add(Client{begin, begin.Add(2 * time.Millisecond), Served, "", 0})
+	r.Add(Client{begin, begin.Add(5 * time.Millisecond), Served, "", 0})
+	r.Add(Client{begin.Add(time.Second), begin.Add(time.Second), Reset, "", 0})
+	r.Add(Client{begin.Add(time.Second), begin.Add(2 * time.Second), Served, "", 0})
+	r.Add(Client{begin, begin, NotAsked, "no", 0})
+	got := r.Course(begin, begin.Add(2500*time.Millisecond), time.Second)
+	want := []Slice{{2, 0, 5 * time.Millisecond}, {1, 1, time.Second}, {}}
+	if !slices.Equal(got, want) {
 		t.Errorf("course: %v", got)
 	}
 }

@@ -20,25 +20,62 @@ import (
 type Unit struct {
 	Name string
 
-	conn *dbus.Conn
+	conn      *dbus.Conn
+	triggered bool // it was inactive, and another unit waits for clients in its place
 }
 
-// Open connects to systemd, and fails unless the unit is active. The caller closes it.
+// Open connects to systemd, and fails unless the unit is active, or a socket unit that starts
+// it is. The caller closes it.
 func Open(ctx context.Context, name string) (*Unit, error) {
-	conn, err := dbus.NewWithContext(ctx)
+	conn, err := dbus.NewWithContext(context.WithoutCancel(ctx)) // Restore needs it after an interrupt
 	if err != nil {
-		return nil, fmt.Errorf("ask systemd for %s: %w", name, err)
+		return nil, fmt.Errorf("ask systemd for %s: %w; --unit needs a machine that runs systemd, --do does not", name, err)
 	}
 	u := &Unit{Name: name, conn: conn}
-	state, err := u.state(ctx)
-	if err == nil && state != "active" {
-		err = fmt.Errorf("%s is %s: start it first (systemctl start %s)", name, state, name)
-	}
-	if err != nil {
+	if err := u.ready(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return u, nil
+}
+
+// ready says why the unit can't be drilled, with the remedy. It waits for one that is just being started.
+func (u *Unit) ready(ctx context.Context) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for range 100 {
+		if state, err := u.state(ctx); err != nil || state != "activating" {
+			break
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	p, err := u.conn.GetUnitPropertiesContext(ctx, u.Name)
+	if err != nil {
+		return fmt.Errorf("ask systemd for %s: %w", u.Name, err)
+	}
+	state, _ := p["ActiveState"].(string)
+	load, _ := p["LoadState"].(string)
+	triggers, _ := p["TriggeredBy"].([]string)
+	active := func(name string) bool {
+		state, err := (&Unit{Name: name, conn: u.conn}).state(ctx)
+		return err == nil && state == "active"
+	}
+	u.triggered = state == "inactive" && slices.ContainsFunc(triggers, active)
+	switch {
+	case load == "not-found":
+		return fmt.Errorf("there is no unit %s: see systemctl list-units", u.Name)
+	case load == "masked":
+		return fmt.Errorf("%s is masked: systemctl unmask %s, and start it first", u.Name, u.Name)
+	case state == "active" || state == "reloading" || u.triggered:
+		return nil
+	case state == "failed":
+		return fmt.Errorf("%s has failed: see systemctl status %s, and start it first", u.Name, u.Name)
+	}
+	return fmt.Errorf("%s is %s: start it first (systemctl start %s)", u.Name, state, u.Name)
 }
 
 // Close closes the connection to systemd.
@@ -83,7 +120,7 @@ func (u *Unit) run(ctx context.Context, what string, start job) error {
 	_ = u.conn.ResetFailedUnitContext(ctx, u.Name)
 	result := make(chan string, 1)
 	if _, err := start(ctx, u.Name, "replace", result); err != nil {
-		return fmt.Errorf("%s %s: %w", what, u.Name, err)
+		return u.refused(what, err)
 	}
 	select {
 	case how := <-result:
@@ -94,6 +131,14 @@ func (u *Unit) run(ctx context.Context, what string, start job) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s %s: %w", what, u.Name, context.Cause(ctx))
 	}
+}
+
+// refused is the error of a request that systemd has refused, with the remedy.
+func (u *Unit) refused(what string, err error) error {
+	if text := err.Error(); strings.Contains(text, "authentication required") || strings.Contains(text, "denied") {
+		return fmt.Errorf("%s %s: run it as root, or allow it by polkit: %w", what, u.Name, err)
+	}
+	return fmt.Errorf("%s %s: %w", what, u.Name, err)
 }
 
 // Restart restarts the unit, and returns when systemd says that it has.
@@ -123,7 +168,7 @@ func (u *Unit) Kill(ctx context.Context) error {
 	}
 	_ = u.conn.ResetFailedUnitContext(ctx, u.Name) // as in run
 	if err := u.conn.KillUnitWithTarget(ctx, u.Name, dbus.Main, int32(syscall.SIGKILL)); err != nil {
-		return fmt.Errorf("kill %s: %w", u.Name, err)
+		return u.refused("kill", err)
 	}
 	return u.await(ctx, "kill", func() (bool, error) {
 		state, err := u.state(ctx)
@@ -165,10 +210,10 @@ func (u *Unit) await(ctx context.Context, what string, so func() (bool, error)) 
 }
 
 // Restore starts the unit if it is not active: whatever was interrupted, the unit is left as
-// Open found it.
+// Open found it. What a socket unit starts, it is left to start.
 func (u *Unit) Restore(ctx context.Context) error {
 	state, err := u.state(ctx)
-	if err != nil || state == "active" || state == "activating" || state == "reloading" {
+	if err != nil || u.triggered || state == "active" || state == "activating" || state == "reloading" {
 		return err
 	}
 	return u.run(ctx, "start", u.conn.StartUnitContext)
@@ -177,16 +222,28 @@ func (u *Unit) Restore(ctx context.Context) error {
 // SurvivesSoftReboot returns nil if this process outlives a soft reboot, and else how to be one
 // that does (systemd-soft-reboot.service(8)).
 func (u *Unit) SurvivesSoftReboot(ctx context.Context) error {
+	version, err := u.conn.GetManagerProperty("Version")
+	if err != nil {
+		return fmt.Errorf("ask systemd for its version: %w", err)
+	}
+	number := 0
+	if _, err := fmt.Sscanf(strings.Trim(version, `"`), "%d", &number); err == nil && number < survivorsSince {
+		return fmt.Errorf("--soft-reboot needs systemd %d or later, and this is %d", survivorsSince, number)
+	}
 	own, err := u.conn.GetUnitNameByPID(ctx, uint32(os.Getpid()))
 	if err == nil {
-		if p, err := u.conn.GetUnitTypePropertyContext(ctx, own, "Service", "SurviveFinalKillSignal"); err == nil && p.Value.Value() == true {
+		if p, err := u.conn.GetUnitPropertyContext(ctx, own, "SurviveFinalKillSignal"); err == nil && p.Value.Value() == true {
 			return nil
 		}
 	}
-	return errors.New("a soft reboot (systemd 254 or later) ends every process, this one too: run it as " +
-		"systemd-run --pipe --property=SurviveFinalKillSignal=yes --property=IgnoreOnIsolate=yes --property=DefaultDependencies=no " +
-		"greetprobe drill --yes --soft-reboot and the other flags")
+	return errors.New("a soft reboot ends every process, this one too; run it as a unit that stays, and read the report in the file:\n" +
+		"  systemd-run -p SurviveFinalKillSignal=yes -p IgnoreOnIsolate=yes \\\n" +
+		"    -p DefaultDependencies=no -p StandardOutput=file:/run/drill.txt \\\n" +
+		"    greetprobe drill --yes --soft-reboot TARGET")
 }
+
+// survivorsSince is the first systemd with SurviveFinalKillSignal=.
+const survivorsSince = 255
 
 // SoftReboot replaces the whole of user space, and returns when the unit is active again.
 func (u *Unit) SoftReboot(ctx context.Context) error {
@@ -195,7 +252,7 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 	}
 	u.conn.Close()
 	return u.await(ctx, "soft reboot", func() (bool, error) {
-		conn, err := dbus.NewSystemdConnectionContext(ctx)
+		conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
 		if err != nil {
 			return false, nil //nolint:nilerr // systemd is not back yet
 		}

@@ -103,6 +103,57 @@ func installed(release string) (string, error) {
 	return root, err
 }
 
+// with returns the release with more Debian packages, whose units are not enabled. They are
+// installed once, into a layer of the cache.
+func (r release) with(more ...string) release {
+	base := r.root
+	r.root = func() (string, error) {
+		root, err := base()
+		if err != nil {
+			return "", err
+		}
+		layer, err := packageLayer(r.name, more)
+		return layer + ":" + root, err
+	}
+	return r
+}
+
+// packageLayer returns the directory of the cache that has what more packages add to a release.
+func packageLayer(release string, more []string) (string, error) {
+	base, err := debian.Root(release, packages)
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("%s+%s", filepath.Base(base), strings.Join(more, "+"))
+	return debian.Cached(name, func(made string) error {
+		dir := filepath.Join(os.Getenv(insideEnv), name)
+		root, err := overlay(base, dir)
+		if err != nil {
+			return err
+		}
+		defer unix.Unmount(root, unix.MNT_DETACH)
+		if err := os.WriteFile(filepath.Join(root, "usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+			return err
+		}
+		// Debian's mirrors may keep the Release file of a release in the making for too long.
+		apt := []string{root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "Acquire::Check-Valid-Until=false"}
+		if _, err := command("chroot", append(apt, "update")...); err != nil {
+			return err
+		}
+		if _, err := command("chroot", append(append(apt, "install", "-y", "--no-install-recommends"), more...)...); err != nil {
+			return err
+		}
+		upper := filepath.Join(dir, "upper")
+		for _, unwanted := range []string{"usr/sbin/policy-rc.d", "etc/systemd/system/multi-user.target.wants", "var/cache/apt", "var/lib/apt"} {
+			if err := os.RemoveAll(filepath.Join(upper, unwanted)); err != nil {
+				return err
+			}
+		}
+		_, err = command("cp", "--archive", upper+"/.", made)
+		return err
+	})
+}
+
 // overlay mounts a writable view of base under dir, and returns where it is.
 func overlay(base, dir string) (string, error) {
 	for _, name := range []string{"upper", "work", "root"} {

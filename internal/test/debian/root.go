@@ -16,13 +16,28 @@ import (
 const cache = "/var/cache/greetd-e2e" // a file system for each release and list of packages, made once
 
 // Root returns the file system of a Debian release with a comma-separated list of packages, from
-// the cache; it must not be changed. Root makes it with debootstrap if it is not there; it appears
-// under its name when it is whole.
+// the cache; it must not be changed. Root makes it with debootstrap if it is not there.
 func Root(release, packages string) (string, error) {
+	name := fmt.Sprintf("%s-%08x", release, crc32.ChecksumIEEE([]byte(packages)))
+	return Cached(name, func(made string) error {
+		args := []string{"--variant=minbase", "--include=" + packages, release, made, mirror()}
+		const scripts = "/usr/share/debootstrap/scripts/"
+		if _, err := os.Stat(scripts + release); err != nil { // newer than this debootstrap
+			args = append(args, scripts+"sid")
+		}
+		if out, err := exec.CommandContext(context.Background(), "debootstrap", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("debootstrap %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	})
+}
+
+// Cached returns the directory of the cache with that name; it must not be changed. What is not
+// there is made by fill in an empty directory, and appears under its name when it is whole.
+func Cached(name string, fill func(dir string) error) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("%s-%08x", release, crc32.ChecksumIEEE([]byte(packages)))
 	lock, err := os.Create(filepath.Join(cache, name+".lock"))
 	if err != nil {
 		return "", err
@@ -37,8 +52,8 @@ func Root(release, packages string) (string, error) {
 		return dir, err
 	}
 
-	fmt.Fprintln(os.Stderr, "making a Debian", release, "in", dir)
-	made, err := os.MkdirTemp(cache, "."+release+"-")
+	fmt.Fprintln(os.Stderr, "making", dir)
+	made, err := os.MkdirTemp(cache, "."+name+"-")
 	if err != nil {
 		return "", err
 	}
@@ -46,13 +61,8 @@ func Root(release, packages string) (string, error) {
 	if err := os.Chmod(made, 0o755); err != nil {
 		return "", err
 	}
-	args := []string{"--variant=minbase", "--include=" + packages, release, made, mirror()}
-	const scripts = "/usr/share/debootstrap/scripts/"
-	if _, err := os.Stat(scripts + release); err != nil { // newer than this debootstrap
-		args = append(args, scripts+"sid")
-	}
-	if out, err := exec.CommandContext(context.Background(), "debootstrap", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("debootstrap %s: %w\n%s", strings.Join(args, " "), err, out)
+	if err := fill(made); err != nil {
+		return "", err
 	}
 	return dir, os.Rename(made, dir)
 }

@@ -1,0 +1,5 @@
+module greetd.example/test/tableflip
+
+go 1.26.0
+
+require github.com/cloudflare/tableflip v1.2.3
