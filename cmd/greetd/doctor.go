@@ -82,7 +82,9 @@ func (p *program) place() doctor.Place {
 		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 		defer cancel()
 		var status admin.Status
+		asked := ""
 		err := p.ask(ctx, false, func(ctx context.Context, daemon *admin.Client) (err error) {
+			asked = daemon.Address()
 			status, err = daemon.Status(ctx)
 			return err
 		})
@@ -96,7 +98,9 @@ func (p *program) place() doctor.Place {
 			}
 		}
 		path = status.Configuration.Path
-		return daemonOf(status), doctor.Silence{}
+		d := daemonOf(status)
+		d.Asked = asked
+		return d, doctor.Silence{}
 	}
 	place.Configure = func(environ []string) doctor.Config { return p.configFor(environ, path) }
 	return place
@@ -106,7 +110,7 @@ func (p *program) place() doctor.Place {
 func daemonOf(s admin.Status) *doctor.Daemon {
 	d := &doctor.Daemon{
 		Version: s.Version, PID: s.PID, State: string(s.State), Ready: s.Ready,
-		Generation: s.Configuration.Generation, Loaded: s.Configuration.Loaded,
+		Path: s.Configuration.Path, Generation: s.Configuration.Generation, Loaded: s.Configuration.Loaded,
 		LogOutput: s.Log.Output, LogDropped: s.Log.Dropped,
 		MaxConnections: s.Limits.Connections, Descriptors: s.Limits.Descriptors,
 	}
@@ -176,7 +180,7 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
 	}
 	for _, l := range loaded.Listeners {
-		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address})
+		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address, Mode: fs.FileMode(l.Mode), Group: l.Group})
 	}
 	for _, pair := range built.Certificates {
 		own := pair.Served()

@@ -62,7 +62,16 @@ func answers(f *Facts, r *results) {
 		r.unknown("call greetd doctor where greetd runs",
 			"greetd says that it is process %d, and there is none here: it may run in another container", d.PID)
 	}
-	r.ok("greetd %s answers, process %d, %s", d.Version, d.PID, d.State)
+	r.add(OK, "", "greetd %s answers, process %d, %s: %s, asked at %s, with %s",
+		[]any{d.Version, d.PID, d.State, f.startedAs(), d.Asked, cmp.Or(d.Path, "no configuration file")})
+}
+
+// startedAs is whose the daemon's process is.
+func (f *Facts) startedAs() string {
+	if f.Process == nil || f.Process.Unit == "" {
+		return "of no unit that can be seen"
+	}
+	return f.Process.Unit
 }
 
 // whySilent says why the daemon does not answer.
@@ -122,14 +131,18 @@ func startFailure(f *Facts, r *results) {
 	case "success", "":
 		why = "it is being started again"
 	}
-	if u.StatusText != "" {
-		why = u.StatusText + ": " + why
+	again, first := "", ""
+	switch {
+	case u.StatusText == "":
+	case slices.Contains([]string{"signal", "core-dump", "oom-kill", "watchdog"}, u.Result): // it ran until then
+		why += "; its last status: " + u.StatusText
+	default:
+		first = u.StatusText + "; "
 	}
-	again := ""
 	if u.starting() && u.NRestarts > 0 {
 		again = ", after " + words.Count(u.NRestarts, "restart")
 	}
-	r.problem(remedy, "%s does not start%s: %s", u.Name, again, why)
+	r.problem(remedy, "%s%s does not start%s: %s", first, u.Name, again, why)
 }
 
 // startedBySystemd is about the process: is it the unit's?

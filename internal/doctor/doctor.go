@@ -83,6 +83,7 @@ var checks = []struct {
 	{"backlog", false, backlog},
 	{"resources", true, resources},
 	{"address-filters", true, addressFilters},
+	{"unix-sockets", false, unixSockets},
 	{"certificates", false, certificates},
 	{"sandbox", false, sandbox},
 	{"name-collision", false, nameCollision},

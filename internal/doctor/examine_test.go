@@ -55,7 +55,7 @@ func well(place string) Facts {
 		Root:    true,
 		Systemd: Systemd{Booted: true, Version: number, Open: []string{}},
 		Daemon: &Daemon{
-			Version: "1.0", PID: 42, State: "running", Ready: true, Generation: 1, Loaded: loaded,
+			Asked: "unix:/run/greetd/admin.sock", Path: "/etc/greetd/greetd.yaml", Version: "1.0", PID: 42, State: "running", Ready: true, Generation: 1, Loaded: loaded,
 			Listeners: []Listener{{Name: "greet", Address: "[::]:10000", Origin: origin}},
 			LogOutput: "journald", MaxConnections: 10000, Descriptors: 20000,
 		},
@@ -84,7 +84,8 @@ func well(place string) Facts {
 			Listeners: []Listener{{Name: "greet", Address: ":10000"}}, MaxConns: 10000,
 			LogOutput: "auto", LogVisits: "all", LogRate: 300, LogBurst: 1000,
 		},
-		Listening:         []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096}},
+		Listening:         []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096, Group: 7}},
+		Group:             7,
 		Somaxconn:         4096,
 		Journald:          RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000},
 		DescriptorsBeside: 64,
@@ -165,6 +166,12 @@ func held(pid int, program, unit string) func(f *Facts) {
 	})
 }
 
+// unreached is an attempt to reach a unix socket that failed so.
+func unreached(r Reach) func(f *Facts) {
+	r.Listener, r.Path, r.As = "u", "/run/greetd/u", "user nobody"
+	return func(f *Facts) { f.Reached = []Reach{r} }
+}
+
 // staleCredential is one whose file has changed.
 func staleCredential(version int, refresh any) func(f *Facts) {
 	return func(f *Facts) {
@@ -219,10 +226,12 @@ var changes = []change{
 	{"daemon: stopped", "", stopped, "daemon", Warning, "greetd.service is inactive", "systemctl enable --now greetd.service"},
 	{"daemon: nothing at all", "", all(stopped, unit(func(u *Unit) { u.LoadState = "not-found" })), "daemon", Problem, "nothing to look at", "GREETD_ADMIN_ADDRESS=unix:"},
 	{"daemon: nothing, and no answer of systemd", "", all(stopped, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "daemon", Unknown, "can't be asked", ""},
-	{"daemon: bad configuration", "", all(failing("exit-code", 78, "x.yaml:1: greting: no"), func(f *Facts) { f.Systemd.ExitStatus = "CONFIG" }), "daemon", Problem, "greetd.service does not start, after 3 restarts: x.yaml:1: greting: no: its configuration is bad (exit code 78/CONFIG)", "greetd check"},
-	{"daemon: address taken", "", failing("exit-code", 71, "listen on :80: taken"), "daemon", Problem, "listen on :80: taken: the system refused", "journalctl"},
+	{"daemon: bad configuration", "", all(failing("exit-code", 78, "x.yaml:1: greting: no"), func(f *Facts) { f.Systemd.ExitStatus = "CONFIG" }), "daemon", Problem, "x.yaml:1: greting: no; greetd.service does not start, after 3 restarts: its configuration is bad (exit code 78/CONFIG)", "greetd check"},
+	{"daemon: address taken", "", failing("exit-code", 71, "listen on :80: taken"), "daemon", Problem, "listen on :80: taken; greetd.service does not start, after 3 restarts: the system refused", "journalctl"},
 	{"daemon: no program", "", all(failing("exit-code", 203, ""), func(f *Facts) { f.Systemd.ExitStatus = "EXEC" }), "daemon", Problem, "restarts: exit code 203/EXEC", "journalctl"},
-	{"daemon: killed", "", failing("signal", 9, ""), "daemon", Problem, "killed by SIGKILL", "journalctl"},
+	{"daemon: killed", "", failing("signal", 9, "listening"), "daemon", Problem, "3 restarts: it was killed by SIGKILL; its last status: listening", "journalctl"},
+	{"daemon: named", "", func(*Facts) {}, "daemon", OK, "greetd 1.0 answers, process 42, running: greetd.service, asked at unix:/run/greetd/admin.sock, with /etc/greetd/greetd.yaml", ""},
+	{"daemon: named, though something is wrong", "", func(f *Facts) { f.Daemon.Listeners[0].Trouble = "x" }, "daemon", OK, "greetd 1.0 answers", ""},
 	{"daemon: no memory", "", failing("oom-kill", 9, ""), "daemon", Problem, "want of memory", edit + "MemoryMax=512M"},
 	{"daemon: stuck at the start", "", all(failing("timeout", 0, ""), unit(func(u *Unit) { u.TimeoutStartUSec = 15_000_000 })), "daemon", Problem, "TimeoutStartSec=15s", "journalctl"},
 	{"daemon: watchdog", "", all(failing("watchdog", 0, ""), unit(func(u *Unit) { u.WatchdogUSec = 20_000_000 })), "daemon", Problem, "WatchdogSec=20s", "journalctl"},
@@ -300,11 +309,15 @@ var changes = []change{
 	{"journal-rate: syslog", "", func(f *Facts) { f.Daemon.LogOutput = "syslog" }, "journal-rate", NotApplicable, "does not go to journald", ""},
 
 	{"ports: a service", "", held(7, "nginx", "nginx.service"), "ports", Problem, "listener greet needs :10000, and 0.0.0.0:10000 is held by nginx, process 7 of nginx.service", "systemctl disable --now nginx.service; or another port for greet"},
+	{"ports: stored for a unit that failed", "", all(stopped, func(f *Facts) {
+		f.Unit.ActiveState = "failed"
+		f.Listening = []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096, PID: 1, Program: "systemd", Unit: "greetd.service"}}
+	}), "ports", Problem, "systemd listens on [::]:10000 for greetd.service, which is failed", "systemctl start greetd.service; or close the port: systemctl clean --what=fdstore greetd.service"},
 	{"ports: a shell's", "", held(7, "nc", "session-1.scope"), "ports", Problem, "held by nc, process 7", "kill 7"},
 	{"ports: another socket unit", "", held(1, "systemd", "ssh.socket"), "ports", Problem, "held by systemd, for ssh.socket", "systemctl disable --now ssh.socket"},
 	{"ports: another descriptor store", "", held(1, "systemd", "greetd@lobby.service"), "ports", Problem, "systemd, for greetd@lobby.service", "systemctl disable --now greetd@lobby.service"},
 	{"ports: systemd's, who knows why", "", held(1, "systemd", ""), "ports", Problem, "systemd, for another unit", "list-sockets"},
-	{"ports: our own descriptor store", "", held(1, "systemd", "greetd.service"), "ports", OK, "nothing else", ""},
+	{"ports: our own descriptor store, between two starts", "", all(held(1, "systemd", "greetd.service"), unit(func(u *Unit) { u.ActiveState = "activating" })), "ports", OK, "nothing else", ""},
 	{"ports: somebody", "", held(0, "", ""), "ports", Unknown, "can't see", "ss -ltnp"},
 	{"ports: the failed socket unit's", "252-socket", all(socket(func(s *Unit) { s.ActiveState = "failed" }), held(7, "nginx", "nginx.service")), "ports", Problem, "listener greetd.socket needs :10000", "disable --now nginx.service"},
 	{"ports: systemd listens", "252-socket", stopped, "ports", OK, "systemd listens for greetd", ""},
@@ -356,11 +369,20 @@ var changes = []change{
 
 	{"address-filters: none", "", unit(func(u *Unit) { u.IPAddressDeny = nil }), "address-filters", OK, "keep nobody out", ""},
 	{"address-filters: narrow", "", unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8", "192.0.2.0/24") }), "address-filters", OK, "greetd.service lets in 10.0.0.0/8 192.0.2.0/24", ""},
-	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "keeps out everybody", "IPAddressAllow="},
+	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "let in nobody", edit + "IPAddressAllow=0.0.0.0/0 ::/0" + again},
 	{"address-filters: no counts", "", unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "counts nothing", "access.allow"},
 	{"address-filters: no counts of the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "greetd.socket", "access.deny"},
 	{"address-filters: stopped", "", all(stopped, unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Unknown, "when it runs", "again"},
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
+
+	{"address-filters: nobody, by the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny = everywhere() }), "address-filters", Problem, "of greetd.socket let in nobody", "systemctl edit greetd.socket: [Socket] IPAddressAllow=0.0.0.0/0 ::/0; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
+	{"unix-sockets: reached", "", func(f *Facts) { f.Reached = []Reach{{Listener: "u", Path: "/run/greetd/u", As: "user nobody"}} }, "unix-sockets", OK, "other users reach 1 unix socket", ""},
+	{"unix-sockets: behind /run/private", "", unreached(Reach{Refused: "/run/private"}), "unix-sockets", Problem, "user nobody can't connect to /run/greetd/u of listener u: permission denied at /run/private", edit + "RuntimeDirectoryPreserve=no" + again},
+	{"unix-sockets: in a closed runtime directory", "", unreached(Reach{Refused: "/run/greetd"}), "unix-sockets", Problem, "permission denied at /run/greetd", edit + "RuntimeDirectoryMode=0755" + again},
+	{"unix-sockets: in a closed directory", "", unreached(Reach{Refused: "/srv"}), "unix-sockets", Problem, "permission denied at /srv", "chmod a+x /srv"},
+	{"unix-sockets: another mode", "", unreached(Reach{Refused: "/run/greetd/u"}), "unix-sockets", Problem, "the mode of the file", "systemctl reload greetd.service"},
+	{"unix-sockets: deleted", "", unreached(Reach{Missing: true}), "unix-sockets", Problem, "there is no such file", "systemctl reload greetd.service"},
+	{"unix-sockets: hidden", "", unreached(Reach{Missing: true, Hidden: true}), "unix-sockets", Problem, "as PrivateTmp= does", "address: unix:/run/greetd/u in greetd.yaml"},
 
 	{"certificates: good", "", certificate(90 * 24 * time.Hour), "certificates", OK, "1 certificate", ""},
 	{"certificates: soon", "", certificate(5 * 24 * time.Hour), "certificates", Warning, "listener tls expires in 5 days", "renew /etc/x.pem, which greetd serves by itself"},

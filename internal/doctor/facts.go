@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"io/fs"
 	"math"
 	"net/netip"
 	"slices"
@@ -27,6 +28,8 @@ type Facts struct {
 	Stale     []Credential // of Unit, whose files have changed since systemd passed them
 	Config    Config       // as a daemon that starts now would load it
 	Listening []Socket     // TCP, in the caller's network namespace; nil: can't be seen
+	Group     uint64       // the control group of Unit, as the kernel numbers it; 0: none, or can't be seen
+	Reached   []Reach      // the unix sockets of the daemon that were tried
 	Somaxconn int          // net.core.somaxconn; 0: can't be seen
 	Journald  RateLimit
 	Syslog    string // why /dev/log does not answer; "" if it does, or is not used
@@ -57,6 +60,8 @@ type Silence struct {
 
 // A Daemon is what greetd says of itself.
 type Daemon struct {
+	Asked          string // the address at which it answered
+	Path           string // of its configuration; "" without a file
 	Version        string
 	PID            int
 	State          string
@@ -77,6 +82,9 @@ type Listener struct {
 	Address string
 	Origin  systemd.Origin
 	Trouble string // why accepting fails; "" if it does not
+
+	Mode  fs.FileMode // of a unix socket in the configuration
+	Group string
 
 	Certificate string // fingerprint of the one that is served; "" without TLS, or if that is not known
 }
@@ -99,6 +107,7 @@ type Unit struct {
 
 	Names, DropInPaths, Requires, TriggeredBy                     []string
 	LoadState, ActiveState, SubState, UnitFileState, FragmentPath string
+	Slice, ControlGroup                                           string
 	NeedDaemonReload, DynamicUser                                 bool
 	Type, NotifyAccess, Restart, Result, StatusText, User         string
 	StandardOutput, StandardError                                 string
@@ -123,6 +132,8 @@ type Unit struct {
 	Listen  [][]any // of a socket unit: Stream, the address
 	Accept  bool
 	Backlog int
+
+	SocketMode uint32
 }
 
 // unset is what systemd says where it has no number, and for infinity.
@@ -140,6 +151,9 @@ func (u *Unit) active() bool { return u.ActiveState == "active" || u.ActiveState
 
 // starting reports whether systemd is about to start u, again or for the first time.
 func (u *Unit) starting() bool { return u.ActiveState == "activating" }
+
+// down reports whether u neither runs nor is about to.
+func (u *Unit) down() bool { return u.ActiveState == "inactive" || u.ActiveState == "failed" }
 
 // streams are the addresses that a socket unit listens at.
 func (u *Unit) streams() []string {
@@ -181,8 +195,9 @@ func prefixes(property [][]any) []string {
 		}
 		address, _ := p[1].([]byte)
 		length, _ := p[2].(uint32)
-		if ip, ok := netip.AddrFromSlice(address); ok {
-			all = append(all, netip.PrefixFrom(ip, int(length)).String())
+		ip, ok := netip.AddrFromSlice(address)
+		if prefix := netip.PrefixFrom(ip, int(length)).String(); ok && !slices.Contains(all, prefix) {
+			all = append(all, prefix)
 		}
 	}
 	return all
@@ -230,6 +245,7 @@ type Socket struct {
 	PID     int    // of the process that has it; 0: only root may look
 	Program string // the name of that process
 	Unit    string // that the process belongs to, or that process 1 has the socket for; "" if it is not known
+	Group   uint64 // the control group that it was made in, as the kernel numbers it; 0: it does not say
 }
 
 // A RateLimit is journald's: Burst entries in each Interval; 0 in either is no limit.

@@ -21,6 +21,9 @@ import (
 // askTimeout bounds all questions to systemd, and to other programs.
 const askTimeout = 15 * time.Second
 
+// maxComm is how much of its name a process has in /proc/PID/comm.
+const maxComm = 15
+
 // A Place is what Gather needs to know.
 type Place struct {
 	// Unit is the one that would start greetd: greetd.service.
@@ -57,6 +60,9 @@ func Gather(ctx context.Context, p Place) Facts {
 	}
 	f.Somaxconn, _ = strconv.Atoi(firstLine(readFile("/proc/sys/net/core/somaxconn")))
 	f.Daemon, f.Silence = p.Ask(ctx)
+	if f.Daemon != nil && look(f.Daemon.PID) == nil { // it may have ended since
+		f.Daemon, f.Silence = p.Ask(ctx)
+	}
 	switch {
 	case f.Daemon != nil:
 		f.Process = look(f.Daemon.PID)
@@ -80,6 +86,7 @@ func Gather(ctx context.Context, p Place) Facts {
 			}
 		}
 	}
+	f.reach(ctx)
 	f.lookAtPorts(ctx, systemd)
 	if f.logOutput() == "syslog" {
 		if c, err := new(net.Dialer).DialContext(ctx, "unixgram", "/dev/log"); err != nil {
@@ -146,6 +153,15 @@ func look(pid int) *Process {
 		}
 	}
 	return p
+}
+
+// isGreetd reports whether the main process of u is what ExecStart= says, or greetd. Before it is, it is a
+// child of systemd: as root, without a sandbox, and with its name in parentheses.
+func (p *Process) isGreetd(u *Unit) bool {
+	name := strings.TrimSuffix(readFile(fmt.Sprintf("/proc/%d/comm", p.PID)), "\n")
+	program, _ := command(u.ExecStart)
+	program = filepath.Base(program)
+	return name == "greetd" || name == program[:min(len(program), maxComm)]
 }
 
 // readFile is "" for a file that can't be read.

@@ -89,16 +89,27 @@ func ports(f *Facts, r *results) {
 	}
 	for _, l := range needed {
 		for _, s := range f.Listening {
-			mine := s.PID == 1 && s.Unit == f.Unit.Name // kept by systemd across a restart
+			mine := s.PID == 1 && s.Unit == f.Unit.Name // stored, for the next start
 			if overlap(l.Address, s.Address) && !mine {
 				f.held(l, s, r)
 			}
 		}
 	}
+	f.heldForNobody(r)
 	if len(needed) == 0 {
 		r.ok("systemd listens for greetd")
 	}
 	r.ok("nothing else has an address of greetd's")
+}
+
+// heldForNobody is about addresses that systemd has stored for a unit that is down: clients connect there, and wait.
+func (f *Facts) heldForNobody(r *results) {
+	for _, s := range f.Listening {
+		if s.PID == 1 && s.Unit == f.Unit.Name && f.Unit.down() {
+			r.problem(f.systemctl("start", f.Unit.Name)+"; or close the port: "+f.systemctl("clean", "--what=fdstore", f.Unit.Name),
+				"systemd listens on %s for %s, which is %s: clients connect, and nobody greets them", s.Address, f.Unit.Name, f.Unit.ActiveState)
+		}
+	}
 }
 
 // held reports which process holds the address of a listener.
@@ -264,7 +275,7 @@ func (f *Facts) longerQueue(l Listener) string {
 	if !f.Systemd.Booted {
 		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn; %s", wantedBacklog, remedy)
 	}
-	return fmt.Sprintf("echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
+	return fmt.Sprintf("mkdir -p /etc/sysctl.d; echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
 }
 
 // addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
@@ -272,6 +283,9 @@ func addressFilters(f *Facts, r *results) {
 	const ours = "access.allow and access.deny in greetd.yaml"
 	var words []string
 	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
+		if u.Name != f.Unit.Name && !f.bySocket() {
+			continue // nobody is served through it
+		}
 		letsIn, narrow := u.clients()
 		service := u.Name == f.Unit.Name
 		switch {
@@ -282,8 +296,7 @@ func addressFilters(f *Facts, r *results) {
 			r.problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
 				"the filters of %s never see clients that come through %s", u.Name, f.socketNames())
 		case letsIn == nobody:
-			r.problem(f.systemctl("edit", u.Name)+": IPAddressAllow= with the networks of the clients; then "+f.systemctl("restart", u.Name),
-				"IPAddressDeny= of %s keeps out everybody", u.Name)
+			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody", u.Name)
 		case !u.active():
 			r.unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name)
 		case u.IPIngressBytes == unset: // systemd counts where it filters, and forgets the counts at a daemon-reload
@@ -299,6 +312,16 @@ func addressFilters(f *Facts, r *results) {
 }
 
 const nobody = "lets in nobody"
+
+// letIn is how to let everybody in, by the filters of u.
+func (f *Facts) letIn(u Unit) string {
+	const everybody = "IPAddressAllow=0.0.0.0/0 ::/0"
+	remedy := f.set(everybody)
+	if u.Name != f.Unit.Name {
+		remedy = f.systemctl("edit", u.Name) + ": [Socket] " + everybody + "; then " + f.reopen(u)
+	}
+	return remedy + "; or only the networks of the clients"
+}
 
 // clients says which addresses the filters of u admit, and whether they deny any.
 func (u *Unit) clients() (words string, narrow bool) {
@@ -322,7 +345,7 @@ func (f *Facts) served(c Certificate, r *results) {
 	}
 	for _, l := range f.Daemon.Listeners {
 		if l.Name == c.Listener && l.Certificate != "" && l.Certificate != c.SHA256 {
-			r.problem(f.apply()+"; "+f.journal()+" says why if it stays", "listener %s serves another certificate than %s has", l.Name, c.Path)
+			r.problem(f.apply()+"; or see why it stays: "+f.journal(), "listener %s serves another certificate than %s has", l.Name, c.Path)
 			return
 		}
 	}

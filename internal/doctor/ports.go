@@ -18,6 +18,8 @@ import (
 const (
 	diagMessageLen = 72 // inet_diag_msg
 	tcpListen      = 10 // TCP_LISTEN of the kernel
+
+	diagControlGroup = 21 // INET_DIAG_CGROUP_ID
 )
 
 // A diagSocket is a Socket with the inode that its holders show in /proc.
@@ -73,9 +75,21 @@ func parseDiag(m []byte) (diagSocket, bool) {
 		Socket: Socket{
 			Address: netip.AddrPortFrom(ip, binary.BigEndian.Uint16(m[4:6])),
 			Backlog: int(binary.NativeEndian.Uint32(m[60:64])),
+			Group:   controlGroup(m[diagMessageLen:]),
 		},
 		inode: binary.NativeEndian.Uint32(m[68:72]),
 	}, true
+}
+
+// controlGroup reads INET_DIAG_CGROUP_ID among the attributes of a socket; 0 where the kernel does not say it.
+func controlGroup(attributes []byte) (id uint64) {
+	decoder, err := netlink.NewAttributeDecoder(attributes)
+	for err == nil && decoder.Next() {
+		if decoder.Type() == diagControlGroup {
+			id = decoder.Uint64()
+		}
+	}
+	return id
 }
 
 // overlap reports whether a socket at used keeps another from being bound to the
@@ -107,8 +121,14 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 	}
 	f.Listening = []Socket{}
 	var holders map[string]procfs.Proc
+	var stored []uint32 // for a unit that is down
+	if systemd != nil && f.Unit.down() && f.Unit.NFileDescriptorStore > 0 {
+		stored, _ = storedInodes(ctx, f.Unit.Name)
+	}
 	for _, s := range sockets {
-		if f.Root && slices.ContainsFunc(f.needed(), func(l Listener) bool { return overlap(l.Address, s.Address) }) {
+		if slices.Contains(stored, s.inode) {
+			s.PID, s.Unit = 1, f.Unit.Name
+		} else if f.Root && slices.ContainsFunc(f.needed(), func(l Listener) bool { return overlap(l.Address, s.Address) }) {
 			if holders == nil {
 				holders = findHolders()
 			}
@@ -119,7 +139,7 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 			switch {
 			case systemd == nil || s.PID == 0:
 			case s.PID == 1:
-				s.Unit = systemd.unitOf(ctx, s.Socket)
+				s.Unit = systemd.unitOf(ctx, s)
 			default:
 				s.Unit, _ = systemd.GetUnitNameByPID(ctx, uint32(s.PID))
 			}

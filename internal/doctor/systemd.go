@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -43,6 +45,30 @@ func decode(name string, properties map[string]any) (Unit, error) {
 	return u, err
 }
 
+// addSlices adds the address filters of the slices that u is in: systemd applies all of them as one, in
+// which an address that is allowed anywhere is not denied.
+func (m manager) addSlices(ctx context.Context, u *Unit) {
+	for name := u.Slice; name != ""; {
+		slice := m.unit(ctx, name)
+		u.IPAddressAllow = append(u.IPAddressAllow, slice.IPAddressAllow...)
+		u.IPAddressDeny = append(u.IPAddressDeny, slice.IPAddressDeny...)
+		name = slice.Slice
+	}
+}
+
+// group is the number that the kernel has for the control group of u; 0 without one.
+func (u *Unit) group() uint64 {
+	if u.ControlGroup == "" {
+		return 0
+	}
+	info, err := os.Stat(filepath.Join("/sys/fs/cgroup", u.ControlGroup))
+	if err != nil {
+		return 0
+	}
+	stat, _ := info.Sys().(*syscall.Stat_t)
+	return stat.Ino
+}
+
 // version returns the number of the version; 0 if it can't be seen.
 func (m manager) version() (number int) {
 	text, _ := m.GetManagerProperty("Version")
@@ -68,24 +94,57 @@ func (m manager) sockets(ctx context.Context, service Unit) []Unit {
 	return sockets
 }
 
-// unitOf returns the unit that process 1 has a socket for: a socket unit that listens
-// there, or else a greetd with stored descriptors; "" if it finds none.
-func (m manager) unitOf(ctx context.Context, s Socket) string {
-	all, err := m.ListUnitsByPatternsContext(ctx, nil, []string{"*.socket", "greetd*.service"})
+// unitOf returns the unit that process 1 has a socket for: the one that has stored it, or a socket unit
+// that listens there. Before systemd 254, which does not say what it stores, that is a guess: a greetd
+// that has stored something. "" if it finds none.
+func (m manager) unitOf(ctx context.Context, s diagSocket) string {
+	all, err := m.ListUnitsByPatternsContext(ctx, nil, []string{"*.socket", "*.service"})
 	if err != nil {
 		return ""
 	}
 	stored := ""
 	for _, status := range all {
-		u := m.unit(ctx, status.Name)
-		if u.active() && slices.ContainsFunc(u.streams(), func(stream string) bool { return overlap(stream, s.Address) }) {
-			return u.Name
+		if strings.HasSuffix(status.Name, ".socket") {
+			if u := m.unit(ctx, status.Name); u.active() && slices.ContainsFunc(u.streams(), func(stream string) bool { return overlap(stream, s.Address) }) {
+				return u.Name
+			}
+			continue
 		}
-		if u.NFileDescriptorStore > 0 {
-			stored = u.Name
+		count, err := m.GetUnitTypePropertyContext(ctx, status.Name, "Service", "NFileDescriptorStore")
+		if n, isNumber := number(count, err); !isNumber || n == 0 {
+			continue
+		}
+		inodes, known := storedInodes(ctx, status.Name)
+		switch {
+		case slices.Contains(inodes, s.inode):
+			return status.Name
+		case !known && strings.HasPrefix(status.Name, "greetd"):
+			stored = status.Name
 		}
 	}
 	return stored
+}
+
+func number(p *dbus.Property, err error) (uint32, bool) {
+	if err != nil {
+		return 0, false
+	}
+	n, ok := p.Value.Value().(uint32)
+	return n, ok
+}
+
+// storedInodes are the inodes of what systemd has stored for a service; known is false before systemd 254,
+// which does not say.
+func storedInodes(ctx context.Context, service string) (inodes []uint32, known bool) {
+	text, err := run(ctx, "systemd-analyze", "fdstore", "--json=short", service)
+	var stored []struct{ Inode uint32 }
+	if err != nil || json.Unmarshal([]byte(text), &stored) != nil {
+		return nil, false
+	}
+	for _, s := range stored {
+		inodes = append(inodes, s.Inode)
+	}
+	return inodes, true
 }
 
 // askSystemd connects to systemd, finds the unit of the process, and asks systemd and
@@ -122,6 +181,11 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	f.awaitStart(ctx, p, units)
 	f.Stale = f.Unit.stale(time.Time{})
 	f.Sockets = units.sockets(ctx, f.Unit)
+	for i := range f.Sockets {
+		units.addSlices(ctx, &f.Sockets[i])
+	}
+	units.addSlices(ctx, &f.Unit)
+	f.Group = f.Unit.group()
 	display := m.unit(ctx, "display-manager.service")
 	f.Namesake.Display = display.loaded() && slices.Contains(display.Names, f.Unit.Name)
 	f.analyze(ctx)
@@ -129,12 +193,15 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 }
 
 // awaitStart waits until a daemon that was started just now listens, or is known to have
-// failed: with a wrong Type= systemd calls it active before that.
+// failed: with a wrong Type= systemd calls it active before that. Of a unit that starts over and
+// over it keeps the last status, which systemd clears with each start: with a short RestartSec= it
+// is there for some milliseconds only.
 func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
-	again := time.NewTicker(50 * time.Millisecond)
+	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	for range 40 {
-		waits := f.Unit.active() || f.Unit.starting() && !strings.HasPrefix(f.Unit.SubState, "auto-restart")
+	status := f.Unit.StatusText
+	for range 300 {
+		waits := f.Unit.active() || f.Unit.starting() && (status == "" || !strings.HasPrefix(f.Unit.SubState, "auto-restart"))
 		if f.Daemon != nil || f.Process != nil || !f.Silence.Nobody || !waits {
 			break
 		}
@@ -142,15 +209,21 @@ func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 		case <-again.C:
 			f.Daemon, f.Silence = p.Ask(ctx)
 			f.Unit = units.unit(ctx, f.Unit.Name)
+			status = cmp.Or(f.Unit.StatusText, status)
 		case <-ctx.Done():
 			return
 		}
+	}
+	if !f.Unit.active() {
+		f.Unit.StatusText = cmp.Or(f.Unit.StatusText, status)
 	}
 	if f.Process == nil && f.Daemon != nil {
 		f.Process = look(f.Daemon.PID)
 	}
 	if f.Process == nil && f.Unit.active() && f.Unit.MainPID > 0 {
-		f.Process = look(f.Unit.MainPID)
+		if main := look(f.Unit.MainPID); main != nil && main.isGreetd(&f.Unit) {
+			f.Process = main
+		}
 	}
 	if f.Process != nil && f.Process.PID == f.Unit.MainPID {
 		f.Process.Unit = f.Unit.Name

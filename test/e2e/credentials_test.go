@@ -56,11 +56,17 @@ func TestKeyOfRootsAloneIsExplained(t *testing.T) {
 // certificate makes path.pem, and path.key that root alone can read.
 func certificate(m *machine, path string) {
 	m.Helper()
+	certificateFor(m, path, time.Hour)
+}
+
+// certificateFor is certificate with one that expires in left.
+func certificateFor(m *machine, path string, left time.Duration) {
+	m.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		m.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(left)}
 	chain, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		m.Fatal(err)
