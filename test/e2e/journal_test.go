@@ -264,11 +264,11 @@ func TestRestartedJournalHarmsNoGreeting(t *testing.T) {
 // journald suppresses what exceeds its own limit: no business of the clients'.
 func TestRateLimitOfTheJournalHarmsNoGreeting(t *testing.T) {
 	onEachSystemdInTurn(t, func(m *machine) {
-		m.dropIn("greetd.service", "[Service]", "LogRateLimitIntervalSec=10s", "LogRateLimitBurst=100")
+		m.dropIn("greetd.service", "[Service]", "LogRateLimitIntervalSec=4s", "LogRateLimitBurst=100")
 		m.configure("log: {rate: 0}")
 		m.run("systemctl", "start", "greetd")
 		load := m.load(everybody(helloAll))
-		time.Sleep(12 * time.Second)
+		time.Sleep(5 * time.Second)
 		result := load.stop()
 		checkRate(m.T, result)
 		if result.lost() > 0 {

@@ -53,13 +53,13 @@ func TestFrozenJournalHarmsNoSlogHandler(t *testing.T) {
 		m.slogger()
 		m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nRateLimitIntervalSec=0\n")
 		m.run("systemctl", "restart", "systemd-journald")
-		flood := m.command("systemd-run", "--wait", "/usr/local/bin/slogger", "12s", "/tmp/result")
+		flood := m.command("systemd-run", "--wait", "/usr/local/bin/slogger", "8s", "/tmp/result")
 		if err := flood.Start(); err != nil {
 			m.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		m.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGSTOP", "systemd-journald")
-		time.Sleep(6 * time.Second)
+		time.Sleep(4 * time.Second)
 		m.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGCONT", "systemd-journald")
 		var result struct {
 			Sent, Dropped int
