@@ -20,7 +20,10 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' \
-	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd ./cmd/greetprobe
+	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd
+# Without inlining it is 1.3 MB smaller; here it is for health checks.
+RUN CGO_ENABLED=0 go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' -gcflags=all=-l \
+	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetprobe
 
 FROM scratch
 LABEL org.opencontainers.image.title=greetd \
