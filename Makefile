@@ -88,7 +88,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
 	for module in kubernetes browser tableflip; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
 	cd tools && $(GO) vet ./mutate
-	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard,noctx ./...
+	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
 	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./cmd/greetprobe || exit; done
 	@sh test/packages.sh lint

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -34,11 +35,11 @@ func serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var page atomic.Value
+	var page atomic.Pointer[[]byte]
 	load := func(context.Context) error {
 		text, err := os.ReadFile("/etc/httpd/page.html")
 		if err == nil {
-			page.Store(text)
+			page.Store(&text)
 		}
 		return err
 	}
@@ -46,13 +47,22 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	svc.OnReload(load)
-	svc.Watchdog(func(context.Context) error { // one that does not return counts as a hang
-		answer, err := http.Head("http://" + ln.Addr().String())
-		if err == nil {
-			err = answer.Body.Close()
-		}
+	svc.Watchdog(func(ctx context.Context) error { return ask(ctx, ln) })
+	return svc.Run(&http.Server{
+		ReadHeaderTimeout: 5 * time.Second,
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*page.Load()) }),
+	}, ln)
+}
+
+// ask proves that the page is served.
+func ask(ctx context.Context, ln net.Listener) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+ln.Addr().String(), http.NoBody)
+	if err != nil {
 		return err
-	})
-	write := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page.Load().([]byte)) }
-	return svc.Run(&http.Server{Handler: http.HandlerFunc(write), ReadHeaderTimeout: 5 * time.Second}, ln)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }
