@@ -214,8 +214,8 @@ func drillTable(reports [][]drillReport) string {
 				cells = append(cells, cell)
 			}
 			text := strings.Join(cells, ", ")
-			if slices.Sort(gaps); len(gaps) > 0 {
-				text += fmt.Sprintf("; %d ms", gaps[len(gaps)/2]/1000)
+			if len(gaps) > 0 {
+				text += fmt.Sprintf("; %d ms", slices.Max(gaps)/1000)
 			} else {
 				text = "stays down"
 			}
