@@ -17,7 +17,8 @@ import (
 func DropInDirectory(path string) string { return path + ".d" }
 
 // dropIns are the drop-ins of the file at path in lexical order, which is the order in which they
-// are merged; hidden files and other names are ignored. There are none without the directory.
+// are merged; hidden files and other names are ignored, except *.yml, which is a mistake that would
+// leave settings out. There are none without the directory.
 func dropIns(path string) ([]string, error) {
 	directory := DropInDirectory(path)
 	entries, err := os.ReadDir(directory) // sorted by name
@@ -28,12 +29,18 @@ func dropIns(path string) ([]string, error) {
 		return nil, &Problem{File: directory, Reason: unreadable(directory, err).Error()}
 	}
 	var paths []string
+	var mistake error
 	for _, entry := range entries {
-		if name := entry.Name(); strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") {
-			paths = append(paths, filepath.Join(directory, name))
+		path := filepath.Join(directory, entry.Name())
+		switch {
+		case strings.HasPrefix(entry.Name(), "."):
+		case strings.HasSuffix(entry.Name(), ".yaml"):
+			paths = append(paths, path)
+		case strings.HasSuffix(entry.Name(), ".yml") && mistake == nil:
+			mistake = &Problem{File: path, Reason: "would not be read: a drop-in ends in .yaml; rename it, or move it out of the directory"}
 		}
 	}
-	return paths, nil
+	return paths, mistake
 }
 
 // isLink reports whether path is a symbolic link; one to nowhere is a mistake.

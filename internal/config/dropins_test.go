@@ -112,6 +112,16 @@ func TestDropInsAreAsStrictAsTheFile(t *testing.T) {
 	}
 }
 
+// A file that is renamed so must not leave its settings out in silence.
+func TestDropInsEndInYAML(t *testing.T) {
+	path := writeAll(t, "greeting: a", map[string]string{"1.yml": "access: {deny: [192.0.2.1]}", ".2.yml": "nonsense", "3.yaml": "log: {rate: x}"})
+	_, err := Load(Source{Path: path})
+	if err == nil || !strings.Contains(err.Error(), path+".d/1.yml: would not be read: a drop-in ends in .yaml") ||
+		!strings.Contains(err.Error(), "3.yaml:1: log.rate") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestDropInsWithoutTheFile(t *testing.T) {
 	path := writeAll(t, "greeting: a", map[string]string{"1.yaml": "greeting: b"})
 	if err := os.Remove(path); err != nil {

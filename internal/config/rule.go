@@ -173,7 +173,7 @@ func noNUL(path string) error {
 
 const longestName = 64
 
-// listenerName accepts what is good as a metric's label, a journal field's value and
+// listenerName accepts what can be a metric's label, a journal field's value and
 // an FDNAME of systemd (sd_pid_notify_with_fds(3)), and is read without quotes.
 var listenerName = text("a name such as greet", func(s string) error {
 	switch {
