@@ -17,8 +17,8 @@ func (p *program) statusCommand() *cobra.Command {
 		Short: "Show listeners, connections, outcomes and the configuration",
 		Long: `status shows what the running daemon is doing. Counts are since its start.
 
-The headline judges by what clients get. red: a listener greets nobody, loses a
-tenth of its clients, or cannot accept. amber: somebody should look. Else green.`,
+The headline is red if a listener greets nobody, loses a tenth of its clients or
+cannot accept, amber if something else needs attention, and green otherwise.`,
 		Example: `  greetd status
   greetd status --json | jq .outcomes
   greetd status --check || echo trouble`,

@@ -35,7 +35,7 @@ const (
 // rank orders colors by how bad they are.
 func (c Color) rank() int { return slices.Index([]Color{Green, Amber, Red}, c) }
 
-// A Health is the judgement of a daemon by what its clients get.
+// A Health says how well a daemon serves its clients.
 type Health struct {
 	Color    Color     `json:"color"`    // of the worst present trouble
 	Headline string    `json:"headline"` // one sentence
@@ -53,8 +53,9 @@ type Trouble struct {
 	key string // the same for the same trouble of the same listener
 }
 
-// A judge remembers what it needs to judge a daemon. All its methods may be called at once.
-type judge struct {
+// A healthTracker remembers the samples and troubles of the past. Its methods may be called at once from
+// many goroutines.
+type healthTracker struct {
 	mu      sync.Mutex
 	samples []healthSample // of the last healthWindow, the oldest first
 	lossy   map[string]episode
@@ -112,15 +113,15 @@ func sampleOf(now time.Time, s *Status) healthSample {
 }
 
 // complete adds to a status of now what takes knowledge of the past: Health, and what each listener did in
-// the last minute. If keep is true, later judgements know of it; that is for once a second.
-func (j *judge) complete(now time.Time, s *Status, keep bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+// the last minute. If keep is true, later calls know of it; that is for once a second.
+func (ht *healthTracker) complete(now time.Time, s *Status, keep bool) {
+	ht.mu.Lock()
+	defer ht.mu.Unlock()
 	sample := sampleOf(now, s)
-	j.remember(sample)
-	base := j.base(sample, s.Started)
+	ht.remember(sample)
+	base := ht.base(sample, s.Started)
 	seconds := sample.at.Sub(base.at).Seconds()
-	troubles := j.commonTroubles(s, sample, base)
+	troubles := ht.commonTroubles(s, sample, base)
 	var all healthCounts
 	for i := range s.Listeners {
 		l := &s.Listeners[i]
@@ -136,28 +137,28 @@ func (j *judge) complete(now time.Time, s *Status, keep bool) {
 			l.GreetedRatio = &ratio
 		}
 		if l.State != Removed {
-			troubles = append(troubles, j.listenerTroubles(now, *l, recent)...)
+			troubles = append(troubles, ht.listenerTroubles(now, *l, recent)...)
 			all.greeted, all.lost = all.greeted+recent.greeted, all.lost+recent.lost
 		}
 	}
-	j.update(now, troubles)
-	s.Health = j.health(all)
+	ht.update(now, troubles)
+	s.Health = ht.health(all)
 	if keep {
-		j.samples = append(j.samples, sample)
+		ht.samples = append(ht.samples, sample)
 	}
 }
 
 // remember notes losses since the latest sample, and forgets what is old.
-func (j *judge) remember(sample healthSample) {
-	if j.lossy == nil {
-		j.lossy = make(map[string]episode)
+func (ht *healthTracker) remember(sample healthSample) {
+	if ht.lossy == nil {
+		ht.lossy = make(map[string]episode)
 	}
 	var latest healthSample
-	if len(j.samples) > 0 {
-		latest = j.samples[len(j.samples)-1]
+	if len(ht.samples) > 0 {
+		latest = ht.samples[len(ht.samples)-1]
 	}
 	note := func(key string, more bool) {
-		e := j.lossy[key]
+		e := ht.lossy[key]
 		switch {
 		case !more:
 			return
@@ -165,29 +166,29 @@ func (j *judge) remember(sample healthSample) {
 			e.first = sample.at
 		}
 		e.last = sample.at
-		j.lossy[key] = e
+		ht.lossy[key] = e
 	}
 	for name, counts := range sample.listeners {
 		recent := counts.since(latest.listeners[name])
 		note(name, recent.lost+recent.refused+recent.denied > 0)
 	}
 	note("", sample.dropped > latest.dropped)
-	j.samples = slices.DeleteFunc(j.samples, func(old healthSample) bool { return sample.at.Sub(old.at) > healthWindow })
+	ht.samples = slices.DeleteFunc(ht.samples, func(old healthSample) bool { return sample.at.Sub(old.at) > healthWindow })
 }
 
 // base is what was counted when the window began: nothing, where that is before the start.
-func (j *judge) base(sample healthSample, started time.Time) healthSample {
+func (ht *healthTracker) base(sample healthSample, started time.Time) healthSample {
 	switch {
 	case sample.at.Sub(started) <= healthWindow:
 		return healthSample{at: started}
-	case len(j.samples) == 0:
+	case len(ht.samples) == 0:
 		return sample
 	}
-	return j.samples[0]
+	return ht.samples[0]
 }
 
 // commonTroubles are those that are not of one listener.
-func (j *judge) commonTroubles(s *Status, sample, base healthSample) (troubles []Trouble) {
+func (ht *healthTracker) commonTroubles(s *Status, sample, base healthSample) (troubles []Trouble) {
 	switch {
 	case s.State == systemd.Running && !s.Ready:
 		troubles = append(troubles, Trouble{Color: Red, Message: "greetd is not ready: it does not serve every listener of its configuration", key: "state"})
@@ -202,14 +203,14 @@ func (j *judge) commonTroubles(s *Status, sample, base healthSample) (troubles [
 	if n := sample.dropped - base.dropped; n > 0 {
 		troubles = append(troubles, Trouble{
 			Color: Amber, Message: words.Count(n, "log entry") + " dropped in the last minute: " + s.Log.Output + " is too slow",
-			Since: j.lossy[""].first, Until: new(j.lossy[""].last), key: "log",
+			Since: ht.lossy[""].first, Until: new(ht.lossy[""].last), key: "log",
 		})
 	}
 	return troubles
 }
 
 // listenerTroubles are those of one listener.
-func (j *judge) listenerTroubles(now time.Time, l Listener, recent healthCounts) (troubles []Trouble) {
+func (ht *healthTracker) listenerTroubles(now time.Time, l Listener, recent healthCounts) (troubles []Trouble) {
 	name := words.Printable(l.Name)
 	add := func(kind string, color Color, since time.Time, message string) {
 		troubles = append(troubles, Trouble{Color: color, Listener: l.Name, Message: message, Since: since, key: kind + " " + l.Name})
@@ -221,8 +222,8 @@ func (j *judge) listenerTroubles(now time.Time, l Listener, recent healthCounts)
 		add("full", Amber, time.Time{}, "listener "+name+" is full: new clients wait")
 	}
 	if kind, color, message := recent.trouble(name); kind != "" {
-		add(kind, color, j.lossy[l.Name].first, message)
-		troubles[len(troubles)-1].Until = new(j.lossy[l.Name].last)
+		add(kind, color, ht.lossy[l.Name].first, message)
+		troubles[len(troubles)-1].Until = new(ht.lossy[l.Name].last)
 	}
 	if c := l.Certificate; c != nil {
 		switch {
@@ -256,46 +257,46 @@ func (c healthCounts) trouble(name string) (kind string, color Color, message st
 
 // update compares the troubles of now with those that were present. One that comes again within
 // healthWindow was not over.
-func (j *judge) update(now time.Time, troubles []Trouble) {
-	before := j.present
-	j.present = nil
+func (ht *healthTracker) update(now time.Time, troubles []Trouble) {
+	before := ht.present
+	ht.present = nil
 	for _, t := range troubles {
 		same := func(other Trouble) bool { return other.key == t.key }
 		if i := slices.IndexFunc(before, same); i >= 0 {
 			t.Since = before[i].Since
 			before = slices.Delete(before, i, i+1)
-		} else if i := slices.IndexFunc(j.past, same); i >= 0 && now.Sub(*j.past[i].Until) <= healthWindow {
-			t.Since = j.past[i].Since
-			j.past = slices.Delete(j.past, i, i+1)
+		} else if i := slices.IndexFunc(ht.past, same); i >= 0 && now.Sub(*ht.past[i].Until) <= healthWindow {
+			t.Since = ht.past[i].Since
+			ht.past = slices.Delete(ht.past, i, i+1)
 		} else if t.Since.IsZero() {
 			t.Since = now
 		}
-		j.present = append(j.present, t)
+		ht.present = append(ht.present, t)
 	}
 	for _, t := range before {
 		if t.Until == nil {
 			t.Until = new(now)
 		}
-		j.past = slices.Insert(j.past, 0, t)
+		ht.past = slices.Insert(ht.past, 0, t)
 	}
-	j.past = j.past[:min(len(j.past), pastTroubles)]
-	slices.SortStableFunc(j.present, func(a, b Trouble) int {
+	ht.past = ht.past[:min(len(ht.past), pastTroubles)]
+	slices.SortStableFunc(ht.present, func(a, b Trouble) int {
 		return cmp.Or(b.Color.rank()-a.Color.rank(), a.Since.Compare(b.Since))
 	})
 }
 
-// health judges. all is what came of the clients of the last minute.
-func (j *judge) health(all healthCounts) Health {
-	h := Health{Color: Green, Troubles: make([]Trouble, 0, len(j.present)+len(j.past))}
-	for _, t := range j.present {
+// health summarizes the troubles. all is what became of the clients of the last minute.
+func (ht *healthTracker) health(all healthCounts) Health {
+	h := Health{Color: Green, Troubles: make([]Trouble, 0, len(ht.present)+len(ht.past))}
+	for _, t := range ht.present {
 		t.Until = nil // it was when it was seen last
 		h.Troubles = append(h.Troubles, t)
 	}
-	h.Troubles = append(h.Troubles, j.past...)
+	h.Troubles = append(h.Troubles, ht.past...)
 	switch {
-	case len(j.present) > 0:
-		h.Color, h.Headline = j.present[0].Color, j.present[0].Message
-		if more := len(j.present) - 1; more > 0 {
+	case len(ht.present) > 0:
+		h.Color, h.Headline = ht.present[0].Color, ht.present[0].Message
+		if more := len(ht.present) - 1; more > 0 {
 			h.Headline += fmt.Sprintf(" (and %d more)", more)
 		}
 	case all.greeted+all.lost == 0:

@@ -13,9 +13,9 @@ import (
 
 // A scene is a daemon with the listener greet, second by second.
 type scene struct {
-	judge  judge
-	now    time.Time
-	status Status
+	tracker healthTracker
+	now     time.Time
+	status  Status
 }
 
 func newScene() *scene {
@@ -41,7 +41,7 @@ func (s *scene) visits(n uint64, outcome service.Outcome, reason service.Reason)
 func (s *scene) pass(seconds int) Health {
 	for range seconds {
 		s.now = s.now.Add(time.Second)
-		s.judge.complete(s.now, &s.status, true)
+		s.tracker.complete(s.now, &s.status, true)
 	}
 	return s.status.Health
 }

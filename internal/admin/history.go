@@ -64,7 +64,7 @@ func (s *Server) keepHistory() {
 // sample takes one point. The first call is what the second one counts from.
 func (s *Server) sample() {
 	status := s.daemon.Status()
-	s.judge.complete(time.Now(), &status, true)
+	s.tracker.complete(time.Now(), &status, true)
 	bounds, counts := s.daemon.Durations()
 	s.history.add(time.Now(), status, bounds, counts)
 }

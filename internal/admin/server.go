@@ -42,7 +42,7 @@ type Server struct {
 	reading []string // the paths of GET, sorted
 	writing []string // and those of POST
 	history history
-	judge   judge
+	tracker healthTracker
 	http    http.Server
 	reloads chan struct{} // holds one for each reload under way or waiting
 
@@ -290,7 +290,7 @@ func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 // status is the daemon's, with what takes knowledge of the past.
 func (s *Server) status() Status {
 	status := s.daemon.Status()
-	s.judge.complete(time.Now(), &status, false)
+	s.tracker.complete(time.Now(), &status, false)
 	return status
 }
 

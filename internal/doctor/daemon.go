@@ -114,7 +114,7 @@ func startFailure(f *Facts, r *results) {
 		}
 		switch u.ExecMainStatus {
 		case 78:
-			why, remedy = "its configuration is bad ("+why+")", "greetd check tells all; "+remedy
+			why, remedy = "its configuration is invalid ("+why+")", "greetd check lists every problem; "+remedy
 		case 71:
 			why = "the system refused an address or a descriptor (" + why + ")"
 		}
@@ -204,7 +204,7 @@ func (f *Facts) hasUnit(r *results) bool {
 // byUnit is hasUnit, without the reason.
 func (f *Facts) byUnit() bool { return f.hasUnit(new(results)) }
 
-// configuration is about the file: good, readable for greetd, and in force?
+// configuration is about the file: valid, readable for greetd, and in force?
 func configuration(f *Facts, r *results) {
 	c := f.Config
 	name := c.Path
@@ -230,7 +230,7 @@ func configuration(f *Facts, r *results) {
 		if n := len(c.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		r.problem(check+" tells all; then "+apply, "%s%s", c.Problems[0], more)
+		r.problem(check+" lists every problem; then "+apply, "%s%s", c.Problems[0], more)
 	case f.Daemon != nil && f.Daemon.Refused != "":
 		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused))
 	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):

@@ -242,7 +242,7 @@ var changes = []change{
 
 	{"configuration: bad", "", func(f *Facts) {
 		f.Config.Valid, f.Config.Problems = false, []string{"x.yaml:1: greeting: bad", "x.yaml:2: log: bad"}
-	}, "configuration", Problem, "x.yaml:1: greeting: bad (and 1 more)", "greetd check --config /etc/greetd/greetd.yaml tells all; then systemctl reload greetd.service"},
+	}, "configuration", Problem, "x.yaml:1: greeting: bad (and 1 more)", "greetd check --config /etc/greetd/greetd.yaml lists all; then systemctl reload greetd.service"},
 	{"configuration: refused", "", func(f *Facts) { f.Daemon.Refused = "one\ntwo" }, "configuration", Problem, "last reload was refused: one …", "systemctl reload"},
 	{"configuration: newer than the daemon's", "", func(f *Facts) { f.Config.File.Changed = f.Daemon.Loaded.Add(time.Second) }, "configuration", Warning, "has changed since greetd loaded it", "systemctl reload greetd.service"},
 	{"configuration: only for root", "", func(f *Facts) { f.Config.File.Mode = 0o600 }, "configuration", Problem, "may not read", "chmod a+r /etc/greetd/greetd.yaml"},

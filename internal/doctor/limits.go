@@ -21,7 +21,7 @@ func descriptors(f *Facts, r *results) {
 	need := uint64(max(wanted, 0) + f.DescriptorsBeside)
 	switch {
 	case wanted < 0 || have == 0:
-		r.unknown("greetd check", "there is neither a process nor a unit and a good configuration to compare")
+		r.unknown("greetd check", "there is neither a process, nor a unit with a valid configuration, to compare")
 		return
 	case wanted == 0:
 		r.ok("%d open files; limits.connections is 0, no limit", have)
@@ -129,7 +129,7 @@ func journalRate(f *Facts, r *results) {
 	visits := 2 * (float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)) // greeted ones, and others
 	switch {
 	case !c.Valid:
-		r.unknown("greetd check", "without a good configuration there is no log.rate")
+		r.unknown("greetd check", "without a valid configuration there is no log.rate")
 	case !limit.Known:
 		r.unknown("systemd-analyze cat-config systemd/journald.conf", "journald's own limit can't be seen")
 	case c.LogVisits == "none":

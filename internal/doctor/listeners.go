@@ -85,7 +85,7 @@ func ports(f *Facts, r *results) {
 	case f.Unit.active():
 		r.unknown("ss -ltnp", "greetd does not say where it listens")
 	case !f.Config.Valid && !f.bySocket():
-		r.unknown("greetd check", "without a good configuration there are no addresses")
+		r.unknown("greetd check", "without a valid configuration there are no addresses")
 	}
 	for _, l := range needed {
 		for _, s := range f.Listening {
@@ -376,7 +376,7 @@ func certificates(f *Facts, r *results) {
 	case f.Config.Hidden:
 		r.unknown("openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -enddate", "the certificates are credentials, which only the unit's own processes can read")
 	case !f.Config.Valid:
-		r.unknown("greetd check", "without a good configuration there are no certificates")
+		r.unknown("greetd check", "without a valid configuration there are no certificates")
 	case len(f.Config.Certificates) == 0:
 		r.notApplicable("no listener has TLS")
 	}

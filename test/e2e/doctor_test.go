@@ -219,7 +219,7 @@ var faults = []struct {
 		}, mend("greetd check", "sed -i s/greting/greeting/ /etc/greetd/greetd.yaml; systemctl reload greetd.service")}},
 	},
 	{
-		before: []fault{{"daemon", "greetd.yaml:1: greting", configured("greting: x"), mend("greetd check tells all",
+		before: []fault{{"daemon", "greetd.yaml:1: greting", configured("greting: x"), mend("greetd check lists every problem",
 			"sed -i s/greting/greeting/ /etc/greetd/greetd.yaml; systemctl restart greetd.service")}},
 		start: start + " || true",
 	},
