@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -112,6 +113,12 @@ func TestProFTPD(t *testing.T) {
 	compare(t, "ProFTPD, with too many connections", "22", "")
 
 	output(t, filepath.Join(root, "usr/sbin/ftpshut"), "-d", "0", "now")
-	probe(t, "127.0.0.1", "21").refuses(t, "500", true)
+	// ProFTPD counts in seconds: in that of its shutdown it may greet, announce the end (421) or hang up.
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if r = probe(t, "127.0.0.1", "21"); r.Refusal != nil && r.Refusal.Code == "500" {
+			break
+		}
+	}
+	r.refuses(t, "500", true)
 	compare(t, "ProFTPD, going down", "21", "")
 }
