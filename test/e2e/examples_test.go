@@ -22,7 +22,7 @@ import (
 
 // endless are the examples that go on until somebody stops them, or for longer than a
 // test should: they are interrupted after a while.
-var endless = regexp.MustCompile(`^(greetd( --listen .*)?$|greetd serve|GREETD_\w+=\w+ greetd serve|greetprobe ping|greetprobe load|journalctl .*-f$)`)
+var endless = regexp.MustCompile(`^(greetd( --listen .*)?$|greetd serve|GREETD_\w+=\w+ greetd serve|greetprobe ping|greetprobe load|greetprobe serve$|journalctl .*-f$)`)
 
 // elsewhere are the examples that need what a machine without a compiler has not got.
 // Other tests run them.
