@@ -226,7 +226,7 @@ var changes = []change{
 	{"daemon: stopped", "", stopped, "daemon", Warning, "greetd.service is inactive", "systemctl enable --now greetd.service"},
 	{"daemon: nothing at all", "", all(stopped, unit(func(u *Unit) { u.LoadState = "not-found" })), "daemon", Problem, "nothing to look at", "GREETD_ADMIN_ADDRESS=unix:"},
 	{"daemon: nothing, and no answer of systemd", "", all(stopped, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "daemon", Unknown, "can't be asked", ""},
-	{"daemon: bad configuration", "", all(failing("exit-code", 78, "x.yaml:1: greting: no"), func(f *Facts) { f.Systemd.ExitStatus = "CONFIG" }), "daemon", Problem, "x.yaml:1: greting: no; greetd.service does not start, after 3 restarts: its configuration is bad (exit code 78/CONFIG)", "greetd check"},
+	{"daemon: bad configuration", "", all(failing("exit-code", 78, "x.yaml:1: greting: no"), func(f *Facts) { f.Systemd.ExitStatus = "CONFIG" }), "daemon", Problem, "x.yaml:1: greting: no; greetd.service does not start, after 3 restarts: its configuration is invalid (exit code 78/CONFIG)", "greetd check"},
 	{"daemon: address taken", "", failing("exit-code", 71, "listen on :80: taken"), "daemon", Problem, "listen on :80: taken; greetd.service does not start, after 3 restarts: the system refused", "journalctl"},
 	{"daemon: no program", "", all(failing("exit-code", 203, ""), func(f *Facts) { f.Systemd.ExitStatus = "EXEC" }), "daemon", Problem, "restarts: exit code 203/EXEC", "journalctl"},
 	{"daemon: killed", "", failing("signal", 9, "listening"), "daemon", Problem, "3 restarts: it was killed by SIGKILL; its last status: listening", "journalctl"},
@@ -242,7 +242,7 @@ var changes = []change{
 
 	{"configuration: bad", "", func(f *Facts) {
 		f.Config.Valid, f.Config.Problems = false, []string{"x.yaml:1: greeting: bad", "x.yaml:2: log: bad"}
-	}, "configuration", Problem, "x.yaml:1: greeting: bad (and 1 more)", "greetd check --config /etc/greetd/greetd.yaml lists all; then systemctl reload greetd.service"},
+	}, "configuration", Problem, "x.yaml:1: greeting: bad (and 1 more)", "greetd check --config /etc/greetd/greetd.yaml lists every problem; then systemctl reload greetd.service"},
 	{"configuration: refused", "", func(f *Facts) { f.Daemon.Refused = "one\ntwo" }, "configuration", Problem, "last reload was refused: one …", "systemctl reload"},
 	{"configuration: newer than the daemon's", "", func(f *Facts) { f.Config.File.Changed = f.Daemon.Loaded.Add(time.Second) }, "configuration", Warning, "has changed since greetd loaded it", "systemctl reload greetd.service"},
 	{"configuration: only for root", "", func(f *Facts) { f.Config.File.Mode = 0o600 }, "configuration", Problem, "may not read", "chmod a+r /etc/greetd/greetd.yaml"},
