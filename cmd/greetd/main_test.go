@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/test/freeport"
 	"greetd.example/internal/test/wallclock"
 )
 
@@ -66,7 +67,7 @@ func runScripts(t *testing.T, directory string) {
 			return twoCPUs() != "", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"freeport": freeport,
+			"freeport": setFreePorts,
 			"hear":     hear,
 			"signal":   sendSignal,
 			"await":    await,
@@ -94,12 +95,11 @@ func twoCPUs() string {
 	return strings.Join(list[:2], ",")
 }
 
-func freeport(ts *testscript.TestScript, _ bool, names []string) {
-	for _, name := range names {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer ln.Close()
-		ts.Setenv(name, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+func setFreePorts(ts *testscript.TestScript, _ bool, names []string) {
+	ports, err := freeport.Find(len(names))
+	ts.Check(err)
+	for i, name := range names {
+		ts.Setenv(name, strconv.Itoa(ports[i]))
 	}
 }
 

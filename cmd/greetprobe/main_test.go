@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"greetd.example/internal/test/freeport"
 	"greetd.example/internal/test/testserver"
 )
 
@@ -130,12 +131,11 @@ func expandFiles(e *testscript.Env) error {
 // nobody returns an address at which nobody listens.
 func nobody(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.Find(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return freeport.Address(ports[0])
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	"greetd.example/internal/test/freeport"
 	"greetd.example/pkg/probe"
 )
 
@@ -25,12 +26,11 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 // closedPort returns an address on which nobody listens.
 func closedPort(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.Find(1)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return freeport.Address(ports[0])
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

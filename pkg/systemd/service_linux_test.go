@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/test/freeport"
 	"greetd.example/pkg/systemd/systemdtest"
 )
 
@@ -111,12 +112,11 @@ func testDaemon(t *testing.T, u systemdtest.Unit, listen string) (m *systemdtest
 // freeAddress is one that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.Find(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return freeport.Address(ports[0])
 }
 
 func get(t *testing.T, address, query string) error {
