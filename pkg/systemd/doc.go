@@ -1,6 +1,6 @@
 // Package systemd is a daemon's side of its service manager: sockets by name, from a
 // socket unit or kept across restarts in the fd store; notifications; reload; drain; and
-// a watchdog that needs a proof. [Start] is where to begin:
+// a watchdog that needs a proof. [Start] is where to begin, or [Main]:
 //
 //	svc, err := systemd.Start(ctx)
 //	defer svc.Close()

@@ -187,6 +187,18 @@ func ExampleNotifier_Store() {
 	// udp
 }
 
+// In a program: func main() { os.Exit(systemd.Main(serve)) }.
+func ExampleMain() {
+	code := systemd.Main(func(ctx context.Context, svc *systemd.Service) error {
+		fmt.Println(svc.State())
+		return nil // of svc.Run, in a daemon
+	})
+	fmt.Println("exit code", code)
+	// Output:
+	// starting
+	// exit code 0
+}
+
 // ExecReload=/usr/bin/httpd reload: systemctl reload waits for the daemon, and fails with its error.
 func ExampleRequestReload() {
 	if len(os.Args) > 1 && os.Args[1] == "reload" {

@@ -306,9 +306,9 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 // error goes to Report. ctx is done after a quarter of the interval. A prove that does not
 // return counts as a hang.
 //
-// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It goes on until Close.
-// While the service drains, its listeners are closed and prove is not called:
-// TimeoutStopSec= bounds the drain.
+// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It goes on until Close,
+// which does not wait for a prove that goes on although its ctx is done. While the service
+// drains, its listeners are closed and prove is not called: TimeoutStopSec= bounds the drain.
 func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 	interval, err := WatchdogInterval()
 	if err != nil {
@@ -317,32 +317,45 @@ func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 	if interval <= 0 || s.Notifier == nil {
 		return
 	}
-	s.helpers.Go(func() {
-		tick := time.NewTicker(interval / 4)
-		defer tick.Stop()
-		for {
-			s.proveOnce(prove, interval/4)
-			select {
-			case <-s.ended.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
+	s.helpers.Go(func() { s.watch(prove, interval/4) })
 }
 
-func (s *Service) proveOnce(prove func(ctx context.Context) error, limit time.Duration) {
-	ctx, cancel := context.WithTimeout(s.ended, limit)
-	defer cancel()
-	var err error
-	if s.State() != Draining {
-		err = prove(ctx)
+// watch calls prove each tick, and never a second time before the first has returned.
+func (s *Service) watch(prove func(ctx context.Context) error, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	proof := s.startProof(prove, every)
+	for {
+		select {
+		case <-s.ended.Done():
+			return
+		case err := <-proof:
+			proof = nil
+			s.tellWatchdog(err)
+		case <-tick.C:
+			if s.State() == Draining {
+				s.tellWatchdog(nil)
+			} else if proof == nil {
+				proof = s.startProof(prove, every)
+			}
+		}
 	}
+}
+
+func (s *Service) startProof(prove func(ctx context.Context) error, limit time.Duration) <-chan error {
+	proof := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(s.ended, limit)
+		defer cancel()
+		proof <- prove(ctx)
+	}()
+	return proof
+}
+
+func (s *Service) tellWatchdog(err error) {
 	switch {
-	case s.State() == Draining:
-		_ = s.Notifier.Ping()
 	case s.ended.Err() != nil:
-	case err != nil:
+	case err != nil && s.State() != Draining:
 		s.report(fmt.Errorf("no watchdog notification: %w", err))
 	default:
 		_ = s.Notifier.Ping() // the next one may get through

@@ -26,21 +26,9 @@ import (
 
 // beDaemon is a web server as small as they come. It is told by its environment what to
 // listen on, and by files what to do.
-func beDaemon() int {
-	err := runDaemon()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
+func beDaemon() int { return Main(runDaemon) }
 
-func runDaemon() error {
-	svc, err := Start(context.Background())
-	if err != nil {
-		return err
-	}
-	defer svc.Close()
+func runDaemon(_ context.Context, svc *Service) error {
 	var listeners []net.Listener
 	for name := range strings.FieldsSeq(os.Getenv("TEST_LISTEN")) {
 		name, address, _ := strings.Cut(name, "=")
@@ -62,6 +50,10 @@ func runDaemon() error {
 	svc.Watchdog(func(context.Context) error {
 		if exists(filepath.Join(dir, "hang")) {
 			return errors.New("it hangs")
+		}
+		if exists(filepath.Join(dir, "stick")) {
+			_ = os.WriteFile(filepath.Join(dir, "stuck"), nil, 0o600)
+			select {} // whatever ctx says
 		}
 		return nil
 	})
@@ -344,6 +336,23 @@ func TestWatchdogKillsAHang(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "hang"), nil, 0o600))
 	if err := m.Wait(); !errors.Is(err, systemdtest.ErrWatchdog) {
 		t.Errorf("ended by %v", err)
+	}
+}
+
+func TestDrainWithAStuckProof(t *testing.T) {
+	address := freeAddress(t)
+	m, dir := testDaemon(t, systemdtest.Unit{Watchdog: time.Second}, "web="+address)
+	must(t, m.Start())
+	slow, err := http.Get("http://" + address + "/?slow=3s")
+	must(t, err)
+	defer slow.Body.Close()
+	must(t, os.WriteFile(filepath.Join(dir, "stick"), nil, 0o600))
+	for !exists(filepath.Join(dir, "stuck")) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	must(t, m.Stop())
+	if body, err := io.ReadAll(slow.Body); err != nil || string(body) != "hello" {
+		t.Errorf("the client that the drain waited for got %q, %v", body, err)
 	}
 }
 

@@ -4,8 +4,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -14,55 +12,26 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-func main() {
-	do := serve
-	if len(os.Args) > 1 && os.Args[1] == "reload" {
-		do = systemd.RequestReload
-	}
-	if err := do(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "httpd:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(systemd.Main(serve)) }
 
-func serve(ctx context.Context) error {
-	svc, err := systemd.Start(ctx)
-	if err != nil {
-		return err
-	}
-	defer svc.Close()
-	ln, err := svc.Listen("web", ":8080")
-	if err != nil {
-		return err
-	}
-	var page atomic.Pointer[[]byte]
+func serve(ctx context.Context, svc *systemd.Service) error {
+	var page atomic.Value
 	load := func(context.Context) error {
 		text, err := os.ReadFile("/etc/httpd/page.html")
 		if err == nil {
-			page.Store(&text)
+			page.Store(text)
 		}
 		return err
 	}
-	if err := errors.Join(load(ctx), svc.AcceptReloads()); err != nil {
+	ln, err := svc.Listen("web", ":8080")
+	if err := errors.Join(err, load(ctx)); err != nil {
 		return err
 	}
 	svc.OnReload(load)
-	svc.Watchdog(func(ctx context.Context) error { return ask(ctx, ln) })
-	return svc.Run(&http.Server{
-		ReadHeaderTimeout: 5 * time.Second,
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*page.Load()) }),
-	}, ln)
-}
-
-// ask proves that the page is served.
-func ask(ctx context.Context, ln net.Listener) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+ln.Addr().String(), http.NoBody)
-	if err != nil {
+	svc.Watchdog(func(context.Context) error {
+		_, err := http.Head("http://" + ln.Addr().String()) // there is no body to close
 		return err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	return answer.Body.Close()
+	})
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page.Load().([]byte)) })
+	return svc.Run(&http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: handler}, ln)
 }
