@@ -33,5 +33,5 @@ func serve(ctx context.Context, svc *systemd.Service) error {
 		return err
 	})
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page.Load().([]byte)) })
-	return svc.Run(&http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: handler}, ln)
+	return svc.Run(&http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}, ln)
 }
