@@ -19,6 +19,7 @@ SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wil
 FUZZTIME ?= 10m
 HUNT ?= 10m
 PACKAGE ?= ./internal/access
+FLAGS ?=
 SOAKTIME ?= 1h
 CHAOSTIME ?= 10m
 CHAOSSEED ?=
@@ -50,8 +51,8 @@ fuzz-short: # what reads foreign bytes, for ten seconds each
 race-hunt: ## pkg/service and pkg/systemd under the race detector, again and again for HUNT=10m
 	sh test/racehunt.sh $(HUNT)
 
-mutate: $(TOOLS)/mutate ## plant faults in PACKAGE=./internal/access, and print those that its tests miss
-	$(TOOLS)/mutate $(PACKAGE)
+mutate: $(TOOLS)/mutate ## plant faults in PACKAGE=./internal/access, and print those that its tests miss (FLAGS='-every 5')
+	$(TOOLS)/mutate $(FLAGS) $(PACKAGE)
 
 fuzz: ## every fuzz target for FUZZTIME=10m each
 	sh test/fuzz.sh $(FUZZTIME) ./...
