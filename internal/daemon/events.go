@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,7 +69,7 @@ func (d *daemon) warn(c current) {
 	settings.Doubts(c.Config, func(key, doubt string) {
 		d.log.Event(logging.ConfigWarning, key+": "+doubt, logging.F("key", key))
 	})
-	for _, problem := range d.notServed(c) {
+	for _, problem := range d.unitProblems(c) {
 		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "listeners"))
 	}
 	for _, p := range c.settings.Certificates {
@@ -77,6 +79,38 @@ func (d *daemon) warn(c current) {
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
 	}
+}
+
+// unitProblems is where the unit and its socket units do not go with the configuration.
+func (d *daemon) unitProblems(c current) []string {
+	problems := d.notServed(c)
+	if problem := d.notKept(); problem != "" {
+		problems = append(problems, problem)
+	}
+	return problems
+}
+
+// notKept says how many listeners systemd has no room for; "" if it keeps all, or if its limit
+// can't be seen. systemd 254 and later name it in the environment.
+func (d *daemon) notKept() string {
+	name := systemd.Unit()
+	if name == "" || d.systemd.Notifier == nil {
+		return ""
+	}
+	most, err := strconv.Atoi(os.Getenv("FDSTORE"))
+	if err != nil {
+		var known bool
+		if most, known = unit.Read("", name).StoreMax(); !known {
+			return ""
+		}
+	}
+	own := 0
+	for _, l := range d.systemd.Listeners() {
+		if l.Origin() != systemd.SocketUnit {
+			own++
+		}
+	}
+	return unit.NotKept(name, most, own)
 }
 
 // notServed names the listeners whose address comes from a socket unit, and is not the one

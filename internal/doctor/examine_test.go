@@ -331,12 +331,12 @@ var changes = []change{
 	{"socket-units: trigger limit", "252-socket", socket(func(s *Unit) { s.TriggerLimitIntervalUSec = 2_000_000 }), "socket-units", Warning, "takes its socket with it", "TriggerLimitIntervalSec=0"},
 	{"socket-units: idle", "252-socket", stopped, "socket-units", OK, "greetd.socket", ""},
 
-	{"fd-store: none", "", unit(func(u *Unit) { u.FileDescriptorStoreMax = 0; u.NFileDescriptorStore = 0 }), "fd-store", Problem, "FileDescriptorStoreMax=0", edit + "FileDescriptorStoreMax=32" + again},
+	{"fd-store: none", "", unit(func(u *Unit) { u.FileDescriptorStoreMax = 0; u.NFileDescriptorStore = 0 }), "fd-store", Problem, "FileDescriptorStoreMax=0", edit + "FileDescriptorStoreMax=512" + again},
 	{"fd-store: small", "", func(f *Facts) {
 		f.Daemon.Listeners = slices.Repeat(f.Daemon.Listeners, 40)
-	}, "fd-store", Problem, "clients of 8 listeners", "FileDescriptorStoreMax=80"},
+	}, "fd-store", Problem, "clients of 8 listeners", "FileDescriptorStoreMax=512"},
 	{"fd-store: empty", "", unit(func(u *Unit) { u.NFileDescriptorStore = 0 }), "fd-store", Problem, "keeps 0 of greetd's 1 listener", "systemctl restart"},
-	{"fd-store: stopped", "", all(stopped, unit(func(u *Unit) { u.FileDescriptorStoreMax = 0 })), "fd-store", Problem, "clients of 1 listener", "FileDescriptorStoreMax=32"},
+	{"fd-store: stopped", "", all(stopped, unit(func(u *Unit) { u.FileDescriptorStoreMax = 0 })), "fd-store", Problem, "clients of 1 listener", "FileDescriptorStoreMax=512"},
 	{"fd-store: came back", "", func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.FDStore }, "fd-store", OK, "1 listener kept", ""},
 
 	{"descriptors: few", "", func(f *Facts) { f.Daemon.MaxConnections = 70000 }, "descriptors", Problem, "is 70000, and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},

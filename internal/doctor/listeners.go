@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	units "greetd.example/internal/unit"
 	"greetd.example/internal/words"
 	"greetd.example/pkg/systemd"
 )
@@ -207,7 +208,7 @@ func fdStore(f *Facts, r *results) {
 	}
 	switch {
 	case most < need || most == 0:
-		r.problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, 32))),
+		r.problem(f.set(fmt.Sprintf("FileDescriptorStoreMax=%d", max(2*need, units.DefaultStoreMax))),
 			"FileDescriptorStoreMax=%d: at a restart, clients of %s are refused", most, words.Count(need-most, "listener"))
 	case f.Process != nil && !f.Process.Self && kept < own:
 		r.problem(f.systemctl("restart", f.Unit.Name),

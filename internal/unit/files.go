@@ -121,6 +121,17 @@ func (f Files) TimeoutStop() (limit time.Duration) {
 	return limit
 }
 
+// StoreMax is FileDescriptorStoreMax=, how many listeners systemd keeps across a restart, 0 if
+// that is not set. It reports false if the files can't be read.
+func (f Files) StoreMax() (most int, known bool) {
+	for _, option := range f {
+		if option.Name == "FileDescriptorStoreMax" {
+			most, _ = strconv.Atoi(option.Value)
+		}
+	}
+	return most, len(f) > 0
+}
+
 // Systemd is the number of the version that is installed below root, by the name of its library;
 // 0 if it can't be seen.
 func Systemd(root string) (version int) {

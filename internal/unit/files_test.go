@@ -98,3 +98,27 @@ func TestSystemd(t *testing.T) {
 		}
 	}
 }
+
+func TestStoreMax(t *testing.T) {
+	for text, want := range map[string]int{
+		"[Service]\nFileDescriptorStoreMax=32\n":                           32,
+		"[Service]\nFileDescriptorStoreMax=32\nFileDescriptorStoreMax=0\n": 0,
+		"[Service]\nType=notify\n":                                         0,
+		"[Service]\nFileDescriptorStoreMax=many\n":                         0,
+	} {
+		root := t.TempDir()
+		file := filepath.Join(root, "etc/systemd/system/a.service")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, known := unit.Read(root, "a.service").StoreMax(); got != want || !known {
+			t.Errorf("%q: StoreMax = %d, %v", text, got, known)
+		}
+	}
+	if got, known := unit.Read(t.TempDir(), "a.service").StoreMax(); got != 0 || known {
+		t.Errorf("without files: StoreMax = %d, %v", got, known)
+	}
+}

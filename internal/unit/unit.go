@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"greetd.example/internal/words"
 )
 
 // A Service is a unit of type service.
@@ -81,6 +83,20 @@ func (s Service) StopTooLong(stop time.Duration) string {
 	return fmt.Sprintf("timeouts.lameduck and timeouts.drain (%v together) are not below TimeoutStopSec=%v of %s: greetd asks systemd for the time that is missing; "+
 		"shorten them, or systemctl edit %s: [Service] TimeoutStopSec=%d", stop, s.TimeoutStop, s.Name, s.Name, int((stop + 10*time.Second).Seconds()))
 }
+
+// NotKept is why clients of some of the listeners that greetd has bound itself are refused while
+// the service restarts, with the remedy; "" if its fd store has room for all, which is most.
+func NotKept(service string, most, own int) string {
+	if own <= most {
+		return ""
+	}
+	return fmt.Sprintf("%s started with FileDescriptorStoreMax=%d, and has %s of its own: at a restart, clients of %d are refused; "+
+		"systemctl edit %s: [Service] FileDescriptorStoreMax=%d; then systemctl restart %s",
+		service, most, words.Count(own, "listener"), own-most, service, max(2*own, DefaultStoreMax), service)
+}
+
+// DefaultStoreMax is FileDescriptorStoreMax= of the unit that comes with greetd.
+const DefaultStoreMax = 512
 
 // NotServed is why the address that the configuration has for a listener is not served,
 // with the remedy; "" if it is, or if no socket unit passes a socket of the listener's name.

@@ -46,6 +46,22 @@ func TestNotServed(t *testing.T) {
 	}
 }
 
+func TestNotKept(t *testing.T) {
+	for _, kept := range [][2]int{{0, 0}, {1, 1}, {32, 31}} {
+		if got := NotKept("greetd.service", kept[0], kept[1]); got != "" {
+			t.Errorf("%v: %s", kept, got)
+		}
+	}
+	const want = "greetd@a.service started with FileDescriptorStoreMax=2, and has 3 listeners of its own: at a restart, clients of 1 are refused; " +
+		"systemctl edit greetd@a.service: [Service] FileDescriptorStoreMax=512; then systemctl restart greetd@a.service"
+	if got := NotKept("greetd@a.service", 2, 3); got != want {
+		t.Error(got)
+	}
+	if got := NotKept("greetd.service", 512, 513); !strings.Contains(got, "FileDescriptorStoreMax=1026;") {
+		t.Error(got)
+	}
+}
+
 func TestStopTooLong(t *testing.T) {
 	s := Service{Name: "greetd.service", TimeoutStop: 20 * time.Second}
 	if got := s.StopTooLong(19 * time.Second); got != "" {

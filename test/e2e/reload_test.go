@@ -69,7 +69,40 @@ func TestReloadOfABadFileFailsAndTheOldGreetingStays(t *testing.T) {
 		if got := m.property("greetd", "ActiveState"); got != "active" {
 			m.Errorf("it is %s", got)
 		}
+		fdStoreTooSmall(m)
 	})
+}
+
+// fdStoreTooSmall: start and reload report how many listeners systemd has no room for.
+func fdStoreTooSmall(m *machine) {
+	m.Helper()
+	const three = `listeners: [{name: a, address: ":10001"}, {name: b, address: ":10002"}, {name: c, address: ":10003"}`
+	remedy := "systemctl edit greetd.service: [Service] FileDescriptorStoreMax=512; then systemctl restart greetd.service"
+	m.configure(three + "]")
+	m.dropIn("greetd.service", "[Service]", "FileDescriptorStoreMax=2")
+	m.run("systemctl", "restart", "greetd")
+	journal := func() string {
+		m.run("journalctl", "--sync")
+		return m.run("journalctl", "--no-pager", "-u", "greetd", "-o", "cat")
+	}
+	const atStart = "FileDescriptorStoreMax=2, and has 3 listeners of its own: at a restart, clients of 1 are refused; "
+	if log := journal(); strings.Count(log, atStart+remedy) != 1 {
+		m.Errorf("the start says nothing of the fd store:\n%s", log)
+	}
+	m.configure(three + `, {name: d, address: ":10004"}]`)
+	const atReload = "has 4 listeners of its own: at a restart, clients of 2 are refused; "
+	if out := m.run("greetd", "reload"); !strings.Contains(out, atReload+remedy) {
+		m.Errorf("greetd reload says nothing of the fd store:\n%s", out)
+	}
+	if log := journal(); strings.Count(log, atReload) != 1 {
+		m.Errorf("the log says nothing of it at the reload:\n%s", log)
+	}
+	m.run("rm", "/etc/systemd/system/greetd.service.d/test.conf")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "greetd")
+	if out := m.run("greetd", "reload"); strings.Contains(out, "FileDescriptorStoreMax") {
+		m.Errorf("there is room for all: %s", out)
+	}
 }
 
 // A configuration that is refused makes a failed unit, whose own port is closed. Behind a socket
