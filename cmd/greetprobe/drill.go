@@ -251,7 +251,7 @@ func (d *drilling) run(ctx context.Context) error {
 	loading, enough := context.WithCancel(ctx)
 	var clients sync.WaitGroup
 	clients.Go(func() {
-		r := openloop.Runner{Due: untilDone(loading, d.schedule()), Fire: d.client, MaxInflight: d.maxInflight}
+		r := openloop.Runner{Due: untilDone(loading, d.schedule()), Do: d.client, MaxInflight: d.maxInflight}
 		r.Run(ctx)
 	})
 	d.carryOut(ctx, unit)
@@ -289,7 +289,7 @@ func untilDone(ctx context.Context, due func(func(time.Duration) bool)) func(fun
 }
 
 // client probes once, and records what became of it.
-func (d *drilling) client(ctx context.Context, s openloop.Shot) {
+func (d *drilling) client(ctx context.Context, s openloop.Request) {
 	p := d.load.probe
 	if d.load.sources.count > 0 {
 		p.Source = d.load.sources.at(s.Seq)

@@ -159,7 +159,7 @@ func (l *load) run(ctx context.Context) error {
 	}
 	start := time.Now()
 	l.tally = newTally(newCourse(start, hdr.log()))
-	series := openloop.Runner{Due: l.schedule(), Fire: l.fire, MaxInflight: l.maxInflight, End: l.duration}
+	series := openloop.Runner{Due: l.schedule(), Do: l.request, MaxInflight: l.maxInflight, End: l.duration}
 
 	over := make(chan struct{})
 	var watching sync.WaitGroup
@@ -211,8 +211,8 @@ func (l *load) resolve(ctx context.Context) error {
 	return nil
 }
 
-// fire makes one probe.
-func (l *load) fire(ctx context.Context, s openloop.Shot) {
+// request makes one probe.
+func (l *load) request(ctx context.Context, s openloop.Request) {
 	p := l.probe
 	if l.sources.count > 0 {
 		p.Source = l.sources.at(s.Seq)

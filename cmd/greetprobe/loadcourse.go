@@ -8,7 +8,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A course is a load second by second, each shot in the second of its end.
+// A course is a load second by second, each request in the second of its end.
 type course struct {
 	start   time.Time
 	latency *hdrhistogram.Histogram // of the present second

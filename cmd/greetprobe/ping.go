@@ -169,9 +169,9 @@ func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Tar
 	}
 	series := openloop.Runner{
 		Due: openloop.Constant(1 / s.flags.interval.Seconds()),
-		Fire: func(ctx context.Context, shot openloop.Shot) {
+		Do: func(ctx context.Context, request openloop.Request) {
 			s.sleep.look(s)
-			s.ended(shot, do(ctx, s.target))
+			s.ended(request, do(ctx, s.target))
 		},
 		Count:   s.flags.count,
 		Skip:    max(s.flags.interval, leastPause),
@@ -250,24 +250,24 @@ func (p *suspension) look(s *pingSeries) {
 }
 
 // ended reports one probe. One that was interrupted is not counted.
-func (s *pingSeries) ended(shot openloop.Shot, r probe.Result) {
+func (s *pingSeries) ended(request openloop.Request, r probe.Result) {
 	if r.Status == probe.Canceled {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ok := r.Status == probe.OK
-	s.stats.add(shot.Seq, shot.Due, ok, r.Timing.Total)
+	s.stats.add(request.Seq, request.Due, ok, r.Timing.Total)
 	s.outcomes[r.Status]++
 	s.exit = max(s.exit, exitFor(r.Status))
 	s.hint = s.flags.hint(r)
-	if shot.Started.After(s.last) {
-		s.last = shot.Started
+	if request.Started.After(s.last) {
+		s.last = request.Started
 	}
 	if s.flags.output == "json" {
 		_, _ = s.out.Write(append(object(r), '\n'))
 	} else {
-		s.show(shot.Seq+1, r)
+		s.show(request.Seq+1, r)
 	}
 	if s.flags.verbose > 0 {
 		explain(s.err, r)

@@ -23,7 +23,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(int64(min(max(d, 0), longest))) // which is in its range
 }
 
-// A tally adds up the shots of a load. Its methods may be called at any time, by
+// A tally adds up the requests of a load. Its methods may be called at any time, by
 // many goroutines at once.
 type tally struct {
 	mu       sync.Mutex
@@ -50,7 +50,7 @@ func newTally(c *course) *tally {
 	}
 }
 
-func (t *tally) start(s openloop.Shot) {
+func (t *tally) start(s openloop.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started++
@@ -62,7 +62,7 @@ func (t *tally) start(s openloop.Shot) {
 	}
 }
 
-func (t *tally) end(s openloop.Shot, r *probe.Result, now time.Time) {
+func (t *tally) end(s openloop.Request, r *probe.Result, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended++

@@ -64,7 +64,7 @@ func first(n int, due iter.Seq[time.Duration]) (times []time.Duration) {
 // TestSkip stops the runner from 1 s to 5.5 s, as SIGSTOP would.
 func TestSkip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var got shots
+		var got requests
 		begin := time.Now()
 		var skipped []string
 		r := openloop.Runner{
@@ -78,7 +78,7 @@ func TestSkip(t *testing.T) {
 					}
 				}
 			},
-			Fire:  func(_ context.Context, s openloop.Shot) { got.add(s) },
+			Do:    func(_ context.Context, s openloop.Request) { got.add(s) },
 			Count: 4,
 			Skip:  time.Second,
 			Skipped: func(n int, since, until time.Time) {
@@ -89,10 +89,10 @@ func TestSkip(t *testing.T) {
 			t.Errorf("%d started, want 4", due)
 		}
 		var at []time.Duration
-		for i, s := range got.fired {
+		for i, s := range got.started {
 			at = append(at, s.Due.Sub(begin))
 			if s.Seq != i {
-				t.Errorf("shot %d has the number %d", i, s.Seq)
+				t.Errorf("request %d has the number %d", i, s.Seq)
 			}
 		}
 		if want := []time.Duration{0, time.Second, 6 * time.Second, 7 * time.Second}; !slices.Equal(at, want) {
@@ -111,16 +111,16 @@ func TestBefore(t *testing.T) {
 	}
 }
 
-// shots keeps what was fired, in the order of its start.
-type shots struct {
-	mu    sync.Mutex
-	fired []openloop.Shot
+// requests keeps what was started, in order.
+type requests struct {
+	mu      sync.Mutex
+	started []openloop.Request
 }
 
-func (s *shots) add(shot openloop.Shot) {
+func (s *requests) add(request openloop.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fired = append(s.fired, shot)
+	s.started = append(s.started, request)
 }
 
 // at takes the times in seconds.
@@ -134,21 +134,21 @@ func at(times ...float64) iter.Seq[time.Duration] {
 	}
 }
 
-func lateness(fired []openloop.Shot) (late []float64) {
-	for _, s := range fired {
+func lateness(started []openloop.Request) (late []float64) {
+	for _, s := range started {
 		late = append(late, s.Started.Sub(s.Due).Seconds())
 	}
 	return late
 }
 
-func TestSlowShotsDelayNobody(t *testing.T) {
+func TestSlowRequestsDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var got shots
+		var got requests
 		begin := time.Now()
 		r := openloop.Runner{
 			Due:   openloop.Constant(1),
 			Count: 5,
-			Fire: func(_ context.Context, s openloop.Shot) {
+			Do: func(_ context.Context, s openloop.Request) {
 				got.add(s)
 				time.Sleep(10 * time.Second)
 			},
@@ -156,35 +156,35 @@ func TestSlowShotsDelayNobody(t *testing.T) {
 		if due := r.Run(t.Context()); due != 5 {
 			t.Errorf("%d came due, want 5", due)
 		}
-		for i, s := range got.fired {
+		for i, s := range got.started {
 			if s.Seq != i || s.Held || s.Started != begin.Add(time.Duration(i)*time.Second) || s.Due != s.Started {
-				t.Errorf("shot %d: %+v", i, s)
+				t.Errorf("request %d: %+v", i, s)
 			}
 		}
 		if took := time.Since(begin); took != 14*time.Second {
-			t.Errorf("run took %v, want 14s: until the last shot ended", took)
+			t.Errorf("run took %v, want 14s: until the last request ended", took)
 		}
 	})
 }
 
-func TestLimitHoldsShotsBackAndSaysSo(t *testing.T) {
+func TestLimitHoldsRequestsBackAndReportsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var got shots
+		var got requests
 		r := openloop.Runner{
 			Due: at(0, 1, 2, 3, 30),
-			Fire: func(_ context.Context, s openloop.Shot) {
+			Do: func(_ context.Context, s openloop.Request) {
 				got.add(s)
 				time.Sleep(5 * time.Second)
 			},
 			MaxInflight: 2,
 		}
 		r.Run(t.Context())
-		if late, want := lateness(got.fired), []float64{0, 0, 3, 3, 0}; !slices.Equal(late, want) {
+		if late, want := lateness(got.started), []float64{0, 0, 3, 3, 0}; !slices.Equal(late, want) {
 			t.Errorf("started late by %v, want %v", late, want)
 		}
 		for i, want := range []bool{false, false, true, true, false} {
-			if got.fired[i].Held != want {
-				t.Errorf("shot %d: held = %v, want %v", i, got.fired[i].Held, want)
+			if got.started[i].Held != want {
+				t.Errorf("request %d: held = %v, want %v", i, got.started[i].Held, want)
 			}
 		}
 	})
@@ -192,11 +192,11 @@ func TestLimitHoldsShotsBackAndSaysSo(t *testing.T) {
 
 func TestNothingStartsAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var got shots
+		var got requests
 		begin := time.Now()
 		r := openloop.Runner{
 			Due: openloop.Before(10*time.Second, openloop.Constant(1)),
-			Fire: func(_ context.Context, s openloop.Shot) {
+			Do: func(_ context.Context, s openloop.Request) {
 				got.add(s)
 				time.Sleep(8 * time.Second)
 			},
@@ -206,11 +206,11 @@ func TestNothingStartsAfterTheEnd(t *testing.T) {
 		if due := r.Run(t.Context()); due != 10 {
 			t.Errorf("%d came due, want 10", due)
 		}
-		if len(got.fired) != 2 {
-			t.Errorf("%d started, want 2: at 0s and at 8s", len(got.fired))
+		if len(got.started) != 2 {
+			t.Errorf("%d started, want 2: at 0s and at 8s", len(got.started))
 		}
 		if took := time.Since(begin); took != 16*time.Second {
-			t.Errorf("run took %v, want 16s: until the second shot ended", took)
+			t.Errorf("run took %v, want 16s: until the second request ended", took)
 		}
 	})
 }
@@ -219,11 +219,11 @@ func TestInterruptEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithTimeout(t.Context(), 4500*time.Millisecond)
 		defer interrupt()
-		var got shots
+		var got requests
 		begin := time.Now()
 		r := openloop.Runner{
 			Due: openloop.Constant(1),
-			Fire: func(ctx context.Context, s openloop.Shot) {
+			Do: func(ctx context.Context, s openloop.Request) {
 				got.add(s)
 				<-ctx.Done()
 			},
@@ -232,8 +232,8 @@ func TestInterruptEndsTheRun(t *testing.T) {
 		if due := r.Run(ctx); due != 5 {
 			t.Errorf("%d came due, want 5: at 0s to 4s", due)
 		}
-		if len(got.fired) != 3 {
-			t.Errorf("%d started, want 3", len(got.fired))
+		if len(got.started) != 3 {
+			t.Errorf("%d started, want 3", len(got.started))
 		}
 		if took := time.Since(begin); took != 4500*time.Millisecond {
 			t.Errorf("run took %v, want 4.5s", took)
