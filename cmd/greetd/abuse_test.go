@@ -27,8 +27,8 @@ import (
 // The tests in this file treat greetd badly. None asserts a time: those that wait do so
 // until greetd has got over it.
 
-// A siege is a greetd with listeners of each kind, and what it was like in peace.
-type siege struct {
+// A target is a greetd with listeners of each kind, and what it uses when it is idle.
+type target struct {
 	*process
 	daemon  *admin.Client
 	scraper http.Client
@@ -39,18 +39,18 @@ type siege struct {
 	descriptors, goroutines int
 }
 
-// besiege starts it. settings are further lines of configuration.
-func besiege(t *testing.T, settings string, descriptors int) *siege {
+// startTarget starts it. settings are further lines of configuration.
+func startTarget(t *testing.T, settings string, descriptors int) *target {
 	t.Helper()
-	return besiegeThat(t, func(listeners string) *process { return start(t, listeners+settings, descriptors) })
+	return startTargetWith(t, func(listeners string) *process { return start(t, listeners+settings, descriptors) })
 }
 
-// besiegeThat is besiege for what start starts, with those listeners.
-func besiegeThat(t *testing.T, start func(listeners string) *process) *siege {
+// startTargetWith is startTarget for what start starts, with those listeners.
+func startTargetWith(t *testing.T, start func(listeners string) *process) *target {
 	t.Helper()
 	control := filepath.Join(t.TempDir(), "admin.sock")
-	s := &siege{
-		process: start(siegeConfiguration(t, control)),
+	s := &target{
+		process: start(targetConfiguration(t, control)),
 		daemon:  admin.Dial("unix:" + control),
 		control: control,
 		address: make(map[string]string),
@@ -60,13 +60,13 @@ func besiegeThat(t *testing.T, start func(listeners string) *process) *siege {
 	}}
 	s.findAddresses(t)
 	s.greets(t)
-	s.until(t, "it is at peace", func() bool { return s.isAtPeace(t) })
+	s.until(t, "it is idle", func() bool { return s.isIdle(t) })
 	s.descriptors, s.goroutines = s.process.descriptors(t), s.countGoroutines(t)
 	return s
 }
 
-// siegeConfiguration has a listener of each kind.
-func siegeConfiguration(t *testing.T, control string) string {
+// targetConfiguration has a listener of each kind.
+func targetConfiguration(t *testing.T, control string) string {
 	t.Helper()
 	pair := filepath.Join(t.TempDir(), "greet")
 	if err := writeCertificate(pair, time.Now()); err != nil {
@@ -83,7 +83,7 @@ admin: {address: "unix:%s"}
 `, settings, settings, control)
 }
 
-func (s *siege) status(t *testing.T) admin.Status {
+func (s *target) status(t *testing.T) admin.Status {
 	t.Helper()
 	status, err := s.daemon.Status(t.Context())
 	if err != nil {
@@ -92,22 +92,22 @@ func (s *siege) status(t *testing.T) admin.Status {
 	return status
 }
 
-func (s *siege) findAddresses(t *testing.T) {
+func (s *target) findAddresses(t *testing.T) {
 	t.Helper()
 	for _, l := range s.status(t).Listeners {
 		s.address[l.Name] = l.Address
 	}
 }
 
-// isAtPeace tells whether every client that came is gone, and counted once.
-func (s *siege) isAtPeace(t *testing.T) bool {
+// isIdle tells whether every client that came is gone, and counted once.
+func (s *target) isIdle(t *testing.T) bool {
 	t.Helper()
 	status := s.status(t)
 	return s.areIn(t, status) && status.Connections == admin.Connections{}
 }
 
 // areIn tells whether every client that came was accepted.
-func (s *siege) areIn(t *testing.T, status admin.Status) bool {
+func (s *target) areIn(t *testing.T, status admin.Status) bool {
 	t.Helper()
 	seen := uint64(status.Connections.Active)
 	for _, n := range status.Outcomes {
@@ -119,13 +119,13 @@ func (s *siege) areIn(t *testing.T, status admin.Status) bool {
 	return seen == s.came.Load()
 }
 
-func (s *siege) countGoroutines(t *testing.T) int {
+func (s *target) countGoroutines(t *testing.T) int {
 	t.Helper()
 	return s.metric(t, "go_goroutines")
 }
 
 // metric is the value of one without labels.
-func (s *siege) metric(t *testing.T, name string) int {
+func (s *target) metric(t *testing.T, name string) int {
 	t.Helper()
 	text, err := s.fetch("/metrics")
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *siege) metric(t *testing.T, name string) int {
 }
 
 // fetch gets a page of the admin side.
-func (s *siege) fetch(path string) (string, error) {
+func (s *target) fetch(path string) (string, error) {
 	response, err := s.scraper.Get("http://greetd" + path)
 	if err != nil {
 		return "", err
@@ -152,7 +152,7 @@ func (s *siege) fetch(path string) (string, error) {
 }
 
 // dial connects to a listener, until the test ends.
-func (s *siege) dial(t *testing.T, listener string) *net.TCPConn {
+func (s *target) dial(t *testing.T, listener string) *net.TCPConn {
 	t.Helper()
 	c, err := s.connect(home, listener)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *siege) dial(t *testing.T, listener string) *net.TCPConn {
 var home = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // connect makes a client that comes from an address.
-func (s *siege) connect(from netip.Addr, listener string) (*net.TCPConn, error) {
+func (s *target) connect(from netip.Addr, listener string) (*net.TCPConn, error) {
 	here := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
 	c, err := here.Dial("tcp", s.address[listener])
 	if err != nil {
@@ -186,7 +186,7 @@ const (
 func speakTLS(c net.Conn) *tls.Conn { return tls.Client(c, &tls.Config{InsecureSkipVerify: true}) }
 
 // greets fails the test unless an honest client is greeted on each listener.
-func (s *siege) greets(t *testing.T) {
+func (s *target) greets(t *testing.T) {
 	t.Helper()
 	for name := range s.address {
 		if err := s.visit(home, name); err != nil {
@@ -196,7 +196,7 @@ func (s *siege) greets(t *testing.T) {
 }
 
 // visit is what an honest client does. It returns what was not as it should be.
-func (s *siege) visit(from netip.Addr, name string) error {
+func (s *target) visit(from netip.Addr, name string) error {
 	text, known, err := s.read(from, name, io.ReadAll)
 	if want := fmt.Sprintf("Hello there, %s!\n", known); err == nil && string(text) != want {
 		err = fmt.Errorf("it hears %q", text)
@@ -206,7 +206,7 @@ func (s *siege) visit(from netip.Addr, name string) error {
 
 // read connects from an address, and returns what readAll reads of it, and the address
 // that greetd knows the client by.
-func (s *siege) read(from netip.Addr, name string, readAll func(io.Reader) ([]byte, error)) (text []byte, known string, err error) {
+func (s *target) read(from netip.Addr, name string, readAll func(io.Reader) ([]byte, error)) (text []byte, known string, err error) {
 	known = from.String()
 	socket, err := s.connect(from, name)
 	if err != nil {
@@ -229,10 +229,10 @@ func (s *siege) read(from netip.Addr, name string, readAll func(io.Reader) ([]by
 
 // recovers waits until nothing is left of the abuse: every client that came is counted,
 // none as our failure, and descriptors and goroutines are as before.
-func (s *siege) recovers(t *testing.T) {
+func (s *target) recovers(t *testing.T) {
 	t.Helper()
 	s.greets(t)
-	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	s.until(t, "every client is gone and counted", func() bool { return s.isIdle(t) })
 	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+1 })
 	s.until(t, "goroutines are as before", func() bool { return s.countGoroutines(t) <= s.goroutines+2 })
 	status := s.status(t)
@@ -245,7 +245,7 @@ func (s *siege) recovers(t *testing.T) {
 var totals = regexp.MustCompile(`greetd has stopped: (.*)`)
 
 // stops waits until every client was accepted, and ends it: each must be accounted for.
-func (s *siege) stops(t *testing.T) {
+func (s *target) stops(t *testing.T) {
 	t.Helper()
 	s.until(t, "every client is in", func() bool { return s.areIn(t, s.status(t)) })
 	if counted, came := s.ends(t), s.came.Load(); counted != came {
@@ -255,7 +255,7 @@ func (s *siege) stops(t *testing.T) {
 
 // ends sends SIGTERM and waits for the end, which must be a good one. It returns how
 // many visits there were, by the last entry.
-func (s *siege) ends(t *testing.T) (counted uint64) {
+func (s *target) ends(t *testing.T) (counted uint64) {
 	t.Helper()
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -265,8 +265,8 @@ func (s *siege) ends(t *testing.T) (counted uint64) {
 		t.Errorf("SIGTERM: %v", err)
 	}
 	line := totals.FindStringSubmatch(s.log.String())[1]
-	told, _, _ := strings.Cut(line, ";")
-	for part := range strings.SplitSeq(told, ", ") {
+	counts, _, _ := strings.Cut(line, ";")
+	for part := range strings.SplitSeq(counts, ", ") {
 		n, err := strconv.ParseUint(strings.Fields(part)[0], 10, 64)
 		if err != nil {
 			t.Errorf("the last entry: %q", line)
@@ -280,15 +280,15 @@ func (s *siege) ends(t *testing.T) (counted uint64) {
 // closes them.
 var abuses = []struct {
 	name string
-	do   func(t *testing.T, s *siege, clients int)
+	do   func(t *testing.T, s *target, clients int)
 }{
-	{"headers that never end", func(t *testing.T, s *siege, clients int) {
+	{"headers that never end", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		for range clients {
 			_, _ = io.WriteString(s.dial(t, "behind"), header[:half])
 		}
 	}},
-	{"handshakes that never end", func(t *testing.T, s *siege, clients int) {
+	{"handshakes that never end", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		for i := range clients {
 			c := s.dial(t, []string{"safe", "both"}[i%2])
@@ -298,13 +298,13 @@ var abuses = []struct {
 			_, _ = io.WriteString(c, halfHello)
 		}
 	}},
-	{"silence", func(t *testing.T, s *siege, clients int) {
+	{"silence", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		for i := range clients {
 			s.dial(t, []string{"bare", "behind", "safe", "both"}[i%4])
 		}
 	}},
-	{"talk without end", func(t *testing.T, s *siege, clients int) {
+	{"talk without end", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		var talking sync.WaitGroup
 		t.Cleanup(talking.Wait)
@@ -320,13 +320,13 @@ var abuses = []struct {
 			})
 		}
 	}},
-	{"readers of a single byte", func(t *testing.T, s *siege, clients int) {
+	{"readers of a single byte", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		for range clients {
 			_, _ = s.dial(t, "bare").Read(make([]byte, 1))
 		}
 	}},
-	{"resets", func(t *testing.T, s *siege, clients int) {
+	{"resets", func(t *testing.T, s *target, clients int) {
 		t.Helper()
 		for i := range clients {
 			r := resets[i%len(resets)]
@@ -389,7 +389,7 @@ func TestAbuse(t *testing.T) {
 	for _, abuse := range abuses {
 		t.Run(abuse.name, func(t *testing.T) {
 			t.Parallel()
-			s := besiege(t, "timeouts: {handshake: 4s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
+			s := startTarget(t, "timeouts: {handshake: 4s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
 			s.stopsGrowing(t, func() {
 				t.Run("once", func(t *testing.T) {
 					abuse.do(t, s, 2000)
@@ -404,7 +404,7 @@ func TestAbuse(t *testing.T) {
 
 // stopsGrowing fails the test if memory grows each time that something is done. How much a
 // first time leaves depends on how many clients the machine had at once.
-func (s *siege) stopsGrowing(t *testing.T, do func()) {
+func (s *target) stopsGrowing(t *testing.T, do func()) {
 	t.Helper()
 	const aLeak = 10 << 10 // KiB: 5 for each of 2,000 clients
 	do()
@@ -422,7 +422,7 @@ func (s *siege) stopsGrowing(t *testing.T, do func()) {
 func TestStopDuringAbuse(t *testing.T) {
 	for _, abuse := range abuses {
 		t.Run(abuse.name, func(t *testing.T) {
-			s := besiege(t, "timeouts: {handshake: 10m, linger: 10m, drain: 100ms}\nlog: {visits: none}\n", 20_000)
+			s := startTarget(t, "timeouts: {handshake: 10m, linger: 10m, drain: 100ms}\nlog: {visits: none}\n", 20_000)
 			abuse.do(t, s, 500)
 			s.stops(t)
 		})
@@ -430,7 +430,7 @@ func TestStopDuringAbuse(t *testing.T) {
 }
 
 func TestFullOfHalfOpenHandshakes(t *testing.T) {
-	s := besiege(t, "timeouts: {handshake: 1s}\nlimits: {connections: 200}\nlog: {visits: none}\n", 1000)
+	s := startTarget(t, "timeouts: {handshake: 1s}\nlimits: {connections: 200}\nlog: {visits: none}\n", 1000)
 	for range 600 {
 		_, _ = io.WriteString(s.dial(t, "both"), header[:half])
 	}
@@ -441,7 +441,7 @@ func TestFullOfHalfOpenHandshakes(t *testing.T) {
 func TestTenThousandHalfOpen(t *testing.T) {
 	const clients = 10_000
 	enoughDescriptors(t, clients+500)
-	s := besiege(t, "timeouts: {handshake: 6s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
+	s := startTarget(t, "timeouts: {handshake: 6s}\nlimits: {connections: 0}\nlog: {visits: none}\n", 20_000)
 	for i := range clients {
 		if i%2 == 0 {
 			_, _ = io.WriteString(s.dial(t, "behind"), header[:half])
@@ -456,7 +456,7 @@ func TestTenThousandHalfOpen(t *testing.T) {
 }
 
 func TestReloadWithoutDescriptors(t *testing.T) {
-	s := besiege(t, "timeouts: {handshake: 10m}\nlog: {visits: none}\n", 80)
+	s := startTarget(t, "timeouts: {handshake: 10m}\nlog: {visits: none}\n", 80)
 	t.Run("held", func(t *testing.T) {
 		for range 100 {
 			s.dial(t, "behind")
@@ -470,15 +470,15 @@ func TestReloadWithoutDescriptors(t *testing.T) {
 		s.awaits(t, "keeping the previous configuration")
 	})
 	s.until(t, "a reload is possible again", func() bool {
-		verdict, err := s.daemon.Reload(t.Context())
-		return err == nil && verdict.OK
+		result, err := s.daemon.Reload(t.Context())
+		return err == nil && result.OK
 	})
 	s.recovers(t)
 	s.stops(t)
 }
 
 func TestReloadsUnderTraffic(t *testing.T) {
-	s := besiege(t, "log: {visits: none}\n", 1000)
+	s := startTarget(t, "log: {visits: none}\n", 1000)
 	var traffic sync.WaitGroup
 	over := make(chan struct{})
 	for name := range s.address {
@@ -497,9 +497,9 @@ func TestReloadsUnderTraffic(t *testing.T) {
 	}
 	const reloads = 300
 	for range reloads {
-		verdict, err := s.daemon.Reload(t.Context())
-		if err != nil || !verdict.OK {
-			t.Fatalf("reload: %+v, %v", verdict, err)
+		result, err := s.daemon.Reload(t.Context())
+		if err != nil || !result.OK {
+			t.Fatalf("reload: %+v, %v", result, err)
 		}
 	}
 	close(over)
@@ -516,7 +516,7 @@ func TestReloadsUnderTraffic(t *testing.T) {
 }
 
 func TestStopWithoutDescriptors(t *testing.T) {
-	s := besiege(t, "timeouts: {handshake: 10m, drain: 100ms}\nlog: {visits: none}\n", 80)
+	s := startTarget(t, "timeouts: {handshake: 10m, drain: 100ms}\nlog: {visits: none}\n", 80)
 	for range 100 {
 		s.dial(t, "behind")
 	}
@@ -527,7 +527,7 @@ func TestStopWithoutDescriptors(t *testing.T) {
 }
 
 func TestStopDuringReloads(t *testing.T) {
-	s := besiege(t, "log: {visits: none}\n", 1000)
+	s := startTarget(t, "log: {visits: none}\n", 1000)
 	ctx, stop := context.WithCancel(t.Context())
 	var others sync.WaitGroup
 	for range 4 {
@@ -555,14 +555,14 @@ func TestFullDisk(t *testing.T) {
 	directory := t.TempDir()
 	control := filepath.Join(directory, "admin.sock")
 	file := filepath.Join(directory, "greetd.yaml")
-	if err := os.WriteFile(file, []byte(siegeConfiguration(t, control)+"log: {rate: 0}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(targetConfiguration(t, control)+"log: {rate: 0}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	greetd, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &siege{process: &process{log: &syncBuffer{}}, daemon: admin.Dial("unix:" + control), address: make(map[string]string)}
+	s := &target{process: &process{log: &syncBuffer{}}, daemon: admin.Dial("unix:" + control), address: make(map[string]string)}
 	s.Cmd = exec.Command(greetd, "--config", file)
 	s.Stderr = full
 	if err := s.Start(); err != nil {
@@ -577,11 +577,11 @@ func TestFullDisk(t *testing.T) {
 	for range 500 {
 		s.greets(t)
 	}
-	if verdict, err := s.daemon.Reload(t.Context()); err != nil || !verdict.OK {
-		t.Errorf("reload: %+v, %v", verdict, err)
+	if result, err := s.daemon.Reload(t.Context()); err != nil || !result.OK {
+		t.Errorf("reload: %+v, %v", result, err)
 	}
 	s.greets(t)
-	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	s.until(t, "every client is gone and counted", func() bool { return s.isIdle(t) })
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

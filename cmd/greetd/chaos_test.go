@@ -106,9 +106,9 @@ func beginChaos(t *testing.T) *chaos {
 	directory := t.TempDir()
 	file := filepath.Join(directory, "greetd.yaml")
 	var listeners string
-	siege := besiegeThat(t, func(text string) *process {
+	target := startTargetWith(t, func(text string) *process {
 		listeners = text
-		c.soak = &soak{siege: &siege{process: &process{file: file}}, listeners: text, greetingFile: filepath.Join(directory, "greeting")}
+		c.soak = &soak{target: &target{process: &process{file: file}}, listeners: text, greetingFile: filepath.Join(directory, "greeting")}
 		if err := c.write(0); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func beginChaos(t *testing.T) *chaos {
 		}
 		return &process{Cmd: &exec.Cmd{Process: c.runningProcess(t)}, file: file, log: &syncBuffer{}}
 	})
-	c.siege, c.listeners = siege, listeners
+	c.target, c.listeners = target, listeners
 	return c
 }
 
@@ -310,7 +310,7 @@ func (c *chaos) kill(t *testing.T) {
 	c.startAgain(t)
 	c.killed.Add(1)
 
-	defer c.makePeace(t)()
+	defer c.pauseAll(t)()
 	for name := range c.address { // whoever is greeted knows that nobody is left in the backlog
 		if _, _, err := c.read(home, name, io.ReadAll); err != nil {
 			t.Errorf("after a kill: %v", err)
@@ -364,8 +364,8 @@ func (c *chaos) check(t *testing.T) {
 	t.Helper()
 	c.journal.thaw()
 	c.enoughDescriptors(t)
-	defer c.makePeace(t)()
-	c.until(t, "every client is gone and counted", func() bool { return c.isAtPeace(t) })
+	defer c.pauseAll(t)()
+	c.until(t, "every client is gone and counted", func() bool { return c.isIdle(t) })
 	c.until(t, "descriptors are as before", func() bool { return c.process.descriptors(t) <= c.descriptors+2 })
 	c.until(t, "goroutines are as before", func() bool { return c.countGoroutines(t) <= c.goroutines+4 })
 	status := c.status(t)

@@ -17,18 +17,18 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// A clocked siege is one whose wall clock the test moves.
+// A clocked target is one whose wall clock the test moves.
 type clocked struct {
-	*siege
+	*target
 	by    io.Writer
 	moved *bufio.Reader
 }
 
-// besiegeByClock starts it.
-func besiegeByClock(t *testing.T, settings string) *clocked {
+// startTargetByClock starts it.
+func startTargetByClock(t *testing.T, settings string) *clocked {
 	t.Helper()
 	c := &clocked{}
-	c.siege = besiegeThat(t, func(listeners string) *process {
+	c.target = startTargetWith(t, func(listeners string) *process {
 		p := prepare(t, listeners+settings, 1000)
 		p.Args[2] = "read go && " + p.Args[2]
 		gate, err := p.StdinPipe()
@@ -97,8 +97,8 @@ func (c *clocked) jump(t *testing.T, ahead time.Duration) {
 	t.Helper()
 	c.set(t, ahead)
 	said := len(c.log.String())
-	if verdict, err := c.daemon.Reload(t.Context()); err != nil || !verdict.OK {
-		t.Fatalf("reload: %+v, %v", verdict, err)
+	if result, err := c.daemon.Reload(t.Context()); err != nil || !result.OK {
+		t.Fatalf("reload: %+v, %v", result, err)
 	}
 	status := c.status(t)
 	if off := time.Until(status.Configuration.LastReload.At) - ahead; off.Abs() > time.Hour {
@@ -135,7 +135,7 @@ var hasty = netip.AddrFrom4([4]byte{127, 5, 5, 5})
 // All that waits and limits goes by a clock that does not jump: nobody's time is over
 // because the wall clock was set, and nobody gets more of it.
 func TestClockJumpsEndNothing(t *testing.T) {
-	c := besiegeByClock(t, `
+	c := startTargetByClock(t, `
 timeouts: {handshake: 10m, linger: 10m, drain: 100ms}
 limits: {per_source: {rate: 0.001, burst: 100}}
 `)
@@ -162,7 +162,7 @@ limits: {per_source: {rate: 0.001, burst: 100}}
 }
 
 func TestClockJumpsDelayNothing(t *testing.T) {
-	c := besiegeByClock(t, `
+	c := startTargetByClock(t, `
 timeouts: {handshake: 2s, linger: 1s}
 limits: {per_source: {rate: 2, burst: 20}}
 `)
@@ -176,7 +176,7 @@ limits: {per_source: {rate: 2, burst: 20}}
 		timedOut := c.status(t).Outcomes[service.TimedOut]
 		c.set(t, ahead-year)
 		c.until(t, "everybody's time is over", func() bool {
-			return c.isAtPeace(t) && c.status(t).Outcomes[service.TimedOut] == timedOut+2
+			return c.isIdle(t) && c.status(t).Outcomes[service.TimedOut] == timedOut+2
 		})
 		c.until(t, "who came too often is greeted again", func() bool { return !c.refuses(t, hasty) })
 	}

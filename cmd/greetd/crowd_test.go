@@ -187,8 +187,8 @@ func (p *process) figure(t *testing.T, name string) int {
 	return n
 }
 
-// The kernel's table grows before there is a crowd, and not while it comes.
-func TestDescriptorTableIsMadeForTheCrowd(t *testing.T) {
+// The kernel's table grows before many clients come, and not while they do.
+func TestDescriptorTableIsMadeBeforeTheClients(t *testing.T) {
 	enoughDescriptors(t, 8000)
 	configuration := func(connections int) string {
 		return fmt.Sprintf("listeners: [{name: greet, address: \"127.0.0.1:0\"}]\nlimits: {connections: %d}\n", connections)
@@ -243,10 +243,10 @@ log: {visits: none}
 	}
 	p.awaits(t, "accepting connections on greet again")
 	if n := strings.Count(p.log.String(), "too many open files"); n != 1 {
-		t.Errorf("the beginning was told %d times", n)
+		t.Errorf("the beginning was logged %d times", n)
 	}
 	if n := strings.Count(p.log.String(), "accepting connections on greet again"); n != 1 {
-		t.Errorf("the end was told %d times", n)
+		t.Errorf("the end was logged %d times", n)
 	}
 }
 
@@ -290,7 +290,7 @@ log: {visits: problems}
 	}
 }
 
-func TestCrowdThatHoldsOnKeepsNobodyOut(t *testing.T) {
+func TestClientsThatHoldOnKeepNobodyOut(t *testing.T) {
 	const limit, times = 100, 20
 	p := start(t, fmt.Sprintf(`
 listeners: [{name: greet, address: "127.0.0.1:0"}]

@@ -103,8 +103,8 @@ func setFreePorts(ts *testscript.TestScript, _ bool, names []string) {
 	}
 }
 
-// patient bounds the wait for what another process does.
-const patient = 30 * time.Second
+// waitLimit bounds the wait for what another process does.
+const waitLimit = 30 * time.Second
 
 func hear(ts *testscript.TestScript, neg bool, args []string) {
 	var here net.Dialer
@@ -116,7 +116,7 @@ func hear(ts *testscript.TestScript, neg bool, args []string) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
-	end := time.Now().Add(patient)
+	end := time.Now().Add(waitLimit)
 	for {
 		text, err := greetingAt(here, network, address, args[1:])
 		switch {
@@ -138,7 +138,7 @@ func greetingAt(here net.Dialer, network, address string, lines []string) (strin
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patient))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	for _, line := range lines {
 		if _, err := io.WriteString(c, line+"\r\n"); err != nil {
 			return "", err
@@ -156,7 +156,7 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func await(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(patient); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && strings.Contains(string(text), args[1]) {
 			return

@@ -20,17 +20,17 @@ import (
 // key to greetd.
 const soakEnv = "SOAKTIME"
 
-// TestSoak treats greetd as badly as this machine can, for as long as it is told, with
-// 1,000 reloads a minute all the while. Now and then everybody pauses until greetd is at
-// peace: then each client must be counted, and what greetd holds must not have grown.
+// TestSoak attacks greetd in every way there is, for SOAKTIME, with 1,000 reloads a minute
+// meanwhile. Now and then all clients pause until greetd is idle: then each client must be
+// counted, and memory, descriptors and goroutines must not have grown.
 func TestSoak(t *testing.T) {
 	lasts := soakTime(t, 15*time.Second)
-	s := besiege(t, soakSettings[0], 20_000)
+	s := startTarget(t, soakSettings[0], 20_000)
 	base, err := os.ReadFile(s.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	soak := &soak{siege: s, listeners: strings.TrimSuffix(string(base), soakSettings[0]), greetingFile: filepath.Join(t.TempDir(), "greeting")}
+	soak := &soak{target: s, listeners: strings.TrimSuffix(string(base), soakSettings[0]), greetingFile: filepath.Join(t.TempDir(), "greeting")}
 	if err := os.WriteFile(soak.greetingFile, []byte("Hello there, {{.IP}}!\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -82,14 +82,14 @@ greeting_file: %s
 const spare = `  - {name: spare, address: "127.0.0.1:0"}` + "\nadmin:"
 
 type soak struct {
-	*siege
+	*target
 	listeners    string // the first part of the configuration
 	greetingFile string
 
-	peace   sync.RWMutex // held by everybody who does something; a sample locks it
-	bout    context.Context
-	pause   context.CancelFunc // ends bout
-	reloads int
+	sampling sync.RWMutex // held by everybody who does something; a sample locks it
+	bout     context.Context
+	pause    context.CancelFunc // ends bout
+	reloads  int
 }
 
 // A sample is what greetd holds when nobody is there.
@@ -156,9 +156,9 @@ func (s *soak) start(t *testing.T, actors []actor) (end func()) {
 						return
 					default:
 					}
-					s.peace.RLock()
+					s.sampling.RLock()
 					err := a.do()
-					s.peace.RUnlock()
+					s.sampling.RUnlock()
 					if err != nil {
 						t.Errorf("%s: %v", a.name, err)
 					}
@@ -178,21 +178,21 @@ func (s *soak) begin(t *testing.T) {
 	s.bout, s.pause = context.WithCancel(t.Context())
 }
 
-// makePeace makes everybody pause, and returns what lets them go on.
-func (s *soak) makePeace(t *testing.T) (goOn func()) {
+// pauseAll makes everybody pause, and returns what lets them go on.
+func (s *soak) pauseAll(t *testing.T) (goOn func()) {
 	t.Helper()
 	s.pause()
-	s.peace.Lock()
+	s.sampling.Lock()
 	return func() {
 		s.begin(t)
-		s.peace.Unlock()
+		s.sampling.Unlock()
 	}
 }
 
 func (s *soak) sample(t *testing.T, began time.Time) sample {
 	t.Helper()
-	defer s.makePeace(t)()
-	s.until(t, "every client is gone and counted", func() bool { return s.isAtPeace(t) })
+	defer s.pauseAll(t)()
+	s.until(t, "every client is gone and counted", func() bool { return s.isIdle(t) })
 	// The spare listener may be there.
 	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+2 })
 	s.until(t, "goroutines are as before", func() bool { return s.countGoroutines(t) <= s.goroutines+4 })
@@ -331,18 +331,18 @@ func (s *soak) reload(t *testing.T) error {
 	if err := os.WriteFile(s.file, []byte(listeners+settings), 0o600); err != nil {
 		return err
 	}
-	verdict, err := s.daemon.Reload(t.Context())
+	result, err := s.daemon.Reload(t.Context())
 	s.reloads++
-	if err == nil && verdict.OK != (i != 2) {
-		err = fmt.Errorf("%+v", verdict)
+	if err == nil && result.OK != (i != 2) {
+		err = fmt.Errorf("%+v", result)
 	}
 	return err
 }
 
-// TestSoakCrowd has 20 times limits.connections clients that hold on until greetd closes,
-// and then come back: for ten minutes, or as long as it is told if that is less. Nobody
-// who comes once is kept out by them.
-func TestSoakCrowd(t *testing.T) {
+// TestSoakManyClients has 20 times limits.connections clients. Each stays until greetd closes
+// its connection, and then connects again: for SOAKTIME, and at most ten minutes. They keep
+// out no client that connects once.
+func TestSoakManyClients(t *testing.T) {
 	const limit, times = 100, 20
 	p := start(t, fmt.Sprintf(`
 listeners: [{name: greet, address: "127.0.0.1:0"}]
@@ -351,13 +351,13 @@ timeouts: {linger: 10m}
 log: {visits: none}
 `, limit), 20_000)
 	over := make(chan struct{})
-	var crowd sync.WaitGroup
+	var clients sync.WaitGroup
 	defer func() {
 		close(over)
-		crowd.Wait()
+		clients.Wait()
 	}()
 	for range limit * times {
-		crowd.Go(func() {
+		clients.Go(func() {
 			for p.holdOn(over) {
 			}
 		})
