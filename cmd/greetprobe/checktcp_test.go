@@ -23,7 +23,7 @@ import (
 func strangers(t *testing.T) map[string]string {
 	t.Helper()
 	addr := map[string]string{"nobody listens": nobody(t)}
-	for name, manner := range map[string]testserver.Behavior{
+	for name, behavior := range map[string]testserver.Behavior{
 		"greets":                testserver.Greet("220 ready\r\n"),
 		"greets and closes":     testserver.GreetAndClose("220 ready\r\n"),
 		"says Hello and closes": testserver.GreetAndClose("Hello\r\n"),
@@ -38,7 +38,7 @@ func strangers(t *testing.T) map[string]string {
 		"never stops":           testserver.Repeat("more\r\n", 10*time.Millisecond),
 		"self-signed TLS":       overTLS(t, "220 ready\r\n"),
 	} {
-		addr[name] = testserver.Listen(t, manner).Addr
+		addr[name] = testserver.Listen(t, behavior).Addr
 	}
 	return addr
 }

@@ -24,12 +24,12 @@ import (
 )
 
 // inMemory makes the Dial of a probe whose server treats each visitor like this.
-func inMemory(manner func(net.Conn)) func(context.Context, string, string) (net.Conn, error) {
+func inMemory(behavior func(net.Conn)) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
 			defer server.Close()
-			manner(server)
+			behavior(server)
 		}()
 		return client, nil
 	}

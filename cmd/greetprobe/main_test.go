@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs greetprobe as its user does. The scripts find servers of every
-// manner in the environment (see servers). Beside testscript's own commands there are
+// behavior in the environment (see servers). Beside testscript's own commands there are
 //
 //	exits CODE COMMAND...  run it, as exec does, and want that exit code
 //	signal SIGNAL          to the process in the background
@@ -57,11 +57,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// servers starts one of each manner, and returns their addresses by name.
+// servers starts one of each behavior, and returns their addresses by name.
 func servers(t *testing.T) map[string]string {
 	t.Helper()
 	addr := map[string]string{"NOBODY": nobody(t)}
-	for name, manner := range map[string]testserver.Behavior{
+	for name, behavior := range map[string]testserver.Behavior{
 		"GREETS": testserver.Greet("220 ready\r\n"),
 		"HELLO":  testserver.GreetAndClose("Hello there\n"),
 		"LINES":  testserver.Greet("220-one\r\n220 two\r\n"),
@@ -79,7 +79,7 @@ func servers(t *testing.T) map[string]string {
 		"ECHO":    echo,
 		"CLOSING": testserver.GreetAndClose("220 bye\n"),
 	} {
-		addr[name] = testserver.Listen(t, manner).Addr
+		addr[name] = testserver.Listen(t, behavior).Addr
 	}
 	addr["BLACKHOLE"] = testserver.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0)
 	addr["STARTS"] = starts(t, testserver.Greet("220 up\n"))
@@ -97,7 +97,7 @@ func echo(c net.Conn) {
 }
 
 // starts returns an address at which somebody listens in a second only.
-func starts(t *testing.T, manner testserver.Behavior) string {
+func starts(t *testing.T, behavior testserver.Behavior) string {
 	t.Helper()
 	addr := nobody(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -105,7 +105,7 @@ func starts(t *testing.T, manner testserver.Behavior) string {
 	starting.Go(func() {
 		defer cancel()
 		if <-ctx.Done(); t.Context().Err() == nil {
-			testserver.ListenOn(t, "tcp", addr, manner)
+			testserver.ListenOn(t, "tcp", addr, behavior)
 		}
 	})
 	t.Cleanup(starting.Wait)

@@ -151,16 +151,16 @@ func TestPanicEndsTheHistoryAlone(t *testing.T) {
 		var p pace
 		d := p.daemon()
 		d.Durations = func() ([]time.Duration, []uint64) { panic("no such metric") }
-		heard := make(chan error, 10)
-		d.Failed = func(err error) { heard <- err }
+		received := make(chan error, 10)
+		d.Failed = func(err error) { received <- err }
 		ln := newPipes(&net.TCPAddr{})
 		serve(t, d, ln)
 		time.Sleep(time.Minute)
-		if err := (<-heard).Error(); !strings.Contains(err, "no such metric") || !strings.Contains(err, "history_test.go") {
-			t.Errorf("heard %q, want the panic and its stack", err)
+		if err := (<-received).Error(); !strings.Contains(err, "no such metric") || !strings.Contains(err, "history_test.go") {
+			t.Errorf("received %q, want the panic and its stack", err)
 		}
-		if len(heard) != 0 {
-			t.Errorf("heard of it %d times more", len(heard))
+		if len(received) != 0 {
+			t.Errorf("received it %d times more", len(received))
 		}
 		c := ln.dial()
 		defer c.Close()

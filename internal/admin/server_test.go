@@ -163,15 +163,15 @@ func TestPathsWithoutFunctionDoNotExist(t *testing.T) {
 
 func TestPanicIsAnsweredAndReported(t *testing.T) {
 	d := whole()
-	heard := make(chan error, 1)
-	d.Failed = func(err error) { heard <- err }
+	received := make(chan error, 1)
+	d.Failed = func(err error) { received <- err }
 	d.Status = func() admin.Status { panic("no such listener") }
 	unix, _ := start(t, d)
 	got := ask(t, unix, "GET", "/status", "", "")
 	if got.code != 500 || got.body != "greetd has a fault here; its log has the details\n" {
 		t.Errorf("%d %q", got.code, got.body)
 	}
-	if err := (<-heard).Error(); !strings.Contains(err, "no such listener") || !strings.Contains(err, "server_test.go") {
-		t.Errorf("heard %q, want the panic and its stack", err)
+	if err := (<-received).Error(); !strings.Contains(err, "no such listener") || !strings.Contains(err, "server_test.go") {
+		t.Errorf("received %q, want the panic and its stack", err)
 	}
 }

@@ -148,9 +148,9 @@ func (d *daemon) warnStopTimeout() {
 	}
 }
 
-// fitMemory lowers limits.connections to those that the control group has memory for, and
+// capByMemory lowers limits.connections to those that the control group has memory for, and
 // warns.
-func (d *daemon) fitMemory(c *config.Config, s settings.Settings) {
+func (d *daemon) capByMemory(c *config.Config, s settings.Settings) {
 	if d.memory == 0 {
 		return
 	}

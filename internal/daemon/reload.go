@@ -105,7 +105,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 		change.Rollback(ctx)
 		return current{}, errors.Join(loaded.Problem("log.output", err), d.admin.reopen(before.Admin.Address))
 	}
-	d.fitMemory(&loaded.Config, next)
+	d.capByMemory(&loaded.Config, next)
 	next.Admission(&d.sources)
 	d.server.Update(*next.Service, next.Listeners...)
 	d.listeners.Commit(change, next.Listeners)

@@ -73,7 +73,7 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 	defer d.log.Close()
 	limits.UseCPUs(next.TLS())
 	d.logStart(loaded)
-	d.fitMemory(&loaded.Config, next)
+	d.capByMemory(&loaded.Config, next)
 	next.Admission(&d.sources)
 	d.server = &service.Server{}
 	d.server.Update(*next.Service) // before its first Serve

@@ -166,10 +166,10 @@ func TestPreparedIsOpenAndLetsNobodyIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heard := make(chan string)
-	go func() { heard <- greeting(first) }()
+	received := make(chan string)
+	go func() { received <- greeting(first) }()
 	select {
-	case text := <-heard:
+	case text := <-received:
 		t.Errorf("before Commit, a client hears %q", text)
 	case <-time.After(50 * time.Millisecond):
 	}
@@ -177,7 +177,7 @@ func TestPreparedIsOpenAndLetsNobodyIn(t *testing.T) {
 		t.Errorf("before Commit: %s", got)
 	}
 	f.Commit(change, settingsOf(want))
-	if text := <-heard; text != "a" {
+	if text := <-received; text != "a" {
 		t.Errorf("who waited for Commit hears %q", text)
 	}
 }

@@ -23,7 +23,7 @@ const (
 	name       = "example.greetd"
 	controlled = "org.freedesktop.LogControl1"
 	properties = "org.freedesktop.DBus.Properties"
-	patience   = 30 * time.Second
+	waitLimit  = 30 * time.Second
 )
 
 // fakeLog is a log with a level.
@@ -126,7 +126,7 @@ func serve(t *testing.T, log logcontrol.Log) <-chan error {
 // property reads one property, and waits until there is somebody who has it.
 func property(t *testing.T, c *dbus.Conn, of string) any {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // another process has to move
+	for end := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) { // another process has to move
 		value, err := c.Object(name, "/org/freedesktop/LogControl1").GetProperty(controlled + "." + of)
 		if err == nil {
 			return value.Value()

@@ -24,9 +24,9 @@ type limited interface {
 // the oldest are forgotten, and may be logged again. All its methods may be
 // called at once. The zero value remembers nobody.
 type repeats struct {
-	mu         sync.Mutex
-	young, old map[netip.Prefix]struct{}
-	began      time.Time // when young did
+	mu                sync.Mutex
+	current, previous map[netip.Prefix]struct{}
+	began             time.Time // when current did
 }
 
 // again reports whether err says of a source what was logged of it already.
@@ -41,19 +41,19 @@ func (r *repeats) again(err error) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := time.Now(); r.young == nil || len(r.young) >= mostRepeats || now.Sub(r.began) >= repeatTime {
-		r.old = r.young
+	if now := time.Now(); r.current == nil || len(r.current) >= mostRepeats || now.Sub(r.began) >= repeatTime {
+		r.previous = r.current
 		if now.Sub(r.began) >= 2*repeatTime {
-			r.old = nil
+			r.previous = nil
 		}
-		r.young, r.began = make(map[netip.Prefix]struct{}), now
+		r.current, r.began = make(map[netip.Prefix]struct{}), now
 	}
-	if _, logged := r.young[source]; logged {
+	if _, logged := r.current[source]; logged {
 		return true
 	}
-	if _, logged := r.old[source]; logged {
+	if _, logged := r.previous[source]; logged {
 		return true
 	}
-	r.young[source] = struct{}{}
+	r.current[source] = struct{}{}
 	return false
 }

@@ -62,7 +62,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 	for i := range 10 * mostRepeats {
 		r.again(overLimit{source: source(i)})
 	}
-	if n := len(r.young) + len(r.old); n > 2*mostRepeats {
+	if n := len(r.current) + len(r.previous); n > 2*mostRepeats {
 		t.Errorf("%d sources are remembered, want at most %d", n, 2*mostRepeats)
 	}
 }

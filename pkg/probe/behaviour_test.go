@@ -57,7 +57,7 @@ func TestBehaviour(t *testing.T) {
 	var running sync.WaitGroup
 	var all []*asked
 	for _, row := range rows {
-		one := &asked{row: row, server: testserver.Listen(t, row.manner)}
+		one := &asked{row: row, server: testserver.Listen(t, row.behavior)}
 		all = append(all, one)
 		running.Go(func() { one.ask(t) })
 	}
@@ -69,7 +69,7 @@ func TestBehaviour(t *testing.T) {
 
 type row struct {
 	name     string
-	manner   testserver.Behavior
+	behavior testserver.Behavior
 	probe    probe.Probe
 	status   probe.Status
 	end      probe.End

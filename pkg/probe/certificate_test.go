@@ -109,13 +109,13 @@ func TestErrorsAreBounded(t *testing.T) {
 }
 
 // requiring wants a client certificate of root.
-func requiring(root *testserver.Authority, version uint16, cert tls.Certificate, manner testserver.Behavior) testserver.Behavior {
+func requiring(root *testserver.Authority, version uint16, cert tls.Certificate, behavior testserver.Behavior) testserver.Behavior {
 	return func(c net.Conn) {
 		secure := tls.Server(c, &tls.Config{
 			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(), MaxVersion: version,
 		})
 		if secure.Handshake() == nil {
-			manner(secure)
+			behavior(secure)
 			secure.Close()
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// ask probes in memory what a server with that manner says, in fake time.
-func ask(t *testing.T, p probe.Probe, manner testserver.Behavior) (r probe.Result) {
+// ask probes in memory what a server with that behavior says, in fake time.
+func ask(t *testing.T, p probe.Probe, behavior testserver.Behavior) (r probe.Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{hosts: map[string]host{"192.0.2.9": {manner: manner}}}
+		n := &network{hosts: map[string]host{"192.0.2.9": {behavior: behavior}}}
 		defer n.open.Wait()
 		p.Dial = n.dial
 		r = p.Do(t.Context(), parse(t, "192.0.2.9:25"))
@@ -64,14 +64,14 @@ func TestPatterns(t *testing.T) {
 	}
 	const mail = "220 mail.example ESMTP\r\n"
 	for _, test := range []struct {
-		name    string
-		probe   probe.Probe
-		manner  testserver.Behavior
-		status  probe.Status
-		end     probe.End
-		matched bool
-		pattern string
-		total   time.Duration
+		name     string
+		probe    probe.Probe
+		behavior testserver.Behavior
+		status   probe.Status
+		end      probe.End
+		matched  bool
+		pattern  string
+		total    time.Duration
 	}{
 		{"any", probe.Probe{Expect: texts("no", "ESMTP")}, testserver.Greet(mail), "ok", "match", true, "ESMTP", 0},
 		{"none", probe.Probe{Expect: texts("no", "non")}, testserver.GreetAndClose(mail), "mismatch", "eof", false, "no | non", 0},
@@ -93,7 +93,7 @@ func TestPatterns(t *testing.T) {
 		{"nothing said", probe.Probe{Expect: texts("220")}, testserver.Close, "closed", "eof", false, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := ask(t, test.probe, test.manner)
+			r := ask(t, test.probe, test.behavior)
 			if r.Status != test.status || r.Greeting.End != test.end || r.Timing.Total != test.total {
 				t.Errorf("%s/%s after %s (%v), want %s/%s after %s", r.Status, r.Greeting.End, r.Timing.Total, r.Err, test.status, test.end, test.total)
 			}

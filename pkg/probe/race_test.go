@@ -34,9 +34,9 @@ type lookup struct {
 // A host connects after a while and then speaks, or fails with err, or never does
 // either if neither is set.
 type host struct {
-	after  time.Duration
-	manner testserver.Behavior
-	err    error
+	after    time.Duration
+	behavior testserver.Behavior
+	err      error
 }
 
 // probe returns a Probe of the network.
@@ -62,7 +62,7 @@ func (n *network) resolve(ctx context.Context, family, name string) ([]netip.Add
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	to := netip.MustParseAddrPort(address)
 	h := n.hosts[to.Addr().String()]
-	if h.err == nil && h.manner == nil {
+	if h.err == nil && h.behavior == nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -74,7 +74,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	}
 	client, server := memnet.Pipe(net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:40000")), net.TCPAddrFromAddrPort(to))
 	n.open.Go(func() { // the test waits
-		h.manner(server)
+		h.behavior(server)
 		server.Close()
 	})
 	return client, nil
@@ -93,7 +93,7 @@ func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // TestHappyEyeballs holds the race against RFC 8305, in fake time.
 func TestHappyEyeballs(t *testing.T) {
-	greets := host{manner: testserver.Greet("220 hi\n")}
+	greets := host{behavior: testserver.Greet("220 hi\n")}
 	silent := host{}
 	refused := host{err: syscall.ECONNREFUSED}
 	slowly := host{err: syscall.ECONNREFUSED, after: ms(10)}
@@ -122,7 +122,7 @@ func TestHappyEyeballs(t *testing.T) {
 		tried:   []string{"[::1]:25 canceled 0-250", "127.0.0.1:25 connected 250-250"},
 	}, {
 		name:    "IPv6 slow, and faster in the end",
-		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": {after: ms(300), manner: greets.manner}, "127.0.0.1": {after: ms(100), manner: greets.manner}}},
+		network: &network{lookups: both([]string{"::1"}, []string{"127.0.0.1"}), hosts: map[string]host{"::1": {after: ms(300), behavior: greets.behavior}, "127.0.0.1": {after: ms(100), behavior: greets.behavior}}},
 		total:   ms(300),
 		tried:   []string{"[::1]:25 connected 0-300", "127.0.0.1:25 canceled 250-300"},
 	}, {
@@ -278,7 +278,7 @@ func TestCancelEndsEveryPhase(t *testing.T) {
 	for name, n := range map[string]*network{
 		"resolve":  {lookups: map[string]lookup{"ip4": {after: time.Hour}, "ip6": {after: time.Hour}}},
 		"connect":  {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}},
-		"greeting": {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}},
+		"greeting": {lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {behavior: testserver.Silent}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {behavior: testserver.Silent}}}
 		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(ctx, parse(t, "mail.example:25"))
@@ -311,7 +311,7 @@ func TestContextDeadlineCountsAsTotal(t *testing.T) {
 
 func TestTotalCapsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {manner: testserver.Silent}}}
+		n := &network{lookups: map[string]lookup{"ip4": {after: 7 * time.Second, addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {behavior: testserver.Silent}}}
 		defer n.open.Wait()
 		p := n.probe()
 		r := p.Do(t.Context(), parse(t, "mail.example:25"))
@@ -325,7 +325,7 @@ func TestDoAllProbesEachAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{
 			lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {after: time.Second, addrs: []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"}}},
-			hosts:   map[string]host{"127.0.0.1": {manner: testserver.Greet("one\n")}, "127.0.0.2": {manner: testserver.Greet("two\n")}, "::1": {err: syscall.ECONNREFUSED}},
+			hosts:   map[string]host{"127.0.0.1": {behavior: testserver.Greet("one\n")}, "127.0.0.2": {behavior: testserver.Greet("two\n")}, "::1": {err: syscall.ECONNREFUSED}},
 		}
 		defer n.open.Wait()
 		p := n.probe()

@@ -20,10 +20,10 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// crowdSize is how many greetings or silent targets the promises about scale name.
+// clientCount is how many greetings or silent targets the promises about scale name.
 const (
-	crowdSize  = 10_000
-	blackholed = 1000
+	clientCount = 10_000
+	blackholed  = 1000
 )
 
 // BenchmarkGreetings probes 10,000 targets and has as many connections made by a bare
@@ -67,7 +67,7 @@ func probeMany(tb testing.TB, target probe.Target, parallel int) {
 	many := probe.Many{Parallel: parallel, Do: func(ctx context.Context, t probe.Target) []probe.Result {
 		return []probe.Result{p.Do(ctx, t)}
 	}}
-	many.Run(tb.Context(), slices.Values(slices.Repeat([]probe.Target{target}, crowdSize)), func(r probe.Result) {
+	many.Run(tb.Context(), slices.Values(slices.Repeat([]probe.Target{target}, clientCount)), func(r probe.Result) {
 		if r.Status != probe.OK {
 			tb.Fatalf("%s: %v", r.Status, r.Err)
 		}
@@ -78,7 +78,7 @@ func probeMany(tb testing.TB, target probe.Target, parallel int) {
 func dialMany(tb testing.TB, addr string, parallel int) {
 	tb.Helper()
 	var left atomic.Int64
-	left.Store(crowdSize)
+	left.Store(clientCount)
 	var workers sync.WaitGroup
 	for range parallel {
 		workers.Go(func() {

@@ -18,12 +18,12 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// over speaks TLS with cert, then does as manner.
-func over(cert tls.Certificate, manner testserver.Behavior) testserver.Behavior {
+// over speaks TLS with cert, then does as behavior.
+func over(cert tls.Certificate, behavior testserver.Behavior) testserver.Behavior {
 	return func(c net.Conn) {
 		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
 		if secure.Handshake() == nil {
-			manner(secure)
+			behavior(secure)
 			secure.Close()
 		}
 	}
@@ -44,34 +44,34 @@ func TestTLS(t *testing.T) {
 
 	for _, test := range []struct {
 		name     string
-		manner   testserver.Behavior
+		behavior testserver.Behavior
 		config   *tls.Config
 		status   probe.Status
 		err      string
 		verified bool
 		problem  string
 	}{
-		{name: "good", manner: over(good, testserver.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
-		{name: "by name", manner: over(good, testserver.Greet("hi\n")), config: &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
-		{name: "expired", manner: over(expired, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
-		{name: "not yet valid", manner: over(early, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
-		{name: "another name", manner: over(other, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
-		{name: "self-signed", manner: over(self, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
-		{name: "unknown authority", manner: over(strange, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA: one that is trusted has the same name and another key"},
-		{name: "self-signed, insecure", manner: over(self, testserver.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
-		{name: "plain text", manner: testserver.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
-		{name: "plain text, hostile and slow", manner: testserver.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
-		{name: "hangs up", manner: testserver.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
-		{name: "silent", manner: testserver.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
-		{name: "an older version", manner: func(c net.Conn) {
+		{name: "good", behavior: over(good, testserver.Greet("hi\n")), config: trust(), status: probe.OK, verified: true},
+		{name: "by name", behavior: over(good, testserver.Greet("hi\n")), config: &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example"}, status: probe.OK, verified: true},
+		{name: "expired", behavior: over(expired, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate expired at 2001-02-03T04:05:06Z"},
+		{name: "not yet valid", behavior: over(early, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is not valid before 2999-02-03T04:05:06Z"},
+		{name: "another name", behavior: over(other, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is for other.example, b.example, not for 127.0.0.1"},
+		{name: "self-signed", behavior: over(self, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is self-signed"},
+		{name: "unknown authority", behavior: over(strange, testserver.Silent), config: trust(), status: probe.TLSFailed, err: "the certificate is signed by an unknown authority, CN=Test CA: one that is trusted has the same name and another key"},
+		{name: "self-signed, insecure", behavior: over(self, testserver.Greet("hi\n")), config: &tls.Config{InsecureSkipVerify: true}, status: probe.OK, problem: "the certificate is self-signed"},
+		{name: "plain text", behavior: testserver.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
+		{name: "plain text, hostile and slow", behavior: testserver.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
+		{name: "hangs up", behavior: testserver.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
+		{name: "silent", behavior: testserver.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
+		{name: "an older version", behavior: func(c net.Conn) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
 		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
-		{name: "silent after the handshake", manner: over(good, testserver.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
-		{name: "hangs up after the handshake", manner: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
+		{name: "silent after the handshake", behavior: over(good, testserver.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
+		{name: "hangs up after the handshake", behavior: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := testserver.Listen(t, test.manner)
+			server := testserver.Listen(t, test.behavior)
 			p := probe.Probe{TLS: test.config, Read: time.Second}
 			r := p.Do(t.Context(), parse(t, server.Addr))
 			got := ""
@@ -203,7 +203,7 @@ func TestStartTLS(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		protocol probe.StartTLS
-		manner   testserver.Behavior
+		behavior testserver.Behavior
 		status   probe.Status
 		err      string
 	}{
@@ -253,7 +253,7 @@ func TestStartTLS(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := testserver.Listen(t, test.manner)
+			server := testserver.Listen(t, test.behavior)
 			p := probe.Probe{StartTLS: test.protocol, TLS: &tls.Config{RootCAs: ca.Pool()}, Read: time.Second}
 			r := p.Do(t.Context(), parse(t, server.Addr))
 			if r.Status != test.status || test.err != "" && r.Err.Error() != test.err {
@@ -288,7 +288,7 @@ func TestProxyHeader(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for version := 1; version <= 2; version++ {
 			header := make(chan *proxyproto.Header, 1)
-			manner := func(c net.Conn) {
+			behavior := func(c net.Conn) {
 				h, _ := proxyproto.Read(bufio.NewReader(c))
 				header <- h
 				testserver.Greet("hi\n")(c)
@@ -298,7 +298,7 @@ func TestProxyHeader(t *testing.T) {
 				address = t.TempDir() + "/s"
 				target = "unix:"
 			}
-			server := testserver.ListenOn(t, network, address, manner)
+			server := testserver.ListenOn(t, network, address, behavior)
 			p := probe.Probe{Proxy: version}
 			r := p.Do(t.Context(), parse(t, target+server.Addr))
 			h := <-header

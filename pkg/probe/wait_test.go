@@ -27,7 +27,7 @@ func startsAt(n *network, start time.Duration) probe.Probe {
 
 func TestWaitUntilItGreets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{hosts: map[string]host{"192.0.2.9": {manner: testserver.Greet("hi\n")}}}
+		n := &network{hosts: map[string]host{"192.0.2.9": {behavior: testserver.Greet("hi\n")}}}
 		defer n.open.Wait()
 		p := startsAt(n, 10*time.Second)
 		began, tries := time.Now(), 0

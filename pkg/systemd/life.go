@@ -286,7 +286,7 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 		serving.Wait()
 		if http, ok := server.(interface{ SetKeepAlivesEnabled(enabled bool) }); ok {
 			http.SetKeepAlivesEnabled(false)
-			accepted.settle(ctx)
+			accepted.awaitAnswers(ctx)
 		}
 		err := server.Shutdown(ctx)
 		if err != nil {

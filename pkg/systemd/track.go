@@ -13,7 +13,7 @@ import (
 // for an answer any more, and none is so young that its request may still be on its way.
 const (
 	youngConnection = time.Second
-	settleTick      = 10 * time.Millisecond
+	answersTick     = 10 * time.Millisecond
 )
 
 // connections are those that the service's listeners have accepted, for Run.
@@ -51,11 +51,11 @@ func (cs *connections) track(c net.Conn) net.Conn {
 	return tracked
 }
 
-// settle waits until every client that was accepted has its answer, or until ctx is done.
-func (cs *connections) settle(ctx context.Context) {
-	tick := time.NewTicker(settleTick)
+// awaitAnswers waits until every client that was accepted has its answer, or until ctx is done.
+func (cs *connections) awaitAnswers(ctx context.Context) {
+	tick := time.NewTicker(answersTick)
 	defer tick.Stop()
-	for cs.unsettled() {
+	for cs.unanswered() {
 		select {
 		case <-ctx.Done():
 			return
@@ -64,7 +64,7 @@ func (cs *connections) settle(ctx context.Context) {
 	}
 }
 
-func (cs *connections) unsettled() bool {
+func (cs *connections) unanswered() bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c := range cs.open {

@@ -124,17 +124,17 @@ type Server struct {
 }
 
 // Listen starts a Server on a port of 127.0.0.1.
-func Listen(tb testing.TB, manner Behavior) *Server {
+func Listen(tb testing.TB, behavior Behavior) *Server {
 	tb.Helper()
-	return ListenOn(tb, "tcp", "127.0.0.1:0", manner)
+	return ListenOn(tb, "tcp", "127.0.0.1:0", behavior)
 }
 
 // ListenOn starts a Server at an address.
-func ListenOn(tb testing.TB, network, addr string, manner Behavior) *Server {
+func ListenOn(tb testing.TB, network, addr string, behavior Behavior) *Server {
 	tb.Helper()
 	ln := listen(tb, network, addr)
 	s := &Server{Addr: ln.Addr().String(), ln: ln, conns: make(map[net.Conn]bool)}
-	s.open.Go(func() { s.accept(manner) })
+	s.open.Go(func() { s.accept(behavior) })
 	tb.Cleanup(s.stop)
 	return s
 }
@@ -148,7 +148,7 @@ func listen(tb testing.TB, network, addr string) net.Listener {
 	return ln
 }
 
-func (s *Server) accept(manner Behavior) {
+func (s *Server) accept(behavior Behavior) {
 	for {
 		c, err := s.ln.Accept()
 		if err != nil {
@@ -158,12 +158,12 @@ func (s *Server) accept(manner Behavior) {
 		s.mu.Lock()
 		s.conns[c] = true
 		s.mu.Unlock()
-		s.open.Go(func() { s.serve(c, manner) })
+		s.open.Go(func() { s.serve(c, behavior) })
 	}
 }
 
-func (s *Server) serve(c net.Conn, manner Behavior) {
-	manner(counted{c, &s.Received})
+func (s *Server) serve(c net.Conn, behavior Behavior) {
+	behavior(counted{c, &s.Received})
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
@@ -198,8 +198,8 @@ func (c counted) SetLinger(seconds int) error {
 }
 
 // Blackhole returns an address on which nobody answers a SYN: the backlog of its
-// socket is full. With a manner, it begins to serve after delay.
-func Blackhole(tb testing.TB, network, addr string, manner Behavior, delay time.Duration) string {
+// socket is full. With a behavior, it begins to serve after delay.
+func Blackhole(tb testing.TB, network, addr string, behavior Behavior, delay time.Duration) string {
 	tb.Helper()
 	ln := listen(tb, network, addr)
 	raw, err := ln.(*net.TCPListener).SyscallConn()
@@ -220,10 +220,10 @@ func Blackhole(tb testing.TB, network, addr string, manner Behavior, delay time.
 		filler.Close()
 		s.stop()
 	})
-	if manner != nil {
+	if behavior != nil {
 		s.open.Go(func() {
 			time.Sleep(delay)
-			s.accept(manner)
+			s.accept(behavior)
 		})
 	}
 	return s.Addr
