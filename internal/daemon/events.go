@@ -134,18 +134,34 @@ func (d *daemon) notServed(c current) (all []string) {
 	return all
 }
 
-// warnStopTimeout logs that a stop may take longer than the unit allows. It reads the unit's
-// files: the sandbox hides the bus.
-func (d *daemon) warnStopTimeout() {
+// warnUnit logs that a stop may take longer than the unit allows, and which listeners keep the address filter of an
+// earlier start. It reads the unit's files: the sandbox hides the bus.
+func (d *daemon) warnUnit() {
 	name := systemd.Unit()
 	if name == "" || d.systemd.Notifier == nil {
 		return
 	}
-	service := unit.Service{Name: name, TimeoutStop: unit.Read("", name).TimeoutStop()}
+	files := unit.Read("", name)
+	service := unit.Service{Name: name, TimeoutStop: files.TimeoutStop()}
 	timeouts := d.inForce().Timeouts
 	if problem := service.StopTooLong(timeouts.LameDuck + timeouts.Drain); problem != "" {
 		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "timeouts.drain"))
 	}
+	if stored := d.stored(); files.FiltersAddresses() && len(stored) > 0 {
+		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
+			"IPAddressAllow= and IPAddressDeny= of %s apply to %s as they were when an earlier start bound the socket, which systemd has kept; to apply a later change of them: %s",
+			name, strings.Join(stored, ", "), files.BindAgain(name)), logging.F("key", "listeners"))
+	}
+}
+
+// stored names the TCP listeners whose sockets came from the fd store.
+func (d *daemon) stored() (names []string) {
+	for _, l := range d.systemd.Listeners() {
+		if l.Origin() == systemd.FDStore && l.Addr().Network() == "tcp" {
+			names = append(names, "listener "+l.Name())
+		}
+	}
+	return names
 }
 
 // capByMemory lowers limits.connections to those that the control group has memory for, and

@@ -155,7 +155,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	helpers.Go(func() { d.restoreLost(helping) })
 	helpers.Go(func() { d.logControl(helping) })
 	helpers.Go(func() { d.followCertificates(helping) })
-	helpers.Go(d.warnStopTimeout)
+	helpers.Go(d.warnUnit)
 	d.systemd.Watchdog(d.prove)
 	why, err := d.systemd.Wait(d.listeners.Broken())
 	if err == nil {

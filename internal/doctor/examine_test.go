@@ -85,7 +85,6 @@ func well(place string) Facts {
 			LogOutput: "auto", LogVisits: "all", LogRate: 300, LogBurst: 1000,
 		},
 		Listening:         []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096, Group: 7}},
-		Group:             7,
 		Somaxconn:         4096,
 		Journald:          RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000},
 		DescriptorsBeside: 64,
@@ -166,6 +165,27 @@ func held(pid int, program, unit string) func(f *Facts) {
 	})
 }
 
+// tried is a listener reached from some addresses and not from others.
+func tried(earlier bool, reached, unanswered []string) func(f *Facts) {
+	return func(f *Facts) {
+		d := Trial{Listener: "greet", Unit: f.Unit, Earlier: earlier}
+		for _, ip := range reached {
+			d.Reached = append(d.Reached, netip.MustParseAddr(ip))
+		}
+		for _, ip := range unanswered {
+			d.Unanswered = append(d.Unanswered, netip.MustParseAddr(ip))
+		}
+		f.Trials = []Trial{d}
+	}
+}
+
+func listensAt(address string) func(f *Facts) {
+	return func(f *Facts) {
+		f.Daemon.Listeners[0].Address = address
+		f.Listening[0].Address = netip.MustParseAddrPort(address)
+	}
+}
+
 // unreached is an attempt to reach a unix socket that failed so.
 func unreached(r Reach) func(f *Facts) {
 	r.Listener, r.Path, r.As = "u", "/run/greetd/u", "user nobody"
@@ -213,6 +233,8 @@ func withoutSystemd(f *Facts) {
 const (
 	edit  = "systemctl edit greetd.service: [Service] "
 	again = "; then systemctl restart greetd.service"
+
+	stopStart = "systemctl stop greetd.service; systemctl start greetd.service"
 )
 
 var changes = []change{
@@ -369,13 +391,42 @@ var changes = []change{
 
 	{"address-filters: none", "", unit(func(u *Unit) { u.IPAddressDeny = nil }), "address-filters", OK, "keep nobody out", ""},
 	{"address-filters: narrow", "", unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8", "192.0.2.0/24") }), "address-filters", OK, "greetd.service lets in 10.0.0.0/8 192.0.2.0/24", ""},
-	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "let in nobody", edit + "IPAddressAllow=0.0.0.0/0 ::/0" + again},
+	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "let in nobody", edit + "IPAddressAllow=0.0.0.0/0 ::/0; then " + stopStart},
 	{"address-filters: no counts", "", unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "counts nothing", "access.allow"},
 	{"address-filters: no counts of the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "greetd.socket", "access.deny"},
 	{"address-filters: stopped", "", all(stopped, unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Unknown, "when it runs", "again"},
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
 
 	{"address-filters: nobody, by the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny = everywhere() }), "address-filters", Problem, "of greetd.socket let in nobody", "systemctl edit greetd.socket: [Socket] IPAddressAllow=0.0.0.0/0 ::/0; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
+	{"address-filters: of another start, everybody", "", tried(true, nil, nil), "address-filters", OK, "they keep nobody out; listener greet has those of an earlier start", ""},
+	{
+		"address-filters: of another start, one who should not is let in", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(true, []string{"192.0.2.1", "10.1.1.1"}, nil)),
+		"address-filters", Problem, "192.0.2.1 reaches listener greet, which the filters of greetd.service forbid", stopStart,
+	},
+	{
+		"address-filters: of another start, one who should is kept out", "", all(unit(func(u *Unit) { u.FileDescriptorStorePreserve = "yes" }), tried(true, []string{"127.0.0.1"}, []string{"192.0.2.1"})),
+		"address-filters", Problem, "192.0.2.1 does not reach listener greet, which the filters of greetd.service allow", "systemctl stop greetd.service; systemctl clean --what=fdstore greetd.service; systemctl start greetd.service",
+	},
+	{
+		"address-filters: of another start, nobody here is who should not", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("127.0.0.0/8") }), tried(true, []string{"127.0.0.1"}, []string{"192.0.2.1"})),
+		"address-filters", Warning, "a later change of the filters of greetd.service does not reach listener greet", stopStart,
+	},
+	{
+		"address-filters: not applied yet", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(false, []string{"127.0.0.1"}, nil)),
+		"address-filters", Problem, "127.0.0.1 reaches listener greet, which the filters of greetd.service forbid: systemd has not applied them, or there is no BPF", stopStart + "; or access.allow",
+	},
+	{"address-filters: still applied", "", tried(false, nil, []string{"127.0.0.1"}), "address-filters", Problem, "allow: systemd has not applied them, a firewall is in the way, or too many clients wait there", stopStart},
+	{
+		"address-filters: no counts, and seen to be active", "", all(unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), tried(false, nil, []string{"127.0.0.1"})),
+		"address-filters", OK, "greetd.service lets in 10.0.0.0/8", "",
+	},
+	{"address-filters: of another start, of a socket unit", "252-socket", func(f *Facts) {
+		f.Trials = []Trial{{Listener: "greet", Earlier: true, Unit: f.Sockets[0], Unanswered: []netip.Addr{netip.MustParseAddr("::1")}}}
+	}, "address-filters", Problem, "::1 does not reach listener greet, which the filters of greetd.socket allow", "systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
+	{"address-filters: nobody, by IPv4", "", all(listensAt("192.0.2.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = [][]any{everywhere()[1]} })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
+	{"address-filters: somebody, by IPv4", "", all(listensAt("192.0.2.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", OK, "lets in 10.0.0.0/8", ""},
+	{"address-filters: nobody, by IPv6", "", all(listensAt("[2001:db8::1]:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
+	{"address-filters: nobody, from here", "", all(listensAt("127.0.0.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
 	{"unix-sockets: reached", "", func(f *Facts) { f.Reached = []Reach{{Listener: "u", Path: "/run/greetd/u", As: "user nobody"}} }, "unix-sockets", OK, "other users reach 1 unix socket", ""},
 	{"unix-sockets: behind /run/private", "", unreached(Reach{Refused: "/run/private"}), "unix-sockets", Problem, "user nobody can't connect to /run/greetd/u of listener u: permission denied at /run/private", edit + "RuntimeDirectoryPreserve=no" + again},
 	{"unix-sockets: in a closed runtime directory", "", unreached(Reach{Refused: "/run/greetd"}), "unix-sockets", Problem, "permission denied at /run/greetd", edit + "RuntimeDirectoryMode=0755" + again},

@@ -28,7 +28,7 @@ type Facts struct {
 	Stale     []Credential // of Unit, whose files have changed since systemd passed them
 	Config    Config       // as a daemon that starts now would load it
 	Listening []Socket     // TCP, in the caller's network namespace; nil: can't be seen
-	Group     uint64       // the control group of Unit, as the kernel numbers it; 0: none, or can't be seen
+	Trials    []Trial      // of the TCP listeners of Unit and Sockets
 	Reached   []Reach      // the unix sockets of the daemon that were tried
 	Somaxconn int          // net.core.somaxconn; 0: can't be seen
 	Journald  RateLimit
@@ -121,6 +121,7 @@ type Unit struct {
 	ExecMainCode, ExecMainStatus                 int
 	MainPID, NRestarts                           int
 	FileDescriptorStoreMax, NFileDescriptorStore int
+	FileDescriptorStorePreserve                  string // from systemd 254 on
 	StartLimitBurst, TriggerLimitBurst           int
 	LogRateLimitBurst                            int
 	LimitNOFILE, MemoryMax, MemoryCurrent        uint64
@@ -134,6 +135,8 @@ type Unit struct {
 	Backlog int
 
 	SocketMode uint32
+
+	group uint64 // the number that the kernel has for ControlGroup; 0: none, or can't be seen
 }
 
 // unset is what systemd says where it has no number, and for infinity.

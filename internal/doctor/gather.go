@@ -88,6 +88,7 @@ func Gather(ctx context.Context, p Place) Facts {
 	}
 	f.reach(ctx)
 	f.lookAtPorts(ctx, systemd)
+	f.tryListeners(ctx)
 	if f.logOutput() == "syslog" {
 		if c, err := new(net.Dialer).DialContext(ctx, "unixgram", "/dev/log"); err != nil {
 			f.Syslog = err.Error()

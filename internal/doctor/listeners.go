@@ -195,6 +195,15 @@ func (f *Facts) reopen(s Unit) string {
 	return f.systemctl("stop", f.Unit.Name, s.Name) + "; " + f.systemctl("start", s.Name)
 }
 
+// bindAgain is how to have greetd bind its addresses again, which a restart does not: systemd stores the sockets.
+func (f *Facts) bindAgain() string {
+	steps := []string{f.systemctl("stop", f.Unit.Name), f.systemctl("start", f.Unit.Name)}
+	if f.Unit.FileDescriptorStorePreserve == "yes" {
+		steps = slices.Insert(steps, 1, f.systemctl("clean", "--what=fdstore", f.Unit.Name))
+	}
+	return strings.Join(steps, "; ")
+}
+
 // fdStore is about own listeners across a restart.
 func fdStore(f *Facts, r *results) {
 	own := len(f.from(systemd.OwnBind, systemd.FDStore))
@@ -258,7 +267,7 @@ func backlog(f *Facts, r *results) {
 // longerQueue is how to have one for l: by the kernel's limit, that of its socket unit,
 // and opening it again, since a restart keeps it.
 func (f *Facts) longerQueue(l Listener) string {
-	remedy := f.systemctl("stop", f.Unit.Name) + "; " + f.systemctl("start", f.Unit.Name)
+	remedy := f.bindAgain()
 	if !f.byUnit() {
 		remedy = "start greetd again"
 	}
@@ -277,66 +286,6 @@ func (f *Facts) longerQueue(l Listener) string {
 		return fmt.Sprintf("echo %d >/proc/sys/net/core/somaxconn; %s", wantedBacklog, remedy)
 	}
 	return fmt.Sprintf("mkdir -p /etc/sysctl.d; echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
-}
-
-// addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
-func addressFilters(f *Facts, r *results) {
-	const ours = "access.allow and access.deny in greetd.yaml"
-	var words []string
-	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
-		if u.Name != f.Unit.Name && !f.bySocket() {
-			continue // nobody is served through it
-		}
-		letsIn, narrow := u.clients()
-		service := u.Name == f.Unit.Name
-		switch {
-		case !narrow:
-			continue
-		case service && letsIn == nobody && len(f.activeSockets()) > 0: // how a service says that it needs no network
-		case service && f.bySocket():
-			r.problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
-				"the filters of %s never see clients that come through %s", u.Name, f.socketNames())
-		case letsIn == nobody:
-			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody", u.Name)
-		case !u.active():
-			r.unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name)
-		case u.IPIngressBytes == unset: // systemd counts where it filters, and forgets the counts at a daemon-reload
-			r.warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
-				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name)
-		}
-		words = append(words, u.Name+" "+letsIn)
-	}
-	if len(words) == 0 {
-		r.ok("they keep nobody out")
-	}
-	r.ok("%s", strings.Join(words, "; "))
-}
-
-const nobody = "lets in nobody"
-
-// letIn is how to let everybody in, by the filters of u.
-func (f *Facts) letIn(u Unit) string {
-	const everybody = "IPAddressAllow=0.0.0.0/0 ::/0"
-	remedy := f.set(everybody)
-	if u.Name != f.Unit.Name {
-		remedy = f.systemctl("edit", u.Name) + ": [Socket] " + everybody + "; then " + f.reopen(u)
-	}
-	return remedy + "; or only the networks of the clients"
-}
-
-// clients says which addresses the filters of u admit, and whether they deny any.
-func (u *Unit) clients() (words string, narrow bool) {
-	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
-	everybody := func(all []string) bool { return slices.Contains(all, "0.0.0.0/0") && slices.Contains(all, "::/0") }
-	switch {
-	case len(denied) == 0 || everybody(allowed): // what is allowed is never denied
-		return "lets in everybody", false
-	case !everybody(denied):
-		return "keeps out " + strings.Join(denied, " "), true
-	case len(allowed) == 0:
-		return nobody, true
-	}
-	return "lets in " + strings.Join(allowed, " "), true
 }
 
 // served compares the certificate on disk with the one that the daemon serves.

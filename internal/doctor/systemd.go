@@ -56,17 +56,15 @@ func (m manager) addSlices(ctx context.Context, u *Unit) {
 	}
 }
 
-// group is the number that the kernel has for the control group of u; 0 without one.
-func (u *Unit) group() uint64 {
+// lookAtGroup sees which control group u has.
+func (u *Unit) lookAtGroup() {
 	if u.ControlGroup == "" {
-		return 0
+		return
 	}
-	info, err := os.Stat(filepath.Join("/sys/fs/cgroup", u.ControlGroup))
-	if err != nil {
-		return 0
+	if info, err := os.Stat(filepath.Join("/sys/fs/cgroup", u.ControlGroup)); err == nil {
+		stat, _ := info.Sys().(*syscall.Stat_t)
+		u.group = stat.Ino
 	}
-	stat, _ := info.Sys().(*syscall.Stat_t)
-	return stat.Ino
 }
 
 // version returns the number of the version; 0 if it can't be seen.
@@ -183,9 +181,10 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	f.Sockets = units.sockets(ctx, f.Unit)
 	for i := range f.Sockets {
 		units.addSlices(ctx, &f.Sockets[i])
+		f.Sockets[i].lookAtGroup()
 	}
 	units.addSlices(ctx, &f.Unit)
-	f.Group = f.Unit.group()
+	f.Unit.lookAtGroup()
 	display := m.unit(ctx, "display-manager.service")
 	f.Namesake.Display = display.loaded() && slices.Contains(display.Names, f.Unit.Name)
 	f.analyze(ctx)

@@ -132,6 +132,29 @@ func (f Files) StoreMax() (most int, known bool) {
 	return most, len(f) > 0
 }
 
+// FiltersAddresses reports whether IPAddressDeny= keeps out anybody whom IPAddressAllow= does not let in again.
+// Filters of slices are not seen.
+func (f Files) FiltersAddresses() bool {
+	allowed := strings.Fields(strings.Join(f.All("IPAddressAllow"), " "))
+	everybody := slices.Contains(allowed, "any") || slices.Contains(allowed, "0.0.0.0/0") && slices.Contains(allowed, "::/0")
+	return len(f.All("IPAddressDeny")) > 0 && !everybody
+}
+
+// BindAgain are the commands after which a service has bound its addresses again. A restart does not do that:
+// systemd keeps the sockets in its fd store, and with FileDescriptorStorePreserve=yes at a stop, too.
+func (f Files) BindAgain(service string) string {
+	clean := ""
+	if preserve := f.All("FileDescriptorStorePreserve"); len(preserve) > 0 && isTrue(preserve[len(preserve)-1]) {
+		clean = "systemctl clean --what=fdstore " + service + "; "
+	}
+	return fmt.Sprintf("systemctl stop %s; %ssystemctl start %s", service, clean, service)
+}
+
+// isTrue reads a boolean of systemd.syntax(7).
+func isTrue(text string) bool {
+	return slices.Contains([]string{"1", "y", "yes", "t", "true", "on"}, strings.ToLower(text))
+}
+
 // Systemd is the number of the version that is installed below root, by the name of its library;
 // 0 if it can't be seen.
 func Systemd(root string) (version int) {

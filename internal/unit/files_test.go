@@ -65,18 +65,57 @@ func TestTimeoutStop(t *testing.T) {
 		"-5s":         0,
 		"":            0,
 	} {
-		root := t.TempDir()
-		directory := filepath.Join(root, "etc/systemd/system")
-		if err := os.MkdirAll(directory, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(directory, "a.service"), []byte("[Service]\nTimeoutStopSec="+text+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got := unit.Read(root, "a.service").TimeoutStop(); got != want {
+		if got := read(t, "TimeoutStopSec="+text).TimeoutStop(); got != want {
 			t.Errorf("TimeoutStopSec=%s is %v, want %v", text, got, want)
 		}
 	}
+}
+
+// TestFiltersAddresses is about who is kept out by the settings of a unit, and how a change of them is applied.
+func TestFiltersAddresses(t *testing.T) {
+	const deny = "IPAddressDeny=any\n"
+	for settings, want := range map[string]bool{
+		"":                                       false,
+		deny:                                     true,
+		"IPAddressDeny=192.0.2.1\n":              true,
+		deny + "IPAddressAllow=any\n":            false,
+		deny + "IPAddressAllow=0.0.0.0/0 ::/0\n": false,
+		deny + "IPAddressAllow=0.0.0.0/0\n":      true,
+		deny + "IPAddressAllow=::/0\nIPAddressAllow=0.0.0.0/0":                            false,
+		deny + "IPAddressAllow=any\nIPAddressAllow=\nIPAddressAllow=localhost 10.0.0.0/8": true,
+		deny + "IPAddressDeny=\n": false,
+	} {
+		if got := read(t, settings).FiltersAddresses(); got != want {
+			t.Errorf("%q: %t, want %t", settings, got, want)
+		}
+	}
+}
+
+func TestBindAgain(t *testing.T) {
+	const plain, clean = "systemctl stop a.service; systemctl start a.service", "systemctl stop a.service; systemctl clean --what=fdstore a.service; systemctl start a.service"
+	for settings, want := range map[string]string{
+		"": plain, "FileDescriptorStorePreserve=restart": plain, "FileDescriptorStorePreserve=no": plain,
+		"FileDescriptorStorePreserve=yes": clean, "FileDescriptorStorePreserve=On": clean,
+		"FileDescriptorStorePreserve=yes\nFileDescriptorStorePreserve=no": plain,
+	} {
+		if got := read(t, settings).BindAgain("a.service"); got != want {
+			t.Errorf("%q: %s", settings, got)
+		}
+	}
+}
+
+// read reads a service that has these settings.
+func read(t *testing.T, settings string) unit.Files {
+	t.Helper()
+	root := t.TempDir()
+	directory := filepath.Join(root, "etc/systemd/system")
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(directory, "a.service"), []byte("[Service]\n"+settings+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return unit.Read(root, "a.service")
 }
 
 func TestSystemd(t *testing.T) {

@@ -255,6 +255,20 @@ var faults = []struct {
 		after: []fault{{"socket-units", "greetd.socket is enabled, but inactive", byShell("systemctl enable greetd.socket"), nil}},
 	},
 	{
+		start: start + "; systemctl restart greetd",
+		after: []fault{{"address-filters", "127.0.0.1 reaches listener greet, which the filters of greetd.service forbid", narrowedAtRestart, withEffect(false)}},
+	},
+	{
+		before: []fault{{"address-filters", "127.0.0.1 reaches listener greet, which the filters of greetd.service forbid", storePreserved, withEffect(false)}},
+		start:  "systemctl enable --now greetd; systemctl restart greetd",
+		after:  []fault{{"address-filters", "reaches", narrowedAtRestart, func(*machine, string) {}}},
+		since:  "254",
+	},
+	{
+		before: []fault{{"address-filters", "127.0.0.1 does not reach listener greet, which the filters of greetd.service allow", inService(narrow...), withEffect(true)}},
+		start:  start + "; systemctl restart greetd; rm /etc/systemd/system/greetd.service.d/fault.conf; systemctl daemon-reload; systemctl restart greetd; ! " + reach,
+	},
+	{
 		before: []fault{
 			{"socket-units", "DeferAcceptSec=", func(m *machine) {
 				m.example("greetd.service", "socket-only.conf")
@@ -272,6 +286,34 @@ var faults = []struct {
 }
 
 func nothing(*machine) {}
+
+// narrow keeps out 127.0.0.1.
+var narrow = []string{"IPAddressDeny=any", "IPAddressAllow=", "IPAddressAllow=10.0.0.0/8"}
+
+const reach = "greetprobe -t 2s 127.0.0.1:10000 >/dev/null"
+
+// narrowedAtRestart gives the unit a filter that does not reach its listener, which is in the control group of an
+// earlier start.
+func narrowedAtRestart(m *machine) {
+	m.Helper()
+	inService(narrow...)(m)
+	m.run("sh", "-c", "systemctl daemon-reload; systemctl restart greetd; "+reach)
+	const warning = "apply to listener greet as they were when an earlier start bound the socket"
+	m.eventually("greetd warns of it", func() bool {
+		return strings.Contains(m.run("sh", "-c", "journalctl --sync; journalctl --no-pager -b -u greetd _PID=$(systemctl show -P MainPID greetd)"), warning)
+	})
+}
+
+// withEffect carries out a remedy, after which 127.0.0.1 is let in or not.
+func withEffect(letIn bool) func(m *machine, remedy string) {
+	return func(m *machine, remedy string) {
+		m.Helper()
+		m.carryOut(remedy)
+		if _, code := m.try("sh", "-c", reach); (code == 0) != letIn {
+			m.Errorf("after %q the filter has no effect", remedy)
+		}
+	}
+}
 
 // changedLater changes the file in a later tick of the file system's clock than that of the start.
 func changedLater(m *machine) {

@@ -1,0 +1,253 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"greetd.example/pkg/systemd"
+)
+
+// ours are the filters of greetd itself.
+const ours = "access.allow and access.deny in greetd.yaml"
+
+// addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
+func addressFilters(f *Facts, r *results) {
+	var words []string
+	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
+		if u.Name != f.Unit.Name && !f.bySocket() {
+			continue // nobody is served through it
+		}
+		letsIn, narrow := u.clients()
+		service := u.Name == f.Unit.Name
+		switch {
+		case !narrow:
+			continue
+		case service && letsIn == nobody && len(f.activeSockets()) > 0: // how a service says that it needs no network
+		case service && f.bySocket():
+			r.problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
+				"the filters of %s never see clients that come through %s", u.Name, f.socketNames())
+		case letsIn == nobody:
+			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody", u.Name)
+		case f.shutOff(u) != "":
+			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody at listener %s", u.Name, f.shutOff(u))
+		case !u.active():
+			r.unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name)
+		case u.IPIngressBytes == unset && !f.filtered(u): // systemd counts where it filters, and forgets the counts at a daemon-reload
+			r.warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
+				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name)
+		}
+		words = append(words, u.Name+" "+letsIn)
+	}
+	if len(words) == 0 {
+		words = []string{"they keep nobody out"}
+	}
+	for _, t := range f.Trials {
+		t.report(f, r)
+		if t.Earlier {
+			words = append(words, "listener "+t.Listener+" has those of an earlier start")
+		}
+	}
+	r.ok("%s", strings.Join(words, "; "))
+}
+
+const nobody = "lets in nobody"
+
+// letIn is how to let everybody in, by the filters of u.
+func (f *Facts) letIn(u Unit) string {
+	const everybody = "IPAddressAllow=0.0.0.0/0 ::/0"
+	remedy := fmt.Sprintf("%s: [Service] %s; then %s", f.systemctl("edit", u.Name), everybody, f.bindAgain())
+	if u.Name != f.Unit.Name {
+		remedy = f.systemctl("edit", u.Name) + ": [Socket] " + everybody + "; then " + f.reopen(u)
+	}
+	return remedy + "; or only the networks of the clients"
+}
+
+// clients says which addresses the filters of u admit, and whether they deny any.
+func (u *Unit) clients() (words string, narrow bool) {
+	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
+	everybody := func(all []string) bool { return slices.Contains(all, "0.0.0.0/0") && slices.Contains(all, "::/0") }
+	switch {
+	case len(denied) == 0 || everybody(allowed): // what is allowed is never denied
+		return "lets in everybody", false
+	case !everybody(denied):
+		return "keeps out " + strings.Join(denied, " "), true
+	case len(allowed) == 0:
+		return nobody, true
+	}
+	return "lets in " + strings.Join(allowed, " "), true
+}
+
+// admits reports whether the filters of u let in a client from ip: what is allowed is never denied.
+func (u *Unit) admits(ip netip.Addr) bool {
+	contain := func(all []string) bool {
+		return slices.ContainsFunc(all, func(text string) bool {
+			prefix, err := netip.ParsePrefix(text)
+			return err == nil && prefix.Contains(ip)
+		})
+	}
+	return contain(prefixes(u.IPAddressAllow)) || !contain(prefixes(u.IPAddressDeny))
+}
+
+// shutOff is the name of a listener at which the filters of u, which let in somebody, let in nobody; "" for none.
+// Clients of a loopback address come from there, and those of an IPv4 address by IPv4.
+func (f *Facts) shutOff(u Unit) string {
+	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
+	for _, l := range f.listenersOf(u) {
+		all, ip := "0.0.0.0/0", l.address.Addr()
+		if ip.Is6() {
+			all = "::/0"
+		}
+		ofFamily := func(text string) bool {
+			prefix, err := netip.ParsePrefix(text)
+			return err == nil && prefix.Addr().Is4() == ip.Is4()
+		}
+		switch {
+		case ip.IsLoopback() && !u.admits(ip),
+			ip != netip.IPv6Unspecified() && slices.Contains(denied, all) && !slices.ContainsFunc(allowed, ofFamily):
+			return l.Name
+		}
+	}
+	return ""
+}
+
+type tcpListener struct {
+	Listener
+	address netip.AddrPort
+}
+
+// listenersOf are the TCP listeners of the daemon that u has made: the service itself, or a socket unit.
+func (f *Facts) listenersOf(u Unit) (all []tcpListener) {
+	origins := []systemd.Origin{systemd.OwnBind, systemd.FDStore}
+	if u.Name != f.Unit.Name {
+		origins = []systemd.Origin{systemd.SocketUnit}
+	}
+	for _, l := range f.from(origins...) {
+		address, err := netip.ParseAddrPort(l.Address)
+		bySocket := func(stream string) bool { return overlap(strings.TrimPrefix(stream, "[::]"), address) }
+		if err == nil && (u.Name == f.Unit.Name || slices.ContainsFunc(u.streams(), bySocket)) {
+			all = append(all, tcpListener{l, netip.AddrPortFrom(address.Addr().WithZone(""), address.Port())})
+		}
+	}
+	return all
+}
+
+// A Trial is what became of clients of this machine at a TCP listener. systemd may not have applied the filters that
+// it reports: of a running unit systemd 257 applies a change late, or there is no BPF.
+type Trial struct {
+	Listener string
+	Unit     Unit // whose filters should apply
+
+	// Earlier says that the socket is in the control group of an earlier start. It stays in the one that it was made
+	// in, with the filters that this one had at its end.
+	Earlier bool
+
+	// Addresses of this machine: a client connects from there, or waits in vain.
+	Reached, Unanswered []netip.Addr
+}
+
+const (
+	trialTimeout = 2 * time.Second // in which a client repeats its SYN once
+	maxTrials    = 16              // addresses
+)
+
+// tryListeners connects to the TCP listeners of the units.
+func (f *Facts) tryListeners(ctx context.Context) {
+	if !f.byUnit() {
+		return
+	}
+	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
+		for _, l := range f.listenersOf(u) {
+			here := func(s Socket) bool { return s.Address == l.address }
+			same := func(s Socket) bool { return here(s) && (s.Group == u.group || s.Group == 0) }
+			if !slices.ContainsFunc(f.Listening, here) {
+				continue // in another network namespace
+			}
+			t := Trial{Listener: l.Name, Unit: u, Earlier: u.group != 0 && !slices.ContainsFunc(f.Listening, same)}
+			t.connect(ctx, l.address)
+			f.Trials = append(f.Trials, t)
+		}
+	}
+}
+
+// connect connects once from each address of this machine.
+func (t *Trial) connect(ctx context.Context, listener netip.AddrPort) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return
+	}
+	var clients sync.WaitGroup
+	var mu sync.Mutex
+	for _, i := range interfaces[:min(len(interfaces), maxTrials)] {
+		prefix, err := netip.ParsePrefix(i.String())
+		from := prefix.Addr()
+		if err != nil || from.IsLinkLocalUnicast() {
+			continue
+		}
+		clients.Go(func() {
+			err := connectFrom(ctx, from, listener)
+			mu.Lock()
+			defer mu.Unlock()
+			if timeout := net.Error(nil); err == nil {
+				t.Reached = append(t.Reached, from)
+			} else if errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil {
+				t.Unanswered = append(t.Unanswered, from)
+			}
+		})
+	}
+	clients.Wait()
+	slices.SortFunc(t.Reached, netip.Addr.Compare)
+	slices.SortFunc(t.Unanswered, netip.Addr.Compare)
+}
+
+func connectFrom(ctx context.Context, from netip.Addr, to netip.AddrPort) error {
+	if to.Addr().IsUnspecified() {
+		to = netip.AddrPortFrom(from, to.Port())
+	}
+	dialer := net.Dialer{Timeout: trialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := dialer.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// filtered reports whether a client waited in vain whom the filters of u keep out: they are active.
+func (f *Facts) filtered(u Unit) bool {
+	return slices.ContainsFunc(f.Trials, func(t Trial) bool {
+		return t.Unit.Name == u.Name && slices.ContainsFunc(t.Unanswered, func(ip netip.Addr) bool { return !u.admits(ip) })
+	})
+}
+
+// report compares t with the filters of the unit.
+func (t *Trial) report(f *Facts, r *results) {
+	remedy, why := f.bindAgain(), "systemd has not applied them, or there is no BPF"
+	if t.Unit.Name != f.Unit.Name {
+		remedy = f.reopen(t.Unit)
+	}
+	unlike := func(admitted bool) func(netip.Addr) bool {
+		return func(ip netip.Addr) bool { return t.Unit.admits(ip) == admitted }
+	}
+	if t.Earlier {
+		why = "it is in the control group of an earlier start, and has the filters of that one"
+	}
+	if i := slices.IndexFunc(t.Reached, unlike(false)); i >= 0 {
+		r.problem(remedy+"; or "+ours+", where BPF is not there", "%s reaches listener %s, which the filters of %s forbid: %s", t.Reached[i], t.Listener, t.Unit.Name, why)
+		return
+	}
+	if !t.Earlier {
+		why = "systemd has not applied them, a firewall is in the way, or too many clients wait there"
+	}
+	_, narrow := t.Unit.clients()
+	if i := slices.IndexFunc(t.Unanswered, unlike(true)); i >= 0 {
+		r.problem(remedy+"; or nft list ruleset", "%s does not reach listener %s, which the filters of %s allow: %s", t.Unanswered[i], t.Listener, t.Unit.Name, why)
+	} else if t.Earlier && narrow {
+		r.warning(remedy, "a later change of the filters of %s does not reach listener %s: %s", t.Unit.Name, t.Listener, why)
+	}
+}
