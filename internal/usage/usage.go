@@ -125,7 +125,7 @@ func Plain(cmd *cobra.Command) {
 // examples are for this shell, and for all that start from now on.
 var examples = map[string]string{
 	"bash": `  source <(%[1]s completion bash)     with the package bash-completion
-  %[1]s completion bash > /etc/bash_completion.d/%[1]s`,
+  %[1]s completion bash >> ~/.bash_completion`,
 	"zsh": `  source <(%[1]s completion zsh)      after: autoload -U compinit; compinit
   %[1]s completion zsh > "${fpath[1]}/_%[1]s"`,
 	"fish": `  %[1]s completion fish | source

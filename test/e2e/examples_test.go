@@ -175,7 +175,6 @@ func (m *machine) furnish() {
 	m.run("ip", "address", "add", "2001:db8::1/128", "dev", "lo", "nodad")
 	m.run("ln", "-s", "greetprobe", "/usr/bin/check_greet")
 	m.run("ln", "-s", "/bin/true", "/usr/local/bin/editor")
-	m.run("mkdir", "-p", "/etc/bash_completion.d")
 	m.write("/root/a.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
 	m.write("/root/greetd.yaml", "greeting: \"Hello there, {{.IP}}!\\n\"\n")
 	m.write("/etc/greetd/lobby.yaml", "listeners: [{name: lobby, address: \":10025\"}]\n")

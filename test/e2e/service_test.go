@@ -38,6 +38,22 @@ func (m *machine) example(unit, name string) {
 	m.run("systemctl", "daemon-reload")
 }
 
+// followExample carries out the commands in the comment of a drop-in, where the package has it.
+func (m *machine) followExample(name string) {
+	m.Helper()
+	directory := "/usr/share/doc/greetd-tcp/examples/"
+	var commands []string
+	for line := range strings.Lines(m.read(directory + name)) {
+		if command, ok := strings.CutPrefix(line, "#   "); ok {
+			commands = append(commands, command)
+		}
+	}
+	if len(commands) < 2 {
+		m.Fatalf("%s does not say how to install it", name)
+	}
+	m.run("sh", "-e", "-c", "cd "+directory+"\n"+strings.Join(commands, ""))
+}
+
 // configure writes greetd.yaml.
 func (m *machine) configure(lines ...string) {
 	m.Helper()
@@ -386,9 +402,7 @@ func TestExamplesWork(t *testing.T) {
 				if m.release.systemd < since[name] {
 					return // it is for newer versions
 				}
-				m.run("systemd-sysusers")
-				m.run("mkdir", "-p", "/var/empty/greetd")
-				m.example("greetd.service", name)
+				m.followExample(name)
 				if out, code := m.try("systemd-analyze", "verify", "greetd.service"); code != 0 || out != "" {
 					m.Errorf("verify: exit %d\n%s", code, out)
 				}
