@@ -83,7 +83,7 @@ func misused(std streams, err error) error {
 	return unknown(std, strings.ReplaceAll(err.Error(), "\n", "; ")+"; see "+pluginName+" --help")
 }
 
-// unknown ends a check without a verdict. A monitoring system reads standard output
+// unknown ends a check without a result. A monitoring system reads standard output
 // only.
 func unknown(std streams, why string) error {
 	fmt.Fprint(std.out, &plugin.Report{Service: service, State: plugin.Unknown, Text: why})
@@ -132,22 +132,22 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	if f.all {
 		many.All = p
 	}
-	results := make([][]probe.Result, len(targets)) // by target, then by address
+	probed := make([][]probe.Result, len(targets)) // by target, then by address
 	many.Run(ctx, slices.Values(targets), func(r probe.Result) {
 		i := slices.IndexFunc(targets, func(t probe.Target) bool { return t == r.Target || t == r.Target.Name() })
-		results[i] = append(results[i], r)
+		probed[i] = append(probed[i], r)
 	})
 	if ctx.Err() != nil {
 		return unknown(std, "interrupted")
 	}
-	var verdicts []verdict
-	for _, addresses := range results {
+	var results []checkResult
+	for _, addresses := range probed {
 		greets := slices.ContainsFunc(addresses, func(r probe.Result) bool { return r.Status == probe.OK })
 		for _, r := range addresses {
-			verdicts = append(verdicts, f.judge(r, greets, time.Now()))
+			results = append(results, f.classify(r, greets, time.Now()))
 		}
 	}
-	report := f.report(verdicts)
+	report := f.report(results)
 	fmt.Fprint(std.out, report)
 	if report.State == plugin.OK {
 		return nil

@@ -108,11 +108,11 @@ func TestPromtool(t *testing.T) {
 		}
 		check := exec.Command(promtool, "check", "metrics")
 		check.Stdin = metrics
-		verdict, err := check.CombinedOutput()
+		said, err := check.CombinedOutput()
 		metrics.Close()
 		text, _ := os.ReadFile(file)
-		if err != nil || len(verdict) > 0 {
-			t.Errorf("%v: promtool: %v\n%s\n%s", args, err, verdict, text)
+		if err != nil || len(said) > 0 {
+			t.Errorf("%v: promtool: %v\n%s\n%s", args, err, said, text)
 		}
 		if told := strings.Contains(string(text), "greetprobe_tls_not_after_seconds{"); told != (args[0] == "--tls") {
 			t.Errorf("%v: the certificate's end is told: %v\n%s", args, told, text)

@@ -51,7 +51,7 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 		r.fail(PhaseGreeting, Reset, brokenOff(n, err))
 	case g.End == EndTimeout && n == 0:
 		r.fail(PhaseGreeting, NoGreeting, fmt.Errorf("connected, but the server said nothing %s", w.spent()))
-	case g.End == EndTimeout && (end == 0 || !r.p.choosy()):
+	case g.End == EndTimeout && (end == 0 || !r.p.hasPatterns()):
 		r.fail(PhaseGreeting, Partial, fmt.Errorf("the greeting was not complete %s (%s so far)", w.spent(), plural(n, "byte")))
 	default:
 		r.Timing.Greeting = since(began)
@@ -64,8 +64,8 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 // reports that the connection is still good. A pattern that must not be in the greeting
 // comes before a refusal, and nothing else does.
 func (r *run) understood(said reading) bool {
-	if !r.classifyGreeting(said) && r.p.verdict(r.Greeting.Bytes, true).rejected {
-		r.judge()
+	if !r.classifyGreeting(said) && r.p.match(r.Greeting.Bytes, true).rejected {
+		r.checkPatterns()
 	}
 	return true
 }
@@ -76,7 +76,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	g := r.Greeting
 	limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes)
 	buf := make([]byte, 0, min(limit, firstRead))
-	choosy := r.p.choosy() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // else it goes on after a whole line
+	hasPatterns := r.p.hasPatterns() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // else it goes on after a whole line
 	pending := r.p.Send != "" && !r.p.SendFirst
 	var said reading
 	for {
@@ -93,9 +93,9 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 			said = r.read(buf, false)
 		}
 		bad := !said.answer && (said.kind == refusal || said.kind == foreign)
-		v := verdict{}
-		if choosy {
-			v = r.p.verdict(buf, false)
+		v := match{}
+		if hasPatterns {
+			v = r.p.match(buf, false)
 		}
 		if pending && !bad && (said.end > 0 || err != nil && w.endOf(err) == EndIdle) {
 			pending, err = false, nil
@@ -109,7 +109,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 		case v.decided && (v.rejected || !bad):
 			g.End = EndMatch
 			return said, nil
-		case said.end > 0 && (!choosy || bad):
+		case said.end > 0 && (!hasPatterns || bad):
 			g.End = EndLine
 			return said, nil
 		case len(buf) == limit:
@@ -145,16 +145,16 @@ func (w *wire) endOf(err error) End {
 	}
 }
 
-// choosy reports whether the greeting's text matters.
-func (p *Probe) choosy() bool { return len(p.Expect)+len(p.Reject) > 0 }
+// hasPatterns reports whether the greeting's text matters.
+func (p *Probe) hasPatterns() bool { return len(p.Expect)+len(p.Reject) > 0 }
 
-// judge holds the complete greeting against what was expected, and reports whether
+// checkPatterns compares the complete greeting with what was expected, and reports whether
 // all is well.
-func (r *run) judge() bool {
-	if !r.p.choosy() {
+func (r *run) checkPatterns() bool {
+	if !r.p.hasPatterns() {
 		return true
 	}
-	v := r.p.verdict(r.Greeting.Bytes, true)
+	v := r.p.match(r.Greeting.Bytes, true)
 	r.Expect = &v.Expect
 	switch {
 	case v.Matched:
@@ -167,18 +167,18 @@ func (r *run) judge() bool {
 	return false
 }
 
-// A verdict is what the patterns make of a text.
-type verdict struct {
+// A match is what the patterns found in a text.
+type match struct {
 	Expect
 	rejected bool
 	decided  bool // more text can't change it
 }
 
-// verdict looks for the patterns in text, which is all there will be if whole.
-func (p *Probe) verdict(text []byte, whole bool) verdict {
+// match looks for the patterns in text, which is all there will be if whole.
+func (p *Probe) match(text []byte, whole bool) match {
 	for _, pattern := range p.Reject {
 		if pattern.in(text, whole) {
-			return verdict{Expect: Expect{Pattern: pattern.String()}, rejected: true, decided: true}
+			return match{Expect: Expect{Pattern: pattern.String()}, rejected: true, decided: true}
 		}
 	}
 	var found, missing []string
@@ -191,11 +191,11 @@ func (p *Probe) verdict(text []byte, whole bool) verdict {
 	}
 	switch {
 	case len(found) > 0 && !p.ExpectAll:
-		return verdict{Expect: Expect{Matched: true, Pattern: found[0]}, decided: true}
+		return match{Expect: Expect{Matched: true, Pattern: found[0]}, decided: true}
 	case len(missing) == 0:
-		return verdict{Expect: Expect{Matched: true, Pattern: strings.Join(found, " | ")}, decided: len(found) > 0}
+		return match{Expect: Expect{Matched: true, Pattern: strings.Join(found, " | ")}, decided: len(found) > 0}
 	}
-	return verdict{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
+	return match{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
 }
 
 // lines finds the end of a greeting while it is coming.

@@ -146,7 +146,7 @@ func (r *run) converse(w *wire) bool {
 	var rest []byte
 	if r.p.StartTLS == "" || r.p.StartTLS.Greets() {
 		var complete bool
-		if rest, complete = r.greet(w); !complete || r.Status != "" || !r.judge() {
+		if rest, complete = r.greet(w); !complete || r.Status != "" || !r.checkPatterns() {
 			return complete
 		}
 	}

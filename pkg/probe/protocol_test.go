@@ -229,20 +229,20 @@ func TestLeavingWithoutTLS(t *testing.T) {
 		{probe.SMTP, func(string) string { return "250 mail.example\r\n" }},
 		{probe.POP3, func(string) string { return "-ERR no\r\n" }},
 	} {
-		heard := make(chan string, 1)
+		recorded := make(chan string, 1)
 		server := testserver.Listen(t, func(c netConn) {
 			_, _ = c.Write([]byte(map[probe.Protocol]string{probe.SMTP: "220 hi ESMTP\r\n", probe.POP3: "+OK hi\r\n"}[test.protocol]))
 			lines := bufio.NewScanner(c)
 			lines.Scan()
 			_, _ = c.Write([]byte(test.server(lines.Text())))
 			lines.Scan()
-			heard <- lines.Text()
+			recorded <- lines.Text()
 		})
 		p := probe.Probe{StartTLS: test.protocol}
 		if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.TLSFailed {
 			t.Errorf("%s: %s %v", test.protocol, r.Status, r.Err)
 		}
-		if last := <-heard; last != "QUIT" {
+		if last := <-recorded; last != "QUIT" {
 			t.Errorf("%s: it left with %q", test.protocol, last)
 		}
 	}

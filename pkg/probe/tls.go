@@ -25,13 +25,13 @@ import (
 func (r *run) handshake(w *wire, began time.Time) bool {
 	r.TLS = &TLS{}
 	w.wait(time.Until(w.until))
-	heard := &recorder{Conn: w.Conn}
+	recorded := &recorder{Conn: w.Conn}
 	asked := false
-	conn := tls.Client(heard, r.config(&asked))
+	conn := tls.Client(recorded, r.config(&asked))
 	started := time.Now()
 	// Interrupts come through w, without another goroutine.
 	if err := conn.HandshakeContext(context.WithoutCancel(w.ctx)); err != nil {
-		r.broken(w, PhaseTLS, TLSFailed, r.tlsReason(err, asked, heard, w))
+		r.broken(w, PhaseTLS, TLSFailed, r.tlsReason(err, asked, recorded, w))
 		return false
 	}
 	w.Conn = conn
@@ -329,12 +329,12 @@ var chosenVersion = regexp.MustCompile(`server selected unsupported protocol ver
 
 // tlsReason says in words why the handshake failed. asked: the server asked for a client
 // certificate.
-func (r *run) tlsReason(err error, asked bool, heard *recorder, w *wire) error {
+func (r *run) tlsReason(err error, asked bool, recorded *recorder, w *wire) error {
 	if certificate, ok := errors.AsType[*certificateError](err); ok {
 		return certificate
 	}
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
-		return fmt.Errorf("the server spoke plain text, not TLS: %q", heard.line(w))
+		return fmt.Errorf("the server spoke plain text, not TLS: %q", recorded.line(w))
 	}
 	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
 		return refusedHandshake(alert, asked && r.withoutCertificate())

@@ -18,18 +18,18 @@ const maxBanner = 80
 // maxProblems is for how many targets a status line says what is wrong.
 const maxProblems = 3
 
-// A verdict is what a check thinks of one target.
-type verdict struct {
+// A checkResult is the result of a check of one target.
+type checkResult struct {
 	probe.Result
 	state plugin.State
 	words string // one sentence, the target included
 	perf  []plugin.Metric
 }
 
-// judge makes a verdict of a result. An address is dead alone where another one of
+// classify returns the check result of a probe's result. An address is dead alone where another one of
 // its name greets.
-func (f *checkFlags) judge(r probe.Result, othersGreet bool, now time.Time) verdict {
-	v := verdict{Result: r, state: f.stateOf(r), perf: f.metrics(r)}
+func (f *checkFlags) classify(r probe.Result, othersGreet bool, now time.Time) checkResult {
+	v := checkResult{Result: r, state: f.stateOf(r), perf: f.metrics(r)}
 	if othersGreet && dead(r.Status) && (r.Status != probe.Refused || !f.refusedSet) {
 		v.state = plugin.Warning
 	}
@@ -100,7 +100,7 @@ func dead(s probe.Status) bool {
 }
 
 // hold holds a value against its thresholds. If it alerts, words say so.
-func (v *verdict) hold(value float64, words string, warn, crit *plugin.Range) {
+func (v *checkResult) hold(value float64, words string, warn, crit *plugin.Range) {
 	state, missed := plugin.Critical, crit
 	if !crit.Alerts(value) {
 		state, missed = plugin.Warning, warn
@@ -143,14 +143,14 @@ func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	return metrics
 }
 
-// report puts the verdicts together, in the order given.
-func (f *checkFlags) report(verdicts []verdict) *plugin.Report {
+// report puts the results together, in the order given.
+func (f *checkFlags) report(results []checkResult) *plugin.Report {
 	report := &plugin.Report{Service: service}
 	var states []plugin.State
-	for _, v := range verdicts {
+	for _, v := range results {
 		states = append(states, v.state)
 		for _, m := range v.perf {
-			if len(verdicts) > 1 {
+			if len(results) > 1 {
 				m.Label = v.Target.String() + " " + m.Label
 			}
 			report.Perf = append(report.Perf, m)
@@ -160,7 +160,7 @@ func (f *checkFlags) report(verdicts []verdict) *plugin.Report {
 		}
 	}
 	report.State = plugin.Worst(states...)
-	report.Text = summary(verdicts, f.noun())
+	report.Text = summary(results, f.noun())
 	return report
 }
 
@@ -172,12 +172,12 @@ func (f *checkFlags) noun() string {
 	return "targets"
 }
 
-// summary is the text of the status line; noun is what the verdicts are about.
-func summary(verdicts []verdict, noun string) string {
-	if len(verdicts) == 1 {
-		return verdicts[0].words
+// summary is the text of the status line; noun is what the results are about.
+func summary(results []checkResult, noun string) string {
+	if len(results) == 1 {
+		return results[0].words
 	}
-	worstFirst := slices.SortedStableFunc(slices.Values(verdicts), func(a, b verdict) int {
+	worstFirst := slices.SortedStableFunc(slices.Values(results), func(a, b checkResult) int {
 		switch {
 		case a.state == b.state:
 			return 0
@@ -187,14 +187,14 @@ func summary(verdicts []verdict, noun string) string {
 			return 1
 		}
 	})
-	bad := slices.IndexFunc(worstFirst, func(v verdict) bool { return v.state == plugin.OK })
+	bad := slices.IndexFunc(worstFirst, func(v checkResult) bool { return v.state == plugin.OK })
 	switch bad {
 	case -1:
 		bad = len(worstFirst)
 	case 0:
-		slowest := slices.MaxFunc(verdicts, func(a, b verdict) int { return int(a.Timing.Total - b.Timing.Total) })
+		slowest := slices.MaxFunc(results, func(a, b checkResult) int { return int(a.Timing.Total - b.Timing.Total) })
 		return fmt.Sprintf("%s, the slowest is %s in %.3f s",
-			greeted(verdicts, noun), slowest.Target, slowest.Timing.Total.Seconds())
+			greeted(results, noun), slowest.Target, slowest.Timing.Total.Seconds())
 	}
 	var words []string
 	for _, v := range worstFirst[:min(bad, maxProblems)] {
@@ -203,25 +203,25 @@ func summary(verdicts []verdict, noun string) string {
 	if bad > maxProblems {
 		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
 	}
-	return fmt.Sprintf("%d of %d %s not OK; %s", bad, len(verdicts), noun, strings.Join(words, "; "))
+	return fmt.Sprintf("%d of %d %s not OK; %s", bad, len(results), noun, strings.Join(words, "; "))
 }
 
 // greeted says how many greet, of those that are all OK.
-func greeted(verdicts []verdict, noun string) string {
+func greeted(results []checkResult, noun string) string {
 	n := 0
-	for _, v := range verdicts {
+	for _, v := range results {
 		if v.Status == probe.OK {
 			n++
 		}
 	}
-	if n == len(verdicts) {
+	if n == len(results) {
 		return fmt.Sprintf("%d %s greet", n, noun)
 	}
-	return fmt.Sprintf("%d %s OK, %d of them as expected", len(verdicts), noun, n)
+	return fmt.Sprintf("%d %s OK, %d of them as expected", len(results), noun, n)
 }
 
 // details is what -vv prints about a target, and with -vvv what the server said.
-func (f *checkFlags) details(v verdict) []string {
+func (f *checkFlags) details(v checkResult) []string {
 	var b bytes.Buffer
 	explain(&b, v.Result)
 	if hint := f.hint(v.Result); hint != "" {

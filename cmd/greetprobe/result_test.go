@@ -49,7 +49,7 @@ func TestStates(t *testing.T) {
 		if !found {
 			state = plugin.Critical
 		}
-		if got := f.judge(mail(status, time.Second), false, time.Now()); got.state != state {
+		if got := f.classify(mail(status, time.Second), false, time.Now()); got.state != state {
 			t.Errorf("%s is %s, want %s", status, got.state, state)
 		}
 	}
@@ -65,20 +65,20 @@ func TestTimeIsHeldAgainstThresholds(t *testing.T) {
 		2 * time.Second:         plugin.Warning,
 		2001 * time.Millisecond: plugin.Critical,
 	} {
-		if got := f.judge(mail(probe.OK, took), false, time.Now()); got.state != want {
+		if got := f.classify(mail(probe.OK, took), false, time.Now()); got.state != want {
 			t.Errorf("%v is %s, want %s", took, got.state, want)
 		}
 	}
-	if got := f.judge(mail(probe.Mismatch, 3*time.Second), false, time.Now()); got.state != plugin.Critical {
+	if got := f.classify(mail(probe.Mismatch, 3*time.Second), false, time.Now()); got.state != plugin.Critical {
 		t.Errorf("unexpected and much too slow is %s, want CRITICAL", got.state)
 	}
 	f = checkWith(t, "-M", "crit", "-w", "0.1")
-	if got := f.judge(mail(probe.Mismatch, time.Second), false, time.Now()); got.state != plugin.Critical {
+	if got := f.classify(mail(probe.Mismatch, time.Second), false, time.Now()); got.state != plugin.Critical {
 		t.Errorf("unexpected with -M crit, and a little slow, is %s, want CRITICAL", got.state)
 	}
 	// How fast it was refused says nothing of the service.
 	f = checkWith(t, "-r", "ok", "-c", "0.1")
-	if got := f.judge(mail(probe.Refused, time.Second), false, time.Now()); got.state != plugin.OK {
+	if got := f.classify(mail(probe.Refused, time.Second), false, time.Now()); got.state != plugin.OK {
 		t.Errorf("refused, with -r ok, is %s, want OK", got.state)
 	}
 }
@@ -100,7 +100,7 @@ func TestCertificateAge(t *testing.T) {
 	} {
 		r := mail(probe.OK, time.Second)
 		r.TLS = &probe.TLS{NotAfter: now.Add(tt.left)}
-		got := checkWith(t, "--tls", "-D", tt.flag).judge(r, false, now)
+		got := checkWith(t, "--tls", "-D", tt.flag).classify(r, false, now)
 		if got.state != tt.state || got.words != tt.words {
 			t.Errorf("-D %s, %v left: %s %q, want %s %q", tt.flag, tt.left, got.state, got.words, tt.state, tt.words)
 		}
@@ -112,13 +112,13 @@ func TestCertificateAge(t *testing.T) {
 
 func TestReportTellsTheWorstFirstAndNotAll(t *testing.T) {
 	f := checkWith(t)
-	var verdicts []verdict
+	var results []checkResult
 	for i, status := range []probe.Status{probe.OK, probe.LocalError, probe.Mismatch, probe.Refused, probe.Closed} {
 		r := mail(status, time.Second)
 		r.Target.Port = uint16(i + 1)
-		verdicts = append(verdicts, f.judge(r, false, time.Now()))
+		results = append(results, f.classify(r, false, time.Now()))
 	}
-	report := f.report(verdicts)
+	report := f.report(results)
 	want := "4 of 5 targets not OK; CRITICAL mail:4: the reason; CRITICAL mail:5: the reason; " +
 		"WARNING mail:3: the reason; and 1 more"
 	if report.State != plugin.Critical || report.Text != want {
@@ -127,7 +127,7 @@ func TestReportTellsTheWorstFirstAndNotAll(t *testing.T) {
 	if len(report.Perf) != 10 || report.Perf[2].Label != "mail:2 time" {
 		t.Errorf("performance data %+v, want two of each target, in the order given", report.Perf)
 	}
-	if got := checkWith(t, "--all").report(verdicts).Text; !strings.HasPrefix(got, "4 of 5 addresses not OK; ") {
+	if got := checkWith(t, "--all").report(results).Text; !strings.HasPrefix(got, "4 of 5 addresses not OK; ") {
 		t.Errorf("with --all: %q", got)
 	}
 }
@@ -135,14 +135,14 @@ func TestReportTellsTheWorstFirstAndNotAll(t *testing.T) {
 // A server can fill neither the status line nor the place of another target in it.
 func TestManyLongGreetingsMakeOneShortLine(t *testing.T) {
 	f := checkWith(t)
-	var verdicts []verdict
+	var results []checkResult
 	for i := range 100 {
 		r := mail(probe.Mismatch, time.Second)
 		r.Target.Port = uint16(i + 1)
 		r.Greeting = &probe.Greeting{Bytes: []byte(strings.Repeat("|\x1b", 2000))}
-		verdicts = append(verdicts, f.judge(r, false, time.Now()))
+		results = append(results, f.classify(r, false, time.Now()))
 	}
-	line, _, _ := strings.Cut(f.report(verdicts).String(), "|")
+	line, _, _ := strings.Cut(f.report(results).String(), "|")
 	if len(line) > 450 || !strings.Contains(line, "mail:3: the reason") || !strings.HasSuffix(line, "and 97 more") {
 		t.Errorf("status line of %d bytes: %s", len(line), line)
 	}
@@ -157,10 +157,10 @@ func TestOneAddressOfSeveralIsDead(t *testing.T) {
 		probe.TLSFailed: plugin.Critical, probe.Rejected: plugin.Critical, probe.Mismatch: plugin.Warning, probe.LocalError: plugin.Unknown,
 	} {
 		r := mail(status, time.Second)
-		if got := checkWith(t, "--all").judge(r, true, time.Now()); got.state != want {
+		if got := checkWith(t, "--all").classify(r, true, time.Now()); got.state != want {
 			t.Errorf("%s, and others greet: %s, want %s", status, got.state, want)
 		}
-		if got, alone := checkWith(t, "--all").judge(r, false, time.Now()), checkWith(t).judge(r, false, time.Now()); got.state != alone.state {
+		if got, alone := checkWith(t, "--all").classify(r, false, time.Now()), checkWith(t).classify(r, false, time.Now()); got.state != alone.state {
 			t.Errorf("%s, and nobody greets: %s, want %s", status, got.state, alone.state)
 		}
 	}
