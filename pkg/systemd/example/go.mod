@@ -7,6 +7,6 @@ require (
 	greetd.example v0.0.0
 )
 
-require golang.org/x/sys v0.49.0 // indirect
+require golang.org/x/sys v0.50.0 // indirect
 
 replace greetd.example => ../../..
