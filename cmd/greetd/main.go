@@ -1,3 +1,5 @@
+//go:build linux
+
 // Greetd is a TCP greeting daemon for systemd: see greetd(8).
 package main
 
