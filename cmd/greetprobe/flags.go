@@ -322,22 +322,6 @@ func (f *probeFlags) setAuthorities(config *tls.Config) error {
 	return nil
 }
 
-// setCertificate reads the client's certificate and key.
-func (f *probeFlags) setCertificate(config *tls.Config) error {
-	if f.cert == "" {
-		if f.key != "" {
-			return errors.New("--key needs --cert")
-		}
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(f.cert, cmp.Or(f.key, f.cert))
-	if err != nil {
-		return fmt.Errorf("--cert %s: %s", f.cert, strings.TrimPrefix(err.Error(), "tls: "))
-	}
-	config.Certificates = []tls.Certificate{pair}
-	return nil
-}
-
 // tlsVersions are the values of --tls-min and --tls-max.
 var tlsVersions = map[string]uint16{
 	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,

@@ -219,6 +219,9 @@ const smtpPort = "25"
 
 // domain reads DOMAIN or, for --mx, DOMAIN:PORT. The servers are to be found.
 func (f *rootFlags) domain(word string) (entry, error) {
+	if strings.HasPrefix(word, "[") || strings.Count(word, ":") > 1 {
+		return entry{}, fmt.Errorf("%q is an address, and has no records: write a domain", word)
+	}
 	host, port, both := strings.Cut(word, ":")
 	if both && f.srv {
 		return entry{}, fmt.Errorf("%q: the SRV record has the port: write _SERVICE._tcp.DOMAIN", word)
@@ -258,11 +261,15 @@ func (f *rootFlags) servers(ctx context.Context, p *probe.Probe, domain probe.Ta
 	} else {
 		targets, err = p.SRV(ctx, domain.Host)
 	}
-	if err != nil {
-		return []entry{{target: probe.Target{Host: domain.Host}, err: err, find: true}}
-	}
 	for _, target := range targets {
 		servers = append(servers, entry{target: target})
+	}
+	if err == nil {
+		return servers
+	}
+	for line := range strings.Lines(err.Error()) {
+		bad := errors.New(strings.TrimSuffix(line, "\n"))
+		servers = append(servers, entry{target: probe.Target{Host: domain.Host}, err: bad, find: true})
 	}
 	return servers
 }

@@ -52,6 +52,7 @@ func TestCertificateReasons(t *testing.T) {
 		{"intermediate missing", between.Sign(t, named("leaf")), trust, "", "the certificate is signed by an unknown authority, CN=Between", "CN=leaf"},
 		{"intermediate expired", chained(expired.Sign(t, named("leaf")), expired), trust, "", "the certificate of its issuer CN=Past expired at 2020-01-02T03:04:05Z", "CN=Past"},
 		{"root unknown", chained(strange.Sign(t, named("leaf")), strange), trust, "", "the certificate is signed by CN=Strange, and that by an unknown authority, CN=Stranger", "CN=leaf"},
+		{"root unknown, and an expired one too many", chained(strange.Sign(t, named("leaf")), expired, strange), trust, "", "the certificate is signed by CN=Strange, and that by an unknown authority, CN=Stranger", "CN=leaf"},
 		{"root unknown, and sent", chained(strange.Sign(t, named("leaf")), strange, stranger), trust, "", "the certificate is signed by an unknown authority, CN=Stranger, whose own certificate the server sent", "CN=leaf"},
 		{"name in CN", root.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "mail.example"}}), trust, "mail.example", "the certificate has the name mail.example only as its common name (CN), which counts no longer: it needs a subjectAltName", "CN=mail.example"},
 		{"another name in CN", root.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "www.example"}}), trust, "mail.example", "the certificate is for CN=www.example, not for mail.example", "CN=www.example"},
@@ -138,7 +139,7 @@ func TestClientCertificates(t *testing.T) {
 			}{
 				{"good", []tls.Certificate{mine}, probe.OK, ""},
 				{"none", nil, probe.TLSFailed, "; it asked for a client certificate, and there is none"},
-				{"wrong", []tls.Certificate{wrong}, probe.TLSFailed, "the server refused the TLS handshake: "},
+				{"wrong", []tls.Certificate{wrong}, probe.TLSFailed, "; that is about the client certificate that it asked for and got"},
 			} {
 				server := testserver.Listen(t, requiring(root, version, cert, testserver.Greet("hi\n")))
 				p := probe.Probe{TLS: &tls.Config{RootCAs: root.Pool(), Certificates: test.certs}, ConnectOnly: connectOnly}
@@ -180,7 +181,7 @@ func TestOldServers(t *testing.T) {
 	}
 	server := testserver.Listen(t, over(cert, testserver.Silent))
 	p := probe.Probe{TLS: &tls.Config{RootCAs: root.Pool(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}}
-	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.TLSFailed || r.Err.Error() != "the server refused the TLS handshake: protocol version not supported" {
+	if r := p.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.TLSFailed || r.Err.Error() != "the server refused the TLS handshake: protocol version not supported; it speaks none of TLS 1.0, TLS 1.1" {
 		t.Errorf("%s %v", r.Status, r.Err)
 	}
 }

@@ -532,6 +532,9 @@ func reason(err error) error {
 
 func dnsReason(err *net.DNSError) error {
 	text := ephemeral.ReplaceAllString(err.Err, "")
+	if err.IsTimeout {
+		text = "no answer"
+	}
 	if err.Server == "" {
 		return errors.New(text)
 	}

@@ -78,7 +78,7 @@ func (m *Many) check(ctx context.Context) error {
 	case m.Parallel < 0:
 		return fmt.Errorf("Many.Parallel is %d, which is negative; use a positive number, or 0 for %d", m.Parallel, DefaultParallel)
 	case ctx == nil:
-		return errors.New("the context is nil; use context.Background()")
+		return errNoContext
 	}
 	return nil
 }

@@ -11,53 +11,120 @@ import (
 	"time"
 )
 
-// MX returns the mail servers of domain, the most preferred first, with port. A domain
-// without MX record is its own mail server (RFC 5321, section 5.1). The error is one
-// sentence that names domain.
+// MX returns the mail servers of domain, the most preferred first and each once, with
+// port. A domain without MX record is its own mail server (RFC 5321, section 5.1). The
+// error joins all that is wrong, one sentence each that names domain; beside it there are
+// the targets of the records that are good.
 func (p *Probe) MX(ctx context.Context, domain string, port uint16) ([]Target, error) {
+	if err := p.validLookup(ctx, port == 0); err != nil {
+		return nil, err
+	}
 	found, err := lookupRecords(ctx, p, domain, func(ctx context.Context, r *net.Resolver, name string) ([]*net.MX, error) {
 		return r.LookupMX(ctx, name)
 	})
+	return mailServers(domain, port, found, err)
+}
+
+// mailServers is what MX makes of the answer.
+func mailServers(domain string, port uint16, found []*net.MX, err error) ([]Target, error) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return []Target{{Host: domain, Port: port}}, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("resolve the mail servers of %s: %w", domain, reason(err))
+	names := func(mx *net.MX) bool { return mx.Host != "." }
+	if len(found) > 0 && !slices.ContainsFunc(found, names) { // RFC 7505
+		return nil, fmt.Errorf("%s accepts no mail: its MX record says so", domain)
 	}
 	slices.SortFunc(found, func(a, b *net.MX) int {
 		return cmp.Or(cmp.Compare(a.Pref, b.Pref), cmp.Compare(a.Host, b.Host))
 	})
-	var targets []Target
+	records := recordsOf{kind: "MX", name: domain}
 	for _, mx := range found {
-		if mx.Host == "." { // RFC 7505
-			return nil, fmt.Errorf("%s accepts no mail: its MX record says so", domain)
-		}
-		targets = append(targets, Target{Host: strings.TrimSuffix(mx.Host, "."), Port: port})
+		records.add(mx.Host, port)
 	}
-	return checked(targets)
+	return records.targets, errors.Join(append(records.errs, lookupError("the mail servers of "+domain, err))...)
 }
 
 // SRV returns the servers of a service, such as _imaps._tcp.example.org, in the order
-// of their priority and weight. The error is one sentence that names service.
+// of their priority and weight and each once. The error joins all that is wrong, one
+// sentence each that names service; beside it there are the targets of the records that
+// are good.
 func (p *Probe) SRV(ctx context.Context, service string) ([]Target, error) {
+	if err := p.validLookup(ctx, false); err != nil {
+		return nil, err
+	}
 	found, err := lookupRecords(ctx, p, service, func(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
 		_, found, err := r.LookupSRV(ctx, "", "", name)
 		return found, err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("resolve the servers of %s: %w", service, reason(err))
+	return serviceServers(service, found, err)
+}
+
+// serviceServers is what SRV makes of the answer.
+func serviceServers(service string, found []*net.SRV, err error) ([]Target, error) {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		err = errors.New("there is no SRV record of that name")
+	}
+	names := func(srv *net.SRV) bool { return srv.Target != "." }
+	if len(found) > 0 && !slices.ContainsFunc(found, names) { // RFC 2782
+		return nil, fmt.Errorf("%s is not available at this domain: its SRV record says so", service)
 	}
 	slices.SortFunc(found, func(a, b *net.SRV) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
 	})
-	var targets []Target
+	records := recordsOf{kind: "SRV", name: service}
 	for _, srv := range found {
-		if srv.Target == "." { // RFC 2782
-			return nil, fmt.Errorf("%s is not available at this domain: its SRV record says so", service)
-		}
-		targets = append(targets, Target{Host: strings.TrimSuffix(srv.Target, "."), Port: srv.Port})
+		records.add(srv.Target, srv.Port)
 	}
-	return checked(targets)
+	return records.targets, errors.Join(append(records.errs, lookupError("the servers of "+service, err))...)
+}
+
+// validLookup returns why p or ctx can't be used.
+func (p *Probe) validLookup(ctx context.Context, noPort bool) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case ctx == nil:
+		return errNoContext
+	case noPort:
+		return errors.New("the port is 0; use one from 1 to 65535, such as 25")
+	}
+	return nil
+}
+
+// lookupError is err with what was looked up; nil if err is.
+func lookupError(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("resolve %s: %w", what, reason(err))
+}
+
+// recordsOf is what the records of one name lead to.
+type recordsOf struct {
+	kind, name string
+	targets    []Target
+	errs       []error
+}
+
+// add keeps the target of a record, once, or why it can't be probed.
+func (r *recordsOf) add(host string, port uint16) {
+	target := Target{Host: strings.TrimSuffix(host, "."), Port: port}
+	_, err := target.name()
+	switch {
+	case host == ".": // beside others it says nothing: RFC 7505 and RFC 2782 want it alone
+		return
+	case err != nil:
+	case port == 0:
+		err = fmt.Errorf("%s has port 0", target.Host)
+	}
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("resolve %s: a bad %s record: %w", r.name, r.kind, err))
+		return
+	}
+	if !slices.Contains(r.targets, target) {
+		r.targets = append(r.targets, target)
+	}
 }
 
 // lookupRecords asks for records of name within the Total of p.
@@ -68,15 +135,9 @@ func lookupRecords[T any](ctx context.Context, p *Probe, name string, ask func(c
 	}
 	ctx, cancel := p.within(ctx, time.Now())
 	defer cancel()
-	return withPlain(ctx, func(ctx context.Context, r *net.Resolver) (T, error) { return ask(ctx, r, ascii) })
-}
-
-// checked returns targets, or why one of them can't be probed.
-func checked(targets []Target) ([]Target, error) {
-	for _, target := range targets {
-		if _, err := target.name(); err != nil || target.Port == 0 {
-			return nil, cmp.Or(err, fmt.Errorf("%s has no port", target.Host))
-		}
+	found, err := withPlain(ctx, func(ctx context.Context, r *net.Resolver) (T, error) { return ask(ctx, r, ascii) })
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = errors.New("no answer " + spent(ctx))
 	}
-	return targets, nil
+	return found, err
 }

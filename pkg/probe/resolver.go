@@ -232,9 +232,11 @@ func (s resolver) askLibrary(ctx context.Context, network, name string) ([]netip
 	if network == "ip6" {
 		database = "ahostsv6"
 	}
-	cmd := exec.CommandContext(ctx, s.getent, database, "--", name)
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
+	// Without -A, the library keeps back all addresses on a machine that has no other than loopback.
+	out, err := s.getentOutput(ctx, "-A", database, "--", name)
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ended.ExitCode() != 2 { // it is too old for -A
+		out, err = s.getentOutput(ctx, database, "--", name)
+	}
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil && ended.ExitCode() == 2 {
 		return nil, notFound(name)
 	}
@@ -259,6 +261,12 @@ func (s resolver) askLibrary(ctx context.Context, network, name string) ([]netip
 		return nil, notFound(name)
 	}
 	return addrs, nil
+}
+
+func (s resolver) getentOutput(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, s.getent, args...)
+	cmd.WaitDelay = time.Second
+	return cmd.Output()
 }
 
 // plainAfter is how long a server may be silent before it is asked without EDNS.

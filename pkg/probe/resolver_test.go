@@ -102,6 +102,8 @@ func TestTheLibraryIsAsked(t *testing.T) {
 case "$*" in
 "ahostsv4 -- box") printf '192.0.2.8       STREAM box\n192.0.2.8       DGRAM\n192.0.2.9       STREAM\n' ;;
 "ahostsv6 -- box") printf '::ffff:192.0.2.8 STREAM box\n' ;;
+"-A ahostsv4 -- newbox") printf '192.0.2.7       STREAM newbox\n' ;;
+-A*box) echo "getent: invalid option -- 'A'" >&2; exit 64 ;;
 *) exit 2 ;;
 esac
 `, 0o755)
@@ -109,6 +111,7 @@ esac
 	for _, test := range []struct{ network, name, want string }{
 		{"ip4", "box", "[192.0.2.8 192.0.2.9] <nil>"},
 		{"ip6", "box", "[] lookup box: no such host"},
+		{"ip4", "newbox", "[192.0.2.7] <nil>"},
 		{"ip4", "nobox", "[] lookup nobox: no such host"},
 		{"ip4", "no.box", "[] lookup no.box: no such host"}, // systemd-resolved is not there
 	} {

@@ -159,7 +159,7 @@ type TLS struct {
 	NotAfter   time.Time //
 
 	// The first certificate of the chain to expire, up to the authority if it is
-	// trusted, else of what the server sent.
+	// trusted, else as far as the server sent it.
 	ChainNotAfter time.Time
 	ChainSubject  string
 

@@ -35,7 +35,7 @@ func (r *run) handshake(w *wire, began time.Time) bool {
 		return false
 	}
 	w.Conn = conn
-	w.late = func(err error) error { return lateRefusal(err, asked && r.withoutCertificate()) }
+	w.late = func(err error) error { return r.lateRefusal(err, asked) }
 	r.Timing.TLS = since(began)
 	if asked && conn.ConnectionState().Version == tls.VersionTLS13 && (r.p.ConnectOnly || r.p.StartTLS != "") {
 		return r.accepted(w, time.Since(started))
@@ -62,20 +62,53 @@ func (r *run) accepted(w *wire, handshake time.Duration) bool {
 
 // lateRefusal returns what a TLS alert means that comes after the handshake; nil if err
 // is none.
-func lateRefusal(err error, without bool) error {
+func (r *run) lateRefusal(err error, asked bool) error {
 	alert, ok := errors.AsType[*net.OpError](err)
 	if !ok || alert.Op != "remote error" {
 		return nil
 	}
-	return refusedHandshake(alert, without)
+	return r.refusedHandshake(alert, asked)
 }
 
-func refusedHandshake(alert *net.OpError, without bool) error {
+// certificateAlerts are what crypto/tls calls the alerts about the certificate that the
+// other side has shown (RFC 8446, section 6.2).
+var certificateAlerts = []string{
+	"bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate",
+	"unknown certificate authority", "access denied",
+}
+
+// refusedHandshake says what an alert is about. asked: the server asked for a client
+// certificate.
+func (r *run) refusedHandshake(alert *net.OpError, asked bool) error {
 	text := strings.TrimPrefix(alert.Err.Error(), "tls: ")
-	if without {
-		text += "; it asked for a client certificate, and there is none"
+	why := ""
+	switch {
+	case asked && r.withoutCertificate():
+		why = "; it asked for a client certificate, and there is none"
+	case asked && slices.Contains(certificateAlerts, text):
+		why = "; that is about the client certificate that it asked for and got"
+	case asked:
+	case text == "protocol version not supported":
+		why = "; it speaks none of " + r.versions()
+	case text == "handshake failure":
+		why = "; it has no version and cipher suite in common with this client, or no certificate for the name " + r.TLS.ServerName
 	}
-	return fmt.Errorf("the server refused the TLS handshake: %s", text)
+	return fmt.Errorf("the server refused the TLS handshake: %s%s", text, why)
+}
+
+// versions lists the versions of TLS that the server could choose from.
+func (r *run) versions() string {
+	oldest, newest := uint16(tls.VersionTLS12), uint16(tls.VersionTLS13) // as crypto/tls has it
+	if r.p.TLS != nil {
+		oldest, newest = cmp.Or(r.p.TLS.MinVersion, oldest), cmp.Or(r.p.TLS.MaxVersion, newest)
+	}
+	var names []string
+	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
+		if oldest <= version && version <= newest {
+			names = append(names, tls.VersionName(version))
+		}
+	}
+	return listed(names, ", ")
 }
 
 // withoutCertificate reports whether there is nothing to show to a server that asks for
@@ -141,7 +174,7 @@ func (r *run) inspect(config *tls.Config, state tls.ConnectionState) error {
 	t.Verified = err == nil
 	if err != nil {
 		t.Problem = err.Error()
-		chains = [][]*x509.Certificate{state.PeerCertificates}
+		chains = [][]*x509.Certificate{issuers(state.PeerCertificates)}
 	}
 	ends := firstToExpire(chains)
 	t.ChainNotAfter, t.ChainSubject = ends.NotAfter, ends.Subject.String()
@@ -337,7 +370,7 @@ func (r *run) tlsReason(err error, asked bool, recorded *recorder, w *wire) erro
 		return fmt.Errorf("the server spoke plain text, not TLS: %q", recorded.line(w))
 	}
 	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
-		return refusedHandshake(alert, asked && r.withoutCertificate())
+		return r.refusedHandshake(alert, asked)
 	}
 	if chosen := chosenVersion.FindStringSubmatch(err.Error()); chosen != nil {
 		version, _ := strconv.ParseUint(chosen[1], 16, 16)

@@ -65,7 +65,7 @@ func TestTLS(t *testing.T) {
 		{name: "silent", behavior: testserver.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
 		{name: "an older version", behavior: func(c net.Conn) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
-		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported"},
+		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported; it speaks none of TLS 1.3"},
 		{name: "silent after the handshake", behavior: over(good, testserver.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
 		{name: "hangs up after the handshake", behavior: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
 	} {

@@ -89,7 +89,7 @@ func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
 		return target, err
 	}
 	if ctx == nil {
-		return target, errors.New("the context is nil; use context.Background()")
+		return target, errNoContext
 	}
 	whole, err := target.valid(p.Dial != nil)
 	if err != nil {
@@ -97,6 +97,8 @@ func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
 	}
 	return whole, nil
 }
+
+var errNoContext = errors.New("the context is nil; use context.Background()")
 
 // targetError is what is wrong with a Target.
 type targetError struct{ error }

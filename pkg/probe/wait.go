@@ -23,7 +23,7 @@ func (p *Probe) Wait(ctx context.Context, target Target, limit time.Duration, tr
 	if limit <= 0 {
 		return invalid(target, fmt.Errorf("the limit of Wait is %s; use a positive duration", limit))
 	}
-	waiting, cancel := context.WithTimeout(ctx, limit)
+	waiting, cancel := context.WithTimeoutCause(ctx, limit, allowance{limit, " in all"})
 	defer cancel()
 	var last *Result
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
