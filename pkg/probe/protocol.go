@@ -118,6 +118,9 @@ func (r *run) read(said []byte, whole bool) reading {
 	name := r.p.Protocol
 	if name == "" {
 		name = guess(said, whole)
+		if half := whole && !r.over(); half && guess(append(slices.Clip(said), 'x'), true) != name {
+			name = Plain // "+OK" may be the beginning of "+OKAY"
+		}
 	}
 	rule, known := protocols[name]
 	if !known {
@@ -140,6 +143,10 @@ func (r *run) read(said []byte, whole bool) reading {
 	}
 	return result
 }
+
+// over reports whether the server can say no more. Silence, a limit and a pattern end
+// a greeting whose line may go on.
+func (r *run) over() bool { return r.Greeting.End == EndEOF || r.Greeting.End == EndReset }
 
 // guess returns the protocol that the first line, or packet, is of for certain; Plain if
 // it is none of them, and "" while that is not known. whole: there will be no more.

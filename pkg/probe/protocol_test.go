@@ -162,6 +162,36 @@ func TestGreetingsCutOff(t *testing.T) {
 	}
 }
 
+// Half a line is guessed only if the rest of it can't change the guess: what is silent now
+// may go on.
+func TestHalfLinesAreNotGuessed(t *testing.T) {
+	for said, want := range map[string]struct {
+		status   probe.Status
+		protocol probe.Protocol
+	}{
+		"220":                      {probe.OK, probe.Plain},
+		"220 hi":                   {probe.OK, ""},
+		"+OK":                      {probe.OK, probe.Plain},
+		"+OK hi":                   {probe.OK, probe.POP3},
+		"-ERR":                     {probe.OK, probe.Plain},
+		"-ERR busy":                {probe.RefusedByServer, probe.POP3},
+		"* OK":                     {probe.OK, probe.Plain},
+		"* BYE":                    {probe.OK, probe.Plain},
+		"* BYE bye":                {probe.RefusedByServer, probe.IMAP},
+		"421":                      {probe.OK, probe.Plain},
+		"421 busy":                 {probe.RefusedByServer, ""},
+		"HTTP/1.1 503":             {probe.OK, probe.Plain},
+		"Not allowed at this time": {probe.OK, probe.Plain},
+		"SSH-2.0":                  {probe.OK, probe.Plain},
+		"welcome to port 421":      {probe.OK, probe.Plain},
+	} {
+		p := probe.Probe{Idle: 100 * time.Millisecond}
+		if r := ask(t, p, testserver.Greet(said)); r.Status != want.status || r.Protocol != want.protocol {
+			t.Errorf("%q, then silence: %s %q %v, want %s %q", said, r.Status, r.Protocol, r.Err, want.status, want.protocol)
+		}
+	}
+}
+
 // A refusal is never ok, whatever was expected, and comes at once.
 func TestRefusalsAreNeverOK(t *testing.T) {
 	for _, said := range []string{"421 mail.example busy\r\n", "421 mail.example busy", "* BYE mail.example\r\n"} {
