@@ -34,6 +34,7 @@ func TestProxyInfo(t *testing.T) {
 		"Azure":                {v2(0x21, 0x11, fromTo+tlv(0xee, "\x01\xc1\x45\x00\x21")), service.ProxyInfo{AzureEndpointID: "553665985"}},
 		"verified":             {v2(0x21, 0x11, fromTo+tlv(0x20, "\x03\x00\x00\x00\x00"+tlv(0x21, "TLSv1.2")+tlv(0x22, "ünal"))), service.ProxyInfo{SSLVersion: "TLSv1.2", SSLCommonName: "ünal", SSLVerified: true}},
 		"refused":              {v2(0x21, 0x11, fromTo+tlv(0x20, "\x03\x00\x00\x00\x01"+tlv(0x21, "TLSv1.2")+tlv(0x22, "x"))), service.ProxyInfo{SSLVersion: "TLSv1.2", SSLCommonName: "x"}},
+		"plain text to proxy":  {v2(0x21, 0x11, fromTo+tlv(0x20, "\x00\x00\x00\x00\x01"+tlv(0x21, "TLSv1.2")+tlv(0x22, "x"))+tlv(5, "1")), service.ProxyInfo{UniqueID: "1"}},
 		"bad SSL":              {v2(0x21, 0x11, fromTo+tlv(0x20, "\x03")+tlv(5, "1")), service.ProxyInfo{UniqueID: "1"}},
 		"escaped":              {v2(0x21, 0x11, fromTo+tlv(2, "a\n\x1b[31m\u202e")+tlv(5, "\x00\xff")), service.ProxyInfo{Authority: `a\n\x1b[31m\u202e`, UniqueID: `\x00\xff`}},
 		"long":                 {v2(0x21, 0x11, fromTo+tlv(2, strings.Repeat("a", 3000))), service.ProxyInfo{Authority: strings.Repeat("a", 256)}},

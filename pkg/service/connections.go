@@ -16,7 +16,7 @@ import (
 // number within the limit, and ends them.
 type connections struct {
 	reaper  *reaper.Reaper
-	running sync.WaitGroup // visits, and the accept loops
+	running sync.WaitGroup // visits
 
 	mu        sync.Mutex
 	limit     int                  // of visits and lingering ones together; 0 or less: none

@@ -147,7 +147,6 @@ func (s *Server) Serve(ln Listener) error {
 		return err
 	}
 	defer s.loops.Done()
-	defer s.connections.running.Done()
 	defer s.forget(a)
 	err = a.run()
 	_ = ln.Close()
@@ -195,7 +194,6 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 		}
 	}
 	s.loops.Add(1)
-	s.connections.running.Add(1)
 	s.acceptors[a] = struct{}{}
 	return a, nil
 }

@@ -657,8 +657,12 @@ func TestShutdownDrains(t *testing.T) {
 		if v := s.only(t); v.Outcome != service.Greeted {
 			t.Errorf("outcome = %q", v.Outcome)
 		}
-		if err := s.Serve(service.Listener{Listener: memnet.Listen(greetAddress)}); !errors.Is(err, service.ErrClosed) {
+		late := memnet.Listen(greetAddress)
+		if err := s.Serve(service.Listener{Listener: late}); !errors.Is(err, service.ErrClosed) {
 			t.Errorf("Serve after Shutdown returns %v, want ErrClosed", err)
+		}
+		if _, err := late.Dial(); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("Serve after Shutdown leaves its listener open: %v", err)
 		}
 	})
 }

@@ -210,11 +210,11 @@ func (v *visit) write(c net.Conn, text []byte) error {
 	return err
 }
 
-// setDeadline sets a deadline, unless v is cut.
+// setDeadline sets a deadline, unless v is cut or gives way.
 func (v *visit) setDeadline(set func(time.Time) error, t time.Time) {
 	_ = set(t)
-	if v.isCut.Load() {
-		_ = v.conn.SetDeadline(past) // cut may have come between
+	if v.isCut.Load() || v.shake.gaveWay.Load() {
+		_ = v.conn.SetDeadline(past) // that may have come between
 	}
 }
 
