@@ -211,3 +211,34 @@ func TestDeadlineDoesNotUndoGivingWay(t *testing.T) {
 		}
 	})
 }
+
+// A handshake that ends at the moment at which it gives way has given way.
+func TestHandshakeThatEndsAsItGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{MaxConns: 1, LingerTimeout: -1}, onSlowDeadlines, func(ln *service.Listener) {
+			ln.Unwrap = func(c net.Conn) (net.Conn, error) {
+				time.Sleep(time.Second) // the header came, and whoever reads it is late
+				return directly{c.(*slowDeadlines).Conn}, nil
+			}
+		})
+		s.dial(t)
+		s.dial(t) // the first gives way after half a second
+		time.Sleep(2 * time.Second)
+		if v := s.only(t); v.Outcome != service.TimedOut || v.Reason != service.ReasonServerFull || v.Written != 0 {
+			t.Errorf("%q, %q with %d bytes; want that it timed out, server_full", v.Outcome, v.Reason, v.Written)
+		}
+	})
+}
+
+// A full server that shuts down does not wait for a place: Shutdown keeps to its context.
+func TestShutdownOfAFullServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{Greeter: endless, WriteTimeout: time.Hour, MaxConns: 1})
+		s.dial(t)
+		synctest.Wait()
+		shutDownIn3s(t, s)
+		if v := s.only(t); v.Outcome != service.Cut {
+			t.Errorf("outcome = %q, want cut", v.Outcome)
+		}
+	})
+}

@@ -135,11 +135,8 @@ func (c *Conn) beforeDeadline(end *time.Time, transfer func(fd int) (int, syscal
 	return c.transfer(transfer)
 }
 
-// transfer tries again when a signal interrupts it. c.mu is held.
+// transfer tries again when a signal interrupts it. Where c is closed, the kernel says EBADF. c.mu is held.
 func (c *Conn) transfer(transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
-	if c.fd < 0 {
-		return 0, syscall.EBADF
-	}
 	for {
 		n, errno := transfer(c.fd)
 		switch errno {

@@ -150,6 +150,18 @@ func TestConnectionsAreClosedWhenTheirTimeIsOver(t *testing.T) {
 	}
 }
 
+// One whose time is over sooner than the first check comes is not kept until then.
+func TestTimeMayEndBeforeTheFirstCheck(t *testing.T) {
+	for name, wrap := range paths {
+		t.Run(name, func(t *testing.T) {
+			r := newReaping(t, wrap)
+			r.neverChecks()
+			r.add(t, time.Millisecond)
+			eventually(t, "it is closed", func() bool { return len(r.closedConns()) == 1 })
+		})
+	}
+}
+
 // A client that has hung up gives way before one that stays, even if the reaper has not seen yet
 // that it has.
 func TestEvictPrefersClientsThatHaveHungUp(t *testing.T) {
@@ -268,12 +280,36 @@ func TestCloseClosesAllAndWhatComesLater(t *testing.T) {
 			r.Close()
 			r.HalfClose(between)
 			_, after := r.add(t, time.Hour)
+			if gone := r.closedConns(); len(gone) != 3 {
+				t.Errorf("%d are closed, want all 3 at once", len(gone))
+			}
 			r.Close() // again
 			if gone := r.closedConns(); !slices.Equal(gone, []*Conn{before, between, after}) {
 				t.Errorf("%d are closed, want 3", len(gone))
 			}
 		})
 	}
+}
+
+// tcpBefore and directBefore do something before they are half-closed.
+type tcpBefore struct {
+	*net.TCPConn
+	before func()
+}
+
+func (c tcpBefore) CloseWrite() error {
+	c.before()
+	return c.TCPConn.CloseWrite()
+}
+
+type directBefore struct {
+	*direct.Conn
+	before func()
+}
+
+func (c directBefore) CloseWrite() error {
+	c.before()
+	return c.Conn.CloseWrite()
 }
 
 // pipe is a connection without a descriptor.
@@ -312,16 +348,25 @@ func TestNothingIsClosedBeforeItIsHalfClosed(t *testing.T) {
 			r := newReaping(t, wrap)
 			client, c := r.connect(t, 0)
 			_, _ = client.Write([]byte("unread"))
-			r.Add(c)
-			for range 20 { // its time is over by now, and again
-				if err := r.Alive(t.Context()); err != nil {
-					t.Fatal(err)
+			look := func() {
+				for range 20 { // its time is over by now, and again
+					if err := r.Alive(t.Context()); err != nil {
+						t.Error(err)
+					}
+					r.Sweep()
 				}
-				r.Sweep()
+				if gone := r.closedConns(); len(gone) != 0 {
+					t.Error("it was closed before it was half-closed")
+				}
 			}
-			if gone := r.closedConns(); len(gone) != 0 {
-				t.Fatal("it was closed before it was half-closed")
+			switch below := c.Conn.(type) {
+			case *net.TCPConn:
+				c.Conn = tcpBefore{below, look}
+			case *direct.Conn:
+				c.Conn = directBefore{below, look}
 			}
+			r.Add(c)
+			look()
 			if _, err := c.Conn.Write([]byte("greeting")); err != nil {
 				t.Fatal(err)
 			}
