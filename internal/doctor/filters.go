@@ -157,7 +157,8 @@ const (
 	maxTrials    = 16              // addresses
 )
 
-// tryListeners connects to the TCP listeners of the units.
+// tryListeners connects to the TCP listeners that have address filters, or may have those of an earlier start: each
+// client is a visit in greetd's log.
 func (f *Facts) tryListeners(ctx context.Context) {
 	if !f.byUnit() {
 		return
@@ -170,7 +171,9 @@ func (f *Facts) tryListeners(ctx context.Context) {
 				continue // in another network namespace
 			}
 			t := Trial{Listener: l.Name, Unit: u, Earlier: u.group != 0 && !slices.ContainsFunc(f.Listening, same)}
-			t.connect(ctx, l.address)
+			if _, narrow := u.clients(); narrow || t.Earlier {
+				t.connect(ctx, l.address)
+			}
 			f.Trials = append(f.Trials, t)
 		}
 	}

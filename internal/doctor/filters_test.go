@@ -46,6 +46,13 @@ func TestTryListeners(t *testing.T) {
 		for _, group := range test.groups {
 			f.Listening = append(f.Listening, Socket{Address: address, Group: group})
 		}
+		// Without a filter, and in the control group of this start, there is nothing to try.
+		f.tryListeners(t.Context())
+		if len(f.Trials) != 1 || f.Trials[0].Earlier != test.want || (len(f.Trials[0].Reached) > 0) != test.want {
+			t.Errorf("%s, without filters: %+v", test.name, f.Trials)
+		}
+		f.Trials = nil
+		f.Unit.IPAddressDeny, f.Sockets[0].IPAddressDeny = everywhere(), everywhere()
 		f.tryListeners(t.Context())
 		if len(f.Trials) != 1 || f.Trials[0].Earlier != test.want || !slices.Contains(f.Trials[0].Reached, address.Addr()) {
 			t.Errorf("%s: %+v", test.name, f.Trials)
