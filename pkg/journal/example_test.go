@@ -18,7 +18,7 @@ func ExampleNewHandler() {
 		fmt.Println(err)
 		return
 	}
-	defer h.Close() // writes what waits, for half a second at most
+	defer h.Close() // writes the entries in the queue, for at most half a second
 	slog.SetDefault(slog.New(h))
 
 	slog.Info("listening", "address", "[::]:80")
