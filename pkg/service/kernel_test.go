@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -423,6 +425,34 @@ func TestShutdownWaitsForNobodyWhoHasLeft(t *testing.T) {
 			_ = last.Close()
 			if err := <-ended; err != nil {
 				t.Errorf("Shutdown waited to its end: %v", err)
+			}
+		})
+	}
+}
+
+// Child processes of whoever uses the package hold no client and no listener.
+func TestDescriptorsAreCloseOnExec(t *testing.T) {
+	for name, listen := range paths {
+		t.Run(name, func(t *testing.T) {
+			srv := &service.Server{LingerTimeout: time.Minute}
+			addr := onKernel(t, srv, listen)
+			dialKernel(t, addr)
+			eventually(t, "the client lingers", func() bool { return srv.Stats()[0].Lingering == 1 })
+			open, err := os.ReadDir("/proc/self/fd")
+			if err != nil {
+				debian.Lacking(t, "a list of its descriptors: %v", err)
+			}
+			for _, entry := range open {
+				to, _ := os.Readlink("/proc/self/fd/" + entry.Name())
+				if !strings.HasPrefix(to, "socket:") && !strings.Contains(to, "eventpoll") {
+					continue
+				}
+				info, _ := os.ReadFile("/proc/self/fdinfo/" + entry.Name())
+				_, flags, _ := strings.Cut(string(info), "flags:\t")
+				flags, _, _ = strings.Cut(flags, "\n")
+				if n, err := strconv.ParseInt(flags, 8, 64); err == nil && n&syscall.O_CLOEXEC == 0 {
+					t.Errorf("a child process would hold %s", to)
+				}
 			}
 		})
 	}

@@ -56,12 +56,10 @@ func late(t *testing.T, hold time.Duration) func(*service.Listener) {
 	}
 }
 
-// directly is a connection that can be written to without waiting.
+// directly is a connection with a first write that no deadline keeps from being successful.
 type directly struct{ *memnet.Conn }
 
-func (c directly) WriteNow(b []byte) (int, error) {
-	return c.Conn.Write(b[:min(len(b), memnet.Window)])
-}
+func (directly) WriteNow(b []byte) (int, error) { return min(len(b), memnet.Window), nil }
 
 // Whoever is accepted while the server closes is cut as all others: Close does not wait for them.
 func TestVisitAcceptedDuringCloseIsCut(t *testing.T) {
@@ -239,6 +237,55 @@ func TestShutdownOfAFullServer(t *testing.T) {
 		shutDownIn3s(t, s)
 		if v := s.only(t); v.Outcome != service.Cut {
 			t.Errorf("outcome = %q, want cut", v.Outcome)
+		}
+	})
+}
+
+// One new client makes one handshake give way, also if that one takes its time and the server looks again.
+func TestOneHandshakeGivesWayToOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(c net.Conn) (net.Conn, error) {
+			_, err := awaitByte(c)
+			time.Sleep(time.Second)
+			return c, err
+		}
+		s := serve(t, &service.Server{MaxConns: 2}, func(ln *service.Listener) { ln.Unwrap = slow })
+		for range 3 {
+			s.dial(t)
+		}
+		time.Sleep(time.Second) // the first gave way after half a second, and is leaving
+		s.Update(service.Settings{MaxConns: 2}, service.Listener{Name: "greet", Unwrap: slow})
+		time.Sleep(time.Second)
+		if v := s.only(t); v.ID != 1 || v.Reason != service.ReasonServerFull {
+			t.Errorf("visit %d has ended: %q", v.ID, v.Reason)
+		}
+	})
+}
+
+// Whoever waits for a place, and is woken where there is none, goes on waiting: the limit is never exceeded.
+func TestWaitingForAPlaceMayBeInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := service.Settings{Greeter: endless, WriteTimeout: time.Minute, MaxConns: 1}
+		s := serve(t, &service.Server{Greeter: endless, WriteTimeout: time.Minute, MaxConns: 1})
+		other := memnet.Listen("198.51.100.1:7")
+		go func() { _ = s.Serve(service.Listener{Listener: other, Name: "other"}) }()
+		synctest.Wait() // both wait for a client
+		s.dial(t)
+		c, err := other.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 5 {
+			synctest.Wait()
+			active := 0
+			for _, stats := range s.Stats() {
+				active += stats.Active
+			}
+			if active != 1 {
+				t.Fatalf("%d visits, want 1", active)
+			}
+			s.Update(settings) // wakes
 		}
 	})
 }

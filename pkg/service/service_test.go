@@ -767,7 +767,7 @@ func TestLingerersGiveWayWhenDescriptorsRunOut(t *testing.T) {
 func TestOneEpisodeOfTroubleIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, &service.Server{})
-		for range 5 { // one descriptor comes free now and then
+		for range 20 { // one descriptor comes free now and then, for longer than an episode takes to end
 			s.ln.Fail(syscall.ENFILE)
 			read(t, s.dial(t))
 			time.Sleep(200 * time.Millisecond)
@@ -783,6 +783,62 @@ func TestOneEpisodeOfTroubleIsToldOnce(t *testing.T) {
 		}
 		if ends != 1 {
 			t.Errorf("the end was reported %d times, want once: %q", ends, s.troubles())
+		}
+	})
+}
+
+// Each episode begins anew: with the shortest pause, and with one report of its end, be that because
+// the server ends.
+func TestEpisodesOfTroubleBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{LingerTimeout: -1})
+		for range 2 {
+			s.ln.Fail(syscall.ENOMEM, syscall.ENOMEM)
+			read(t, s.dial(t)) // taken by the Accept that waits already
+			read(t, s.dial(t))
+			time.Sleep(2 * time.Second)
+		}
+		s.ln.Fail(syscall.ENOMEM)
+		read(t, s.dial(t))
+		synctest.Wait()
+		_ = s.Close()
+		episode := []string{"greet cannot allocate memory 5ms", "greet cannot allocate memory 10ms", "greet <nil> 0s"}
+		want := slices.Concat(episode, episode, []string{episode[0], episode[2]})
+		if got := s.troubles(); !slices.Equal(got, want) {
+			t.Errorf("trouble = %q, want %q", got, want)
+		}
+	})
+}
+
+// A server without trouble reports none, also when it ends.
+func TestNoTroubleNoReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{})
+		read(t, s.dial(t))
+		time.Sleep(2 * time.Second)
+		_ = s.Close()
+		if got := s.troubles(); len(got) != 0 {
+			t.Errorf("trouble = %q", got)
+		}
+	})
+}
+
+// The memory of a large greeting is not kept for the next, however small.
+func TestLargeGreetingsLeaveNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large, most := true, 0
+		s := serve(t, &service.Server{LingerTimeout: -1, Greeter: service.GreeterFunc(func(dst []byte, _ service.Peer) ([]byte, error) {
+			most = max(most, cap(dst))
+			if large = !large; !large {
+				return append(dst, strings.Repeat("x", 1<<20)...), nil
+			}
+			return append(dst, "small\n"...), nil
+		})})
+		for range 40 {
+			read(t, s.dial(t))
+		}
+		if most > 128<<10 {
+			t.Errorf("a greeting began with %d bytes of memory", most)
 		}
 	})
 }
@@ -826,6 +882,20 @@ func TestErrorsOfOneClientAreNoTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However many there are in the end: only those in a row count.
+func TestErrorsOfManyClientsAreNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{LingerTimeout: -1})
+		for range 150 {
+			s.ln.Fail(syscall.ECONNABORTED)
+			read(t, s.dial(t))
+		}
+		if troubles := s.troubles(); len(troubles) != 0 {
+			t.Errorf("trouble = %q", troubles)
+		}
+	})
 }
 
 // An accept that always fails does not take all of a processor in silence.

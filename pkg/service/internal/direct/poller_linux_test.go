@@ -5,6 +5,8 @@ package direct
 import (
 	"errors"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -33,4 +35,17 @@ func openDescriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(open)
+}
+
+// A signal between does not end a transfer.
+func TestTransfersSurviveSignals(t *testing.T) {
+	errnos := []syscall.Errno{syscall.EINTR, syscall.EINTR, 0}
+	n, errno := (&Conn{fd: -1}).now(func(int) (int, syscall.Errno) {
+		errno := errnos[0]
+		errnos = slices.Delete(errnos, 0, 1)
+		return 7, errno
+	})
+	if n != 7 || errno != 0 {
+		t.Errorf("%d bytes and %v, want 7 and no error", n, errno)
+	}
 }

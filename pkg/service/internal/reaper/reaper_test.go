@@ -378,3 +378,15 @@ func TestNothingIsClosedBeforeItIsHalfClosed(t *testing.T) {
 		})
 	}
 }
+
+// The memory of a crowd is given back.
+func TestSparesAreSmall(t *testing.T) {
+	r := New(Hooks{Closed: func([]*Conn) {}})
+	defer r.Close()
+	for _, n := range []int{1, trimThreshold, 100 * trimThreshold, 2} {
+		r.keepSpare(make([]*Conn, n), n)
+		if cap(r.spare) > trimThreshold {
+			t.Errorf("after a check of %d, room for %d is kept", n, cap(r.spare))
+		}
+	}
+}
