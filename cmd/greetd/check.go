@@ -16,10 +16,10 @@ func (p *program) checkCommand() *cobra.Command {
 	var here bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Validate the configuration: every problem, a line each",
+		Short: "Validate the configuration, and print every problem with its line",
 		Long: `check reports every problem of the configuration as FILE:LINE: key: reason,
-those of certificates and of the greeting's template included, and exits with 78
-if there is one. It opens no listener. As root it sees what the unit sees: its
+including those of certificates and of the greeting's template. It then exits
+with 78. It opens no listener. As root it sees what the unit sees: its
 user, environment, credentials and sandbox. --here checks as this user instead.`,
 		Example: `  greetd check
   greetd check --instance lobby

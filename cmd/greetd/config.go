@@ -15,10 +15,10 @@ func (p *program) configCommand() *cobra.Command {
 	var here bool
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Print the effective configuration, and where each value came from",
-		Long: `config prints the configuration of a daemon that would be started now: file,
-environment and defaults together, as YAML, and after each value where it came
-from. As root it prints what the unit would use; --here, what this shell would.`,
+		Short: "Print the effective configuration, with the origin of each value",
+		Long: `config prints the configuration that a daemon started now would use: file,
+environment and defaults together, as YAML, with the origin of each value. As
+root it prints that of the unit; with --here, that of the current user.`,
 		Example: `  greetd config
   greetd config --here --config ./greetd.yaml`,
 		Args: cobra.NoArgs,

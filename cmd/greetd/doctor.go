@@ -33,11 +33,11 @@ func (p *program) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say which promises of the units hold here, and what to do if not",
-		Long: `doctor looks at the running daemon, its process, its units and this machine, and
-says for each promise whether it holds, and if not, what to do. Root sees the
-most. It changes nothing. The exit code is 1 if there is a problem, and else 0:
-warnings, and what can't be seen, are none.`,
+		Short: "Find out why greetd does not start or work, and how to fix it",
+		Long: `doctor examines the running daemon, its process, its units and this machine. For
+each check it prints the result, and a remedy if there is a problem. It changes
+nothing. Run it as root to see the most. The exit code is 1 if there is a
+problem, and 0 if there are only warnings or checks that could not be made.`,
 		Example: `  greetd doctor
   greetd doctor --json | jq '.findings[] | select(.verdict == "problem")'`,
 		Args: cobra.NoArgs,

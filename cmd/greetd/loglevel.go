@@ -17,8 +17,8 @@ func (p *program) logLevelCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "log-level LEVEL",
 		Short: "Change the level of the log until the next reload",
-		Long: `log-level makes the running daemon log what is at least as important as LEVEL:
-error, warning, info or debug.`,
+		Long: `log-level makes the running daemon log entries of LEVEL and above: error,
+warning, info or debug.`,
 		Example:   `  greetd log-level debug`,
 		Args:      isLevel,
 		ValidArgs: []string{"error", "warning", "info", "debug"},

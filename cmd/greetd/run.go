@@ -59,9 +59,9 @@ func (p *program) commands(out io.Writer) *cobra.Command {
 	root := p.serveCommand()
 	root.Use = "greetd [COMMAND]"
 	root.Short = "TCP greeting daemon for systemd"
-	root.Long = `greetd tells each client that connects the address it was seen from, and lets it
-hang up first. It takes its sockets from systemd or binds its own. The manual is
-greetd(8); its configuration is explained in greetd.yaml(5).`
+	root.Long = `greetd greets each client with the address that the server sees, and waits for
+the client to hang up. It gets its sockets from systemd or binds its own. See
+greetd(8), and greetd.yaml(5) for the configuration.`
 	root.Example = `  greetd                               greet on port 10000, in the foreground
   greetd --listen 127.0.0.1:2525       greet there instead
   greetd check --here --config a.yaml  validate a file

@@ -12,8 +12,9 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Greet in the foreground (the default)",
-		Long: `serve greets until it gets SIGTERM or SIGINT. Then it takes no new clients, and
-gives those that are there timeouts.drain to end; a second signal cuts them.
+		Long: `serve greets until it gets SIGTERM or SIGINT. Then it stops accepting
+clients, and waits for visits in progress, for at most timeouts.drain. A second
+signal cuts them.
 SIGHUP makes it reload its configuration.`,
 		Example: `  greetd serve --listen :2525 --listen unix:/tmp/greet.sock
   GREETD_LOG_LEVEL=debug greetd serve --config ./greetd.yaml`,

@@ -36,7 +36,7 @@ func newCheck(ctx context.Context, std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [flags] -H HOST -p PORT",
 		Short: "Check as a monitoring plugin (also when called as " + pluginName + ")",
-		Long: `Check is a plugin for Nagios, Icinga and their kin: one status line with
+		Long: `Check is a plugin for Nagios, Icinga and similar systems: one status line with
 performance data for each phase; exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 Of several targets the worst counts: CRITICAL, WARNING, UNKNOWN, OK. A RANGE is
 [@]start:end in seconds: 0.5 alerts above it, 0.1:2 outside, @0:1 inside, ~:2
@@ -62,12 +62,12 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringArrayVarP(&f.hosts, "hostname", "H", nil, "`HOST` or address, or /path of a unix socket; repeatable")
 	flags.StringArrayVarP(&f.ports, "port", "p", nil, "`PORT` number or service, of each host; repeatable")
-	flags.VarP(&f.warn, "warning", "w", "WARNING if the whole time is not in `RANGE`")
-	flags.VarP(&f.crit, "critical", "c", "CRITICAL if the whole time is not in `RANGE`")
-	flags.VarP(&f.mismatch, "mismatch", "M", "what a greeting is that is not as expected")
-	flags.VarP(&f.refused, "refuse", "r", "what a refused connection is")
-	flags.StringVarP(&f.days, "certificate", "D", "", "days the certificate must still be valid, as `WARN[,CRIT]`")
-	flags.BoolVar(&f.all, "all", false, "check every address; a dead one is WARNING if others greet")
+	flags.VarP(&f.warn, "warning", "w", "WARNING if the total time is not in `RANGE`")
+	flags.VarP(&f.crit, "critical", "c", "CRITICAL if the total time is not in `RANGE`")
+	flags.VarP(&f.mismatch, "mismatch", "M", "state if the greeting is not as expected")
+	flags.VarP(&f.refused, "refuse", "r", "state if the connection is refused")
+	flags.StringVarP(&f.days, "certificate", "D", "", "days the certificate must stay valid, as `WARN[,CRIT]`")
+	flags.BoolVar(&f.all, "all", false, "check every address; refused is WARNING if others greet")
 	printVersion(cmd, pluginName)
 	f.probeFlags.register(cmd)
 	f.takeSeconds(flags)

@@ -50,9 +50,9 @@ func newDrill(ctx context.Context, std streams) *cobra.Command {
 		Long: `Drill starts probes at a fixed rate (an open loop, as load does), meanwhile
 carries out the steps one after the other, and reports for each step how many
 clients were served and lost, and for how long nobody was served. The steps
-need root, or polkit's consent; only the unit that is named is touched, and it
-is left active, as it was found. --send is sent first: to servers that wait
-for their clients, such as a web server.`,
+need root, or permission by polkit. Drill changes only the unit that you name,
+and leaves it active, as it was. The text of --send is sent first, for servers
+that wait for their clients, such as a web server.`,
 		Example: `  greetprobe drill --unit greetd.service --rate 9 --restart 3 -y localhost:10000
   greetprobe drill --unit nginx.service --rate 2000 --restart 10 --reload 10 \
     --kill 3 -s 'GET / HTTP/1.0\r\n\r\n' -e 200 localhost:80
@@ -75,9 +75,9 @@ for their clients, such as a web server.`,
 	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
 	flags.DurationVar(&f.each, "each", time.Second, "between the steps, before the first and after the last")
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
-	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait, and that counts")
+	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait (counted as latency)")
 	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would happen, and do nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would be done, and do nothing")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask before the first step")
 	flags.BoolVar(&f.rst, "rst", true, "hang up with a reset, which leaves no socket in TIME_WAIT")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")

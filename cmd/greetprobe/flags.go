@@ -60,7 +60,7 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.connect, "connect-timeout", probe.DefaultConnect, "for connecting, all addresses together")
 	flags.DurationVar(&f.read, "read-timeout", probe.DefaultRead, "from connected to greeting complete")
 	flags.DurationVarP(&f.total, "timeout", "t", probe.DefaultTotal, "for everything, resolving included")
-	flags.DurationVar(&f.idle, "idle", probe.DefaultIdle, "so much quiet ends a greeting without newline; 0: never")
+	flags.DurationVar(&f.idle, "idle", probe.DefaultIdle, "silence that completes a greeting without newline; 0: off")
 	flags.IntVarP(&f.maxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "of a greeting")
 	flags.StringArrayVarP(&f.expect, "expect", "e", nil, "the greeting must contain `TEXT`; repeated: any of them")
 	flags.BoolVarP(&f.expectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")

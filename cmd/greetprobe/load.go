@@ -40,12 +40,12 @@ func newLoad(ctx context.Context, std streams) *cobra.Command {
 	var f loadFlags
 	cmd := &cobra.Command{
 		Use:   "load [flags] --rate N TARGET",
-		Short: "Probe at a fixed rate, and tell how long greetings take under it",
-		Long: `Load starts probes at fixed times, whatever becomes of those before (an open
-loop), so a server that stalls can't slow the questions down and look good.
-"from due" counts from when a probe should have started, and is what a client
-of the server would see; "from start" counts from when it did. A name is
-resolved once.`,
+		Short: "Probe at a fixed rate, and report how long greetings take at that rate",
+		Long: `Load starts probes at fixed times, whether or not earlier probes have ended (an
+open loop). Therefore a stall of the server shows in the results. "from due" is
+counted from the time when a probe should have started: this is what a client of
+the server would see. "from start" is counted from the time when it started. The
+name is resolved once.`,
 		Example: `  greetprobe load --rate 50 localhost:10000                  for 30 s
   greetprobe load --rate 2000 -d 1m --rst localhost:10000    leaves no TIME_WAIT
   greetprobe load --rate 5000 -S 127.0.0.0/24 localhost 10000
@@ -61,12 +61,12 @@ resolved once.`,
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
 	flags.DurationVarP(&f.duration, "duration", "d", 30*time.Second, "for how long probes start")
 	flags.StringVar(&f.arrivals, "arrivals", "constant", "`WHEN` probes start: constant, or at random: poisson")
-	flags.Uint64Var(&f.seed, "seed", 0, "repeat the times that poisson had with seed `N`")
-	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; others wait, and that counts")
+	flags.Uint64Var(&f.seed, "seed", 0, "repeat the random times of a run of poisson with seed `N`")
+	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; others wait (counted as latency)")
 	flags.BoolVar(&f.rst, "rst", false, "hang up with a reset, which leaves no socket in TIME_WAIT")
 	flags.StringVar(&f.hdr, "hdr", "", "write percentiles, or the log NAME.hlog, for HdrHistogram")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
-	flags.BoolVar(&f.plot, "plot", false, "draw the course at the end, on a terminal")
+	flags.BoolVar(&f.plot, "plot", false, "draw a chart of the latencies at the end, on a terminal")
 	f.register(cmd)
 	flags.Lookup("verbose").Usage = "tell why the slowest greeting was slow"
 	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"

@@ -44,13 +44,13 @@ func newPing(ctx context.Context, std streams) *cobra.Command {
 	var f pingFlags
 	cmd := &cobra.Command{
 		Use:   "ping [flags] TARGET",
-		Short: "Probe again and again, and sum up as ping(8) does",
+		Short: "Probe repeatedly, and print a summary as ping(8) does",
 		Long: `Ping probes one target every second until it is interrupted, a line each, and
 sums up at the end. Probes start on time: a slow one overlaps with the next. A
-name is resolved each time, and that counts.`,
+name is resolved for each probe, and that time is included.`,
 		Example: `  greetprobe ping mail.example:25               until ^C; ^\ sums up and goes on
   greetprobe ping -c 10 -i 200ms mail.example 25
-  greetprobe ping --plot '[2001:db8::1]:smtp'   draw the course
+  greetprobe ping --plot '[2001:db8::1]:smtp'   draw a chart
   greetprobe ping -c 60 -o json mail.example:25 | jq .timing_us`,
 		ValidArgsFunction: completePort,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,7 +62,7 @@ name is resolved each time, and that counts.`,
 	flags.IntVarP(&f.count, "count", "c", 0, "stop after `N` probes (default: go on until interrupted)")
 	flags.DurationVarP(&f.interval, "interval", "i", time.Second, "from the start of a probe to that of the next")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text, or json: a line each and a summary object")
-	flags.BoolVar(&f.plot, "plot", false, "draw the course, on a terminal")
+	flags.BoolVar(&f.plot, "plot", false, "draw a chart of the times, on a terminal")
 	f.register(cmd)
 	complete(cmd, "count")
 	complete(cmd, "interval")

@@ -47,7 +47,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	var f rootFlags
 	cmd := &cobra.Command{
 		Use:               "greetprobe [flags] HOST PORT | TARGET... | -f FILE [-- COMMAND]",
-		Short:             "Ask servers that speak first what they have to say",
+		Short:             "Probe servers that send a greeting when a client connects",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completePort,
 		SilenceErrors:     true,

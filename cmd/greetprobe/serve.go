@@ -58,12 +58,12 @@ probe; they are in the configuration, which SIGHUP reads again.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.config, "config.file", defaultServeConfig, "modules, and what may be probed, in `FILE`")
-	flags.BoolVar(&f.check, "config.check", false, "say what is wrong with both files, and end")
-	flags.BoolVar(&f.reload, "reload", false, "for ExecReload=: have the exporter reload, and wait")
+	flags.BoolVar(&f.check, "config.check", false, "print what is wrong with both files, and exit")
+	flags.BoolVar(&f.reload, "reload", false, "for ExecReload=: make the exporter reload, and wait")
 	flags.StringVar(&f.listen, "web.listen-address", "127.0.0.1:9181", "serve HTTP on `ADDRESS`")
 	flags.StringVar(&f.webConfig, "web.config.file", "", "TLS and passwords for HTTP, in `FILE`")
 	flags.IntVar(&f.maxProbes, "max-probes", 100, "at most `N` probes at once; others get 503")
-	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end so long before the scrape times out")
+	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end this long before the scrape times out")
 	for _, name := range []string{"web.listen-address", "max-probes", "timeout-offset"} {
 		complete(cmd, name)
 	}
