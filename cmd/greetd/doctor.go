@@ -120,7 +120,7 @@ func daemonOf(s admin.Status) *doctor.Daemon {
 		d.Refused = last.Error
 	}
 	for _, l := range s.Listeners {
-		if l.State != admin.Removed {
+		if !l.State.Gone() {
 			row := doctor.Listener{Name: l.Name, Address: l.Address, Origin: l.Origin, Trouble: l.Trouble}
 			if l.Certificate != nil {
 				row.Certificate = l.Certificate.SHA256

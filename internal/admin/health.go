@@ -136,7 +136,7 @@ func (ht *healthTracker) complete(now time.Time, s *Status, keep bool) {
 			ratio := float64(recent.greeted) / float64(meant)
 			l.GreetedRatio = &ratio
 		}
-		if l.State != Removed {
+		if !l.State.Gone() {
 			troubles = append(troubles, ht.listenerTroubles(now, *l, recent)...)
 			all.greeted, all.lost = all.greeted+recent.greeted, all.lost+recent.lost
 		}

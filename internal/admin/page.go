@@ -74,7 +74,7 @@ func stateClass(s ListenerState) string {
 	switch s {
 	case Listening:
 		return "good"
-	case Removed:
+	case Removed, Closed:
 		return "gone"
 	}
 	return "bad"

@@ -51,7 +51,8 @@ type Reload struct {
 // A Listener is one address that clients come to, and what came of them.
 type Listener struct {
 	Name          string         `json:"name"`
-	Address       string         `json:"address"` // the actual one: port 0 is resolved
+	Address       string         `json:"address"`   // the actual one: port 0 is resolved
+	IPv6Only      bool           `json:"ipv6_only"` // it has all IPv6 addresses, and no IPv4
 	Origin        systemd.Origin `json:"origin"`
 	State         ListenerState  `json:"state"`
 	Trouble       string         `json:"trouble"`   // why accepting fails; "" if it does not
@@ -67,6 +68,14 @@ type Listener struct {
 	GreetedRatio     *float64 `json:"greeted_ratio"`     // of the clients of the last minute that should be greeted, those that were; nil: there were none
 }
 
+// Place is the address, with what it does not say itself.
+func (l Listener) Place() string {
+	if l.IPv6Only {
+		return l.Address + " (IPv6 only)"
+	}
+	return l.Address
+}
+
 // A Certificate is the one that a listener serves.
 type Certificate struct {
 	File      string    `json:"file"` // as in the configuration
@@ -79,13 +88,17 @@ type Certificate struct {
 // A ListenerState says whether a listener accepts connections.
 type ListenerState string
 
-// The last one is for good.
+// The last two are for good.
 const (
 	Listening ListenerState = "listening"
 	Full      ListenerState = "full"    // limits.connections is reached: clients wait in the backlog
 	Troubled  ListenerState = "trouble" // accepting fails, and is tried again
-	Removed   ListenerState = "removed" // by a reload, or the drain; its counts stay
+	Closed    ListenerState = "closed"  // by the drain
+	Removed   ListenerState = "removed" // by a reload; its counts stay
 )
+
+// Gone reports whether the listener accepts no client any more.
+func (s ListenerState) Gone() bool { return s == Closed || s == Removed }
 
 // Outcomes counts the visits by how they ended, with all outcomes present.
 type Outcomes map[service.Outcome]uint64

@@ -104,7 +104,7 @@ func (s Status) places() [][]string {
 	rows := [][]string{{"LISTENER", "ADDRESS", "ORIGIN", "STATE", "ACTIVE", "LINGERING"}}
 	for _, l := range s.Listeners {
 		rows = append(rows, []string{
-			words.Printable(l.Name), words.Printable(l.Address), string(l.Origin), string(l.State),
+			words.Printable(l.Name), words.Printable(l.Place()), string(l.Origin), string(l.State),
 			strconv.Itoa(l.Active), strconv.Itoa(l.Lingering),
 		})
 	}

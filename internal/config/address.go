@@ -51,7 +51,7 @@ func parseAddress(s string) (endpoint, error) {
 		}
 		return endpoint{path: p}, checkSocketPath(s[len("unix:"):])
 	}
-	if strings.HasPrefix(s, "vsock:") {
+	if lower := strings.ToLower(s); strings.HasPrefix(lower, "vsock:") || strings.HasPrefix(lower, "vsock-") && strings.Count(s, ":") > 1 {
 		return endpoint{}, errVsock
 	}
 	host, port, err := net.SplitHostPort(s)
@@ -88,7 +88,10 @@ func checkSocketPath(p string) error {
 }
 
 // notAddresses are words that could be host names, and are meant otherwise.
-var notAddresses = []string{"off", "no", "none", "false", "disabled", "on", "yes", "true", "all", "any", "auto", "default"}
+var notAddresses = []string{"off", "no", "none", "false", "disabled", "on", "yes", "true", "all", "any", "auto", "default", "infinity"}
+
+// transports are what other programs write before an address.
+var transports = []string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6"}
 
 var errVsock = errors.New("is a vsock address, which only systemd can bind: let greetd.socket listen there (ListenStream=vsock:CID:PORT), and write host:port or unix:/path here")
 
@@ -98,9 +101,13 @@ func splitError(s string) error {
 	scheme, rest, isURL := strings.Cut(s, "://")
 	_, notNumber := strconv.Atoi(s)
 	_, notIP := netip.ParseAddr(bare)
+	transport, address, _ := strings.Cut(s, ":")
 	switch {
 	case isURL:
+		rest, _, _ = strings.Cut(rest, "/")
 		return fmt.Errorf("must not have %s: write %s", words.Quote(scheme+"://"), words.Quote(rest))
+	case slices.Contains(transports, strings.ToLower(transport)) && strings.Contains(address, ":"):
+		return fmt.Errorf("must not have %s: write %s", words.Quote(transport+":"), words.Quote(address))
 	case slices.Contains(notAddresses, strings.ToLower(s)):
 		return errors.New(`is no address: write one, such as ":10000"; to listen nowhere, remove the listener`)
 	case notNumber == nil:

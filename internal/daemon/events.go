@@ -45,7 +45,8 @@ func (d *daemon) logTLSExpected(p service.Peer) {
 }
 
 func (d *daemon) logListener(e logging.Event, what string, l *systemd.Listener) {
-	d.log.Event(e, fmt.Sprintf("%s %s (%s): listener %s", what, l.Address(), l.Origin(), l.Name()),
+	address := strings.TrimPrefix(l.String(), l.Name()+" ") // with the origin
+	d.log.Event(e, fmt.Sprintf("%s %s: listener %s", what, address, l.Name()),
 		logging.F("listener", l.Name()), logging.F("address", l.Address()), logging.F("origin", string(l.Origin())))
 }
 
@@ -79,6 +80,12 @@ func (d *daemon) warn(c current) {
 				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
 		}
 	}
+}
+
+// reloadWarnings is what a reload that was applied reports beside its changes.
+func (d *daemon) reloadWarnings(c current) (all []string) {
+	settings.Doubts(c.Config, func(key, doubt string) { all = append(all, key+": "+doubt) })
+	return append(all, d.unitProblems(c)...)
 }
 
 // unitProblems is where the unit and its socket units do not go with the configuration.

@@ -78,7 +78,7 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	case d.newCertificates <- struct{}{}:
 	default: // it has been reported
 	}
-	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: d.unitProblems(next)}
+	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: d.reloadWarnings(next)}
 }
 
 // apply builds all of the new configuration first, and then makes it the one in force.

@@ -104,7 +104,10 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (ro
 		delete(counted, l.Name())
 		numbers.Name = l.Name()
 		row := listenerRow(numbers)
-		row.Address, row.Origin = l.Address(), l.Origin()
+		row.Address, row.Origin, row.IPv6Only = l.Address(), l.Origin(), l.IPv6Only()
+		if row.State == admin.Removed { // which no reload has done
+			row.State = admin.Closed
+		}
 		rows = append(rows, row)
 	}
 	for _, l := range stats {

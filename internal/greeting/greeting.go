@@ -232,6 +232,9 @@ func Parse(text string) (*Greeting, error) {
 		g.parts = parts
 	} else {
 		g.template = parsed
+		if misfit := printfMisfit(parsed); misfit != "" {
+			return nil, fmt.Errorf("template: a verb of printf does not fit its value: it would give %.100q; %%v fits every value", misfit)
+		}
 	}
 	direct := sample
 	direct.Proxy, direct.ProxyInfo = netip.AddrPort{}, nil
@@ -305,14 +308,14 @@ func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 
 var noProxyInfo service.ProxyInfo
 
-func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
-	w := limitedWriter{dst: dst, room: MaxLength}
+// clientOf is what a template sees of p.
+func clientOf(hostname string, p service.Peer) client {
 	proxy := p.ProxyInfo
 	if proxy == nil {
 		proxy = &noProxyInfo
 	}
-	err := g.template.Execute(&w, client{
-		Hostname:  g.hostname,
+	return client{
+		Hostname:  hostname,
 		IP:        string(appendIP(nil, p.Remote)),
 		Listener:  p.Listener,
 		LocalIP:   string(appendIP(nil, p.Local)),
@@ -330,7 +333,12 @@ func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
 		ProxySSLVerified:     proxy.SSLVerified,
 		ProxySSLVersion:      proxy.SSLVersion,
 		ProxyUniqueID:        proxy.UniqueID,
-	})
+	}
+}
+
+func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
+	w := limitedWriter{dst: dst, room: MaxLength}
+	err := g.template.Execute(&w, clientOf(g.hostname, p))
 	switch {
 	case errors.Is(err, errTooLong):
 		return dst, errTooLong

@@ -150,7 +150,11 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		"{{lt .Time .Time}}":                                    "invalid type for comparison",
 		"{{len 5}}":                                             "len of type int",
 		`{{printf "%d" .IP}}`:                                   `"%!d(string=2001:db8`,
-		`{{printf "%d"}}`:                                       "%v fits every value",
+		`{{if false}}{{printf "%d" .IP}}{{end}}`:                `"%!d(string=2001:db8`,
+		`{{if eq .IP "a"}}x{{else if eq .IP "b"}}{{.IP | printf "%d"}}{{end}}`: `"%!d(string=2001:db8`,
+		`{{if false}}{{if true}}x{{else}}{{printf "%s" .Port}}{{end}}{{end}}`:  `"%!s(int=65535)`,
+		`{{if and (eq .Port 1) (eq (printf "%d" .IP) "x")}}y{{end}}`:           `"%!d(string=2001:db8`,
+		`{{printf "%d"}}`: "%v fits every value",
 		`{{$x := "0123456789"}}` + strings.Repeat("{{$x = print $x $x}}", 40): "at most 65536",
 	} {
 		_, err := greeting.Parse(text)
@@ -159,6 +163,26 @@ func TestTemplatesThatGoWrongAreRefused(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "greeting.") {
 			t.Errorf("%q: the error speaks of Go's types: %v", text, err)
+		}
+	}
+}
+
+// A verb that fits in its branch is no error, though another branch would not go with it.
+func TestPrintfInBranchesThatFit(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{if eq .Port 1}}{{printf "%d" .Port}}{{else}}{{printf "%s" .IP}}{{end}}`:                        "192.0.2.7",
+		`{{$x := .IP}}{{if eq .Port 1}}{{$x = .Port}}{{printf "%d" $x}}{{else}}{{printf "%s" $x}}{{end}}`: "192.0.2.7",
+		`{{if $p := .ProxyIP}}{{printf "%s" $p}}{{else}}{{printf "%d" .Port}}{{end}}`:                     "4711",
+		`{{if gt (len .Listener) 90}}{{slice .Listener 80 90}}{{else}}{{printf "%d%%" .Port}}{{end}}`:     "4711%",
+		`{{if and (eq .Port 4711) .IP}}{{printf "%v" .Time.Year}}{{end}}`:                                 "1",
+	} {
+		g, err := greeting.Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got, err := g.AppendGreeting(nil, service.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:4711")}); string(got) != want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
 		}
 	}
 }

@@ -39,8 +39,9 @@ type ListenConfig struct {
 // open, with the clients in its backlog, for the next Listener. Its methods may be called
 // at once from many goroutines.
 type Listener struct {
-	service *Service
-	name    string
+	service  *Service
+	name     string
+	ipv6Only bool
 
 	accepting sync.RWMutex // held for reading during Accept
 
@@ -67,12 +68,19 @@ func (l *Listener) Origin() Origin { return l.current().Origin }
 // unix:/path.
 func (l *Listener) Address() string { return l.current().address() }
 
+// IPv6Only reports whether the listener has all IPv6 addresses, and no IPv4: ":10000" and
+// "[::]:10000" have the same Address.
+func (l *Listener) IPv6Only() bool { return l.ipv6Only }
+
 // Lost reports whether the file of a unix socket that this service bound was deleted or
 // replaced, so that clients can't reach it any more. [Service.Prepare] binds it again.
 func (l *Listener) Lost() bool { return !l.isClosed() && l.current().isLost() }
 
-// String is for a log or a status: web [::]:8080 (fd store).
+// String is for a log or a status: web [::]:8080 (fd store), or web [::]:8080 (fd store, IPv6 only).
 func (l *Listener) String() string {
+	if l.IPv6Only() {
+		return fmt.Sprintf("%s %s (%s, IPv6 only)", l.name, l.Address(), l.Origin())
+	}
 	return fmt.Sprintf("%s %s (%s)", l.name, l.Address(), l.Origin())
 }
 

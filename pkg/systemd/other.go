@@ -27,6 +27,8 @@ func (fileID) remove(path string) error { return os.Remove(path) }
 
 func shutdownLater(net.Listener) (func(), error) { return func() {}, nil }
 
+func (openSocket) isIPv6Only() bool { return false }
+
 func clientWaits(net.Listener) bool { return false }
 
 func inheritAll() (passedOn, error) { return passedOn{}, nil }

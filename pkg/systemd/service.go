@@ -273,7 +273,7 @@ func waitable(ln net.Listener) error {
 
 // add puts socket into use, and has systemd keep it.
 func (s *Service) add(name string, socket openSocket) *Listener {
-	l := &Listener{service: s, socket: socket, name: name}
+	l := &Listener{service: s, socket: socket, name: name, ipv6Only: socket.isIPv6Only()}
 	s.mu.Lock()
 	s.open = append(s.open, l)
 	s.mu.Unlock()

@@ -76,3 +76,17 @@ func lchgrp(path string, group int) error {
 	}
 	return os.Lchown(path, -1, group)
 }
+
+// isIPv6Only reports whether s has all IPv6 addresses, and IPV6_V6ONLY (ipv6(7)).
+func (s openSocket) isIPv6Only() (only bool) {
+	address, ok := s.Addr().(*net.TCPAddr)
+	if !ok || !address.IP.IsUnspecified() || address.IP.To4() != nil {
+		return false
+	}
+	_ = control(s.Listener, func(fd int) error {
+		value, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		only = err == nil && value == 1
+		return err
+	})
+	return only
+}
