@@ -787,6 +787,19 @@ func TestOneEpisodeOfTroubleIsToldOnce(t *testing.T) {
 	})
 }
 
+// A server that pauses since it can't accept is alive: its watchdog does not kill it for that.
+func TestAliveDuringBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &service.Server{})
+		s.ln.Fail(slices.Repeat([]error{syscall.ENOMEM}, 100)...)
+		read(t, s.dial(t)) // taken by the Accept that waits already
+		time.Sleep(10 * time.Second)
+		if err := s.Alive(expires(t, time.Millisecond)); err != nil {
+			t.Errorf("Alive = %v", err)
+		}
+	})
+}
+
 // Each episode begins anew: with the shortest pause, and with one report of its end, be that because
 // the server ends.
 func TestEpisodesOfTroubleBeginAnew(t *testing.T) {
