@@ -7,9 +7,9 @@
 //	r := p.Do(ctx, target)
 //	fmt.Println(r.Status, string(r.Greeting.Bytes))
 //
-// A greeting is read as the standard of its protocol says, and a refusal in it is a
-// status of its own, [RefusedByServer]. Nothing is sent unless asked for, except to leave
-// as the protocol wants it; with [Plain] not even that. Every step has an absolute deadline, so no
-// server can hold a probe longer than [Probe.Total], whatever it sends. A Probe or
-// Target that can't be used gives a [Result] with an error, and nothing here panics.
+// A greeting is read according to the standard of its protocol. If it is a refusal, the status is
+// [RefusedByServer]. By default a probe sends only the command with which the protocol ends a
+// session, and with [Plain] it sends nothing. Every step has an absolute deadline, so no server can
+// hold a probe longer than [Probe.Total], whatever it sends. An invalid Probe or Target gives a
+// [Result] with an error. No function panics.
 package probe

@@ -1,7 +1,7 @@
-// Package service is the server of a protocol in which the server speaks first, and once: it
-// accepts connections, writes one greeting to each, lets the client hang up first, and reports the
-// outcome of each visit. Banners, "what is my address", quote of the day, and the reply of a port
-// that is closed for maintenance are such protocols.
+// Package service is a server for protocols in which only the server speaks: it accepts
+// connections, writes one greeting to each, waits for the client to hang up, and reports the
+// outcome of each visit. Use it for banners, "what is my address", quote of the day, or a
+// maintenance notice on a port.
 //
 //	srv := service.Server{Greeter: service.Static("welcome\n")}
 //	ln, err := net.Listen("tcp", ":10000")
@@ -9,41 +9,41 @@
 //	err = srv.Serve(service.Listener{Listener: service.Direct(ln), Name: "greet"})
 //
 // The zero [Server] works, and sends each client its address. As in net/http, one server serves any
-// number of listeners, each with a call of [Server.Serve] of its own, [Server.Shutdown] drains and
-// [Server.Close] cuts.
+// number of listeners, each with its own call of [Server.Serve]. [Server.Shutdown] waits for visits
+// in progress, and [Server.Close] ends them.
 //
 // # Life of a connection
 //
-// A connection goes through these stages, in a goroutine of its own, under deadlines that do not
-// move when the client is slow:
+// A connection goes through these stages, in its own goroutine. The deadlines are absolute: a slow
+// client does not extend them.
 //
 //  1. Unwrap of its [Listener] reads a PROXY header (HandshakeTimeout).
 //  2. Admit of the Server admits or refuses the client.
-//  3. TLS of its Listener makes client and server shake hands (HandshakeTimeout, together with
-//     Unwrap).
-//  4. The [Greeter] says what to write, and it is written (WriteTimeout), in one call.
+//  3. The TLS handshake, if its Listener has TLS (HandshakeTimeout, together with Unwrap).
+//  4. The [Greeter] makes the greeting, which is written in one call (WriteTimeout).
 //  5. The connection is half-closed: the client sees the end of the greeting.
 //
-// There the visit ends, in exactly one [Outcome], which the [Observer] and [Server.Stats] get. A
-// panic in one of these functions ends that visit alone. The connection lingers without a goroutine
-// until the client hangs up, or for LingerTimeout: a socket that is closed while the client has
-// sent something resets the connection, and the greeting may be lost.
+// Then the visit ends, in exactly one [Outcome], which is reported to the [Observer] and counted in
+// [Server.Stats]. A panic in one of these functions ends only that visit. The connection lingers,
+// without a goroutine, until the client hangs up or LingerTimeout expires. Without this, unread
+// input would reset the connection, and the client might lose the greeting.
 //
 // # Limits
 //
-// MaxConns limits the connections of a server. Where it is reached, lingering ones give way to new
-// ones, the oldest first, and when there are none, new ones wait in the kernel's backlog. When
-// descriptors or memory run out, accepting pauses, for 5 ms at first and up to 1 s, and goes on.
-// Limits by client are for Admit, whose leave is called when a connection is closed.
+// MaxConns limits the connections of a server. If it is reached, the server closes the oldest
+// lingering connection for each new one. If there are no lingering connections, new ones wait in
+// the kernel's backlog. If descriptors or memory run out, the server retries after a delay of 5 ms
+// at first and up to 1 s later. Use Admit to limit single clients: the function leave that it
+// returns is called when the connection is closed.
 //
 // # Settings that change
 //
-// [Server.Update] replaces [Settings], and Unwrap and TLS of listeners by name, in one step; a
-// visit has the old ones or the new ones, from start to end.
+// [Server.Update] replaces [Settings], and Unwrap and TLS of listeners by name, in one step. Each
+// visit uses either the old or the new settings, from its start to its end.
 //
 // # Daemons
 //
-// [Server.Alive] proves to a watchdog that the accept loops work. Package
-// greetd.example/pkg/systemd has what else a daemon needs: sockets that outlive restarts, reload,
-// drain. This package imports the standard library only.
+// [Server.Alive] checks that the accept loops work, for a watchdog. Package
+// greetd.example/pkg/systemd has the other parts of a daemon: sockets that survive restarts, reload
+// and drain. This package imports only the standard library.
 package service
