@@ -138,7 +138,28 @@ refuse_beside_login_manager() {
 	fi
 }
 
+# other_unit prints the path of a greetd.service that is not ours: of the package, or of an
+# installation with another PREFIX.
+other_unit() {
+	for folder in /usr/local/lib /usr/lib /lib; do
+		other=$DESTDIR$folder/systemd/system/greetd.service
+		if [ -e "$other" ] && [ "$folder/systemd/system" != "$units" ] && ! [ "$other" -ef "$DESTDIR$units/greetd.service" ]; then
+			echo "$other"
+			return
+		fi
+	done
+}
+
+# refuse_to_overwrite ends the script where the files of the package are.
+refuse_to_overwrite() {
+	if [ "$PREFIX" = /usr ] && [ -e "$DESTDIR/var/lib/dpkg/info/greetd-tcp.list" ]; then
+		die "the package greetd-tcp is installed in /usr: remove it (apt-get remove greetd-tcp), or leave PREFIX at /usr/local"
+	fi
+}
+
 do_install() {
+	refuse_to_overwrite
+	other=$(other_unit)
 	put 755 "${BIN:-bin}/greetd" "$PREFIX/sbin/greetd"
 	put 755 "${BIN:-bin}/greetprobe" "$PREFIX/bin/greetprobe"
 	put_completions
@@ -157,6 +178,11 @@ do_install() {
 		put_adapted "$file" "$(man_page "$file")"
 	done
 	put_config
+	case $other in
+	'') ;;
+	*/usr/local/*) echo "install: $other is there too, and comes first: uninstall that one" >&2 ;;
+	*) echo "install: $other (of a package?) is there too: what was installed now comes first; \`make uninstall' brings that one back" >&2 ;;
+	esac
 
 	if [ -n "$DESTDIR" ]; then
 		return
@@ -178,13 +204,19 @@ do_install() {
 }
 
 do_uninstall() {
-	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
+	refuse_to_overwrite
+	other=$(other_unit)
+	if [ -n "$other" ]; then
+		echo "install: $other stays, and what runs goes on with it" >&2
+	elif [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		systemctl --quiet disable --now greetd.socket greetd.service || true
 		systemctl --quiet disable --now greetprobe-exporter.socket greetprobe-exporter.service || true
 		systemctl stop 'greetd@*.socket' 'greetd@*.service' || true
 	fi
 	for link in "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.service "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.socket; do
-		rm -f "$link"
+		if [ -z "$other" ]; then
+			rm -f "$link"
+		fi
 	done
 	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
 		rm -f "$DESTDIR$units/$(basename "$file")"
@@ -203,8 +235,11 @@ do_uninstall() {
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		journalctl --update-catalog
 		systemctl daemon-reload
+		if [ -n "$other" ]; then
+			systemctl try-restart greetd.service greetprobe-exporter.service 'greetd@*.service' || true
+		fi
 	fi
-	echo "greetd is gone; $DESTDIR/etc/greetd stays, and so does the user greetd-tcp" >&2
+	echo "greetd is gone from $DESTDIR$PREFIX; $DESTDIR/etc/greetd stays, and so does the user greetd-tcp" >&2
 }
 
 refuse_beside_login_manager

@@ -207,6 +207,30 @@ func TestUninstallLeavesTheConfiguration(t *testing.T) {
 func TestInstallOnALiveMachine(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
 		copyTree(m, "/usr/src/greetd", "bin", "configs", "deploy", "docs", "go.mod")
+		// Beside another one, such as the package's, it says which comes first; uninstalled, it leaves that one running.
+		m.run("systemctl", "start", "greetd", "greetd@10025.socket")
+		if out := m.run("sh", "/usr/src/greetd/deploy/install.sh"); !strings.Contains(out, "/usr/lib/systemd/system/greetd.service (of a package?) is there too") {
+			m.Errorf("it does not say that it shadows another one:\n%s", out)
+		}
+		m.run("systemctl", "restart", "greetd")
+		m.run("sh", "/usr/src/greetd/deploy/install.sh", "uninstall")
+		m.greeted("tcp", overIPv4, hello)
+		if got := m.run("systemctl", "is-active", "greetd", "greetd@10025.socket"); got != "active\nactive" {
+			m.Errorf("the units of the other one are %q", got)
+		}
+		if got := m.run("readlink", "/proc/"+m.property("greetd", "MainPID")+"/exe"); got != "/usr/sbin/greetd" {
+			m.Errorf("%s runs", got)
+		}
+		m.run("mkdir", "-p", "/var/lib/dpkg/info")
+		m.write("/var/lib/dpkg/info/greetd-tcp.list", "")
+		for _, what := range []string{"install", "uninstall"} {
+			if out, code := m.try("env", "PREFIX=/usr", "sh", "/usr/src/greetd/deploy/install.sh", what); code == 0 || !strings.Contains(out, "apt-get remove greetd-tcp") {
+				m.Errorf("%s over the package: exit %d\n%s", what, code, out)
+			}
+		}
+		m.run("rm", "/var/lib/dpkg/info/greetd-tcp.list")
+		m.run("systemctl", "stop", "greetd@10025.socket")
+
 		// The one from make install, outside, goes first.
 		m.run("env", "PREFIX=/usr", "sh", "/usr/src/greetd/deploy/install.sh", "uninstall")
 		if out, code := m.try("systemctl", "cat", "greetd.service"); code == 0 {
