@@ -184,8 +184,8 @@ func (s stepLine) counts() []string {
 
 // course draws the worst latency over time. x is a client that was lost; below are the steps.
 func (d *drilling) course(begin, end time.Time) string {
-	columns := columns(d.out) - labelWidth
-	width := max(end.Sub(begin)/time.Duration(columns)+1, time.Millisecond)
+	on := screenOf(d.out)
+	width := max(end.Sub(begin)/time.Duration(on.curve())+1, time.Millisecond)
 	var values []float64
 	for i, s := range d.record.Course(begin, end, width) {
 		switch {
@@ -206,12 +206,9 @@ func (d *drilling) course(begin, end time.Time) string {
 			}
 		}
 	}
-	picture := plot(values, columns+labelWidth, "worst ms from due; x: a client was lost; below: the steps")
-	indent := 0
-	if line, _, _ := strings.Cut(picture, "\n"); strings.ContainsAny(line, "┤┼") {
-		indent = len([]rune(line[:strings.IndexAny(line, "┤┼")])) + 1
-	}
-	return picture + strings.Repeat(" ", indent) + strings.TrimRight(string(marks), " ") + "\n"
+	seconds := float64(len(values)) * width.Seconds()
+	picture := overTime(values, seconds, "worst ms from due; x: a client was lost; below: the steps").draw(on)
+	return picture + on.cut(strings.Repeat(" ", labelWidth)+strings.TrimRight(string(marks), " ")+"\n")
 }
 
 // thousands writes n with commas.

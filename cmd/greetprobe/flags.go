@@ -137,13 +137,28 @@ func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	}
 	errSteps := f.setSteps(&p)
 	err := errors.Join(
-		f.checkNumbers(), errSteps, f.checkPairs(flags, &p),
+		checkEmpty(flags), f.checkNumbers(), errSteps, f.checkPairs(flags, &p),
 		f.setAddresses(&p), f.setPatterns(&p), f.setTexts(&p), f.setTLS(&p),
 	)
 	if err != nil {
 		return nil, err
 	}
 	return &p, nil
+}
+
+// maybeEmpty are flags for which an empty text means something: nothing is sent, or the
+// default.
+var maybeEmpty = []string{"send", "quit", "ehlo", "protocol"}
+
+// checkEmpty refuses an empty text, such as that of a variable that is not set: a --ca or
+// --starttls that does nothing makes another question.
+func checkEmpty(flags *pflag.FlagSet) error {
+	var errs flagErrors
+	flags.Visit(func(f *pflag.Flag) {
+		empty := f.Value.Type() == "string" && f.Value.String() == ""
+		errs.refuse(empty && !slices.Contains(maybeEmpty, f.Name), "--%s: its value is empty; leave the flag out for the default", f.Name)
+	})
+	return errors.Join(errs...)
 }
 
 func (f *probeFlags) checkNumbers() error {

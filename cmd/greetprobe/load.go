@@ -233,13 +233,23 @@ func (l *load) print(r *loadReport) {
 	case l.plot && !l.terminals():
 		l.say("--plot draws on a terminal only")
 	case l.plot && len(l.tally.course.p99) > 0:
-		fmt.Fprint(l.out, "\n", plot(l.tally.course.p99, columns(l.out), "ms from due in each second, 99 of 100 were faster; x: no greeting"))
+		l.draw()
+	}
+}
+
+// draw draws the course and the percentiles.
+func (l *load) draw() {
+	on, course := screenOf(l.out), l.tally.course.p99
+	fmt.Fprint(l.out, "\n", overTime(stretch(course, on.curve()), float64(len(course)),
+		"ms from due in each second, 99 of 100 were faster; x: no greeting").draw(on))
+	if l.tally.latency.TotalCount() > 0 {
+		fmt.Fprint(l.out, "\n", percentiles(l.tally.latency, on.curve()).draw(on))
 	}
 }
 
 // progress shows how far the load is, every second, on a terminal.
 func (l *load) progress(start time.Time, over <-chan struct{}) {
-	if !l.terminals() || l.output != "text" {
+	if !l.animated() || l.output != "text" {
 		return
 	}
 	tick := time.NewTicker(time.Second)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"time"
@@ -84,4 +85,39 @@ func p99(h *hdrhistogram.Histogram) float64 {
 		return math.NaN()
 	}
 	return float64(h.ValueAtPercentile(99)) / float64(time.Millisecond)
+}
+
+// mostNines is how far a picture of percentiles goes: to 99.9999 %.
+const mostNines = 6
+
+// percentiles is a chart of the times in h over their percentiles. Each nine has as much
+// room as the one before it.
+func percentiles(h *hdrhistogram.Histogram, columns int) chart {
+	nines := min(max(math.Ceil(math.Log10(float64(h.TotalCount()))), 1), mostNines)
+	values := make([]float64, columns)
+	for i := range values {
+		at := nines * float64(i) / float64(len(values)-1)
+		values[i] = milliseconds(h.ValueAtPercentile(100 - 100*math.Pow(10, -at)))
+	}
+	values[0], values[len(values)-1] = milliseconds(h.Min()), milliseconds(h.Max())
+	return chart{
+		values: values, caption: "ms from due by percentile", to: nines, ticks: int(nines) + 1, label: ninesLabel(nines),
+	}
+}
+
+func milliseconds(ns int64) float64 { return float64(ns) / float64(time.Millisecond) }
+
+// ninesLabel returns how to write the percentile with that many nines, on an axis that
+// ends at the greatest.
+func ninesLabel(end float64) func(float64) string {
+	return func(nines float64) string {
+		switch n := int(math.Round(nines)); {
+		case n == 0:
+			return "min"
+		case n == int(end):
+			return "max"
+		default:
+			return fmt.Sprintf("%.*f%%", max(n-2, 0), 100-100*math.Pow(10, -float64(n)))
+		}
+	}
 }

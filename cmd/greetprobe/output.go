@@ -19,6 +19,7 @@ type output struct {
 	midline bool
 	metrics metrics
 	hinted  map[string]bool
+	line    *progressLine
 	tries   sync.Mutex
 }
 
@@ -31,6 +32,8 @@ func (o *output) result(r probe.Result) {
 	if r.Status == probe.Canceled {
 		return
 	}
+	defer o.line.aside()()
+	o.line.count(r.Status == probe.OK)
 	o.count++
 	o.exit = max(o.exit, exitFor(r.Status))
 	if o.output == "prom" || o.textfile != "" {
@@ -82,6 +85,7 @@ func (o *output) try(r probe.Result) {
 	if o.verbose > 0 {
 		o.tries.Lock()
 		defer o.tries.Unlock()
+		defer o.line.aside()()
 		o.say("%s: %s; trying again", safe(r.Target.String()), safe(r.Err.Error()))
 	}
 }

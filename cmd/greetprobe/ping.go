@@ -153,7 +153,7 @@ func newPingSeries(f *pingFlags, target probe.Target, std streams) *pingSeries {
 	}
 	s.sleep.start = s.start
 	switch {
-	case f.plot && std.terminals():
+	case f.plot && std.animated():
 		s.live = &livePlot{w: std.out}
 	case f.plot:
 		std.say("--plot draws on a terminal only: here come the lines")
@@ -293,8 +293,11 @@ func (s *pingSeries) show(seq int, r probe.Result) {
 }
 
 func (s *pingSeries) draw() {
-	wide := columns(s.out)
-	s.live.draw(plot(s.course, wide, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)) + cut(s.line, wide-1) + "\n")
+	on := screenOf(s.out)
+	on.columns-- // no terminal wraps then
+	seconds := float64(len(s.course)) * s.flags.interval.Seconds()
+	picture := overTime(s.course, seconds, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)).draw(on)
+	s.live.draw(picture + on.letters(on.cut(s.line)) + "\n")
 }
 
 // cut shortens text to that many characters.

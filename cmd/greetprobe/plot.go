@@ -4,45 +4,168 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/guptarohit/asciigraph"
+
+	"greetd.example/internal/words"
 )
 
-// plotHeight is how many lines a plot has above its caption.
-const plotHeight = 10
+// labelWidth is what a plot needs before its curve, a time of timeWidth and the axis, and
+// labelMargin what the last label below it needs behind it.
+const (
+	labelWidth  = timeWidth + 3
+	timeWidth   = 9
+	labelMargin = 4
+)
 
-// labelWidth is what a plot needs beside its curve, at most.
-const labelWidth = 12
+// belowPlot is how many lines a plot has below its curve: the axis, its labels, the
+// caption and what is beyond the top.
+const belowPlot = 4
 
-// plot draws milliseconds in the order of time, as wide as the terminal. NaN is a
-// probe that failed, and gets an x at the bottom.
-func plot(values []float64, columns int, caption string) string {
-	values = squeeze(values, max(columns-labelWidth, 2))
+// A chart is times in milliseconds over an axis. NaN is a probe that failed, and gets an
+// x at the bottom.
+type chart struct {
+	values  []float64
+	caption string
+	to      float64              // where the horizontal axis ends; it begins at 0
+	ticks   int                  // of the horizontal axis, both ends included
+	label   func(float64) string // of a tick
+}
+
+// draw draws the chart as wide as the screen. What is far above the rest is cut off at
+// the top, with a ^, and counted below the caption.
+func (c chart) draw(on screen) string {
+	top := c.top()
+	beyond, greatest := 0, 0.0
+	for _, v := range c.values {
+		if v > top {
+			beyond, greatest = beyond+1, max(greatest, v)
+		}
+	}
+	values := squeeze(c.values, on.curve())
 	if len(values) == 1 {
 		values = append(values, values[0]) // one point makes no line
 	}
-	failed := make([]float64, len(values))
-	greeted := 0
-	for i, v := range values {
-		failed[i] = math.NaN()
-		if math.IsNaN(v) {
-			failed[i] = 0
-		} else {
-			greeted++
+	failed, cut, shown := marks(values, math.IsNaN, 0), marks(values, func(v float64) bool { return v > top }, top), cutAt(values, top)
+	series, chars := [][]float64{failed}, []asciigraph.CharSet{asciigraph.CreateCharSet("x")}
+	colors := []asciigraph.AnsiColor{asciigraph.Red}
+	add := func(values []float64, char asciigraph.CharSet, color asciigraph.AnsiColor) {
+		if slices.ContainsFunc(values, func(v float64) bool { return !math.IsNaN(v) }) {
+			series, chars, colors = append(series, values), append(chars, char), append(colors, color)
 		}
 	}
-	series, chars := [][]float64{failed}, []asciigraph.CharSet{asciigraph.CreateCharSet("x")}
-	if greeted > 0 {
-		series = append(series, values)
-		chars = append(chars, asciigraph.DefaultCharSet)
+	add(shown, asciigraph.DefaultCharSet, asciigraph.Green)
+	add(cut, asciigraph.CreateCharSet("^"), asciigraph.Yellow)
+	options := []asciigraph.Option{
+		asciigraph.SeriesChars(chars...), asciigraph.Height(on.height()),
+		asciigraph.LowerBound(0), asciigraph.UpperBound(0.001), asciigraph.YAxisValueFormatter(axisTime),
+		asciigraph.XAxisRange(0, c.to), asciigraph.XAxisTickCount(c.ticks), asciigraph.XAxisValueFormatter(c.label),
 	}
-	return noMinus.Replace(asciigraph.PlotMany(series, asciigraph.SeriesChars(chars...), asciigraph.LowerBound(0),
-		asciigraph.UpperBound(0.001), asciigraph.Height(plotHeight), asciigraph.Caption(caption))) + "\n"
+	if on.color {
+		options = append(options, asciigraph.SeriesColors(colors...))
+	}
+	var b strings.Builder
+	for line := range strings.Lines(asciigraph.PlotMany(series, options...) + "\n") {
+		b.WriteString(on.cut(line))
+	}
+	b.WriteString(on.cut(strings.Repeat(" ", labelWidth) + c.caption + "\n"))
+	if beyond > 0 {
+		b.WriteString(on.cut(fmt.Sprintf("%s^: %s beyond the top, up to %s\n", strings.Repeat(" ", labelWidth),
+			words.Count(beyond, "time"), strings.TrimSpace(axisTime(greatest)))))
+	}
+	return on.letters(b.String())
 }
 
-// noMinus mends what asciigraph writes at the bottom when it has rounded.
-var noMinus = strings.NewReplacer("-0 ┤", " 0 ┤", "-0 ┼", " 0 ┼", "-0.00 ┤", " 0.00 ┤", "-0.00 ┼", " 0.00 ┼")
+// An outlier is so many times as long as what 95 of 100 are below. It is cut off at
+// headroom times that.
+const (
+	outlier  = 4
+	headroom = 1.5
+)
+
+// top returns the greatest time that is shown as it is: the greatest of all, unless that
+// would make the rest look flat.
+func (c chart) top() float64 {
+	var times []float64
+	for _, v := range c.values {
+		if !math.IsNaN(v) {
+			times = append(times, v)
+		}
+	}
+	if len(times) < 4 { // what is usual?
+		return math.Inf(1)
+	}
+	slices.Sort(times)
+	last := len(times) - 1
+	usual := times[max(min(last*95/100, last-1), 0)]
+	if usual > 0 && times[last] > outlier*usual {
+		return headroom * usual
+	}
+	return times[last]
+}
+
+// marks has a mark at this height for each value that is so, and NaN for the others.
+func marks(values []float64, so func(float64) bool, height float64) []float64 {
+	out := make([]float64, len(values))
+	for i, v := range values {
+		if out[i] = math.NaN(); so(v) {
+			out[i] = height
+		}
+	}
+	return out
+}
+
+// cutAt makes what is more than top as much as that.
+func cutAt(values []float64, top float64) []float64 {
+	out := slices.Clone(values)
+	for i, v := range out {
+		if v > top {
+			out[i] = top
+		}
+	}
+	return out
+}
+
+// axisTime writes milliseconds with their unit, timeWidth wide.
+func axisTime(ms float64) string {
+	switch {
+	case ms < 0.0005: // or a rounding error below 0
+		return fmt.Sprintf("%*s", timeWidth, "0 ms")
+	case ms < 10_000:
+		return fmt.Sprintf("%*s", timeWidth, threeDigits(ms*1000)+" ms")
+	}
+	return fmt.Sprintf("%*s", timeWidth, threeDigits(ms)+" s")
+}
+
+// spanLabel returns how to write seconds on an axis that ends at this many.
+func spanLabel(end float64) func(float64) string {
+	unit, name := 1.0, "s"
+	switch {
+	case end >= 3*3600:
+		unit, name = 3600, "h"
+	case end >= 180:
+		unit, name = 60, "min"
+	}
+	return func(seconds float64) string { return fmt.Sprintf("%.3g %s", seconds/unit, name) }
+}
+
+// overTime is a chart of times that came one after the other, over the seconds in which
+// they did.
+func overTime(values []float64, seconds float64, caption string) chart {
+	const ticks = 5
+	return chart{values: values, caption: caption, to: seconds, ticks: ticks, label: spanLabel(seconds)}
+}
+
+// stretch repeats each of a few values so often that there are at most n.
+func stretch(values []float64, n int) []float64 {
+	var more []float64
+	for _, v := range values {
+		more = append(more, slices.Repeat([]float64{v}, max(n/len(values), 1))...)
+	}
+	return more
+}
 
 // squeeze makes at most n values of many. Each stands for several in a row: for
 // the greatest of them, or NaN if there is no other.

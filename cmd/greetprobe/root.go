@@ -110,13 +110,18 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	}
 	targets = f.expand(ctx, p, targets)
 	out := newOutput(f, std)
+	if !f.quiet {
+		out.line = newProgressLine(std, len(targets), f.all)
+	}
 	many := probe.Many{Do: f.method(p, out), Parallel: f.parallel, Lowered: func(n int) {
+		defer out.line.aside()()
 		std.say("descriptors are enough for %[1]d targets at once: reducing parallelism to %[1]d (raise ulimit -n for more)", n)
 	}}
 	if f.all {
 		many.All = p
 	}
 	many.Run(ctx, out.readable(targets), out.result)
+	out.line.end()
 	if ctx.Err() != nil {
 		if !std.failed() {
 			std.say("interrupted: %d of %d targets probed", out.count, len(targets))
@@ -160,6 +165,9 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	}
 	if len(f.command) > 0 && f.wait <= 0 {
 		errs = append(errs, fmt.Errorf("-- %s: a COMMAND needs --wait DURATION before it", f.command[0]))
+	}
+	if len(f.command) > 0 && f.command[0] == "" {
+		errs = append(errs, errors.New("-- COMMAND: its name is empty"))
 	}
 	if f.mx && f.srv {
 		errs = append(errs, errors.New("--mx and --srv exclude each other"))
