@@ -57,7 +57,7 @@ that wait for their clients, such as a web server.`,
   greetprobe drill --unit nginx.service --rate 2000 --restart 10 --reload 10 \
     --kill 3 -s 'GET / HTTP/1.0\r\n\r\n' -e 200 localhost:80
   greetprobe drill --rate 500 --each 2s --do 'docker restart web' localhost:8080
-  greetprobe drill --unit greetd.service --rate 50 --restart 10 --dry-run :10000`,
+  greetprobe drill --unit ssh.service --rate 9 --kill 1 --dry-run localhost:22`,
 		ValidArgsFunction: completePort,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(ctx, cmd.Flags(), args, std)
@@ -153,6 +153,8 @@ func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	errs.refuse(!ofUnit && len(f.do) == 0, "no steps: write --restart N, --reload N, --kill N, --stop-start N, --soft-reboot or --do COMMAND")
 	errs.refuse(ofUnit && f.unit == "", "no unit: write --unit UNIT, such as nginx.service")
 	errs.refuse(f.unit != "" && !strings.Contains(f.unit, "."), "--unit %s: write the whole name, such as %s.service", f.unit, f.unit)
+	errs.refuse(slices.ContainsFunc(f.do, func(command string) bool { return strings.TrimSpace(command) == "" }), "--do: the COMMAND is empty")
+	errs.refuse(len(f.do) > 0 && f.times == 0, "--times 0: no --do would run")
 	errs.refuse(f.each < 0, "--each %s: must not be negative", f.each)
 	errs.refuse(f.maxLost < -1, "--max-lost %d: must be 0 or more, or -1 for no limit", f.maxLost)
 	return errors.Join(append(errs, f.loadFlags.check(flags))...)

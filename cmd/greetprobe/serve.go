@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"greetd.example/internal/build"
 	"greetd.example/internal/exporter"
@@ -52,7 +53,7 @@ probe; they are in the configuration, which SIGHUP reads again.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.chosen = cmd.Flags().Changed("config.file")
-			return f.run(ctx, std)
+			return f.run(ctx, cmd.Flags(), std)
 		},
 	}
 	flags := cmd.Flags()
@@ -71,12 +72,12 @@ probe; they are in the configuration, which SIGHUP reads again.`,
 }
 
 // run serves until SIGTERM.
-func (f *serveFlags) run(ctx context.Context, std streams) error {
+func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams) error {
 	var wrong flagErrors
 	wrong.refuse(f.maxProbes < 1 || f.maxProbes > math.MaxInt32, "--max-probes %d: must be between 1 and %d", f.maxProbes, math.MaxInt32)
 	wrong.refuse(f.timeoutOffset < 0, "--timeout-offset %s: can't be negative", f.timeoutOffset)
-	if len(wrong) > 0 {
-		return errors.Join(wrong...)
+	if err := errors.Join(append(wrong, checkEmpty(flags))...); err != nil {
+		return err
 	}
 	if f.reload {
 		if err := systemd.RequestReload(ctx); err != nil {
@@ -126,7 +127,7 @@ func (f *serveFlags) serve(ctx context.Context, std streams, config *exporter.Co
 	svc.Report = func(err error) { sayEach(std, err) }
 	listeners, err := svc.ListenAll(systemd.ListenConfig{Name: "exporter", Address: f.listen})
 	if err != nil {
-		return fmt.Errorf("%w; choose another --web.listen-address", err)
+		return fmt.Errorf("--web.listen-address: %w", err)
 	}
 	handler := exporter.New(exporter.Options{
 		Version: build.Read().Version, MaxProbes: f.maxProbes, TimeoutOffset: f.timeoutOffset,

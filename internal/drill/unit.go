@@ -271,8 +271,12 @@ func Command(ctx context.Context, command string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", command, err, strings.TrimSpace(string(out)))
+	switch said := strings.TrimSpace(string(out)); {
+	case err == nil:
+		return nil
+	case said == "":
+		return fmt.Errorf("%s: %w", command, err)
+	default:
+		return fmt.Errorf("%s: %w: %s", command, err, said)
 	}
-	return nil
 }
