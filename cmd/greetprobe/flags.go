@@ -23,6 +23,7 @@ import (
 type probeFlags struct {
 	ipv4, ipv6  bool
 	source      string
+	network     bool // source is one, for the command to choose from
 	connect     time.Duration
 	read        time.Duration
 	total       time.Duration
@@ -232,7 +233,7 @@ func (f *probeFlags) setAddresses(p *probe.Probe) error {
 	default:
 		errs = append(errs, fmt.Errorf("--proxy %s: there are v1 and v2", f.proxy))
 	}
-	if f.source != "" {
+	if f.source != "" && !f.network {
 		addr, err := netip.ParseAddr(f.source)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--source %q is no address", f.source))

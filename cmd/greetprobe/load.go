@@ -117,8 +117,8 @@ func (f *loadFlags) sources() (spread, error) {
 	if !strings.Contains(f.source, "/") {
 		return spread{}, nil
 	}
+	f.network = true
 	s, err := parseSpread(f.source)
-	f.source = ""
 	if err != nil {
 		return spread{}, fmt.Errorf("--source %w", err)
 	}
