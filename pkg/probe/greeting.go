@@ -30,7 +30,7 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	if g.End == EndLine {
 		g.Bytes = all[:end]
 	}
-	if !said.answer {
+	if exact := g.End == EndLine && len(all) == end; !said.answer && !exact {
 		said = r.read(g.Bytes, true)
 	}
 	switch n := len(g.Bytes); {

@@ -118,7 +118,7 @@ func (r *run) read(said []byte, whole bool) reading {
 	name := r.p.Protocol
 	if name == "" {
 		name = guess(said, whole)
-		if half := whole && !r.over(); half && guess(append(slices.Clip(said), 'x'), true) != name {
+		if half := whole && !r.over() && bytes.IndexByte(said, '\n') < 0; half && guess(append(slices.Clip(said), 'x'), true) != name {
 			name = Plain // "+OK" may be the beginning of "+OKAY"
 		}
 	}

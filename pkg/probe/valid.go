@@ -52,11 +52,12 @@ func (p *Probe) checkChoices() error {
 	refuse(p.Family != 0 && p.Family != 4 && p.Family != 6, "Probe.Family is %d, which is no IP version; use 4 or 6, or 0 for both", p.Family)
 	refuse(p.Proxy < 0 || p.Proxy > 2, "Probe.Proxy is %d, which is no version of the PROXY protocol; use 1 or 2, or 0 for none", p.Proxy)
 	refuse(p.HangUp != Politely && p.HangUp != Abruptly, "Probe.HangUp is %d, which is unknown; use Politely or Abruptly", p.HangUp)
-	refuse(p.Protocol != "" && !slices.Contains(Protocols(), p.Protocol), "Probe.Protocol is %q, which is unknown; use %s, or \"\" to guess",
-		p.Protocol, choices(Protocols()))
-	_, known := startTLS[p.StartTLS]
-	refuse(p.StartTLS != "" && !known, "Probe.StartTLS is %q, which is not supported; use %s, or \"\" for no STARTTLS",
-		p.StartTLS, choices(StartTLSProtocols()))
+	if p.Protocol != "" && !slices.Contains(Protocols(), p.Protocol) { // choices are written only if they are needed
+		refuse(true, "Probe.Protocol is %q, which is unknown; use %s, or \"\" to guess", p.Protocol, choices(Protocols()))
+	}
+	if _, known := startTLS[p.StartTLS]; p.StartTLS != "" && !known {
+		refuse(true, "Probe.StartTLS is %q, which is not supported; use %s, or \"\" for no STARTTLS", p.StartTLS, choices(StartTLSProtocols()))
+	}
 	refuse(p.StartTLS != "" && p.ConnectOnly, "Probe.ConnectOnly reads no greeting, and Probe.StartTLS needs one; use one of them")
 	refuse(len(p.Steps) > 0 && p.ConnectOnly, "Probe.ConnectOnly reads no greeting, and Probe.Steps come after it; use one of them")
 	refuse(slices.ContainsFunc(p.Steps, func(s Step) bool { return s.verb == "" }), "Probe.Steps has a zero Step; make it with ExpectStep, RejectStep, SendStep, TLSStep or ParseStep")
