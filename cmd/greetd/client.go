@@ -42,7 +42,7 @@ func (p *program) ask(ctx context.Context, changes bool, question func(context.C
 		if c := (exit.Error{}); err == nil || errors.As(err, &c) {
 			return err
 		}
-		if !errors.Is(err, admin.ErrNoDaemon) {
+		if !errors.Is(err, admin.ErrNoDaemon) && !errors.Is(err, admin.ErrProtected) {
 			return exit.Error{Code: exit.Failed, Err: err}
 		}
 		s.absent = err
@@ -97,7 +97,7 @@ func (p *program) newSearch(changes bool) *search {
 		s.addresses = append(s.addresses, daemon.ControlAddress(new(instance).runtimeDirectory()))
 		s.found = s.elsewhere()
 	}
-	if changes {
+	if changes || loaded.Admin.WebConfigFile != "" {
 		slices.SortStableFunc(s.addresses, func(a, b string) int { return cmp.Compare(overTCP(a), overTCP(b)) })
 	}
 	return s

@@ -19,6 +19,11 @@ import (
 // ErrNoDaemon says that nobody listens on the admin address.
 var ErrNoDaemon = errors.New("no daemon to talk to")
 
+// ErrProtected says that the daemon answers over TCP only with TLS or a password, which greetd's
+// own commands do not have.
+var ErrProtected = errors.New("asks for TLS, a certificate or a password (admin.web_config_file): greetd's commands use its unix socket " +
+	"(admin.address, or RuntimeDirectory= of a unit); to look only, curl can ask for /status")
+
 // maxAnswer is more than any answer has.
 const maxAnswer = 16 << 20
 
@@ -89,6 +94,8 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 		return c.explain(err)
 	}
 	switch {
+	case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusBadRequest && bytes.Contains(text, []byte("HTTPS server")):
+		return fmt.Errorf("the daemon at %s %w", c.address, ErrProtected)
 	case answer.Header.Get("Content-Type") != "application/json":
 		if value != nil || answer.StatusCode != http.StatusOK {
 			return fmt.Errorf("the daemon at %s says: %s", c.address, bytes.TrimSpace(text))

@@ -2,13 +2,16 @@ package admin
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"greetd.example/internal/webconfig"
 	"greetd.example/pkg/service"
 )
 
@@ -16,6 +19,7 @@ const (
 	maxClients   = 512 // open connections for each listener
 	requestRate  = 50  // requests a second for each listener; more have to wait
 	requestBurst = 100 // of them at once
+	passwordCost = 10  // requests for which a password counts that has to be checked
 
 	idle = time.Second // without a request: such a client is evicted before others
 
@@ -37,6 +41,7 @@ type clientLimiter struct {
 	once      sync.Once
 
 	mu      sync.Mutex
+	web     *webconfig.Config    // what clients need; nil: nothing
 	clients map[*client]struct{} // at most maxClients
 	sources map[string]int       // how many of them each source has
 	queue   requestQueue
@@ -57,12 +62,14 @@ type client struct {
 	lastActive time.Time     // when it arrived, or began its last request
 	serving    bool          // a request is being answered: Shutdown waits for it
 	mutating   bool          // and that request changes something: it is not evicted
-	closed     bool          // by evict, or by drain
+	outdated   bool          // what clients need has changed since it connected: it is closed after its request
+	closed     bool          // by evict, drain or protect
 }
 
-func newClientLimiter(ln net.Listener, running *sync.WaitGroup, report func(error)) *clientLimiter {
+func newClientLimiter(ln net.Listener, web *webconfig.Config, running *sync.WaitGroup, report func(error)) *clientLimiter {
 	return &clientLimiter{
 		Listener:  ln,
+		web:       web,
 		report:    report,
 		sometimes: rate.Sometimes{Interval: reportInterval},
 		running:   running,
@@ -128,7 +135,60 @@ func (l *clientLimiter) admit(c net.Conn) (net.Conn, error) {
 	l.clients[admitted] = struct{}{}
 	l.sources[admitted.source]++
 	l.running.Add(1)
-	return admitted, nil
+	return l.secure(admitted), nil
+}
+
+// secure puts TLS over the connection of c, if clients need that. The mutex is held. A handshake
+// waits in the queue, since it costs as much as a request.
+func (l *clientLimiter) secure(c *client) net.Conn {
+	settings := l.web.TLS()
+	if settings == nil {
+		return c
+	}
+	settings.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, l.wait(hello.Context(), c)
+	}
+	return tls.Server(c, settings)
+}
+
+// clientOf is the client whose connection, perhaps with TLS, net/http has.
+func clientOf(c net.Conn) *client {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	return c.(*client)
+}
+
+// protect changes what clients need. Clients from before must connect again, unless that is the same.
+func (l *clientLimiter) protect(web *webconfig.Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	same := l.web.Equal(web)
+	l.web = web
+	for c := range l.clients {
+		switch {
+		case same:
+		case c.serving:
+			c.outdated = true
+		default:
+			c.closeLocked()
+		}
+	}
+}
+
+// admits reports whether clients need nothing more than r has, and else answers it.
+func (l *clientLimiter) admits(w http.ResponseWriter, r *http.Request) bool {
+	l.mu.Lock()
+	web := l.web
+	l.mu.Unlock()
+	return web == nil || web.Admit(w, r, l.slowDown)
+}
+
+// slowDown makes the next requests wait, for the time that a password takes.
+func (l *clientLimiter) slowDown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue.limit.ReserveN(time.Now(), passwordCost)
 }
 
 // evict closes one client: the one that has been idle for longest, else, of the source with the
@@ -203,7 +263,7 @@ func (c *client) endRequest() {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
 	c.serving, c.mutating = false, false
-	if c.limiter.closing {
+	if c.limiter.closing || c.outdated {
 		c.closeLocked()
 	}
 }

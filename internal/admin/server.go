@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"greetd.example/internal/webconfig"
 	"greetd.example/internal/words"
 )
 
@@ -74,14 +75,14 @@ func New(d Daemon) *Server {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       log.New(io.Discard, "", 0), // a client must not be able to fill the log
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, c)
+			return context.WithValue(ctx, clientKey{}, clientOf(c))
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateIdle:
-				c.(*client).endRequest()
+				clientOf(c).endRequest()
 			case http.StateClosed:
-				c.(*client).release()
+				clientOf(c).release()
 			}
 		},
 	}
@@ -136,8 +137,11 @@ func otherMethod(method string) http.HandlerFunc {
 // Serve answers the clients of ln, and always closes ln. It returns nil after Shutdown or
 // when somebody else closes ln, else the reason why ln is broken. Requests that are being
 // answered by then are not cut. It may be called for several listeners at once.
-func (s *Server) Serve(ln net.Listener) error {
-	l := newClientLimiter(ln, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
+func (s *Server) Serve(ln net.Listener) error { return s.ServeProtected(ln, nil) }
+
+// ServeProtected is Serve for clients that need what web says; nil: nothing.
+func (s *Server) ServeProtected(ln net.Listener, web *webconfig.Config) error {
+	l := newClientLimiter(ln, web, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
 	defer func() { _ = l.Close() }()
 	if !s.open(l) {
 		return nil
@@ -148,6 +152,18 @@ func (s *Server) Serve(ln net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)
+}
+
+// Protect changes what the clients of ln need, which is being served. Requests that are being
+// answered go on, and other clients from before have to connect again, unless web is Equal to that before.
+func (s *Server) Protect(ln net.Listener, web *webconfig.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.limiters {
+		if l.Listener == ln {
+			l.protect(web)
+		}
+	}
 }
 
 // open registers a limiter, and reports false after Shutdown.
@@ -218,7 +234,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the connection is closed
 	}
 	defer s.recoverRequest(w, r)
-	s.route(w, r, c, trusted)
+	if c.limiter.admits(w, r) {
+		s.route(w, r, c, trusted)
+	}
 }
 
 // route passes the request on, if this client may make it.

@@ -101,6 +101,8 @@ type Log struct {
 // Admin is the address of the admin endpoints.
 type Admin struct {
 	Address string `mapstructure:"address"` // as a Listener's; "": unix:$RUNTIME_DIRECTORY/admin.sock under systemd, else off
+
+	WebConfigFile string `mapstructure:"web_config_file"` // of exporter-toolkit, for a TCP Address; absolute or relative to $CREDENTIALS_DIRECTORY; "": plain HTTP for everybody
 }
 
 // Default is the configuration without a file, an environment and flags.

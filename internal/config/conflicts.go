@@ -16,10 +16,16 @@ func (c Config) conflicts(report func(key, reason string)) {
 	if c.GreetingFile != "" && c.Greeting != Default().Greeting {
 		report("greeting_file", "takes the place of greeting, which is set too: leave one of them out")
 	}
+	if c.Admin.WebConfigFile != "" && !c.Admin.OverTCP() {
+		report("admin.web_config_file", "is for admin.address over TCP alone: give that a host:port, or remove this key; unix sockets are protected by their permissions")
+	}
 	if c.Log.Rate > 0 && c.Log.Burst == 0 {
 		report("log.burst", "must be above 0 where log.rate is: with 0 no visit could be logged")
 	}
 }
+
+// OverTCP reports whether Address is one of TCP.
+func (a Admin) OverTCP() bool { return a.Address != "" && !strings.HasPrefix(a.Address, "unix:") }
 
 func (c Config) listenerConflicts(report func(key, reason string)) {
 	names := make(map[string]int)

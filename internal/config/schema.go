@@ -67,6 +67,7 @@ var schema = field{fields: []field{
 	}},
 	{name: "admin", fields: []field{
 		{name: "address", rule: adminAddress},
+		{name: "web_config_file", rule: filePath},
 	}},
 }}
 

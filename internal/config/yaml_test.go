@@ -57,6 +57,7 @@ log:
   skip: []                           # default
 admin:
   address: ""                        # default
+  web_config_file: ""                # default
 `
 	equal(t, "YAML", strings.ReplaceAll(string(l.YAML()), path, "FILE"), want)
 }

@@ -24,9 +24,7 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, errors.New("is the name of a credential, and there is no $CREDENTIALS_DIRECTORY: " +
 			"give an absolute path, or LoadCredential= in the unit; beside the daemon, set CREDENTIALS_DIRECTORY=/run/credentials/greetd.service")
 	}
-	if asCredential {
-		path = filepath.Join(directory, path)
-	}
+	path = Path(path)
 	// O_NONBLOCK, since a FIFO would be waited for.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	switch hidden := systemd.HiddenBy(path); {
@@ -61,6 +59,14 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("has more than %d bytes: is it the right file?", limit)
 	}
 	return data, nil
+}
+
+// Path returns the file that Read reads.
+func Path(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(systemd.CredentialsDirectory(), path)
 }
 
 func cantRead(err error) error {

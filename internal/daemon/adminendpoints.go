@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/webconfig"
 	"greetd.example/pkg/systemd"
 )
 
@@ -39,9 +40,9 @@ func adminAddresses(configured string) map[string]bool {
 	return addresses
 }
 
-// reopen listens where the configuration wants it, and nowhere else. With an error
-// everything is as it was.
-func (a *adminEndpoints) reopen(configured string) error {
+// reopen listens where the configuration wants it, and nowhere else, and asks of clients over TCP what
+// web says. With an error everything is as it was.
+func (a *adminEndpoints) reopen(configured string, web *webconfig.Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wanted := adminAddresses(configured)
@@ -65,15 +66,31 @@ func (a *adminEndpoints) reopen(configured string) error {
 			delete(a.open, address)
 		}
 	}
+	a.protect(web)
 	for address, ln := range added {
 		a.open[address] = ln
 		a.serving.Go(func() { // close waits
-			if err := a.server.Serve(ln); err != nil {
+			if err := a.server.ServeProtected(ln, needed(ln, web)); err != nil {
 				a.failed(fmt.Errorf("admin at %s: %w", address, err))
 			}
 		})
 	}
 	return nil
+}
+
+// protect makes the listeners that are open ask for what web says.
+func (a *adminEndpoints) protect(web *webconfig.Config) {
+	for _, ln := range a.open {
+		a.server.Protect(ln, needed(ln, web))
+	}
+}
+
+// needed is what the clients of ln need: on a unix socket, nothing but its permissions.
+func needed(ln net.Listener, web *webconfig.Config) *webconfig.Config {
+	if ln.Addr().Network() == "unix" {
+		return nil
+	}
+	return web
 }
 
 // close lets requests that are being answered end, for at most a second.

@@ -20,7 +20,7 @@ const (
 // followCertificates serves renewed certificates, and warns of those that expire.
 func (d *daemon) followCertificates(ctx context.Context) {
 	var expiry expiryWarnings
-	certificate.Follow(ctx, func() []*certificate.Pair { return d.inForce().settings.Certificates }, d.newCertificates, certificate.Hooks{
+	certificate.Follow(ctx, func() []*certificate.Pair { return d.inForce().settings.AllCertificates() }, d.newCertificates, certificate.Hooks{
 		Renewed: d.logRenewed,
 		Failed:  d.logRefused,
 		Checked: func(p *certificate.Pair) {

@@ -73,11 +73,14 @@ func (d *daemon) warn(c current) {
 	for _, problem := range d.unitProblems(c) {
 		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "listeners"))
 	}
-	for _, p := range c.settings.Certificates {
+	for _, p := range c.settings.AllCertificates() {
 		if problem := certificate.Untimely(p.Served(), time.Now()); problem != "" {
-			i := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == p.Listener })
+			key := "admin.web_config_file"
+			if i := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == p.Listener }); i >= 0 {
+				key = fmt.Sprintf("listeners[%d].tls.certificate", i)
+			}
 			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", p.ChainFile, p.Listener, problem),
-				logging.F("key", fmt.Sprintf("listeners[%d].tls.certificate", i)))
+				logging.F("key", key))
 		}
 	}
 }

@@ -71,6 +71,9 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
 	d.current.Store(&next)
 	changed := append(before.Differences(next.Config), renewed(before.settings.Certificates, next.settings.Certificates)...)
+	if before.Admin == next.Admin && !before.settings.Web.Equal(next.settings.Web) {
+		changed = append(changed, "what admin.web_config_file says")
+	}
 	message := fmt.Sprintf("configuration reloaded from %s: %s", next.Name(), orNothing(changed)) + removed(before.DropIns, next.DropIns)
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
 	d.warn(next)
@@ -97,13 +100,13 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	if err != nil {
 		return current{}, err
 	}
-	if err := d.admin.reopen(loaded.Admin.Address); err != nil {
+	if err := d.admin.reopen(loaded.Admin.Address, next.Web); err != nil {
 		change.Rollback(ctx)
 		return current{}, loaded.Problem("admin.address", err)
 	}
 	if err := d.log.Apply(logOptions(loaded.Log)); err != nil {
 		change.Rollback(ctx)
-		return current{}, errors.Join(loaded.Problem("log.output", err), d.admin.reopen(before.Admin.Address))
+		return current{}, errors.Join(loaded.Problem("log.output", err), d.admin.reopen(before.Admin.Address, serving.Web))
 	}
 	d.capByMemory(&loaded.Config, next)
 	next.Admission(&d.sources)

@@ -130,7 +130,7 @@ func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.S
 	if err != nil {
 		return exit.Error{Code: exit.Config, Err: err}
 	}
-	if err := d.admin.reopen(loaded.Admin.Address); err != nil {
+	if err := d.admin.reopen(loaded.Admin.Address, next.Web); err != nil {
 		change.Rollback(ctx)
 		return exit.Error{Code: exit.System, Err: err}
 	}

@@ -3,9 +3,11 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 	"greetd.example/internal/credential"
 	"greetd.example/internal/greeting"
 	"greetd.example/internal/proxyproto"
+	"greetd.example/internal/webconfig"
 	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
@@ -25,6 +28,9 @@ type Settings struct {
 	Listeners []service.Listener // in the configuration's order, without net.Listener
 
 	Certificates []*certificate.Pair // of the listeners with TLS
+
+	Web            *webconfig.Config // what admin asks of clients over TCP; nil: nothing
+	WebCertificate *certificate.Pair // of it; nil: none that is followed
 
 	list   *access.List // nil: everybody is admitted
 	limits access.Limits
@@ -88,6 +94,7 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 			s.Certificates = append(s.Certificates, pair)
 		}
 	}
+	s.Web, s.WebCertificate = loadWeb(c.Admin, wrong)
 	if len(c.Access.Allow)+len(c.Access.Deny) > 0 {
 		s.list = access.New(c.Access.Allow, c.Access.Deny)
 	}
@@ -139,6 +146,40 @@ func loadPair(key string, l config.Listener, wrong func(key string, err error)) 
 		wrong(key+".key", keyErr)
 	}
 	return pair
+}
+
+// adminListener is the name of the admin address as a [certificate.Pair] has it. No listener can have it.
+const adminListener = "admin address"
+
+// AllCertificates are those of the listeners, and that of the admin address.
+func (s Settings) AllCertificates() []*certificate.Pair {
+	if s.WebCertificate == nil {
+		return s.Certificates
+	}
+	return append(slices.Clone(s.Certificates), s.WebCertificate)
+}
+
+// loadWeb loads admin.web_config_file, and the certificate that it names. Nil is none.
+func loadWeb(a config.Admin, wrong func(key string, err error)) (*webconfig.Config, *certificate.Pair) {
+	if a.WebConfigFile == "" || !a.OverTCP() {
+		return nil, nil
+	}
+	const key = "admin.web_config_file"
+	loaded, err := webconfig.Load(a.WebConfigFile)
+	if err != nil {
+		wrong(key, err)
+		return nil, nil
+	}
+	if loaded.CertFile == "" {
+		return loaded, nil
+	}
+	pair, chainErr, keyErr := certificate.Load(adminListener, loaded.CertFile, loaded.KeyFile)
+	if err := cmp.Or(chainErr, keyErr); err != nil {
+		wrong(key, fmt.Errorf("%s: %w", a.WebConfigFile, err))
+		return nil, nil
+	}
+	loaded.ServeCertificate(pair.Config().GetCertificate)
+	return loaded, pair
 }
 
 // newGreeter parses the template of greeting or greeting_file. It is nil where something

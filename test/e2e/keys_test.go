@@ -269,6 +269,42 @@ var keys = []struct {
 			_ = c.Close()
 		}
 	}},
+	{"admin.web_config_file", func(m *machine) {
+		// The password is "fakepassword".
+		m.write("/etc/greetd/web.yaml", "basic_auth_users: {prometheus: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}\n")
+		m.apply(`admin: {address: "127.0.0.1:9180", web_config_file: /etc/greetd/web.yaml}`)
+		answer := func(header string) string {
+			c := m.callOnly("127.0.0.1", "127.0.0.1:9180")
+			defer c.Close()
+			_, _ = fmt.Fprintf(c, "GET /metrics HTTP/1.0\r\n%s\r\n", header)
+			text, _ := io.ReadAll(c)
+			return string(text)
+		}
+		const authorized = "Authorization: Basic cHJvbWV0aGV1czpmYWtlcGFzc3dvcmQ=\r\n"
+		if got := answer(""); !strings.HasPrefix(got, "HTTP/1.0 401 ") {
+			m.Errorf("without a password: %q", got)
+		}
+		if got := answer(authorized); !strings.Contains(got, "greetd_build_info") {
+			m.Errorf("with the password: %q", got)
+		}
+		m.write("/etc/greetd/web.yaml", "basic_auth_users: {prometheus: fakepassword}\n")
+		for _, command := range []string{"check", "reload"} {
+			if out, code := m.try("greetd", command); code != 78 || !strings.Contains(out, "is no bcrypt hash") {
+				m.Errorf("greetd %s with a bad file: %d %s", command, code, out)
+			}
+		}
+		if got := answer(authorized); !strings.Contains(got, "greetd_build_info") {
+			m.Errorf("after a refused reload: %q", got)
+		}
+		// A key that only root can read: both see it with the eyes of the service.
+		m.write("/etc/greetd/admin.crt", "")
+		m.write("/etc/greetd/admin.key", "")
+		m.run("chmod", "600", "/etc/greetd/admin.key")
+		m.write("/etc/greetd/web.yaml", "tls_server_config: {cert_file: admin.crt, key_file: admin.key}\n")
+		if out, code := m.try("greetd", "check"); code != 78 || !strings.Contains(out, "key_file /etc/greetd/admin.key can't be read by user ") {
+			m.Errorf("greetd check with a key of root's: %d %s", code, out)
+		}
+	}},
 }
 
 const (

@@ -1,0 +1,90 @@
+package webconfig
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Admit reports whether r may be answered, and else answers it: 401 without a good user and
+// password, 429 above the rate limit. It also sets the headers. Before it checks a password, which takes
+// a processor for tens of milliseconds, it calls slow; one that was good before is not checked again.
+func (c *Config) Admit(w http.ResponseWriter, r *http.Request, slow func()) bool {
+	for name, value := range c.headers {
+		w.Header().Set(name, value)
+	}
+	if c.limiter != nil && !c.limiter.Allow() {
+		refuse(w, http.StatusTooManyRequests, "more requests than rate_limit of admin.web_config_file allows")
+		return false
+	}
+	if len(c.users) == 0 {
+		return true
+	}
+	if user, password, given := r.BasicAuth(); given && c.isUser(r, user, password, slow) {
+		return true
+	}
+	w.Header().Set("WWW-Authenticate", `Basic realm="greetd", charset="UTF-8"`)
+	refuse(w, http.StatusUnauthorized, "user and password are needed here (basic_auth_users of admin.web_config_file)")
+	return false
+}
+
+func refuse(w http.ResponseWriter, code int, sentence string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = fmt.Fprintln(w, sentence)
+}
+
+func (c *Config) isUser(r *http.Request, user, password string, slow func()) bool {
+	hash, exists := c.users[user]
+	if !exists {
+		hash = c.users[slices.Min(slices.Collect(maps.Keys(c.users)))] // so that the time does not say who exists
+	}
+	pair := sha256.Sum256(fmt.Appendf(nil, "%d %s%d %s", len(user), user, len(password), password))
+	if c.accepted.has(pair) {
+		return true
+	}
+	slow()
+	select {
+	case c.accepted.checking <- struct{}{}: // one at once
+		defer func() { <-c.accepted.checking }()
+	case <-r.Context().Done():
+		return false
+	}
+	good := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil && exists
+	if good {
+		c.accepted.add(pair)
+	}
+	return good
+}
+
+// acceptedPasswords remembers pairs of user and password that were good, as their hashes.
+type acceptedPasswords struct {
+	checking chan struct{} // is full while a password is being checked
+
+	mu    sync.Mutex
+	pairs map[[sha256.Size]byte]struct{} // at most mostAccepted
+}
+
+// mostAccepted is far more than there are users. What bcrypt does not look at, beyond 72 bytes, makes more pairs of one user.
+const mostAccepted = 1000
+
+func (a *acceptedPasswords) has(pair [sha256.Size]byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.pairs[pair]
+	return ok
+}
+
+func (a *acceptedPasswords) add(pair [sha256.Size]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.pairs) >= mostAccepted {
+		clear(a.pairs)
+	}
+	a.pairs[pair] = struct{}{}
+}
