@@ -24,7 +24,7 @@ SOAKTIME ?= 1h
 CHAOSTIME ?= 10m
 CHAOSSEED ?=
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages schema release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -120,6 +120,9 @@ fmt: $(TOOLS)/golangci-lint ## format the Go code
 packages: $(TOOLS)/nfpm $(TOOLS)/go-licenses ## .deb and .rpm in dist/ (ARCH="amd64 arm64" for both)
 	@$(MAKE) --no-print-directory build BIN=bin
 	sh deploy/packages/packages.sh $(ARCH)
+
+schema: ## the JSON Schema of the configuration, from the table of its keys
+	$(GO) run ./cmd/greetd config --schema >configs/greetd.schema.json
 
 release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod vulncheck ## all that is published of a tag, in dist/
 	sh deploy/packages/release.sh

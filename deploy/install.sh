@@ -27,6 +27,7 @@ case $PREFIX in
 esac
 units=${SYSTEMD_UNIT_DIR:-$lib/systemd/system}
 shared=$PREFIX/share/greetd-tcp
+schema=$PREFIX/share/greetd/greetd.schema.json # an editor finds it by the first line of the configuration
 examples=$PREFIX/share/doc/greetd-tcp/examples
 config=/etc/greetd/greetd.yaml
 programs="greetd greetprobe"
@@ -83,19 +84,20 @@ put_adapted() {
 # put_config never overwrites what somebody has changed: the copy of what was installed
 # last tells.
 put_config() {
-	mine=configs/greetd.yaml
+	put_adapted configs/greetd.yaml "$shared/greetd.yaml.next"
+	mine=$DESTDIR$shared/greetd.yaml.next
 	theirs=$DESTDIR$config
 	mkdir -p "$theirs.d"
 	if [ ! -e "$theirs" ] || cmp -s "$theirs" "$DESTDIR$shared/greetd.yaml"; then
-		put 644 $mine $config
+		put 644 "$mine" $config
 		rm -f "$theirs.new"
-	elif cmp -s $mine "$theirs"; then
+	elif cmp -s "$mine" "$theirs"; then
 		rm -f "$theirs.new"
 	else
-		put 644 $mine $config.new
+		put 644 "$mine" $config.new
 		echo "install: $theirs was changed and stays as it is; the new one is $theirs.new" >&2
 	fi
-	put 644 $mine "$shared/greetd.yaml"
+	mv "$mine" "$DESTDIR$shared/greetd.yaml"
 }
 
 # man_page FILE prints the path at which a manual page is installed.
@@ -177,6 +179,7 @@ do_install() {
 	for file in docs/*.[158]; do
 		put_adapted "$file" "$(man_page "$file")"
 	done
+	put 644 configs/greetd.schema.json "$schema"
 	put_config
 	case $other in
 	'') ;;
@@ -230,7 +233,8 @@ do_uninstall() {
 		done
 	done
 	rm -f "$DESTDIR$PREFIX/sbin/greetd" "$DESTDIR$PREFIX/bin/greetprobe" \
-		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog"
+		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog" "$DESTDIR$schema"
+	rmdir "$DESTDIR$(dirname "$schema")" 2>/dev/null || true
 	rm -rf "$DESTDIR$shared" "$DESTDIR$(dirname "$examples")"
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		journalctl --update-catalog

@@ -8,11 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"greetd.example/internal/config"
 	"greetd.example/internal/exit"
 )
 
 func (p *program) configCommand() *cobra.Command {
-	var here bool
+	var here, schema bool
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the effective configuration, with the origin of each value",
@@ -20,9 +21,14 @@ func (p *program) configCommand() *cobra.Command {
 environment and defaults together, as YAML, with the origin of each value. As
 root it prints that of the unit; with --here, that of the current user.`,
 		Example: `  greetd config
-  greetd config --here --config ./greetd.yaml`,
+  greetd config --here --config ./greetd.yaml
+  greetd config --schema >greetd.schema.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				_, err := p.stdout.Write(config.JSONSchema())
+				return failedToWrite(err)
+			}
 			e, err := p.examineAsMeant(cmd.Context(), here)
 			if err != nil {
 				return exit.Error{Code: exit.System, Err: err}
@@ -39,5 +45,6 @@ root it prints that of the unit; with --here, that of the current user.`,
 		},
 	}
 	addHereFlag(cmd, &here)
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the file instead, for editors")
 	return cmd
 }

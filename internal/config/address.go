@@ -14,12 +14,12 @@ import (
 	"greetd.example/internal/words"
 )
 
-var listenAddress = text(`an address such as ":10000"`, func(s string) error {
+var listenAddress = text(`an address such as ":10000"`, "^("+tcpPattern+"|unix:@.+|"+unixPattern+")$", func(s string) error {
 	_, err := parseAddress(s)
 	return err
-})
+}).except(noHostPattern)
 
-var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s string) error {
+var adminAddress = text("an address such as unix:/run/greetd/admin.sock", "^("+tcpPattern+"|"+unixPattern+")?$", func(s string) error {
 	if s == "" {
 		return nil
 	}
@@ -28,7 +28,7 @@ var adminAddress = text("an address such as unix:/run/greetd/admin.sock", func(s
 	}
 	_, err := parseAddress(s)
 	return err
-})
+}).except(noHostPattern)
 
 // An endpoint is what an address stands for, as far as that is known without
 // asking the resolver.

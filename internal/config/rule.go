@@ -23,15 +23,22 @@ type rule struct {
 	want  string             // what it must be: "a number from 1 to 32"
 	tags  []string           // as which types it may be written in YAML
 	check func(string) error // errWanted if want says all
+	json  jsonSchema         // the same as a JSON Schema, as far as one can say it
 }
 
-func text(want string, check func(string) error) rule {
-	return rule{want, []string{yamlString}, check}
+func text(want, pattern string, check func(string) error) rule {
+	return rule{want, []string{yamlString}, check, matching(pattern)}
 }
 
 var boolean = rule{"true or false", []string{yamlBool}, func(s string) error {
 	return wanted(strings.EqualFold(s, "true") || strings.EqualFold(s, "false"))
-}}
+}, jsonSchema{"type": "boolean"}}
+
+// except has the JSON Schema refuse what matches pattern.
+func (r rule) except(pattern string) rule {
+	r.json["not"] = jsonSchema{"pattern": pattern}
+	return r
+}
 
 // errWanted is the error of a rule whose want says all.
 var errWanted = errors.New("not what is wanted")
@@ -46,7 +53,7 @@ func wanted(ok bool) error {
 func oneOf(words ...string) rule {
 	last := len(words) - 1
 	want := strings.Join(words[:last], ", ") + " or " + words[last]
-	return rule{want, []string{yamlString}, func(s string) error { return wanted(slices.Contains(words, s)) }}
+	return rule{want, []string{yamlString}, func(s string) error { return wanted(slices.Contains(words, s)) }, jsonSchema{"enum": words}}
 }
 
 func integer(least, most int) rule {
@@ -55,7 +62,7 @@ func integer(least, most int) rule {
 		n, err := strconv.Atoi(s)
 		// YAML reads 010 as eight, most people as ten.
 		return wanted(err == nil && n >= least && n <= most && (len(s) == 1 || s[0] != '0'))
-	}}
+	}, jsonSchema{"type": "integer", "minimum": least, "maximum": most}}
 }
 
 func decimal(least, most float64) rule {
@@ -63,7 +70,7 @@ func decimal(least, most float64) rule {
 	return rule{want, []string{yamlInt, yamlFloat}, func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
 		return wanted(err == nil && f >= least && f <= most && !strings.ContainsAny(s, "xX")) // NaN is neither
-	}}
+	}, jsonSchema{"type": "number", "minimum": least, "maximum": most}}
 }
 
 const longest = 24 * time.Hour
@@ -78,7 +85,7 @@ func above0(d time.Duration) error {
 func from0(time.Duration) error { return nil }
 
 func duration(check func(time.Duration) error) rule {
-	return rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) error {
+	r := rule{"a duration with its unit, such as 5s, 500ms or 1m30s", []string{yamlString, yamlInt, yamlFloat}, func(s string) error {
 		number := strings.Trim(s, "+-.0123456789") == ""
 		if _, err := strconv.ParseFloat(s, 64); err == nil && number && len(s) < 20 {
 			return fmt.Errorf("has no unit: write %ss for seconds or %sms for milliseconds", s, s)
@@ -93,13 +100,17 @@ func duration(check func(time.Duration) error) rule {
 			return errors.New("must be at most 24h")
 		}
 		return check(d)
-	}}
+	}, matching(durationPattern)}
+	if check(0) != nil {
+		r = r.except(noTimePattern)
+	}
+	return r
 }
 
 var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlString}, func(s string) error {
 	_, err := parsePrefix(s)
 	return err
-}}
+}, matching(prefixPattern)}
 
 // parsePrefix reads a prefix, or an address as the prefix that holds nothing else.
 func parsePrefix(s string) (netip.Prefix, error) {
@@ -129,7 +140,7 @@ const unixPeers = "unix"
 var peers = rule{"a CIDR such as 192.0.2.0/24, an address, or unix", []string{yamlString}, func(s string) error {
 	_, err := parsePeers(s)
 	return err
-}}
+}, matching(prefixPattern + `|^unix$`)}
 
 // parsePeers is parsePrefix; the zero Prefix is unixPeers.
 func parsePeers(s string) (netip.Prefix, error) {
@@ -142,7 +153,7 @@ func parsePeers(s string) (netip.Prefix, error) {
 var fileMode = rule{`an octal file mode from "0001" to "0777"`, []string{yamlString, yamlInt}, func(s string) error {
 	_, err := parseMode(s)
 	return err
-}}
+}, jsonSchema{"type": []string{"string", "integer"}, "pattern": `^(0o[0-7]|[0-7][0-7])[0-7]{1,3}$`, "minimum": 1, "maximum": 777}}
 
 // parseMode reads what chmod(1) takes as an octal mode.
 func parseMode(s string) (FileMode, error) {
@@ -156,13 +167,13 @@ func parseMode(s string) (FileMode, error) {
 	return FileMode(n), nil
 }
 
-var groupName = text("the name of a group", func(s string) error {
+var groupName = text("the name of a group", `^[A-Za-z0-9_.-]*$`, func(s string) error {
 	return wanted(!strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) && r != '.' }))
 })
 
-var anyText = text("a text", func(string) error { return nil })
+var anyText = text("a text", "", func(string) error { return nil })
 
-var filePath = text("the path of a file", noNUL)
+var filePath = text("the path of a file", "", noNUL)
 
 func noNUL(path string) error {
 	if strings.ContainsRune(path, 0) {
@@ -175,7 +186,7 @@ const longestName = 64
 
 // listenerName accepts what can be a metric's label, a journal field's value and
 // an FDNAME of systemd (sd_pid_notify_with_fds(3)), and is read without quotes.
-var listenerName = text("a name such as greet", func(s string) error {
+var listenerName = text("a name such as greet", `^[A-Za-z0-9_.-]{1,64}$`, func(s string) error {
 	switch {
 	case s == "":
 		return errors.New("must not be empty: give a name such as greet")

@@ -78,6 +78,7 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				prefix + "/share/bash-completion/completions/greetd",
 				prefix + "/share/zsh/site-functions/_greetprobe",
 				prefix + "/share/fish/vendor_completions.d/greetd.fish",
+				prefix + "/share/greetd/greetd.schema.json",
 				"/etc/greetd/greetd.yaml",
 			} {
 				if _, ok := files[want]; !ok {
@@ -88,6 +89,9 @@ func TestInstallPutsFilesWhereTheDistributionDoes(t *testing.T) {
 				if prefix == "/usr" && strings.HasPrefix(name, "/usr/") && !strings.Contains(name, "bin/") && !strings.HasSuffix(name, ".yaml") && strings.Contains(content, "/usr/local/") {
 					t.Errorf("%s still says /usr/local", name)
 				}
+			}
+			if got, _, _ := strings.Cut(files["/etc/greetd/greetd.yaml"], "\n"); got != "# yaml-language-server: $schema="+prefix+"/share/greetd/greetd.schema.json" {
+				t.Errorf("the configuration begins with %q", got)
 			}
 			if got := files[prefix+"/lib/systemd/system/greetd.service"]; !strings.Contains(got, "\nExecStart="+prefix+"/sbin/greetd\n") {
 				t.Errorf("greetd.service starts something else:\n%s", got)

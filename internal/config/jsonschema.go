@@ -1,0 +1,102 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"time"
+)
+
+// A jsonSchema is a JSON Schema of draft 7, which editors know best.
+type jsonSchema map[string]any
+
+// matching is the schema of a text; "": of any.
+func matching(pattern string) jsonSchema {
+	if pattern == "" {
+		return jsonSchema{"type": "string"}
+	}
+	return jsonSchema{"type": "string", "pattern": pattern}
+}
+
+// Patterns of what the rules accept. They have no lookahead, which not all validators know, and leave out what
+// takes arithmetic: the host bits of a prefix, and the 24 hours of a duration.
+const (
+	durationPattern = `^\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
+
+	noTimePattern = `^\+?([0.]+(ns|us|µs|μs|ms|s|m|h))+$`
+
+	byteDigits    = `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])`
+	ipv4Pattern   = `(` + byteDigits + `\.){3}` + byteDigits
+	prefixPattern = `^` + ipv4Pattern + `(/(3[0-2]|[12]?[0-9]))?$|^[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?$`
+
+	portPattern = `(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|[0-9-]*[A-Za-z][A-Za-z0-9_.+-]*)`
+	namePattern = `([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?`
+	tcpPattern  = `(` + ipv4Pattern + `|` + namePattern + `|\[[0-9A-Fa-f:.]+(%[^\]]+)?\])?:` + portPattern
+	// noHostPattern matches what looks like a port of a host with this name.
+	noHostPattern = `^unix:([^/@]|@?$)|^vsock:`
+	unixPattern   = `unix:/.*[^/]`
+)
+
+// JSONSchema is the schema of the file, for editors. It refuses most of what [Load] refuses: values by
+// themselves, and not what is wrong with several together.
+func JSONSchema() []byte {
+	root := schema.json(reflect.ValueOf(Default()))
+	root["$schema"] = "http://json-schema.org/draft-07/schema#"
+	root["title"] = "greetd.yaml(5)"
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(root); err != nil {
+		panic(err) // only if the table has what JSON has not
+	}
+	return text.Bytes()
+}
+
+// json is the schema of f, whose default is v; the zero Value: there is none.
+func (f field) json(v reflect.Value) jsonSchema {
+	switch {
+	case f.many && f.fields != nil:
+		element := f
+		element.many, element.doc = false, ""
+		return f.described(jsonSchema{"type": "array", "items": element.json(v.Index(0)), "minItems": 1, "maxItems": mostSections}, reflect.Value{})
+	case f.many:
+		return f.described(jsonSchema{"type": "array", "items": f.rule.json}, v)
+	case f.fields == nil:
+		return f.described(maps.Clone(f.rule.json), v)
+	}
+	properties, required := make(jsonSchema), []string{}
+	for i, child := range f.fields {
+		properties[child.name] = child.json(v.Field(i))
+		if child.required {
+			required = append(required, child.name)
+		}
+	}
+	section := jsonSchema{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		section["required"] = required
+	}
+	return f.described(section, reflect.Value{})
+}
+
+// described adds what f is for, and its default.
+func (f field) described(s jsonSchema, v reflect.Value) jsonSchema {
+	if f.doc != "" {
+		s["description"] = f.doc
+	}
+	if !v.IsValid() || f.required {
+		return s
+	}
+	switch value := v.Interface().(type) {
+	case time.Duration, FileMode:
+		s["default"] = fmt.Sprint(value)
+	case []netip.Prefix:
+		s["default"] = []string{}
+	default:
+		s["default"] = value
+	}
+	return s
+}
