@@ -143,9 +143,9 @@ refuse_beside_login_manager() {
 # other_unit prints the path of a greetd.service that is not ours: of the package, or of an
 # installation with another PREFIX.
 other_unit() {
-	for folder in /usr/local/lib /usr/lib /lib; do
+	for folder in /usr/local/lib /usr/lib; do
 		other=$DESTDIR$folder/systemd/system/greetd.service
-		if [ -e "$other" ] && [ "$folder/systemd/system" != "$units" ] && ! [ "$other" -ef "$DESTDIR$units/greetd.service" ]; then
+		if [ -e "$other" ] && [ "$folder/systemd/system" != "$units" ]; then
 			echo "$other"
 			return
 		fi
