@@ -13,9 +13,9 @@ export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
 BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
 GOTESTSUM := $(TOOLS)/gotestsum
-RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck jv nfpm)
+RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck image jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
-SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/p* deploy/packages/rpm/p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
+SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/*.p* deploy/packages/rpm/*.p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
 FUZZTIME ?= 10m
 HUNT ?= 10m
 PACKAGE ?= ./internal/access
@@ -44,6 +44,7 @@ unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the 
 	else echo "make unit: without the race detector, since that needs gcc"; fi; \
 	set -x; $(GOTESTSUM) --format=pkgname -- $$race -timeout=20m $(UNIT_PACKAGES)
 	cd tools && $(GO) test ./mutate
+	cd tools/release && $(GO) test ./image
 
 fuzz-short: # what reads foreign bytes, for ten seconds each
 	sh test/fuzz.sh 10s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
@@ -89,6 +90,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
 	for module in kubernetes browser tableflip; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
 	cd tools && $(GO) vet ./mutate
+	cd tools/release && $(GO) vet ./image
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
 	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
 	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./cmd/greetprobe || exit; done
@@ -124,7 +126,8 @@ packages: $(TOOLS)/nfpm $(TOOLS)/go-licenses ## .deb and .rpm in dist/ (ARCH="am
 schema: ## the JSON Schema of the configuration, from the table of its keys
 	$(GO) run ./cmd/greetd config --schema >configs/greetd.schema.json
 
-release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod vulncheck ## all that is published of a tag, in dist/
+release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod $(TOOLS)/image vulncheck ## all that is published of a tag, in dist/ (SIGNING_KEY, or UNSIGNED=yes, for apt and yum)
+	@sh test/packages.sh release
 	sh deploy/packages/release.sh
 
 install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); never a changed configuration
@@ -148,10 +151,12 @@ $(TOOLS)/cyclonedx-gomod: TOOL = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclon
 $(TOOLS)/go-licenses: TOOL = github.com/google/go-licenses/v2
 $(TOOLS)/govulncheck: TOOL = golang.org/x/vuln/cmd/govulncheck
 $(TOOLS)/mutate: TOOL = greetd.example/tools/mutate
+$(TOOLS)/image: TOOL = greetd.example/tools/release/image
 $(TOOLS)/jv: TOOL = github.com/santhosh-tekuri/jsonschema/cmd/jv
 $(TOOLS)/nfpm: TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm
 $(RELEASE_TOOLS): $(TOOLS)/%: tools/release/go.mod tools/release/go.sum
 	cd tools/release && $(GO) build -o $(abspath $@) $(TOOL)
 $(TOOLS)/mutate: $(wildcard tools/mutate/*.go)
+$(TOOLS)/image: $(wildcard tools/release/image/*.go)
 $(TOOLS)/%: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o $(abspath $@) $(TOOL)

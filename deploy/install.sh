@@ -29,6 +29,8 @@ units=${SYSTEMD_UNIT_DIR:-$lib/systemd/system}
 shared=$PREFIX/share/greetd-tcp
 schema=$PREFIX/share/greetd/greetd.schema.json # an editor finds it by the first line of the configuration
 examples=$PREFIX/share/doc/greetd-tcp/examples
+exporter_example=$PREFIX/share/doc/greetprobe/examples/exporter.yaml
+plugin=$lib/nagios/plugins/check_greet
 config=/etc/greetd/greetd.yaml
 programs="greetd greetprobe"
 shells="bash zsh fish"
@@ -114,6 +116,15 @@ completion() {
 	esac
 }
 
+# plugin_target prints what the plugin's link leads to: the program, by a relative path if they
+# share a prefix, so that it holds in another root, too.
+plugin_target() {
+	case $plugin in
+	"$PREFIX"/*) echo ../../../bin/greetprobe ;;
+	*) echo "$PREFIX/bin/greetprobe" ;;
+	esac
+}
+
 # put_completions lets the programs write them.
 put_completions() {
 	for program in $programs; do
@@ -164,13 +175,16 @@ do_install() {
 	other=$(other_unit)
 	put 755 "${BIN:-bin}/greetd" "$PREFIX/sbin/greetd"
 	put 755 "${BIN:-bin}/greetprobe" "$PREFIX/bin/greetprobe"
+	mkdir -p "$DESTDIR$(dirname "$plugin")"
+	ln -sfn "$(plugin_target)" "$DESTDIR$plugin"
 	put_completions
-	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
+	for file in deploy/systemd/*.service deploy/systemd/*.socket deploy/systemd/*.timer; do
 		put_adapted "$file" "$units/$(basename "$file")"
 	done
 	for file in deploy/systemd/examples/*; do
 		put_adapted "$file" "$examples/$(basename "$file")"
 	done
+	put_adapted deploy/prometheus/exporter.yaml "$exporter_example"
 	for file in deploy/prometheus/*[!o] deploy/grafana/*.json; do # all but tests in Go
 		put_adapted "$file" "$examples/${file#deploy/}"
 	done
@@ -213,7 +227,7 @@ do_uninstall() {
 		echo "install: $other stays, and what runs goes on with it" >&2
 	elif [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		systemctl --quiet disable --now greetd.socket greetd.service || true
-		systemctl --quiet disable --now greetprobe-exporter.socket greetprobe-exporter.service || true
+		systemctl --quiet disable --now greetprobe.timer greetprobe-exporter.socket greetprobe-exporter.service || true
 		systemctl stop 'greetd@*.socket' 'greetd@*.service' || true
 	fi
 	for link in "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.service "$DESTDIR"/etc/systemd/system/*.wants/greetd@*.socket; do
@@ -221,7 +235,7 @@ do_uninstall() {
 			rm -f "$link"
 		fi
 	done
-	for file in deploy/systemd/*.service deploy/systemd/*.socket; do
+	for file in deploy/systemd/*.service deploy/systemd/*.socket deploy/systemd/*.timer; do
 		rm -f "$DESTDIR$units/$(basename "$file")"
 	done
 	for file in docs/*.[158]; do
@@ -235,6 +249,7 @@ do_uninstall() {
 	rm -f "$DESTDIR$PREFIX/sbin/greetd" "$DESTDIR$PREFIX/bin/greetprobe" \
 		"$DESTDIR$lib/sysusers.d/greetd-tcp.conf" "$DESTDIR$lib/systemd/catalog/greetd-tcp.catalog" "$DESTDIR$schema"
 	rmdir "$DESTDIR$(dirname "$schema")" 2>/dev/null || true
+	rm -f "$DESTDIR$plugin" "$DESTDIR$exporter_example"
 	rm -rf "$DESTDIR$shared" "$DESTDIR$(dirname "$examples")"
 	if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 		journalctl --update-catalog

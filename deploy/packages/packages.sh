@@ -53,11 +53,31 @@ move() {
 	from=$1 to=$2
 	shift 2
 	for pattern; do
-		(cd "$from" && find . -type f -path "./$pattern") | while read -r file; do
+		(cd "$from" && find . "(" -type f -o -type l ")" -path "./$pattern") | while read -r file; do
 			mkdir -p "$to/$(dirname "$file")"
 			mv "$from/$file" "$to/$file"
 		done
 	done
+}
+
+# rpm_changelog prints CHANGELOG.md as nfpm wants it. What is unreleased belongs to this version.
+rpm_changelog() {
+	awk -v version="$(echo "$VERSION" | tr '~' -)" -v date="$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)" -v packager="$maintainer" '
+		/^## / {
+			changes = 0
+			title = $2; released = $4
+			gsub(/[][]/, "", title)
+			if (title == "Unreleased") { title = version; released = date }
+			next
+		}
+		/^- / {
+			if (!changes++)
+				printf "- semver: %s\n  date: %sT12:00:00Z\n  packager: %s\n  changes:\n", title, released, packager
+			print "    - note: |-"
+			sub(/^- /, "")
+		}
+		changes && NF && !/^#/ { sub(/^ +/, ""); print "        " $0 }
+	' CHANGELOG.md
 }
 
 # documents PACKAGE PROGRAM adds what each package has to tell of itself to the trees that
@@ -117,10 +137,16 @@ make_packages() {
 	move "$all" "$stage" etc/greetd/greetd.yaml
 	rm -r "${all:?}/etc"
 	find "$all/usr/share/man" -type f -exec gzip -9n {} +
-	move "$all" "$stage/greetprobe/all" usr/bin/greetprobe 'usr/lib/systemd/system/greetprobe-exporter.*' 'usr/share/man/*/greetprobe.*' \
+	move "$all" "$stage/greetprobe/all" usr/bin/greetprobe 'usr/lib/systemd/system/greetprobe*' 'usr/share/man/*/greetprobe.*' \
+		'usr/lib/nagios/plugins/*' 'usr/share/doc/greetprobe/*' \
 		'usr/share/bash-completion/*/greetprobe' 'usr/share/fish/*/greetprobe.fish' 'usr/share/zsh/*/_greetprobe'
 	documents greetd-tcp greetd
 	documents greetprobe greetprobe
+	# Plugins are in lib64 on every 64-bit machine that has .rpm.
+	plugins=usr/lib/nagios
+	move "$stage/greetprobe/all" "$stage/greetprobe/deb" "$plugins/*"
+	mkdir -p "$stage/greetprobe/rpm/usr/lib64"
+	cp -R "$stage/greetprobe/deb/$plugins" "$stage/greetprobe/rpm/usr/lib64"
 	find "$stage" -type d -empty -delete
 	chmod -R u=rwX,go=rX "$stage" # whatever umask the checkout had
 	find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
@@ -128,6 +154,9 @@ make_packages() {
 	for package in greetd-tcp greetprobe; do
 		file=$(echo "$VERSION" | tr '~' -) # forges rename files that have a tilde
 		for type in deb rpm; do
+			if [ $type = rpm ]; then # a .deb has its own
+				echo "changelog: $work/changelog.yaml" >>"$stage/$package.yaml"
+			fi
 			"$tools"/nfpm package --config "$stage/$package.yaml" --packager $type \
 				--target "dist/${package}_${file}_$ARCH.$type" >"$work/log" 2>&1 || {
 				cat "$work/log" >&2
@@ -142,6 +171,7 @@ mkdir -p dist "$work"
 for program in greetd greetprobe; do
 	notices $program >"$work/notices-$program"
 done
+rpm_changelog >"$work/changelog.yaml"
 for arch; do
 	make_packages "$arch"
 done

@@ -1,6 +1,9 @@
 #!/bin/sh
 # release.sh: makes in dist/ all that is published of a tagged commit: archives, packages,
-# bills of material, and SHA256SUMS. `make release` calls it.
+# bills of material, the image, an apt and a yum repository with these packages, and SHA256SUMS
+# of the files beside them. `make release` calls it; repositories.sh says how they are signed.
+#
+#   SOURCE_URL  of the git repository, for the image's labels and provenance
 set -eu
 cd "$(dirname "$0")/../.."
 umask 022
@@ -62,6 +65,22 @@ for arch in $architectures; do
 	done
 done
 
-(cd dist && sha256sum -- *) >"$work/SHA256SUMS"
+image=$work/image
+rm -rf "$image"
+set --
+for arch in $architectures; do
+	bills=dist/greetd_${version}_linux_$arch.cdx.json,dist/greetprobe_${version}_linux_$arch.cdx.json
+	set -- "$@" "$arch=$work/$arch/bin,$bills"
+done
+"$tools"/image -o "$image" -version "$VERSION" -revision "$(git rev-parse HEAD)" -time "$SOURCE_DATE_EPOCH" \
+	-source "${SOURCE_URL:-https://greetd.example}" "$@"
+tar --create --directory "$image" --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
+	--owner=0 --group=0 --numeric-owner --mode=u+rw,go=u-w --file "dist/greetd_${version}_image.tar" .
+rm -rf "$image"
+echo "dist/greetd_${version}_image.tar"
+
+sh deploy/packages/repositories.sh dist
+
+(cd dist && find . -maxdepth 1 -type f -printf '%P\n' | sort | xargs sha256sum --) >"$work/SHA256SUMS"
 mv "$work/SHA256SUMS" dist/SHA256SUMS
 echo dist/SHA256SUMS

@@ -215,7 +215,6 @@ func (m *machine) monitored() *watcher {
 
 	const textfiles = "/var/lib/prometheus/node-exporter"
 	m.run("install", "-d", textfiles) // as the package prometheus-node-exporter makes it
-	m.install("greetprobe.service", "greetprobe.timer")
 	m.write("/etc/greetprobe/targets", "127.0.0.1:10443\n127.0.0.1:9\n")
 	m.dropIn("greetprobe.service", "[Service]", "ExecStart=",
 		"ExecStart=/usr/bin/greetprobe --quiet --tls --insecure --textfile "+textfiles+"/greetprobe.prom --file /etc/greetprobe/targets")

@@ -45,7 +45,7 @@ func (m *machine) bringPackages() {
 	m.Helper()
 	p := published(m.T)
 	for name, folder := range map[string]string{"old": p.before, "new": p.now} {
-		for _, file := range []string{"greetd-tcp.deb", "greetprobe.deb", "greetd-tcp.rpm"} {
+		for _, file := range []string{"greetd-tcp.deb", "greetprobe.deb", "greetd-tcp.rpm", "greetprobe.rpm"} {
 			pkg, kind, _ := strings.Cut(file, ".")
 			content, err := os.ReadFile(onlyFile(m.T, filepath.Join(folder, pkg+"_*_"+runtime.GOARCH+"."+kind)))
 			if err != nil {
@@ -95,7 +95,7 @@ func (m *machine) nobody(address string) {
 // the journal, the user, and our copies of the packages.
 func (m *machine) traces() []string {
 	m.Helper()
-	out := m.run("find", "/", "-xdev", "(", "-path", "/var/log", "-o", "-path", "/var/tmp", ")", "-prune", "-o",
+	out := m.run("find", "/", "-xdev", "(", "-path", "/var/log", "-o", "-path", "/srv", "-o", "-path", "/var/tmp", ")", "-prune", "-o",
 		"-iname", "*greet*", "-print")
 	out += "\n" + m.run("sh", "-c", "grep -rlI greet /etc /run/systemd /var/lib/dpkg /var/lib/systemd 2>/dev/null || true")
 	var traces []string
@@ -128,6 +128,9 @@ func TestPackageLife(t *testing.T) {
 		}
 		m.run("dpkg", "--install", "/var/tmp/old/greetprobe.deb")
 		m.run("greetprobe", "127.0.0.1", "10000")
+		m.run("/usr/lib/nagios/plugins/check_greet", "-H", "127.0.0.1", "-p", "10000")
+		m.probeUnits("disabled", "inactive")
+		timed, scraped := m.probeUnitsStart()
 		m.run("getent", "passwd", "greetd-tcp")
 		if !strings.Contains(m.run("journalctl", "--list-catalog"), "greetd") {
 			m.Error("the catalog does not know greetd")
@@ -139,6 +142,8 @@ func TestPackageLife(t *testing.T) {
 		m.write(config, m.read(config)+oursLine)
 		load := m.load(everybody(helloAll))
 		m.dpkg("new", "--force-confdef")
+		m.run("dpkg", "--install", "/var/tmp/new/greetprobe.deb")
+		m.probeUnitsRestarted(timed, scraped)
 		if got := m.version(); got != newTag {
 			m.Errorf("after the upgrade runs %s", got)
 		}
@@ -165,9 +170,10 @@ func TestPackageLife(t *testing.T) {
 		m.write("/etc/greetd/10025.yaml", "greeting: \"an instance\\n\"\n")
 		m.run("systemctl", "enable", "--now", "greetd@10025.socket")
 		m.greeted("tcp", "127.0.0.1:10025", "an instance\n")
-		m.run("dpkg", "--remove", "greetd-tcp")
+		m.run("dpkg", "--remove", "greetd-tcp", "greetprobe")
 		m.nobody(overIPv4)
 		m.nobody("127.0.0.1:10025")
+		m.nobody(exporterAddress)
 		if _, code := m.try("systemctl", "cat", "greetd.service"); code == 0 {
 			m.Error("removed, but systemd still knows greetd.service")
 		}
@@ -176,16 +182,69 @@ func TestPackageLife(t *testing.T) {
 		}
 		m.dpkg("new", "--force-confold")
 		m.greeted("tcp", overIPv4, hello)
+		m.run("dpkg", "--install", "/var/tmp/new/greetprobe.deb")
+		m.probeUnits("enabled", "inactive") // as it was, and nothing starts by itself
 
 		// Purged, it leaves nothing, whatever the administrator had enabled.
 		m.run("systemctl", "enable", "greetd.socket")
 		m.example("greetd.service", "socket-only.conf")
+		m.run("systemctl", "start", "greetprobe.timer", "greetprobe-exporter.socket")
+		m.dropIn("greetprobe-exporter.service", "[Service]")
 		m.run("dpkg", "--purge", "greetd-tcp", "greetprobe")
 		m.nobody(overIPv4)
+		m.nobody(exporterAddress)
 		if left := m.traces(); len(left) > 0 {
 			m.Errorf("purged, and left %q", left)
 		}
 	})
+}
+
+// probeUnits fails the test unless greetprobe's timer and the exporter's socket are in these states.
+func (m *machine) probeUnits(enabled, active string) {
+	m.Helper()
+	for _, unit := range []string{"greetprobe.timer", "greetprobe-exporter.socket"} {
+		if got, _ := m.try("systemctl", "is-enabled", unit); got != enabled {
+			m.Errorf("%s is %s, want %s", unit, got, enabled)
+		}
+		if got, _ := m.try("systemctl", "is-active", unit); got != active {
+			m.Errorf("%s is %s, want %s", unit, got, active)
+		}
+	}
+	if got, _ := m.try("systemctl", "is-enabled", "greetprobe-exporter.service"); got != "disabled" {
+		m.Errorf("greetprobe-exporter.service is %s", got)
+	}
+}
+
+// probeUnitsStart starts greetprobe's units as an administrator does, and returns when the timer
+// was started, and the exporter's process.
+func (m *machine) probeUnitsStart() (timed, scraped string) {
+	m.Helper()
+	m.run("install", "-d", "/var/lib/prometheus/node-exporter")
+	m.write("/etc/greetprobe/targets", "127.0.0.1:10000\n")
+	m.run("systemctl", "enable", "--now", "greetprobe.timer", "greetprobe-exporter.socket")
+	m.run("systemctl", "start", "greetprobe.service")
+	if got := m.read("/var/lib/prometheus/node-exporter/greetprobe.prom"); !strings.Contains(got, "greetprobe_success{") {
+		m.Errorf("the textfile has no greetprobe_success:\n%s", got)
+	}
+	if got := m.askExporter("/probe?target=127.0.0.1:10000&module=greeting"); !strings.Contains(got, "\nprobe_success 1\n") {
+		m.Errorf("the exporter answered\n%s", got)
+	}
+	return m.property("greetprobe.timer", "InvocationID"), m.property("greetprobe-exporter.service", "MainPID")
+}
+
+// probeUnitsRestarted fails the test unless an upgrade has restarted what ran, and nothing else.
+func (m *machine) probeUnitsRestarted(timed, scraped string) {
+	m.Helper()
+	m.probeUnits("enabled", "active")
+	if got := m.property("greetprobe.timer", "InvocationID"); got == timed {
+		m.Error("greetprobe.timer was not restarted")
+	}
+	if got := m.property("greetprobe-exporter.service", "MainPID"); got == scraped || got == "0" {
+		m.Errorf("greetprobe-exporter.service has process %s after the upgrade, and had %s", got, scraped)
+	}
+	if got := m.askExporter("/metrics"); !strings.Contains(got, newTag) {
+		m.Errorf("after the upgrade the exporter is not %s:\n%s", newTag, got)
+	}
 }
 
 // With socket activation the service is disabled; an upgrade restarts it all the same, and
@@ -276,6 +335,8 @@ func TestPackageKeepsTheRules(t *testing.T) {
 		if _, code := m.try("test", "-e", config); code == 0 {
 			m.Errorf("purged, and %s is still there", config)
 		}
+		m.run("dpkg", "--purge", "greetd")
+		m.installsFromApt()
 	})
 }
 
@@ -294,12 +355,22 @@ func TestRPMLife(t *testing.T) {
 		m.run(append([]string{"rpm", "--nodeps"}, args...)...) // /bin/sh is dpkg's here
 	}
 
+	m.rpmChecks()
 	rpm("--install", "/var/tmp/old/greetd-tcp.rpm")
 	m.nobody(overIPv4)
 	m.run("getent", "passwd", "greetd-tcp")
 	m.run("systemctl", "start", "greetd.service")
 	m.greeted("tcp", overIPv4, hello)
 	m.write(config, m.read(config)+oursLine)
+	rpm("--install", "/var/tmp/old/greetprobe.rpm")
+	m.run("/usr/lib64/nagios/plugins/check_greet", "-H", "127.0.0.1", "-p", "10000")
+	if got := m.property("greetprobe.timer", "ActiveState"); got != "inactive" {
+		t.Errorf("the installation has started greetprobe.timer: %s", got)
+	}
+	m.run("systemctl", "disable", "greetprobe.timer", "greetprobe-exporter.service", "greetprobe-exporter.socket") // presets enable all on Debian
+	timed, scraped := m.probeUnitsStart()
+	rpm("--upgrade", "/var/tmp/new/greetprobe.rpm")
+	m.probeUnitsRestarted(timed, scraped)
 
 	load := m.load(everybody(helloAll))
 	rpm("--upgrade", "/var/tmp/new/greetd-tcp.rpm")
@@ -317,8 +388,10 @@ func TestRPMLife(t *testing.T) {
 	}
 
 	m.run("systemctl", "enable", "greetd.service")
-	rpm("--erase", "greetd-tcp")
+	rpm("--erase", "greetd-tcp", "greetprobe")
 	m.nobody(overIPv4)
+	m.nobody(exporterAddress)
+	m.run("rm", "-r", "/etc/greetprobe", "/var/lib/prometheus/node-exporter/greetprobe.prom") // the administrator's
 	if !strings.HasSuffix(m.read(config+".rpmsave"), oursLine) {
 		t.Error("the changed configuration was not saved")
 	}
@@ -367,6 +440,12 @@ func TestPackagesAreInOrder(t *testing.T) {
 			}
 		}
 	}
+	for _, pkg := range []string{"greetd-tcp", "greetprobe"} {
+		out, err := command(rpm, "--query", "--package", "--changelog", onlyFile(t, now+"/"+pkg+"_*_amd64.rpm"))
+		if want := "* Thu Jan  1 2026 greetd maintainers <maintainers@greetd.example> - 1.999.0\n- "; err != nil || !strings.Contains(out, want) {
+			t.Errorf("the changelog of %s.rpm has not %q: %v\n%s", pkg, want, err, out)
+		}
+	}
 }
 
 // Both packagers install the same, but for what only one of them has.
@@ -398,7 +477,7 @@ func TestPackagesHaveWhatMakeInstallHas(t *testing.T) {
 		if out, err = command(rpm, "--query", "--package", "--list", onlyFile(t, now+"/"+pkg+"_*_"+runtime.GOARCH+".rpm")); err != nil {
 			t.Fatal(err)
 		}
-		lists["rpm"] += out + "\n"
+		lists["rpm"] += strings.ReplaceAll(out, "/lib64/", "/lib/") + "\n"
 	}
 	for kind, list := range lists {
 		for _, name := range slices.Sorted(maps.Keys(want)) {

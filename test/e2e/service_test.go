@@ -100,7 +100,7 @@ func TestIsThereAfterABoot(t *testing.T) {
 
 func TestUnitsPassVerifyWithoutAWord(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
-		for _, unit := range []string{"greetd.service", "greetd.socket", "greetd@10025.service", "greetd@10025.socket", "greetprobe-exporter.service", "greetprobe-exporter.socket"} {
+		for _, unit := range []string{"greetd.service", "greetd.socket", "greetd@10025.service", "greetd@10025.socket", "greetprobe-exporter.service", "greetprobe-exporter.socket", "greetprobe.service", "greetprobe.timer"} {
 			if out, code := m.try("systemd-analyze", "verify", unit); code != 0 || out != "" {
 				m.Errorf("verify %s: exit %d\n%s", unit, code, out)
 			}
