@@ -21,7 +21,9 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH
+# Without inlining in what runs at the start and for a scrape only, it is 0.3 MB smaller.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' \
+	-gcflags=google.golang.org/protobuf/...=-l -gcflags=github.com/spf13/...=-l -gcflags=go.yaml.in/...=-l \
 	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd
 # Without inlining it is 1.3 MB smaller; here it is for health checks.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' -gcflags=all=-l \
