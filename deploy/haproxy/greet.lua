@@ -5,8 +5,8 @@
 
 local proxy = "greetd" -- the section's name, and that of its abstract socket
 local beginning = os.getenv("GREETING")
-local longest = 65536 -- bytes; what is not over by then is no greeting
-local patience = 10 -- seconds, after which no other host is asked: that would only be more load
+local longest = 65536 -- bytes; longer text is no greeting
+local timeLimit = 10 -- seconds; after it no other host is asked, which would only add load
 
 local hosts = {} -- their names
 core.register_init(function()
@@ -20,7 +20,7 @@ local function binary(hex)
 	return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
 end
 
--- header is a PROXY header, version 2, that tells of the client. The name of a host goes
+-- header is a PROXY header, version 2, that announces the client. The name of a host goes
 -- with it as the unique ID (a TLV of type 5), by which use-server finds it.
 local function header(applet, host)
 	local from, to = binary(applet:get_var("txn.from")), binary(applet:get_var("txn.to"))
@@ -46,8 +46,8 @@ local function ask(applet, host)
 	end
 end
 
--- The first host is the one with the fewest connections. But who fails at once has always
--- the fewest: so after that each is asked by its name, in turn.
+-- HAProxy chooses the first host: the one with the fewest connections. A host that fails at
+-- once always has the fewest, so the next ones are asked by name, in turn.
 local turn = 0
 core.register_service("greet", "tcp", function(applet)
 	local began = core.now().sec
@@ -55,7 +55,7 @@ core.register_service("greet", "tcp", function(applet)
 	turn = turn + 1
 	local start = turn
 	for i = 1, #hosts do
-		if text or core.now().sec - began > patience then
+		if text or core.now().sec - began > timeLimit then
 			break
 		end
 		text = ask(applet, hosts[(start + i) % #hosts + 1])

@@ -14,7 +14,7 @@ import (
 //
 // What it returns has SetDeadline and SyscallConn, as a [net.TCPListener] has. Its connections have
 // CloseWrite, SetLinger and SyscallConn, as a [net.TCPConn] has; TCP_NODELAY is set, and keep-alive
-// is left as the listening socket has it. Whoever accepts one closes it: the garbage collector does
+// is left as the listening socket has it. The caller of Accept closes each: the garbage collector does
 // not.
 func Direct(ln net.Listener) net.Listener {
 	if tcp, ok := ln.(*net.TCPListener); ok {

@@ -35,7 +35,7 @@ func classify(err error, other Outcome) Outcome {
 
 // AcceptPasses reports whether err of a listener's Accept passes, so that accepting is to be tried
 // again: it concerns one client, or the system is short of descriptors or memory. It is for accept
-// loops of other servers; Serve does as it says.
+// loops of other servers; Serve applies it.
 func AcceptPasses(err error) bool {
 	return concernsOneClient(err) || outOfDescriptors(err) || outOfMemory(err)
 }

@@ -21,7 +21,7 @@ type Peer struct {
 }
 
 // A ProxyInfo is what a proxy said about a client, in TLVs of a PROXY header of version 2. What it
-// did not say is the zero value. Whoever makes one bounds its texts and keeps them printable.
+// did not say is the zero value. The code that makes one limits the length of its texts and keeps them printable.
 type ProxyInfo struct {
 	Authority       string // the host name that the client asked for, by SNI
 	ALPN            string // the application protocol of the client's connection
