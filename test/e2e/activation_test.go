@@ -21,7 +21,7 @@ func TestClientsStartTheService(t *testing.T) {
 			if err != nil {
 				m.Fatal(err)
 			}
-			_ = c.SetReadDeadline(time.Now().Add(patience))
+			_ = c.SetReadDeadline(time.Now().Add(waitLimit))
 			if _, err := c.Read(make([]byte, 1)); err != nil {
 				m.Fatal(err)
 			}

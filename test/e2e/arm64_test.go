@@ -26,7 +26,7 @@ func TestARM64(t *testing.T) {
 		if runtime.GOARCH != "arm64" {
 			args = append([]string{debian.Program(t, "qemu-aarch64-static", "qemu-user-static")}, args...)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		t.Cleanup(cancel)
 		return exec.CommandContext(ctx, args[0], args[1:]...)
 	}

@@ -350,7 +350,7 @@ func TestThreeHostsBehindHAProxy(t *testing.T) {
 		c.await(three, "UP")
 	})
 	c.underLoad("a flood", 0, c.flood)
-	t.Run("a crowd", c.crowd)
+	t.Run("too many connections", c.tooMany)
 	c.underLoad("one killed", hardCases, func() {
 		two.dropIn("greetd.service", "[Service]", "Restart=no")
 		c.pile(two)
@@ -434,8 +434,8 @@ func (c *cluster) flood() {
 	}
 }
 
-// crowd lets a source have too many connections at a time, and somebody else one.
-func (c *cluster) crowd(t *testing.T) {
+// tooMany lets a source have too many connections at a time, and somebody else one.
+func (c *cluster) tooMany(t *testing.T) {
 	t.Helper()
 	const tooMany = 5
 	for _, host := range c.hosts {
@@ -451,7 +451,7 @@ func (c *cluster) crowd(t *testing.T) {
 			return
 		}
 		defer client.Close()
-		_ = client.SetDeadline(time.Now().Add(patience))
+		_ = client.SetDeadline(time.Now().Add(waitLimit))
 		text, _ := io.ReadAll(client)
 		said <- string(text)
 	}
@@ -471,7 +471,7 @@ func (c *cluster) crowd(t *testing.T) {
 	}
 	want := map[string]int{"": tooMany, "Hello there, 10.127.0.2!\n": atATime, "Hello there, 10.127.0.3!\n": 1}
 	if !maps.Equal(got, want) {
-		t.Errorf("the crowd and somebody else heard %v, want %v", got, want)
+		t.Errorf("the source with too many and somebody else got %v, want %v", got, want)
 	}
 }
 
@@ -509,7 +509,7 @@ func TestTwoHAProxiesShareTheCounts(t *testing.T) {
 		return errors.Is(err, syscall.ECONNRESET)
 	}
 	// So seldom that the second alone would never refuse.
-	for deadline := time.Now().Add(patience); !refused(both[1]); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); !refused(both[1]); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the second did not come to know")
 		}

@@ -99,7 +99,7 @@ func (r recipe) lacks(output string) (missing, strange []string) {
 // follow runs a command that does not end until it has printed what it should.
 func (m *machine) follow(r recipe) (output string) {
 	m.Helper()
-	command := m.command("timeout", fmt.Sprint(patience.Seconds()), "sh", "-c", r.command)
+	command := m.command("timeout", fmt.Sprint(waitLimit.Seconds()), "sh", "-c", r.command)
 	out, err := command.StdoutPipe()
 	if err != nil {
 		m.Fatal(err)
@@ -141,14 +141,14 @@ func TestJournalCookbook(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
 		m.run("journalctl", "--update-catalog")
 		m.town()
-		m.configure(manners)
+		m.configure(visitSettings)
 		m.run("systemctl", "start", "greetd")
 		m.visitors()
 		m.run("systemctl", "restart", "greetd")
 		m.visitors()
 		m.configure("greeting: '{{.Nobody}}'")
 		_, _ = m.try("systemctl", "reload", "greetd")
-		m.configure(manners)
+		m.configure(visitSettings)
 		m.run("systemctl", "reload", "greetd")
 
 		// Entries and summaries account for every visit.

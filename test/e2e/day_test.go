@@ -19,8 +19,8 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// dayManners is a configuration under which visits end for every reason that clients can cause.
-const dayManners = `
+// daySettings is a configuration under which visits end for every reason that clients can cause.
+const daySettings = `
 listeners:
   - {name: greet, address: ":10000"}
   - {name: balanced, address: ":10001", proxy_trusted: [198.51.100.9]}
@@ -226,27 +226,27 @@ func (m *machine) dayVisitors() {
 	shake := func(address string, settings *tls.Config) {
 		c := m.callOnly("127.0.0.1", address)
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(waitLimit))
 		_, _ = io.Copy(io.Discard, tls.Client(c, settings))
 	}
-	m.call(phone, gate+":10000", "")
+	m.call(phone, server+":10000", "")
 	m.call(sixth, "["+sixth+"]:10000", "")
-	m.call(proxy, gate+":10001", "PROXY TCP4 "+phone+" "+gate+" 41000 10001\r\n")
+	m.call(proxy, server+":10001", "PROXY TCP4 "+phone+" "+server+" 41000 10001\r\n")
 	shake("127.0.0.1:10002", &tls.Config{InsecureSkipVerify: true})
-	m.call(denied, gate+":10000", "")
-	m.call(broken, gate+":10000", "")
+	m.call(denied, server+":10000", "")
+	m.call(broken, server+":10000", "")
 	for range 15 {
-		m.call(greedy, gate+":10000", "")
+		m.call(greedy, server+":10000", "")
 	}
-	m.call(proxy, gate+":10001", "GET / HTTP/1.0\r\n\r\n")
-	m.call(proxy, gate+":10001", "PROXY TCP4 nobody nowhere\r\n")
+	m.call(proxy, server+":10001", "GET / HTTP/1.0\r\n\r\n")
+	m.call(proxy, server+":10001", "PROXY TCP4 nobody nowhere\r\n")
 	m.call("127.0.0.2", "127.0.0.1:10002", "GET / HTTP/1.0\r\n\r\n")
 	shake("127.0.0.1:10002", &tls.Config{ServerName: "greet.example"}) // it trusts nobody
-	reset(m.callOnly(proxy, gate+":10001"))
+	reset(m.callOnly(proxy, server+":10001"))
 	reset(m.callOnly("127.0.0.3", "127.0.0.1:10002"))
 	reset(m.callOnly("127.0.0.4", "127.0.0.1:10004"))
 	for _, silent := range []net.Conn{
-		m.callOnly(proxy, gate+":10001"), m.callOnly("127.0.0.5", "127.0.0.1:10002"), m.callOnly("127.0.0.6", "127.0.0.1:10004"),
+		m.callOnly(proxy, server+":10001"), m.callOnly("127.0.0.5", "127.0.0.1:10002"), m.callOnly("127.0.0.6", "127.0.0.1:10004"),
 		m.callOnly("127.0.0.7", "127.0.0.1:10003"), // and here another one needs its place
 	} {
 		defer silent.Close()
@@ -282,7 +282,7 @@ func (m *machine) ordinaryDay() {
 	m.littleRoom()
 	certificate(m, "/etc/ssl/day")
 	m.run("chmod", "644", "/etc/ssl/day.key")
-	m.configure(dayManners)
+	m.configure(daySettings)
 	m.run("systemctl", "restart", "greetd")
 	m.dayVisitors()
 	m.withoutMemory()

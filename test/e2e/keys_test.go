@@ -146,7 +146,7 @@ var keys = []struct {
 			m.Errorf("%d are active", status.Connections.Active)
 		}
 		_ = first.Close()
-		_ = second.SetDeadline(time.Now().Add(patience))
+		_ = second.SetDeadline(time.Now().Add(waitLimit))
 		if text, err := io.ReadAll(second); err != nil || string(text) != hello {
 			m.Errorf("who waited hears %q, %v", text, err)
 		}
@@ -361,7 +361,7 @@ func (m *machine) hear(from, say string) string {
 	c := m.callOnly(from, to)
 	defer c.Close()
 	_, _ = io.WriteString(c, say)
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	text, _ := io.ReadAll(c)
 	return string(text)
 }

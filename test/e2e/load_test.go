@@ -46,12 +46,12 @@ const (
 	cut         ending = "cut"         // a part of the text and the end of file
 	reset       ending = "reset"       // ECONNRESET, or EPIPE, after however many bytes
 	wrong       ending = "wrong"       // another text
-	late        ending = "late"        // no end of file within clientPatience
+	late        ending = "late"        // no end of file within clientTimeout
 )
 
 const (
-	clientPatience = 60 * time.Second // more than the kernel's SYN retries take in any test
-	maxInFlight    = 8000             // connections of one load client at a time
+	clientTimeout = 60 * time.Second // more than the kernel's SYN retries take in any test
+	maxInFlight   = 8000             // connections of one load client at a time
 )
 
 // A loadResult accounts for every connection of a load client.
@@ -250,7 +250,7 @@ func (s loadSpec) source(i int) netip.Addr {
 // visit is one client: it connects, says something if it has to, reads until the end of
 // file, and hangs up. It returns which greeting it heard.
 func (s loadSpec) visit(from netip.Addr) (end ending, said string, err error) {
-	dialer := net.Dialer{Timeout: clientPatience}
+	dialer := net.Dialer{Timeout: clientTimeout}
 	me := from.String()
 	switch {
 	case s.Network == "unix":
@@ -271,7 +271,7 @@ func (s loadSpec) visit(from netip.Addr) (end ending, said string, err error) {
 		return unconnected, "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(clientPatience))
+	_ = c.SetDeadline(time.Now().Add(clientTimeout))
 
 	if s.TalkFirst > 0 {
 		if _, err := c.Write(make([]byte, s.TalkFirst)); err != nil {

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// patience bounds waits for what comes soon, on a machine that may be very busy.
-const patience = 60 * time.Second
+// waitLimit bounds waits for what comes soon, on a machine that may be very busy.
+const waitLimit = 60 * time.Second
 
 // A machine is a container with a systemd of its own. It lives as long as its test.
 type machine struct {
@@ -210,9 +210,9 @@ func (m *machine) journal(matches ...string) []map[string]any {
 // eventually waits until something is so.
 func (m *machine) eventually(what string, so func() bool) {
 	m.Helper()
-	for deadline := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			m.Fatalf("waited %v in vain until %s", patience, what)
+			m.Fatalf("waited %v in vain until %s", waitLimit, what)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func (m *machine) inside(do func() error) error { return m.network().inside(do) 
 func (m *machine) dial(network, address string) (net.Conn, error) {
 	var c net.Conn
 	err := m.inside(func() (err error) {
-		c, err = net.DialTimeout(network, address, patience)
+		c, err = net.DialTimeout(network, address, waitLimit)
 		return err
 	})
 	return c, err
@@ -240,7 +240,7 @@ func (m *machine) visit(network, address string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	text, err := io.ReadAll(c)
 	return string(text), err
 }

@@ -37,7 +37,7 @@ func (m *machine) serve(name string, args ...string) {
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = waitLimit
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := m.inside(cmd.Start); err != nil {
 		m.Fatal(err)
@@ -209,7 +209,7 @@ func (m *machine) monitored() *watcher {
 	m.Helper()
 	m.town()
 	certificate(m, "/etc/ssl/greetd")
-	m.configure(strings.Replace(manners, "\ngreeting:", "\n"+`  - {name: safe, address: ":10443", tls: {certificate: tls.pem, key: tls.key}}`+"\ngreeting:", 1))
+	m.configure(strings.Replace(visitSettings, "\ngreeting:", "\n"+`  - {name: safe, address: ":10443", tls: {certificate: tls.pem, key: tls.key}}`+"\ngreeting:", 1))
 	m.dropIn("greetd.service", "[Service]", "LoadCredential=tls.pem:/etc/ssl/greetd.pem", "LoadCredential=tls.key:/etc/ssl/greetd.key")
 	m.run("systemctl", "start", "greetd")
 
@@ -320,7 +320,7 @@ func TestDashboardAndRulesHaveData(t *testing.T) {
 			m.Errorf("greetd was started at %s, its process at %.0f", text, started)
 		}
 
-		m.configure(manners)
+		m.configure(visitSettings)
 		m.run("systemctl", "reload", "greetd")
 		w.eventually("the reload is known to be well again", func() bool {
 			_, ok := w.samples("greetd_config_last_reload_successful")

@@ -70,7 +70,7 @@ func (n network) run(t *testing.T, name string, args ...string) {
 
 // dial connects from an address in the network.
 func (n network) dial(from, address string) (net.Conn, error) {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: waitLimit}
 	var c net.Conn
 	err := n.inside(func() (err error) {
 		c, err = dialer.Dial("tcp", address)

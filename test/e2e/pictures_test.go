@@ -33,7 +33,7 @@ func TestPictures(t *testing.T) {
 	m := boot(t, releases[len(releases)-1])
 	m.run("sh", "-c", "echo gate >/proc/sys/kernel/hostname")
 	m.town()
-	m.configure(strings.Replace(manners, "limits: {per_source: {rate: 1, burst: 10}}\n", "", 1))
+	m.configure(strings.Replace(visitSettings, "limits: {per_source: {rate: 1, burst: 10}}\n", "", 1))
 	m.run("systemctl", "enable", "--now", "greetd")
 	night := m.eventfulDay()
 	time.Sleep(10*time.Minute + 5*time.Second)
@@ -123,7 +123,7 @@ func (m *machine) eventfulDay() (night func()) {
 	visit := func(from, address, say string, pause time.Duration) {
 		var c net.Conn
 		err := m.inside(func() (err error) {
-			dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			dialer := net.Dialer{Timeout: waitLimit, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 			c, err = dialer.Dial("tcp", address)
 			return err
 		})
@@ -132,14 +132,14 @@ func (m *machine) eventfulDay() (night func()) {
 		}
 		visits.Go(func() {
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(waitLimit))
 			time.Sleep(pause)
 			_, _ = io.WriteString(c, say)
 			_, _ = io.Copy(io.Discard, c)
 		})
 	}
 	balanced := func(pause time.Duration) {
-		visit(proxy, gate+":10001", fmt.Sprintf("PROXY TCP4 198.18.%d.%d %s 41000 10001\r\n", rng.IntN(256), rng.IntN(256), gate), pause)
+		visit(proxy, server+":10001", fmt.Sprintf("PROXY TCP4 198.18.%d.%d %s 41000 10001\r\n", rng.IntN(256), rng.IntN(256), server), pause)
 	}
 	day.Go(func() {
 		for begin := time.Now(); ; {
@@ -155,13 +155,13 @@ func (m *machine) eventfulDay() (night func()) {
 			}
 			switch n := rng.IntN(10000); {
 			case n < 3:
-				visit(broken, gate+":10000", "", 0)
+				visit(broken, server+":10000", "", 0)
 			case n < 20:
-				visit(proxy, gate+":10001", "", time.Second) // says nothing in time
+				visit(proxy, server+":10001", "", time.Second) // says nothing in time
 			case n < 60:
-				visit(proxy, gate+":10001", "GET / HTTP/1.0\r\n\r\n", 0)
+				visit(proxy, server+":10001", "GET / HTTP/1.0\r\n\r\n", 0)
 			case n < 250:
-				visit(denied, gate+":10000", "", 0)
+				visit(denied, server+":10000", "", 0)
 			case n < 1000:
 				balanced(time.Duration(rng.ExpFloat64() * float64(15*time.Millisecond)))
 			case n < 3000:

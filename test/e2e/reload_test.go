@@ -143,7 +143,7 @@ func TestRestartWithABadFile(t *testing.T) {
 					m.greeted("tcp", overIPv4, "fixed\n")
 					return
 				}
-				_ = waiting.SetDeadline(time.Now().Add(patience))
+				_ = waiting.SetDeadline(time.Now().Add(waitLimit))
 				if text, err := io.ReadAll(waiting); err != nil || string(text) != "fixed\n" {
 					m.Errorf("who came while it was broken got %q, %v", text, err)
 				}

@@ -209,7 +209,7 @@ func TestStopLetsTheSlowFinish(t *testing.T) {
 			m.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(waitLimit))
 		start := make([]byte, 100)
 		if _, err := io.ReadFull(c, start); err != nil {
 			m.Fatal(err)
@@ -239,7 +239,7 @@ func TestWhoConnectsDuringAStopIsReset(t *testing.T) {
 		m.eventually("it drains", func() bool { return m.property("greetd", "ActiveState") == "deactivating" })
 		second := m.callOnly("127.0.0.1", overIPv4)
 		defer second.Close()
-		_ = second.SetDeadline(time.Now().Add(patience))
+		_ = second.SetDeadline(time.Now().Add(waitLimit))
 		if text, err := io.ReadAll(second); !errors.Is(err, syscall.ECONNRESET) || len(text) > 0 {
 			m.Errorf("who came late hears %q, %v", text, err)
 		}
@@ -265,7 +265,7 @@ func TestStopTakesItsTimeWhileTheDrainGetsOn(t *testing.T) {
 				m.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(waitLimit))
 			if _, err := io.ReadFull(c, make([]byte, 10)); err != nil {
 				m.Fatal(err)
 			}
@@ -434,7 +434,7 @@ func TestPreservedStoreKeepsThePortThroughAStop(t *testing.T) {
 		}
 		defer c.Close()
 		m.run("systemctl", "start", "greetd")
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(waitLimit))
 		if text, err := io.ReadAll(c); err != nil || string(text) != hello {
 			m.Errorf("who waited got %q, %v", text, err)
 		}

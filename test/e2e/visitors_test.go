@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// manners is a configuration under which visits end in every way but cut, which takes a
-// stop. Who behaves how is told by visitors.
-const manners = `
+// visitSettings is a configuration under which visits end in every way but cut, which takes a
+// stop. See visitors for what each client does.
+const visitSettings = `
 listeners:
   - {name: greet, address: ":10000"}
   - {name: balanced, address: ":10001", proxy_trusted: [198.51.100.9]}
@@ -22,7 +22,7 @@ admin: {address: "127.0.0.1:9180"}
 
 // The machine's own address, and those of its visitors.
 const (
-	gate   = "192.0.2.1"
+	server = "192.0.2.1"
 	proxy  = "198.51.100.9" // a load balancer
 	denied = "203.0.113.5"  // by access.deny
 	broken = "192.0.2.66"   // the template fails for it
@@ -34,7 +34,7 @@ const (
 // town gives the machine those addresses.
 func (m *machine) town() {
 	m.Helper()
-	for _, address := range []string{gate, proxy, denied, broken, greedy, phone} {
+	for _, address := range []string{server, proxy, denied, broken, greedy, phone} {
 		m.run("ip", "address", "add", address+"/32", "dev", "lo")
 	}
 	m.run("ip", "address", "add", sixth+"/128", "dev", "lo", "nodad")
@@ -48,7 +48,7 @@ func (m *machine) call(from, address, say string) {
 	c := m.callOnly(from, address)
 	defer c.Close()
 	_, _ = io.WriteString(c, say)
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	_, _ = io.Copy(io.Discard, c)
 }
 
@@ -57,7 +57,7 @@ func (m *machine) callOnly(from, address string) net.Conn {
 	m.Helper()
 	var c net.Conn
 	err := m.inside(func() (err error) {
-		dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		dialer := net.Dialer{Timeout: waitLimit, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 		c, err = dialer.Dial("tcp", address)
 		return err
 	})
@@ -71,19 +71,19 @@ func (m *machine) callOnly(from, address string) net.Conn {
 // by way of the load balancer, and one for each other outcome; the last ones are too many.
 func (m *machine) visitors() {
 	m.Helper()
-	m.call(phone, gate+":10000", "")
-	m.call(phone, gate+":10000", "")
+	m.call(phone, server+":10000", "")
+	m.call(phone, server+":10000", "")
 	m.call(sixth, "["+sixth+"]:10000", "")
 	for range 2 {
-		m.call(proxy, gate+":10001", "PROXY TCP4 "+phone+" "+gate+" 41000 10001\r\n")
+		m.call(proxy, server+":10001", "PROXY TCP4 "+phone+" "+server+" 41000 10001\r\n")
 	}
-	m.call(denied, gate+":10000", "")
-	m.call(broken, gate+":10000", "")
-	m.call(proxy, gate+":10001", "") // it never says for whom
-	hasty := m.callOnly(proxy, gate+":10001")
+	m.call(denied, server+":10000", "")
+	m.call(broken, server+":10000", "")
+	m.call(proxy, server+":10001", "") // it never says for whom
+	hasty := m.callOnly(proxy, server+":10001")
 	_ = hasty.(*net.TCPConn).SetLinger(0)
 	_ = hasty.Close()
 	for range 15 {
-		m.call(greedy, gate+":10000", "")
+		m.call(greedy, server+":10000", "")
 	}
 }

@@ -143,10 +143,10 @@ func TestPodSecurity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdict := func() standard.AggregateCheckResult {
+	result := func() standard.AggregateCheckResult {
 		return standard.AggregateCheckResults(rules.EvaluatePod(level.Enforce, &c.deployment.Spec.Template.ObjectMeta, c.pod()))
 	}
-	if v := verdict(); !v.Allowed {
+	if v := result(); !v.Allowed {
 		t.Errorf("the pod is not let in: %s", v.ForbiddenDetail())
 	}
 	if on := c.container().SecurityContext.ReadOnlyRootFilesystem; on == nil || !*on {
@@ -156,7 +156,7 @@ func TestPodSecurity(t *testing.T) {
 		t.Error("the pod has a token for the API")
 	}
 	c.container().SecurityContext.Capabilities.Drop = nil
-	if verdict().Allowed {
+	if result().Allowed {
 		t.Error("capabilities would go unnoticed")
 	}
 }

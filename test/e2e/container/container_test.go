@@ -27,8 +27,8 @@ import (
 // maxSize is of the whole image, unpacked.
 const maxSize = 30_000_000
 
-// patience is for what happens at once where nobody else needs the processors.
-const patience = time.Minute
+// waitLimit is for what happens at once where nobody else needs the processors.
+const waitLimit = time.Minute
 
 func TestContainer(t *testing.T) {
 	i := build(t)
@@ -41,7 +41,7 @@ func TestContainer(t *testing.T) {
 	t.Run("reloads a mounted file on SIGHUP", i.reloads)
 	t.Run("tells on stderr why it does not start", i.refuses)
 	t.Run("minds the memory that it has", i.memory)
-	t.Run("survives more clients than fit into its memory", i.crowd)
+	t.Run("survives more clients than fit into its memory", i.many)
 	t.Run("runs with the configuration for Kubernetes", i.kubernetes)
 }
 
@@ -296,9 +296,9 @@ func (i *image) memory(t *testing.T) {
 	}
 }
 
-// crowd is three times the clients that there is memory for, none of whom lets go. Those
+// many is three times the clients that there is memory for, none of whom lets go. Those
 // who are too many wait outside, and when all have gone nothing has happened.
-func (i *image) crowd(t *testing.T) {
+func (i *image) many(t *testing.T) {
 	c := i.start(t, options{memory: 40 << 20, config: `
 listeners: [{name: greet, address: ":10000", proxy_trusted: [192.0.2.0/24, 127.0.0.2]}]
 timeouts: {handshake: 60s}
@@ -307,30 +307,30 @@ timeouts: {handshake: 60s}
 	if text := c.stdout(t); !strings.Contains(text, "the memory limit of the control group (40 MiB) is enough for only 2048") {
 		t.Errorf("the log does not tell: %s", text)
 	}
-	var crowd []net.Conn
+	var many []net.Conn
 	defer func() {
-		for _, conn := range crowd {
+		for _, conn := range many {
 			conn.Close()
 		}
 	}()
 	err := c.within(func() error {
-		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: waitLimit}
 		for range 6000 {
 			conn, err := from.Dial("tcp4", "127.0.0.1:10000")
 			if err != nil {
-				return fmt.Errorf("client %d: %w", len(crowd), err)
+				return fmt.Errorf("client %d: %w", len(many), err)
 			}
-			crowd = append(crowd, conn)
+			many = append(many, conn)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, conn := range crowd {
+	for _, conn := range many {
 		conn.Close()
 	}
-	if code := c.exec(t, "greetprobe", "--quiet", "--wait", patience.String(), "127.0.0.1", "10000"); code != 0 {
+	if code := c.exec(t, "greetprobe", "--quiet", "--wait", waitLimit.String(), "127.0.0.1", "10000"); code != 0 {
 		t.Errorf("afterwards nobody is greeted: exit %d", code)
 	}
 	c.kill(t, unix.SIGTERM)
@@ -474,7 +474,7 @@ func (c *container) healthy(t *testing.T) {
 // await waits until the log has the text, and then knows the first process.
 func (c *container) await(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(patience); !strings.Contains(c.stdout(t), text) || !c.known(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !strings.Contains(c.stdout(t), text) || !c.known(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the log has no %q", text)
 		}
@@ -499,7 +499,7 @@ func (c *container) kill(t *testing.T, signal unix.Signal) {
 // wait waits for c to end, and returns its exit code.
 func (c *container) wait(t *testing.T) int {
 	t.Helper()
-	ended := time.AfterFunc(patience, func() { _ = c.runc.Process.Kill() })
+	ended := time.AfterFunc(waitLimit, func() { _ = c.runc.Process.Kill() })
 	defer ended.Stop()
 	_ = c.runc.Wait()
 	return c.runc.ProcessState.ExitCode()
@@ -537,14 +537,14 @@ func (c *container) dial(t *testing.T, address string) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := c.within(func() (err error) {
-		conn, err = net.DialTimeout("tcp4", address, patience)
+		conn, err = net.DialTimeout("tcp4", address, waitLimit)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
