@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,7 +149,7 @@ func TestJSONSchemaAgreesWithCheck(t *testing.T) {
 		`{name: a, address: ":1", proxy_trusted: all}`:           false,
 		`{name: a, address: ":1", tls: {cert: a}}`:               false,
 		`{name: a, address: ":1", connections: -1}`:              false,
-		`{name: a, address: ":1", adress: ":2"}`:                 false,
+		`{name: a, address: ":1", addres: ":2"}`:                 false,
 		`{name: ` + strings.Repeat("a", 65) + `, address: ":1"}`: false,
 		`a`: false,
 	} {
@@ -185,7 +186,7 @@ func TestJSONSchemaDescribesEachKey(t *testing.T) {
 			t.Errorf("%s may have any key", strings.Join(path, "."))
 		}
 		for name, child := range n.Properties {
-			walk(append(path[:len(path):len(path)], name), child)
+			walk(append(slices.Clip(path), name), child)
 		}
 		if n.Default == nil || path[0] == "listeners" {
 			return
@@ -198,8 +199,8 @@ func TestJSONSchemaDescribesEachKey(t *testing.T) {
 		if strings.ContainsAny(text, "\n|") {
 			return // the greeting
 		}
-		for i := len(path) - 1; i >= 0; i-- {
-			text = "{" + path[i] + ": " + text + "}"
+		for _, key := range slices.Backward(path) {
+			text = "{" + key + ": " + text + "}"
 		}
 		if err := validate(text); err != nil {
 			t.Errorf("the default %s: %v", text, err)

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-
-	"greetd.example/internal/words"
 )
 
 // A Service is a unit of type service.
@@ -90,9 +88,9 @@ func NotKept(service string, most, own int) string {
 	if own <= most {
 		return ""
 	}
-	return fmt.Sprintf("%s started with FileDescriptorStoreMax=%d, and has %s of its own: at a restart, clients of %d are refused; "+
+	return fmt.Sprintf("%s started with FileDescriptorStoreMax=%d, fewer than its own listeners (%d): at a restart, clients of %d are refused; "+
 		"systemctl edit %s: [Service] FileDescriptorStoreMax=%d; then systemctl restart %s",
-		service, most, words.Count(own, "listener"), own-most, service, max(2*own, DefaultStoreMax), service)
+		service, most, own, own-most, service, max(2*own, DefaultStoreMax), service)
 }
 
 // DefaultStoreMax is FileDescriptorStoreMax= of the unit that comes with greetd.

@@ -52,7 +52,7 @@ func TestNotKept(t *testing.T) {
 			t.Errorf("%v: %s", kept, got)
 		}
 	}
-	const want = "greetd@a.service started with FileDescriptorStoreMax=2, and has 3 listeners of its own: at a restart, clients of 1 are refused; " +
+	const want = "greetd@a.service started with FileDescriptorStoreMax=2, fewer than its own listeners (3): at a restart, clients of 1 are refused; " +
 		"systemctl edit greetd@a.service: [Service] FileDescriptorStoreMax=512; then systemctl restart greetd@a.service"
 	if got := NotKept("greetd@a.service", 2, 3); got != want {
 		t.Error(got)

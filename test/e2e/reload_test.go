@@ -85,12 +85,12 @@ func fdStoreTooSmall(m *machine) {
 		m.run("journalctl", "--sync")
 		return m.run("journalctl", "--no-pager", "-u", "greetd", "-o", "cat")
 	}
-	const atStart = "FileDescriptorStoreMax=2, and has 3 listeners of its own: at a restart, clients of 1 are refused; "
+	const atStart = "FileDescriptorStoreMax=2, fewer than its own listeners (3): at a restart, clients of 1 are refused; "
 	if log := journal(); strings.Count(log, atStart+remedy) != 1 {
 		m.Errorf("the start says nothing of the fd store:\n%s", log)
 	}
 	m.configure(three + `, {name: d, address: ":10004"}]`)
-	const atReload = "has 4 listeners of its own: at a restart, clients of 2 are refused; "
+	const atReload = "fewer than its own listeners (4): at a restart, clients of 2 are refused; "
 	if out := m.run("greetd", "reload"); !strings.Contains(out, atReload+remedy) {
 		m.Errorf("greetd reload says nothing of the fd store:\n%s", out)
 	}
