@@ -149,7 +149,7 @@ func TestJSONSchemaAgreesWithCheck(t *testing.T) {
 		`{name: a, address: ":1", proxy_trusted: all}`:           false,
 		`{name: a, address: ":1", tls: {cert: a}}`:               false,
 		`{name: a, address: ":1", connections: -1}`:              false,
-		`{name: a, address: ":1", addres: ":2"}`:                 false,
+		`{name: a, address: ":1", adr: ":2"}`:                    false,
 		`{name: ` + strings.Repeat("a", 65) + `, address: ":1"}`: false,
 		`a`: false,
 	} {
