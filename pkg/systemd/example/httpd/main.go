@@ -29,7 +29,10 @@ func serve(ctx context.Context, svc *systemd.Service) error {
 	}
 	svc.OnReload(load)
 	svc.Watchdog(func(context.Context) error {
-		_, err := http.Head("http://" + ln.Addr().String()) // there is no body to close
+		answer, err := http.Head("http://" + ln.Addr().String())
+		if err == nil {
+			err = answer.Body.Close()
+		}
 		return err
 	})
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page.Load().([]byte)) })
