@@ -88,6 +88,9 @@ func unitText(ctx context.Context, name string) (text, whyNot string) {
 	if err != nil {
 		return "", "that unit is not installed"
 	}
+	if !strings.Contains(string(out), "[Service]") {
+		return "", "that unit is masked"
+	}
 	return string(out), ""
 }
 

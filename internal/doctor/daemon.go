@@ -86,13 +86,15 @@ func whySilent(f *Facts, r *results) {
 		r.problem(f.journal(), "%s", f.Silence.Reason)
 	case f.Systemd.Booted && u.LoadState == "":
 		r.unknown(f.asRoot(), "nobody answers at %s, and systemd can't be asked", f.Silence.Address)
+	case u.LoadState == "masked" && u.down():
+		r.problem(f.systemctl("unmask", u.Name)+"; "+f.systemctl("enable", "--now", u.Name), "%s is masked, so that systemd does not start it", u.Name)
 	case !u.loaded():
 		r.problem("start greetd; outside systemd it answers only where admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
 			"nobody answers at %s, and there is no unit %s: there is nothing to look at", f.Silence.Address, u.Name)
 	case u.active() && len(u.RuntimeDirectory) == 0 && !f.Config.AdminSet:
 		r.problem(f.set("RuntimeDirectory=greetd"), "%s runs and has no runtime directory, so greetd has no admin socket: reload and status can't work", u.Name)
 	case u.active():
-		r.problem(f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
+		r.problem(f.systemctl("restart", u.Name)+"; or see why: "+f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
 	case u.ActiveState == "failed", u.starting() && (u.SubState != "start" || u.NRestarts > 0):
 		startFailure(f, r)
 	case u.ActiveState == "inactive" && len(f.activeSockets()) > 0:
@@ -263,16 +265,17 @@ func (f *Facts) apply() string {
 
 // mayRead reports whether greetd may read the file, as far as permission bits tell.
 func (f *Facts) mayRead(file File) bool {
-	p := f.Process
-	switch {
-	case file.Mode&0o004 != 0:
-		return true
-	case p == nil:
-		return !f.Unit.DynamicUser // which is nobody yet
-	case p.UID == 0 || p.UID == file.UID && file.Mode&0o400 != 0:
-		return true
+	if f.Process == nil {
+		return file.Mode&0o004 != 0 || !f.Unit.DynamicUser // which is nobody yet
 	}
-	return file.Mode&0o040 != 0 && slices.Contains(p.GIDs, file.GID)
+	return f.Process.may(file, 4)
+}
+
+// may reports whether p may do with a file what bit means: 4 is to read, 2 to write.
+func (p *Process) may(file File, bit uint32) bool {
+	return p.UID == 0 || file.Mode&bit != 0 ||
+		p.UID == file.UID && file.Mode&(bit<<6) != 0 ||
+		slices.Contains(p.GIDs, file.GID) && file.Mode&(bit<<3) != 0
 }
 
 // systemctl is a command for the manager that has the unit.

@@ -313,6 +313,13 @@ var changes = []change{
 	{"journal: nowhere", "", all(unit(func(u *Unit) { u.StandardOutput = "null"; u.StandardError = "inherit" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Problem, "reported to nobody", "StandardError=journal"},
 	{"journal: stopped", "", all(stopped, unit(func(u *Unit) { u.StandardError = "journal+console" })), "journal", OK, "to the journal", ""},
 	{"journal: syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "syslog", "syslog" }, "journal", OK, "to syslog", ""},
+	{"journal: no journald", "", func(f *Facts) { f.Journal = "dial unixgram: connection refused" }, "journal", Problem, "journald does not receive the log: dial unixgram", "systemctl start systemd-journald.socket"},
+	{"reload: its admin socket is another's", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o600} }, "reload", Problem, "user 997, may not use its own admin socket, which has mode 0600 and belongs to user 0", "systemctl restart greetd.service"},
+	{"reload: its admin socket", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o600, UID: f.Process.UID} }, "reload", OK, "waits for the result", ""},
+	{"reload: its admin socket, by its group", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o660, GID: f.Process.GIDs[0]} }, "reload", OK, "waits for the result", ""},
+	{"daemon: masked", "", all(stopped, unit(func(u *Unit) { u.LoadState = "masked" })), "daemon", Problem, "greetd.service is masked", "systemctl unmask greetd.service; systemctl enable --now greetd.service"},
+	{"unit: masked while it runs", "", unit(func(u *Unit) { u.LoadState = "masked" }), "unit", Problem, "is masked: once stopped, it can't be started", "systemctl unmask greetd.service; systemctl restart greetd.service"},
+	{"unit: its file is gone", "", unit(func(u *Unit) { u.LoadState = "not-found" }), "unit", Problem, "greetd.service runs, and systemd finds no file of it", "systemctl daemon-reload"},
 	{"journal: no syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Syslog = "syslog", "dial /dev/log: no such file" }, "journal", Problem, "nobody receives it: dial /dev/log", "rsyslog"},
 	{"journal: dropped", "", func(f *Facts) { f.Daemon.LogDropped = 7 }, "journal", Warning, "7 entries were lost", "log.rate"},
 

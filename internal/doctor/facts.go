@@ -15,25 +15,27 @@ import (
 // from them alone. A nil says that something is not there, or that this caller may not
 // see it; comments say which.
 type Facts struct {
-	Now       time.Time
-	Root      bool     // root asks
-	Container string   // what this machine is a container of, such as systemd-nspawn; "" if it is none
-	Unseen    []string // what could not be looked at, and why
-	Systemd   Systemd
-	Daemon    *Daemon      // what greetd says of itself; nil: it doesn't
-	Silence   Silence      // why not
-	Process   *Process     // greetd's, or the caller's own before the start; nil: none that can be seen
-	Unit      Unit         // the unit of the process, or else the one that would start it
-	Sockets   []Unit       // the socket units that are there for Unit
-	Stale     []Credential // of Unit, whose files have changed since systemd passed them
-	Config    Config       // as a daemon that starts now would load it
-	Listening []Socket     // TCP, in the caller's network namespace; nil: can't be seen
-	Trials    []Trial      // of the TCP listeners of Unit and Sockets
-	Reached   []Reach      // the unix sockets of the daemon that were tried
-	Somaxconn int          // net.core.somaxconn; 0: can't be seen
-	Journald  RateLimit
-	Syslog    string // why /dev/log does not answer; "" if it does, or is not used
-	Namesake  Namesake
+	Now         time.Time
+	Root        bool     // root asks
+	Container   string   // what this machine is a container of, such as systemd-nspawn; "" if it is none
+	Unseen      []string // what could not be looked at, and why
+	Systemd     Systemd
+	Daemon      *Daemon      // what greetd says of itself; nil: it doesn't
+	Silence     Silence      // why not
+	AdminSocket *File        // the unix socket at which Daemon was asked; nil: it is none, or can't be seen
+	Process     *Process     // greetd's, or the caller's own before the start; nil: none that can be seen
+	Unit        Unit         // the unit of the process, or else the one that would start it
+	Sockets     []Unit       // the socket units that are there for Unit
+	Stale       []Credential // of Unit, whose files have changed since systemd passed them
+	Config      Config       // as a daemon that starts now would load it
+	Listening   []Socket     // TCP, in the caller's network namespace; nil: can't be seen
+	Trials      []Trial      // of the TCP listeners of Unit and Sockets
+	Reached     []Reach      // the unix sockets of the daemon that were tried
+	Somaxconn   int          // net.core.somaxconn; 0: can't be seen
+	Journald    RateLimit
+	Journal     string // why journald does not answer; "" if it does, or is not used
+	Syslog      string // why /dev/log does not answer; "" if it does, or is not used
+	Namesake    Namesake
 
 	// DescriptorsBeside is how many greetd needs apart from its clients.
 	DescriptorsBeside int

@@ -86,18 +86,37 @@ func Gather(ctx context.Context, p Place) Facts {
 			}
 		}
 	}
+	if f.Daemon != nil {
+		if path, isUnix := strings.CutPrefix(f.Daemon.Asked, "unix:/"); isUnix {
+			if info, err := os.Stat("/" + path); err == nil {
+				f.AdminSocket = fileOf(info)
+			}
+		}
+	}
 	f.reach(ctx)
 	f.lookAtPorts(ctx, systemd)
 	f.tryListeners(ctx)
-	if f.logOutput() == "syslog" {
-		if c, err := new(net.Dialer).DialContext(ctx, "unixgram", "/dev/log"); err != nil {
-			f.Syslog = err.Error()
-		} else {
-			_ = c.Close()
-		}
+	switch output := f.logOutput(); {
+	case output == "syslog":
+		f.Syslog = unanswered(ctx, "/dev/log")
+	case !f.Systemd.Booted || f.elsewhere() || f.Process != nil && f.Process.Self:
+	case output == "journald", output == "auto" && f.Daemon == nil:
+		f.Journal = unanswered(ctx, "/run/systemd/journal/socket")
 	}
 	f.Namesake.look(ctx, p.Module)
 	return f
+}
+
+// unanswered is why no datagram can be sent to a unix socket; "" if it can.
+func unanswered(ctx context.Context, path string) string {
+	c, err := new(net.Dialer).DialContext(ctx, "unixgram", path)
+	switch {
+	case err == nil:
+		_ = c.Close()
+	case ctx.Err() == nil: // or else it was not asked
+		return err.Error()
+	}
+	return ""
 }
 
 func (f *Facts) unseen(format string, args ...any) {

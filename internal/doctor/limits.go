@@ -83,6 +83,9 @@ func journal(f *Facts, r *results) {
 		r.warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",
 			"%d entries were lost since the start, since %s was too slow", f.Daemon.LogDropped, output)
 	}
+	if f.Journal != "" {
+		r.problem("systemctl start systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service", "journald does not receive the log: %s", f.Journal)
+	}
 	if f.Syslog != "" {
 		r.problem("start a syslog daemon (apt-get install rsyslog), or log: {output: auto} in greetd.yaml; then "+f.apply(),
 			"log.output is syslog, and nobody receives it: %s", f.Syslog)

@@ -16,6 +16,19 @@ const (
 // unitFile is about the files that the unit is read from.
 func unitFile(f *Facts, r *results) {
 	u := &f.Unit
+	switch {
+	case u.LoadState == "masked" && !f.outside():
+		remedy := f.systemctl("unmask", u.Name)
+		if u.active() { // systemd has dropped what it kept for it
+			remedy += "; " + f.systemctl("restart", u.Name)
+		}
+		r.problem(remedy, "%s is masked: once stopped, it can't be started", u.Name)
+		return
+	case u.LoadState == "not-found" && u.active():
+		r.problem("install its file again (make install, or the package greetd-tcp); then "+f.systemctl("daemon-reload")+"; "+f.systemctl("restart", u.Name),
+			"%s runs, and systemd finds no file of it: once stopped, it can't be started", u.Name)
+		return
+	}
 	if f.Systemd.Version > 0 && !f.outside() && u.LoadState != "" && u.LoadState != "loaded" && u.LoadState != "not-found" {
 		r.problem("systemd-analyze verify "+u.Name, "systemd can't use %s: %s", u.Name, u.LoadState)
 		return
@@ -56,6 +69,10 @@ func notify(f *Facts, r *results) {
 func reload(f *Facts, r *results) {
 	_, args := command(f.Unit.ExecReload)
 	ours := "ExecReload=" + f.program() + " reload"
+	if s := f.AdminSocket; s != nil && f.Process != nil && !f.Process.may(*s, 2) {
+		r.problem(f.systemctl("restart", f.Unit.Name), "systemctl reload can't work: greetd, user %d, may not use its own admin socket, which has mode %04o and belongs to user %d",
+			f.Process.UID, s.Mode, s.UID)
+	}
 	switch {
 	case len(args) > 1 && args[1] == "reload":
 		r.ok("by greetd reload, which waits for the result")

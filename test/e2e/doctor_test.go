@@ -209,7 +209,28 @@ var faults = []struct {
 	},
 	{
 		start: start,
-		after: []fault{{"configuration", "may not read /etc/greetd/greetd.yaml", byShell("chmod 600 /etc/greetd/greetd.yaml"), nil}},
+		after: []fault{
+			{"configuration", "may not read /etc/greetd/greetd.yaml", byShell("chmod 600 /etc/greetd/greetd.yaml"), nil},
+			{"journal", "journald does not receive the log", byShell("systemctl --quiet stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service"), nil},
+			{"reload", "may not use its own admin socket", byShell("chown root:root /run/greetd/admin.sock"), nil},
+		},
+	},
+	{
+		start: start,
+		after: []fault{{"daemon", "runs, but nobody answers at unix:/run/greetd/admin.sock", byShell("rm /run/greetd/admin.sock"), nil}},
+	},
+	{
+		start: start,
+		after: []fault{{"unit", "systemd finds no file of it", byShell("mv /usr/lib/systemd/system/greetd.service /run/greetd.lost; systemctl daemon-reload"), mend(
+			"install its file again", "mv /run/greetd.lost /usr/lib/systemd/system/greetd.service; systemctl daemon-reload; systemctl restart greetd")}},
+	},
+	{
+		start: start,
+		after: []fault{{"unit", "is masked: once stopped", byShell("systemctl --quiet mask greetd"), nil}},
+	},
+	{
+		start: start,
+		after: []fault{{"daemon", "greetd.service is masked", byShell("systemctl --quiet mask --now greetd"), nil}},
 	},
 	{
 		start: start,
