@@ -287,7 +287,9 @@ func TestDrillSeesLosses(t *testing.T) {
 		if code != 5 || !strings.Contains(out, "systemd would stop needs.service together with plain.service") || m.property("needs.service", "MainPID") != pid {
 			m.Errorf("a unit that is not named: exit %d: %s", code, out)
 		}
-		m.run("systemctl", "stop", "needs.service", "plain.service")
+		m.run("systemctl", "stop", "needs.service")
+		m.interruptWhileStopped(args)
+		m.run("systemctl", "stop", "plain.service")
 		out, code = m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1"}, args...)...)
 		if code != 5 || !strings.Contains(out, "plain.service is inactive: start it first (systemctl start plain.service)") {
 			m.Errorf("inactive: exit %d: %s", code, out)
@@ -296,6 +298,23 @@ func TestDrillSeesLosses(t *testing.T) {
 			m.Errorf("drill started what was stopped: %s", got)
 		}
 	})
+}
+
+// interruptWhileStopped sends SIGINT to a drill between the stop of plain.service and its start: the unit is left
+// active, as it was found.
+func (m *machine) interruptWhileStopped(args []string) {
+	m.Helper()
+	m.dropIn("plain.service", "[Service]", "ExecStopPost=/bin/sleep 1")
+	m.write("/run/interrupt", `greetprobe drill --yes --rate 100 --each 100ms --stop-start 3 "$@" >/run/interrupted 2>&1 &
+		until [ "$(systemctl show -P ActiveState plain.service)" = deactivating ]; do :; done
+		kill -INT $!
+		wait $!
+		echo "exit $?, $(systemctl is-active plain.service)"
+		cat /run/interrupted`)
+	out, _ := m.try(append([]string{"sh", "/run/interrupt"}, args...)...)
+	if !strings.HasPrefix(out, "exit 130, active\n") || !strings.Contains(out, " lost in 1 step") {
+		m.Errorf("interrupted while the unit was stopped: %s", out)
+	}
 }
 
 // A soft reboot with fd-store-preserve.conf refuses nobody.
