@@ -16,6 +16,7 @@ GOTESTSUM := $(TOOLS)/gotestsum
 RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck image jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
 SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/*.p* deploy/packages/rpm/*.p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
+MANUALS := docs/greetd.8 docs/greetd.yaml.5 docs/greetprobe.1
 FUZZTIME ?= 10m
 HUNT ?= 10m
 PACKAGE ?= ./internal/access
@@ -24,7 +25,7 @@ SOAKTIME ?= 1h
 CHAOSTIME ?= 10m
 CHAOSSEED ?=
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages schema release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages schema docs release install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -137,6 +138,18 @@ install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); never a chan
 
 uninstall: ## take away what install put there, but not /etc/greetd
 	sh deploy/install.sh uninstall
+
+# A page of ours is linked if it is there, any other one at Debian's.
+docs: ## the manuals as HTML, in bin/docs
+	@sh test/packages.sh docs
+	@mkdir -p $(BIN)/docs
+	@cp $(MANUALS) $(BIN)/docs
+	cd $(BIN)/docs && for page in $(notdir $(MANUALS)); do \
+		mandoc -T html -O toc -O 'man=%N.%S;https://manpages.debian.org/%N.%S' $$page >$$page.html || exit; \
+		sed -i 's/href="\(greet[a-z.]*\.[158]\)"/href="\1.html"/g' $$page.html; \
+	done; rm $(notdir $(MANUALS)); \
+	{ echo '<!DOCTYPE html><html lang="en"><title>greetd</title><h1>greetd</h1><ul>'; \
+	for page in $(notdir $(MANUALS)); do echo "<li><a href=\"$$page.html\">$$page</a>"; done; echo '</ul></html>'; } >index.html
 
 clean: ## remove what was built
 	rm -rf bin dist .cache

@@ -6,12 +6,14 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"greetd.example/internal/test/debian"
 	"greetd.example/internal/test/manpage"
 )
 
@@ -180,4 +182,55 @@ func declares(t *testing.T, source, name string) (found bool) {
 		}
 	}
 	return found
+}
+
+var (
+	htmlLink   = regexp.MustCompile(`href="([^"]*)"`)
+	htmlAnchor = regexp.MustCompile(`id="([^"]*)"`)
+)
+
+// TestManualsAsHTML follows each link of what `make docs` writes: to an anchor, to another page of ours, or
+// to a manual of Debian's.
+func TestManualsAsHTML(t *testing.T) {
+	debian.Program(t, "mandoc", "mandoc")
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "make", "-C", "..", "docs", "BIN="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("make docs: %v\n%s", err, out)
+	}
+	written, err := filepath.Glob(filepath.Join(dir, "docs", "*"))
+	if err != nil || len(written) != 4 {
+		t.Fatalf("make docs wrote %v, %v", written, err)
+	}
+	anchors := make(map[string]bool)
+	texts := make(map[string]string)
+	for _, page := range written {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(page)
+		texts[name], anchors[name] = string(text), true
+		for _, a := range htmlAnchor.FindAllStringSubmatch(string(text), -1) {
+			anchors[name+"#"+a[1]] = true
+		}
+	}
+	followed := 0
+	for name, text := range texts {
+		for _, l := range htmlLink.FindAllStringSubmatch(text, -1) {
+			target := l[1]
+			if strings.HasPrefix(target, "https://manpages.debian.org/") || target == "https://pkg.go.dev/text/template" {
+				continue
+			}
+			if strings.HasPrefix(target, "#") {
+				target = name + target
+			}
+			followed++
+			if !anchors[target] {
+				t.Errorf("%s links to %s, which is not there", name, l[1])
+			}
+		}
+	}
+	if followed < 100 {
+		t.Errorf("only %d links were followed", followed)
+	}
 }

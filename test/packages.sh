@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh lint|unit|e2e|bench|release: installs the Debian packages that these need and that are
+# packages.sh lint|unit|e2e|bench|docs|release: installs the Debian packages that these need and that are
 # missing. Where it can't, it says which, and with CI=true that is an error.
 set -eu
 
@@ -7,10 +7,11 @@ case ${1-} in
 lint) packages="shellcheck" ;;
 unit) packages="gcc libc6-dev strace" ;; # for the race detector, and for errors of the kernel
 e2e) packages="systemd-container debootstrap debian-archive-keyring buildah runc" ;;
+docs) packages="mandoc" ;;
 release) packages="apt-utils createrepo-c gnupg rpm" ;; # for the repositories
 bench) packages="gcc libc6-dev libssl-dev iproute2 nginx-light libnginx-mod-stream" ;;
 *)
-	echo "usage: packages.sh lint|unit|e2e|bench|release" >&2
+	echo "usage: packages.sh lint|unit|e2e|bench|docs|release" >&2
 	exit 64
 	;;
 esac
