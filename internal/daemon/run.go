@@ -71,6 +71,9 @@ func run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 		return d.refused(ctx, loaded.Problem("log", err), stderr)
 	}
 	defer d.log.Close()
+	if os.Getenv("DEBUG_INVOCATION") == "1" { // RestartMode=debug: systemd restarts it after a failure (systemd.exec(5))
+		_ = d.log.SetLevel("debug")
+	}
 	limits.UseCPUs(next.TLS())
 	d.logStart(loaded)
 	d.capByMemory(&loaded.Config, next)

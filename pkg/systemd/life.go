@@ -40,6 +40,7 @@ const (
 	drainTick           = 500 * time.Millisecond
 	drainExtension      = 5 * time.Second // for what comes after the drain
 	statusInterval      = time.Second
+	recovered           = 30 * time.Second // that a service has run: earlier failures no longer delay its restart
 )
 
 // State is what the service is doing.
@@ -113,7 +114,8 @@ func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) e
 }
 
 // Wait waits until the service is to stop, and meanwhile reloads at each SIGHUP, keeps the
-// status up to date, and hands over what goes wrong to Report. It returns why: the signal
+// status up to date, and hands over what goes wrong to Report. After 30 s it resets the
+// delays of RestartSteps=, see [Notifier.ResetRestarts]. It returns why: the signal
 // (SIGTERM or SIGINT), that the context of Start is done, or, with an error, what came in
 // by failed, for a server that ended by itself; failed may be nil. It returns while a
 // reload still runs, whose context is done then. Call it once; Drain comes next.
@@ -121,9 +123,13 @@ func (s *Service) Wait(failed <-chan error) (why string, err error) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
+	runs := time.NewTimer(recovered)
+	defer runs.Stop()
 	var last string
 	for {
 		select {
+		case <-runs.C:
+			_ = s.Notifier.ResetRestarts()
 		case <-s.ctx.Done():
 			cancel(context.Cause(s.ctx))
 			return context.Cause(s.ctx).Error(), nil

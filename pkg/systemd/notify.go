@@ -61,6 +61,12 @@ func (n *Notifier) Ping() error {
 	return n.send(daemon.SdNotifyWatchdog)
 }
 
+// ResetRestarts has systemd forget how often it restarted the service, so that the delay of the
+// next restart is RestartSec= again (RestartSteps=). systemd below 258 ignores it.
+func (n *Notifier) ResetRestarts() error {
+	return n.send("RESTART_RESET=1")
+}
+
 // Errno says why the service is about to fail.
 func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 	return n.send(fmt.Sprintf("ERRNO=%d", int(errno)), statusLine(status))

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -336,6 +337,43 @@ func TestWatchdogKillsAHang(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "hang"), nil, 0o600))
 	if err := m.Wait(); !errors.Is(err, systemdtest.ErrWatchdog) {
 		t.Errorf("ended by %v", err)
+	}
+}
+
+// A service that has run for a while is restarted as fast as at first.
+func TestWaitResetsRestarts(t *testing.T) {
+	inbox, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	must(t, err)
+	defer inbox.Close()
+	t.Setenv("NOTIFY_SOCKET", inbox.LocalAddr().String())
+	outside, err := Start(t.Context()) // the first one starts a goroutine of the runtime, for signals
+	must(t, err)
+	must(t, outside.Close())
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		svc, err := Start(ctx)
+		must(t, err)
+		defer svc.Close()
+		svc.Status = func() string { return "" }
+		go func() { _, _ = svc.Wait(nil) }()
+		for range 2 {
+			time.Sleep(recovered - 1)
+			synctest.Wait()
+		}
+		cancel()
+	})
+	var resets int
+	must(t, inbox.SetReadDeadline(time.Now().Add(100*time.Millisecond))) // all has been sent
+	for b := make([]byte, 4096); ; {
+		n, err := inbox.Read(b)
+		if err != nil {
+			break
+		}
+		resets += strings.Count(string(b[:n]), "RESTART_RESET=1")
+	}
+	if resets != 1 {
+		t.Errorf("RESTART_RESET=1 was sent %d times in a minute", resets)
 	}
 }
 

@@ -141,7 +141,7 @@ func TestRenewedCertificates(t *testing.T) {
 			m.Fatalf("doctor does not say that the credential is stale: %+v", found)
 		}
 		if refreshes { // the remedy is for an editor
-			m.dropIn("greetd.service", append(credentials, "RefreshOnReload=credentials")...)
+			m.followExample("refresh-credentials.conf")
 			m.run("systemctl", "restart", "greetd")
 		} else {
 			m.run("sh", "-c", found[i].Remedy)

@@ -388,8 +388,10 @@ func TestInstancesServeSideBySide(t *testing.T) {
 
 func TestExamplesWork(t *testing.T) {
 	since := map[string]string{
-		"restart-steps.conf":     "257",
-		"fd-store-preserve.conf": "257",
+		"restart-steps.conf":       "257",
+		"fd-store-preserve.conf":   "257",
+		"debug-restart.conf":       "257",
+		"refresh-credentials.conf": "260",
 	}
 	examples, err := filepath.Glob("../../deploy/systemd/examples/*.conf")
 	if err != nil || len(examples) == 0 {
@@ -418,6 +420,35 @@ func TestExamplesWork(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After a failure greetd logs more, and systemd forgets its failures once it has run for a while.
+func TestRestartAfterAFailure(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		if m.release.systemd < "257" {
+			return
+		}
+		m.followExample("restart-steps.conf")
+		m.followExample("debug-restart.conf")
+		m.run("systemctl", "start", "greetd")
+		for _, restarts := range []string{"1", "2"} {
+			m.run("systemctl", "kill", "--signal=KILL", "greetd")
+			m.eventually("restart "+restarts, func() bool {
+				return m.property("greetd", "NRestarts") == restarts && m.property("greetd", "ActiveState") == "active"
+			})
+		}
+		const debug = "log level changed to debug from info"
+		logged := func() int {
+			return strings.Count(m.run("journalctl", "--no-pager", "-o", "cat", "-u", "greetd"), debug)
+		}
+		m.eventually("the log level changes at each restart", func() bool { return logged() == 2 })
+		m.run("systemctl", "reload", "greetd") // changes it back
+		m.run("greetd", "log-level", "debug")
+		m.eventually("the log level changes once more", func() bool { return logged() == 3 })
+		if m.release.systemd >= "258" {
+			m.eventually("systemd has forgotten the restarts", func() bool { return m.property("greetd", "NRestarts") == "0" })
+		}
+	})
 }
 
 func TestPreservedStoreKeepsThePortThroughAStop(t *testing.T) {
