@@ -92,6 +92,11 @@ var keys = []struct {
 	{"greeting", func(m *machine) {
 		m.apply(`greeting: "Welcome\n"`)
 		m.hears("127.0.0.1", "", "Welcome\n")
+		for _, name := range []string{"renamed", "again"} { // the sandbox must not hide the second one
+			m.run("hostname", name)
+			m.apply(`greeting: "{{.Hostname}}\n"`)
+			m.hears("127.0.0.1", "", name+"\n")
+		}
 	}},
 	{"greeting_file", func(m *machine) {
 		m.write("/etc/greetd/greeting", "From a file, {{.IP}}\n")
