@@ -41,6 +41,7 @@ func TestARM64(t *testing.T) {
 		"greeting: \"from arm64\\n\"\nlog: {output: stdout}\nadmin: {address: \"unix:"+dir+"/admin.sock\"}\n")
 	var log bytes.Buffer
 	daemon := run("greetd", "--config", filepath.Join(dir, "greetd.yaml"))
+	daemon.Env = []string{} // variables that begin with GREETD_ are configuration
 	daemon.Stdout, daemon.Stderr = &log, &log
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
