@@ -60,11 +60,12 @@ func skipUnlessWanted(t *testing.T) {
 
 // A daemon is a greetd of this source, in the foreground.
 type daemon struct {
-	config string
-	page   string // its URL
-	cmd    *exec.Cmd
-	ended  chan error // holds why it has ended; nil if it does not run
-	log    bytes.Buffer
+	config   string
+	page     string // its URL
+	listener string // its address, which every start changes; "": not known yet
+	cmd      *exec.Cmd
+	ended    chan error // holds why it has ended; nil if it does not run
+	log      bytes.Buffer
 }
 
 // newDaemon starts a daemon that ends with the test.
@@ -88,6 +89,7 @@ func (d *daemon) configure(t *testing.T, greeting, address string) {
 func (d *daemon) start(t *testing.T) {
 	t.Helper()
 	d.log.Reset()
+	d.listener = ""
 	d.cmd = exec.Command(greetd, "--config", d.config)
 	d.cmd.Env = []string{} // what begins with GREETD_ is configuration
 	d.cmd.Stderr = &d.log
@@ -130,26 +132,40 @@ func (d *daemon) stop(t *testing.T) {
 	d.ended = nil
 }
 
+// address is that of the page.
+func (d *daemon) address() string { return strings.Trim(strings.TrimPrefix(d.page, "http:"), "/") }
+
 // visit lets clients be greeted.
 func (d *daemon) visit(t *testing.T, clients int) {
 	t.Helper()
-	status, err := admin.Dial(strings.Trim(strings.TrimPrefix(d.page, "http:"), "/")).Status(t.Context())
-	must(t, err)
 	for range clients {
-		c, err := net.Dial("tcp", status.Listeners[0].Address)
-		must(t, err)
-		if got, err := io.ReadAll(c); err != nil || string(got) != "hello\n" {
-			t.Errorf("greeted %q, %v", got, err)
+		if got := d.call(t); got != "hello\n" {
+			t.Errorf("greeted %q", got)
 		}
-		c.Close()
 	}
 }
 
-// refuseReload reloads a bad configuration, and waits for the result.
-func (d *daemon) refuseReload(t *testing.T) {
+// call returns what greetd says to a client.
+func (d *daemon) call(t *testing.T) string {
+	t.Helper()
+	if d.listener == "" {
+		status, err := admin.Dial(d.address()).Status(t.Context())
+		must(t, err)
+		d.listener = status.Listeners[0].Address
+	}
+	c, err := net.Dial("tcp", d.listener)
+	must(t, err)
+	defer c.Close()
+	text, err := io.ReadAll(c)
+	must(t, err)
+	return string(text)
+}
+
+// reload waits for the result.
+func (d *daemon) reload(t *testing.T) {
 	t.Helper()
 	last := func() (at time.Time) {
-		status, err := admin.Dial(strings.Trim(strings.TrimPrefix(d.page, "http:"), "/")).Status(t.Context())
+		status, err := admin.Dial(d.address()).Status(t.Context())
 		must(t, err)
 		if reload := status.Configuration.LastReload; reload != nil {
 			at = reload.At
@@ -341,10 +357,20 @@ func TestPageIsAccessible(t *testing.T) {
 	}
 	d.configure(t, `"{{.Nobody}}\n"`, freeAddress(t))
 	for range 8 { // more than fits: the list scrolls
-		d.refuseReload(t)
+		d.reload(t)
 	}
 	for name, l := range looks {
 		check("trouble on "+name, l, `document.querySelector(".headline").textContent.startsWith("amber")`)
+	}
+	d.configure(t, `'{{if eq .IP "127.0.0.1"}}{{slice .IP 99}}{{end}}'`, d.address())
+	d.reload(t)
+	for range 100 {
+		if greeting := d.call(t); greeting != "" {
+			t.Errorf("a template that fails greeted %q", greeting)
+		}
+	}
+	for name, l := range looks {
+		check("outage on "+name, l, `document.querySelector(".headline").textContent.startsWith("red")`)
 	}
 }
 
