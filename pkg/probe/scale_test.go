@@ -130,7 +130,7 @@ func serve() {
 				panic(err)
 			}
 			go func() {
-				testserver.Greet("220 mail.example ESMTP\r\n")(c)
+				testserver.Greet("Hello there, 127.0.0.1!\n")(c) // no protocol of which QUIT would have to be answered
 				c.Close()
 			}()
 		}
