@@ -405,7 +405,7 @@ var changes = []change{
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
 
 	{"address-filters: nobody, by the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny = everywhere() }), "address-filters", Problem, "of greetd.socket let in nobody", "systemctl edit greetd.socket: [Socket] IPAddressAllow=0.0.0.0/0 ::/0; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
-	{"address-filters: of another start, everybody", "", tried(true, nil, nil), "address-filters", OK, "they keep nobody out; listener greet has those of an earlier start", ""},
+	{"address-filters: of another start, everybody", "", tried(true, nil, nil), "address-filters", OK, "they keep nobody out; listener greet still has the filters of an earlier start", ""},
 	{
 		"address-filters: of another start, one who should not is let in", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(true, []string{"192.0.2.1", "10.1.1.1"}, nil)),
 		"address-filters", Problem, "192.0.2.1 reaches listener greet, which the filters of greetd.service forbid", stopStart,

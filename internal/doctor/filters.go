@@ -51,7 +51,7 @@ func addressFilters(f *Facts, r *results) {
 	for _, t := range f.Trials {
 		t.report(f, r)
 		if t.Earlier {
-			words = append(words, "listener "+t.Listener+" has those of an earlier start")
+			words = append(words, "listener "+t.Listener+" still has the filters of an earlier start")
 		}
 	}
 	r.ok("%s", strings.Join(words, "; "))

@@ -230,10 +230,10 @@ func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 }
 
 // shippedOpen are what systemd-analyze security finds open in the unit as it is shipped,
-// since a network service needs it.
+// since a network service, or {{.Hostname}} of a greeting, needs it.
 var shippedOpen = []string{
 	"RootDirectoryOrRootImage", "RestrictAddressFamilies_AF_UNIX", "RestrictAddressFamilies_AF_INET_INET6",
-	"PrivateNetwork", "DeviceAllow", "IPAddressDeny",
+	"PrivateNetwork", "DeviceAllow", "IPAddressDeny", "ProtectHostname",
 }
 
 // analyze asks systemd-analyze about the unit, and about journald.
