@@ -1,14 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/terminal"
 )
 
 // TestDrillAsksOnATerminal answers its questions, as somebody does who sees what is going to happen.
@@ -28,7 +24,7 @@ func TestDrillAsksOnATerminal(t *testing.T) {
 		{"n\ny\n", true, exitCode(exitCanceled), 1},
 		{"y\ny\n", true, nil, 2},
 	} {
-		master, slave := terminal(t)
+		master, slave := terminal.Open(t)
 		if _, err := master.WriteString(test.answers); err != nil {
 			t.Fatal(err)
 		}
@@ -54,27 +50,4 @@ func TestDrillAsksOnATerminal(t *testing.T) {
 			t.Errorf("%q: %d questions, want %d, about a.service:\n%s", test.answers, strings.Count(text, "[y/N]"), test.questions, text)
 		}
 	}
-}
-
-// terminal opens a pseudo-terminal without echo.
-func terminal(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		debian.Lacking(t, "pseudo-terminals: %v", err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { slave.Close() })
-	return master, slave
 }

@@ -16,6 +16,7 @@ import (
 
 	"greetd.example/internal/test/debian"
 	"greetd.example/internal/test/journald"
+	"greetd.example/internal/test/terminal"
 	"greetd.example/pkg/journal"
 	"greetd.example/pkg/service"
 )
@@ -180,38 +181,11 @@ func countLines(from io.Reader) <-chan int {
 	return lines
 }
 
-// terminal opens a pseudo-terminal.
-func terminal(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		debian.Lacking(t, "pseudo-terminals: %v", err)
-	}
-	t.Cleanup(func() { master.Close() })
-	fd, err := descriptor(master)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { slave.Close() })
-	return master, slave
-}
-
 // TestStoppedTerminal presses Ctrl-S.
 func TestStoppedTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
-	master, slave := terminal(t)
+	master, slave := terminal.Open(t)
 	fd, err := descriptor(slave)
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +223,7 @@ func TestColor(t *testing.T) {
 	for noColor, want := range map[string]bool{"": true, "1": false} {
 		t.Setenv("TERM", "xterm")
 		t.Setenv("NO_COLOR", noColor)
-		master, slave := terminal(t)
+		master, slave := terminal.Open(t)
 		l, err := Open(Options{Output: toAuto, Level: "info", Format: "text", Visits: "all"}, os.Stdout, slave)
 		if err != nil {
 			t.Fatal(err)
