@@ -151,3 +151,30 @@ func TestRestartWithABadFile(t *testing.T) {
 		})
 	}
 }
+
+// Type=notify-reload, for which systemd sends SIGHUP itself: the job ends when the new configuration is in force,
+// and also when that is refused, which this type can't say.
+func TestReloadOfTypeNotifyReload(t *testing.T) {
+	onEachSystemd(t, func(m *machine) {
+		if m.release.systemd < "253" {
+			return
+		}
+		m.dropIn("greetd.service", "[Service]", "Type=notify-reload", "ExecReload=")
+		m.run("systemctl", "start", "greetd")
+		for i := range 20 {
+			text := fmt.Sprintf("configuration %d\n", i)
+			m.configure(greeting(text))
+			m.run("systemctl", "reload", "greetd")
+			m.greeted("tcp", overIPv4, text)
+		}
+		m.configure("greeting: [")
+		m.run("systemctl", "reload", "greetd")
+		m.greeted("tcp", overIPv4, "configuration 19\n")
+		if got := m.property("greetd", "ActiveState"); got != "active" {
+			m.Errorf("after a refused reload it is %s", got)
+		}
+		if got := m.property("greetd", "StatusText"); !strings.HasPrefix(got, "last reload refused: /etc/greetd/greetd.yaml:") {
+			m.Errorf("after a refused reload the status is %q", got)
+		}
+	})
+}
