@@ -301,7 +301,7 @@ func TestMetrics(t *testing.T) {
 func TestChecksOfDoctor(t *testing.T) {
 	text := strings.Join(manpage.Read(t, "greetd.8").Section(t, "DIAGNOSTICS"), " ")
 	_, text, _ = strings.Cut(text, "looks at ")
-	text, _, ok := strings.Cut(text, ", each with a verdict")
+	text, _, ok := strings.Cut(text, ", each with one of the results")
 	if !ok {
 		t.Fatal("the list of doctor's checks was not found")
 	}
