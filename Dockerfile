@@ -1,19 +1,20 @@
-# greetd and greetprobe, and nothing else: no shell, no user but 65532, under 30 MB.
+# An image with greetd and greetprobe only: no shell, the user 65532, and less than 30 MB.
 #
 #   docker build -t greetd .    # or docker buildx build --platform linux/amd64,linux/arm64
 #   docker run --rm -p 10000:10000 --read-only --cap-drop ALL greetd
 #
-# GREETD_* variables configure it, or a file at /etc/greetd/greetd.yaml: see
-# configs/greetd.yaml. The log is JSON on stdout; why it does not start is on stderr.
-# SIGTERM drains, for at most timeouts.drain; SIGHUP reloads. Memory and processors are
-# those that the container has. `docker exec NAME greetprobe localhost 10000` asks it.
+# Configure it with GREETD_* variables, or with a file at /etc/greetd/greetd.yaml: see
+# configs/greetd.yaml. The log is JSON on stdout. If greetd cannot start, the reason is on
+# stderr. SIGTERM drains, for at most timeouts.drain; SIGHUP reloads. greetd respects the
+# memory limit and the processors of the container. To try it:
+# `docker exec NAME greetprobe localhost 10000`.
 #
-# Without a registry: --build-arg GO_IMAGE=an image that has a shell and Go, and where the
-# modules are not in its cache, --build-arg GOPROXY=where they are.
+# To build without a registry: --build-arg GO_IMAGE= with an image that has a shell and Go. If
+# the modules are not in its cache, add --build-arg GOPROXY= with the address of a proxy.
 ARG GO_VERSION=1.26
 ARG GO_IMAGE=docker.io/library/golang:${GO_VERSION}
 
-# Go builds for every platform on this one: nothing runs in emulation.
+# The build runs on the platform of the builder, without emulation: Go cross-compiles.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 ARG GOPROXY
 WORKDIR /src
@@ -21,16 +22,18 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH
-# Without inlining in what runs at the start and for a scrape only, it is 0.3 MB smaller.
+# Packages that run only at the start or for a scrape are built without inlining: the program
+# is then 0.3 MB smaller.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' \
 	-gcflags=google.golang.org/protobuf/...=-l -gcflags=github.com/spf13/...=-l -gcflags=go.yaml.in/...=-l \
 	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetd
-# Without inlining it is 1.3 MB smaller; here it is for health checks.
+# In this image greetprobe is used only for health checks, so all of it is built without
+# inlining: it is then 1.3 MB smaller.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=nethttpomithttp2 -trimpath -ldflags='-s -w' -gcflags=all=-l \
 	-buildvcs=$(git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false) -o /out/ ./cmd/greetprobe
 
 FROM scratch
-# What the labels say: --build-arg VERSION=v1.2.0 --build-arg REVISION=$(git rev-parse HEAD) ...
+# Set the labels with --build-arg VERSION=v1.2.0 --build-arg REVISION=$(git rev-parse HEAD) ...
 ARG SOURCE=https://greetd.example
 ARG VERSION=devel
 ARG REVISION=unknown
@@ -47,7 +50,7 @@ ENV PATH=/usr/bin GREETD_LOG_OUTPUT=stdout GREETD_LOG_FORMAT=json
 USER 65532:65532
 EXPOSE 10000
 STOPSIGNAL SIGTERM
-# Of the default listener: where GREETD_LISTEN or a file says another, so must --health-cmd.
+# For the default listener. If GREETD_LISTEN or the file has another address, set --health-cmd.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 \
 	CMD ["greetprobe", "--quiet", "--timeout", "3s", "127.0.0.1", "10000"]
 ENTRYPOINT ["greetd"]

@@ -1,4 +1,4 @@
-# greetd: make help tells what there is.
+# `make help` lists the targets.
 
 GO ?= go
 PREFIX ?= /usr/local
@@ -8,8 +8,8 @@ ARCH = $(shell $(GO) env GOARCH)
 TOOLS := .cache/bin
 export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
 
-# The build info tells the version: of a clone its commit, of a module its tag. Without
-# git, or in somebody else's clone, there is none to tell.
+# The build info has the version: the commit of a clone, or the tag of a module. Without git,
+# or in a clone of another user, Go cannot read the commit, so the build leaves it out.
 BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
 GOTESTSUM := $(TOOLS)/gotestsum
@@ -27,61 +27,61 @@ CHAOSSEED ?=
 
 .PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages schema docs release install uninstall clean
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :7' for more)
+run: build ## build, and greet on port 10000 in the foreground (ARGS='--listen :7': further flags)
 	./bin/greetd --config configs/greetd.yaml $(ARGS)
 
-# Without HTTP/2, which a scrape does not need: 0.6 MB less in memory.
-build: ## static binaries in bin/
+# The build omits HTTP/2, which a scrape does not need: this saves 0.6 MB of memory.
+build: ## build static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -tags=nethttpomithttp2 -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o $(BIN)/ ./cmd/...
 
-test: unit fuzz-short kubernetes e2e ## every test that this machine allows
+test: unit fuzz-short kubernetes e2e ## run every test that this machine allows
 
-unit: $(TOOLS)/gotestsum ## tests of the packages and of the commands, with the race detector
+unit: $(TOOLS)/gotestsum ## run the tests of the packages and of the commands, with the race detector
 	@sh test/packages.sh unit
 	@if command -v gcc >/dev/null; then race=-race; export CGO_ENABLED=1; \
-	else echo "make unit: without the race detector, since that needs gcc"; fi; \
+	else echo "make unit: running without the race detector, which needs gcc"; fi; \
 	set -x; $(GOTESTSUM) --format=pkgname -- $$race -timeout=20m $(UNIT_PACKAGES)
 	cd tools && $(GO) test ./mutate
 	cd tools/release && $(GO) test ./image
 
-fuzz-short: # what reads foreign bytes, for ten seconds each
+fuzz-short: # fuzz the parsers of untrusted input, for ten seconds each
 	sh test/fuzz.sh 10s ./internal/proxyproto ./internal/config ./internal/greeting ./internal/access
 
-race-hunt: ## pkg/service and pkg/systemd under the race detector, again and again for HUNT=10m
+race-hunt: ## test pkg/service and pkg/systemd under the race detector, repeatedly for HUNT=10m
 	sh test/racehunt.sh $(HUNT)
 
-mutate: $(TOOLS)/mutate ## plant faults in PACKAGE=./internal/access, and print those that its tests miss (FLAGS='-every 5')
+mutate: $(TOOLS)/mutate ## plant faults in PACKAGE=./internal/access, and print those that its tests do not find (FLAGS='-every 5')
 	$(TOOLS)/mutate $(FLAGS) $(PACKAGE)
 
-fuzz: ## every fuzz target for FUZZTIME=10m each
+fuzz: ## run every fuzz target for FUZZTIME=10m
 	sh test/fuzz.sh $(FUZZTIME) ./...
 
-soak: ## abuse at full speed for SOAKTIME=1h: nothing of greetd may grow
+soak: ## hostile clients at full speed for SOAKTIME=1h: memory and descriptors of greetd must not grow
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -v -run='^TestSoak' ./cmd/greetd
 
-chaos: ## stops, kills, reloads, a frozen journal and more for CHAOSTIME=10m: no client may notice (CHAOSSEED=N as printed)
+chaos: ## stops, kills, reloads, a frozen journal and more for CHAOSTIME=10m: no client may be lost (CHAOSSEED=N repeats a run)
 	CHAOSTIME=$(CHAOSTIME) CHAOSSEED=$(CHAOSSEED) $(GO) test -count=1 -timeout=0 -v -run='^TestChaos$$' ./cmd/greetd
 
-rules: ## deploy/kubernetes/monitoring/prometheusrule.yaml, of deploy/prometheus/greetd.rules.yml
+rules: ## make deploy/kubernetes/monitoring/prometheusrule.yaml from deploy/prometheus/greetd.rules.yml
 	sh deploy/kubernetes/monitoring/rules.sh >deploy/kubernetes/monitoring/prometheusrule.yaml
 
-kubernetes: $(TOOLS)/gotestsum ## deploy/kubernetes against the types and rules of its API
+kubernetes: $(TOOLS)/gotestsum ## check deploy/kubernetes against the types and rules of the Kubernetes API
 	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...
 
-e2e: $(TOOLS)/gotestsum build ## tests on booted systemd 252, 257 and 262, and with a browser, as root
+e2e: $(TOOLS)/gotestsum build ## run the tests on booted systemd 252, 257 and 262, and with a browser, as root
 	@sh test/packages.sh e2e
 	cd test/browser && GREETD_E2E=1 ../../$(GOTESTSUM) --format=testname -- -count=1 -timeout=20m ./...
-	@if [ "$$(id -u)" -ne 0 ] && [ "$$CI" != true ]; then echo "make e2e: only the browser, for only root can boot a systemd"; exit; fi; \
+	@if [ "$$(id -u)" -ne 0 ] && [ "$$CI" != true ]; then echo "make e2e: skipped the tests that boot systemd: run as root"; exit; fi; \
 	set -x; GREETD_E2E=1 $(GOTESTSUM) --format=testname -- -count=1 -p=1 -timeout=45m ./test/e2e/...
 
-bench: ## greetd beside nginx and others, in a network of its own, as root (BENCH='-rounds 7 -only plain')
+bench: ## compare greetd with nginx and others, in a separate network, as root (BENCH='-rounds 7 -only plain')
 	@sh test/packages.sh bench
 	$(GO) run ./bench $(BENCH)
 
-lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/deadcode $(TOOLS)/actionlint ## formatting, vet, linters, modules, scripts
+lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/deadcode $(TOOLS)/actionlint ## check formatting, vet, linters, modules, scripts
 	@unformatted=$$($(TOOLS)/gofumpt -l bench cmd deploy docs internal pkg test tools); \
 	if [ -n "$$unformatted" ]; then echo "make fmt would change:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
@@ -100,16 +100,16 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	$(TOOLS)/actionlint .github/workflows/*.yml
 	sh deploy/packages/changelog.sh
 
-api: $(TOOLS)/apidiff ## what pkg/ exports against the last tag: nothing that others use may break
+api: $(TOOLS)/apidiff ## compare the API of pkg/ with the last tag: it must stay compatible
 	sh test/api.sh $(TOOLS)/apidiff
 
-licences: $(TOOLS)/go-licenses ## only licences that we may use, in everything that go.mod brings
+licences: $(TOOLS)/go-licenses ## check that every module in go.mod has an allowed licence
 	sh test/licences.sh $(TOOLS)/go-licenses
 
-vulncheck: $(TOOLS)/govulncheck ## known vulnerabilities in what the code calls
+vulncheck: $(TOOLS)/govulncheck ## look for known vulnerabilities in the functions that the code calls
 	sh test/vulncheck.sh $(TOOLS)/govulncheck
 
-pictures: build ## take the pictures of the README, as root, in eleven minutes
+pictures: build ## make the pictures of the README, as root; takes eleven minutes
 	@sh test/packages.sh e2e
 	GREETD_E2E=1 GREETD_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -timeout=20m -run TestPictures ./test/e2e
 
@@ -120,27 +120,27 @@ drill: build ## measure the table and the picture of docs/drill.md, as root
 fmt: $(TOOLS)/golangci-lint ## format the Go code
 	$(TOOLS)/golangci-lint fmt ./...
 
-packages: $(TOOLS)/nfpm $(TOOLS)/go-licenses ## .deb and .rpm in dist/ (ARCH="amd64 arm64" for both)
+packages: $(TOOLS)/nfpm $(TOOLS)/go-licenses ## make .deb and .rpm in dist/ (ARCH="amd64 arm64" for both)
 	@$(MAKE) --no-print-directory build BIN=bin
 	sh deploy/packages/packages.sh $(ARCH)
 
-schema: ## the JSON Schema of the configuration, from the table of its keys
+schema: ## make the JSON Schema of the configuration from the table of keys
 	$(GO) run ./cmd/greetd config --schema >configs/greetd.schema.json
 
-release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod $(TOOLS)/image vulncheck ## all that is published of a tag, in dist/ (SIGNING_KEY, or UNSIGNED=yes, for apt and yum)
+release: $(TOOLS)/nfpm $(TOOLS)/go-licenses $(TOOLS)/cyclonedx-gomod $(TOOLS)/image vulncheck ## make everything that is published for a tag, in dist/ (SIGNING_KEY, or UNSIGNED=yes, for apt and yum)
 	@sh test/packages.sh release
 	sh deploy/packages/release.sh
 
-install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); never a changed configuration
+install: ## install (DESTDIR, PREFIX=/usr/local, SYSTEMD_UNIT_DIR); keeps a changed configuration
 	@if command -v $(GO) >/dev/null; then $(MAKE) --no-print-directory build; \
-	elif ! [ -x bin/greetd ]; then echo "no Go here: make build as yourself, then install" >&2; exit 1; fi
+	elif ! [ -x bin/greetd ]; then echo "make install: the go command was not found; run make build as a user that has it, then make install" >&2; exit 1; fi
 	sh deploy/install.sh
 
-uninstall: ## take away what install put there, but not /etc/greetd
+uninstall: ## remove the installed files, but not /etc/greetd
 	sh deploy/install.sh uninstall
 
-# A page of ours is linked if it is there, any other one at Debian's.
-docs: ## the manuals as HTML, in bin/docs
+# References to our own pages become links between these, all others links to manpages.debian.org.
+docs: ## make the manuals as HTML, in bin/docs
 	@sh test/packages.sh docs
 	@mkdir -p $(BIN)/docs
 	@cp $(MANUALS) $(BIN)/docs
@@ -151,7 +151,7 @@ docs: ## the manuals as HTML, in bin/docs
 	{ echo '<!DOCTYPE html><html lang="en"><title>greetd</title><h1>greetd</h1><ul>'; \
 	for page in $(notdir $(MANUALS)); do echo "<li><a href=\"$$page.html\">$$page</a>"; done; echo '</ul></html>'; } >index.html
 
-clean: ## remove what was built
+clean: ## remove the files that were built
 	rm -rf bin dist .cache
 
 $(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,12 +1,13 @@
--- greet.lua: asks the hosts of "listen greetd" for a client's greeting until one of them
--- has given it whole, and only then passes it on. haproxy.cfg loads it.
+-- greet.lua requests the greeting for a client from the hosts of "listen greetd", one after the
+-- other, until one host has sent the whole greeting. Only then it sends the greeting to the
+-- client. haproxy.cfg loads this file.
 --
--- A host may be asked a second time for the same client, and count and log two visits.
+-- A host may be asked twice for the same client. It then counts and logs two visits.
 
 local proxy = "greetd" -- the section's name, and that of its abstract socket
 local beginning = os.getenv("GREETING")
-local longest = 65536 -- bytes; longer text is no greeting
-local timeLimit = 10 -- seconds; after it no other host is asked, which would only add load
+local longest = 65536 -- bytes; a longer text is not a greeting
+local timeLimit = 10 -- seconds; after this time no further host is asked, since that would only add load
 
 local hosts = {} -- their names
 core.register_init(function()
@@ -20,8 +21,8 @@ local function binary(hex)
 	return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
 end
 
--- header is a PROXY header, version 2, that announces the client. The name of a host goes
--- with it as the unique ID (a TLV of type 5), by which use-server finds it.
+-- header returns a PROXY header, version 2, with the addresses of the client. It has the name
+-- of a host as the unique ID (a TLV of type 5), by which use-server finds the host.
 local function header(applet, host)
 	local from, to = binary(applet:get_var("txn.from")), binary(applet:get_var("txn.to"))
 	local family = #from == 4 and 0x11 or 0x21 -- TCP over IPv4 or IPv6
@@ -32,10 +33,11 @@ local function header(applet, host)
 	return "\r\n\r\n\0\r\nQUIT\n" .. string.pack(">BBs2", 0x21, family, rest)
 end
 
--- ask returns the whole greeting from one host, of HAProxy's choice if it is nil; or nil.
+-- ask returns the whole greeting from the host, or nil if it gets none. If host is nil, HAProxy
+-- chooses one.
 local function ask(applet, host)
 	local socket = core.tcp()
-	socket:settimeout(15) -- a wait for maxconn of the section, and its own timeouts
+	socket:settimeout(15) -- covers the wait for maxconn of the section, and its timeouts
 	local text
 	if socket:connect("abns@" .. proxy) and socket:send(header(applet, host)) then
 		text = socket:receive(longest) -- until the end of file
@@ -47,7 +49,7 @@ local function ask(applet, host)
 end
 
 -- HAProxy chooses the first host: the one with the fewest connections. A host that fails at
--- once always has the fewest, so the next ones are asked by name, in turn.
+-- once always has the fewest connections, so further hosts are asked by name, in turn.
 local turn = 0
 core.register_service("greet", "tcp", function(applet)
 	local began = core.now().sec
