@@ -12,7 +12,7 @@ import (
 
 const (
 	evictedAtOnce = 16  // lingering connections that make room for descriptors at once
-	maxInARow     = 100 // accepts that fail because of one client, after which the loop pauses
+	maxInARow     = 100 // after this number of successive accepts that fail because of one client, the loop pauses
 )
 
 // An acceptor is the accept loop of one listener. The loop only accepts.
@@ -23,7 +23,7 @@ type acceptor struct {
 	lastID    *atomic.Uint64 // of the server's connections
 	trouble   trouble
 	heartbeat heartbeat
-	inARow    int // accepts that have failed because of one client, since one was successful
+	inARow    int // accepts that failed because of one client, since the last success
 }
 
 // run accepts until the server drains or the listener is closed or broken, and returns why it ended.
@@ -42,13 +42,13 @@ func (a *acceptor) run() error {
 		a.inARow = 0
 		a.trouble.succeeded()
 		newVisit(&a.host, c, a.lastID.Add(1)).start(&a.heartbeat.resting)
-		// A crash loses the connections that were accepted, and none in the backlog: so greet this one
-		// before the next is accepted, when many come at once.
+		// A crash loses the connections that were accepted, but none in the backlog. So let the visit
+		// greet its client before the next client is accepted.
 		runtime.Gosched()
 	}
 }
 
-// acceptFailed does what there is to do about err, and returns nil if accepting is to be tried again.
+// acceptFailed handles err of Accept, and returns nil if the loop should call Accept again.
 func (a *acceptor) acceptFailed(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -64,7 +64,7 @@ func (a *acceptor) acceptFailed(err error) error {
 	return fmt.Errorf("accept on %s: %w", a.name, err)
 }
 
-// recover makes room, if it can, and otherwise waits. It returns ErrClosed if draining starts meanwhile.
+// recover makes room if possible, and otherwise waits. It returns ErrClosed if draining starts meanwhile.
 func (a *acceptor) recover(err error) error {
 	a.connections.countAcceptError(a.counters)
 	if outOfDescriptors(err) && a.connections.reaper.Evict(evictedAtOnce) {
@@ -76,7 +76,7 @@ func (a *acceptor) recover(err error) error {
 	return a.pause(pause)
 }
 
-// pause rests for d, or until draining starts, and returns ErrClosed then.
+// pause waits for d. If draining starts before that, it returns ErrClosed.
 func (a *acceptor) pause(d time.Duration) error {
 	a.heartbeat.resting.Store(true)
 	defer a.heartbeat.resting.Store(false)

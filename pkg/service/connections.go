@@ -12,24 +12,24 @@ import (
 	"greetd.example/pkg/service/internal/reaper"
 )
 
-// connections are those of one server, those of visits and lingering ones: it counts them, keeps their
-// number within the limit, and ends them.
+// connections has all connections of one server, those with a visit in progress and the lingering
+// ones. It counts them, keeps their number within the limit, and ends them.
 type connections struct {
 	reaper  *reaper.Reaper
 	running sync.WaitGroup // visits
 
 	mu        sync.Mutex
 	limit     int                  // of visits and lingering ones together; 0 or less: none
-	grace     time.Duration        // after which an unfinished handshake gives way to a new client
+	grace     time.Duration        // time after which an unfinished handshake may give way to a new client
 	counters  map[string]*counters // by Listener.Name; kept when a listener is gone, since counts never go down
-	visits    visitList            // the connections whose visit has not ended
-	shaking   handshakes           // those of the visits whose handshake has not ended
-	leaving   int                  // those of the visits that have given way and not ended yet
+	visits    visitList            // the connections with a visit in progress
+	shaking   handshakes           // the visits whose handshake is unfinished
+	leaving   int                  // how many visits have given way and not ended yet
 	lingering int                  // the connections that the reaper has
 	waiters   int                  // how many wait for changed
 	draining  chan struct{}        // closed when Shutdown or Close begins
 	cutting   chan struct{}        // closed when visits are to be cut
-	changed   chan struct{}        // closed, and made anew, when there may be room, or nothing left
+	changed   chan struct{}        // closed, and replaced, when there may be room or no connection is left
 }
 
 // counters are the numbers of one listener name. They are guarded by connections.mu.
@@ -51,7 +51,7 @@ func (c *counters) count(v Visit) {
 	}
 }
 
-// A connection is known to connections from before its visit begins until it is closed.
+// A connection belongs to connections from before the beginning of its visit until it is closed.
 type connection struct {
 	conn     net.Conn // as it was accepted
 	peer     Peer
@@ -59,7 +59,7 @@ type connection struct {
 	leave    func() // what Admit returned
 	isCut    atomic.Bool
 
-	alertMayCome bool // it was refused, and lingers all the same: an alert may be on its way, or more of what was no TLS
+	alertMayCome bool // refused, but lingers: the client may still send an alert, or more data that is not TLS
 
 	lingerer reaper.Conn // what the reaper has of it
 	shake    handshake
@@ -70,7 +70,7 @@ type connection struct {
 
 var past = time.Unix(1, 0) // a deadline that interrupts
 
-// newConnections makes connections without any. onFirstBytes and failed are the reaper's.
+// newConnections returns an empty connections. The reaper calls onFirstBytes and failed.
 func newConnections(onFirstBytes func(c *connection, first []byte), failed func(error)) *connections {
 	cs := &connections{
 		counters: make(map[string]*counters),
@@ -88,7 +88,7 @@ func newConnections(onFirstBytes func(c *connection, first []byte), failed func(
 	return cs
 }
 
-// countersOf returns those of a listener name.
+// countersOf returns the counters of a listener name.
 func (cs *connections) countersOf(name string) *counters {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -106,7 +106,8 @@ func (cs *connections) countAcceptError(c *counters) {
 	c.acceptErrors++
 }
 
-// setLimits changes the limit of all, after which handshakes give way, and the limits of listener names.
+// setLimits changes the limit of all connections, the grace of handshakes, and the limits of the
+// listener names.
 func (cs *connections) setLimits(limit int, grace time.Duration, named map[string]int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -124,9 +125,9 @@ func (cs *connections) setLimitOf(c *counters, limit int) {
 	c.limit = limit
 }
 
-// waitForRoom rests while there are as many visits as the limits allow, and reports false when
-// draining starts. Lingering connections are no reason to wait, and neither are handshakes that take
-// long: they give way when a client has come (see begin). resting is true meanwhile.
+// waitForRoom waits while the number of visits has reached a limit, and reports false when draining
+// starts. It does not wait because of lingering connections or of handshakes that take long: these
+// give way when a client has connected (see begin). resting is true while it waits.
 func (cs *connections) waitForRoom(of *counters, resting *atomic.Bool) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -143,8 +144,8 @@ func (cs *connections) waitForRoom(of *counters, resting *atomic.Bool) bool {
 	return false
 }
 
-// rest waits for a change, and for no longer than d, if that is above 0. cs.mu is held, except while
-// it waits.
+// rest waits for a change, but at most for d if d is above 0. cs.mu must be held; rest releases it
+// while it waits.
 func (cs *connections) rest(resting *atomic.Bool, d time.Duration) {
 	changed := cs.changed
 	cs.waiters++
@@ -165,10 +166,10 @@ func (cs *connections) rest(resting *atomic.Bool, d time.Duration) {
 	cs.waiters--
 }
 
-// begin registers c as a visit, which finish ends; running.Done must follow that. Where a limit
-// is reached, the oldest lingering connection gives way, or a handshake that takes long; another
-// listener may have been quicker to take the last place, and then c waits for the next. shakes says
-// that c begins with a handshake, which endHandshake ends.
+// begin registers c as a visit. finish ends the visit, and running.Done must follow. If a limit is
+// reached, the oldest lingering connection gives way, or a handshake that takes long. If another
+// listener has taken the last place meanwhile, c waits for the next one. shakes says that c begins
+// with a handshake, which endHandshake ends.
 func (cs *connections) begin(c *connection, shakes bool, resting *atomic.Bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -186,8 +187,8 @@ func (cs *connections) begin(c *connection, shakes bool, resting *atomic.Bool) {
 	}
 }
 
-// makeRoom makes one connection give way to a client of a listener, or waits. cs.mu is held, except
-// meanwhile.
+// makeRoom makes one connection give way to a client of a listener, or waits. cs.mu must be held;
+// makeRoom releases it while it waits.
 func (cs *connections) makeRoom(of *counters, resting *atomic.Bool) {
 	if cs.isFull() {
 		cs.mu.Unlock()
@@ -218,8 +219,8 @@ func (cs *connections) hasTooManyVisits(of *counters) bool {
 	return cs.limit > 0 && cs.visits.len >= cs.limit || of.limit > 0 && of.active >= of.limit
 }
 
-// nextToGiveWay returns the handshake that is to give way to a client of a listener, and in how long,
-// as handshakes.next does. Where the listener's own limit is reached, it is one of the listener's.
+// nextToGiveWay returns the handshake that has to give way to a client of a listener, and after what
+// time, as handshakes.next does. If the listener's own limit is reached, it is one of that listener.
 func (cs *connections) nextToGiveWay(to *counters) (c *connection, in time.Duration) {
 	if to.limit > 0 && to.active >= to.limit {
 		return cs.shaking.next(to, cs.grace)
@@ -243,15 +244,15 @@ func (cs *connections) endHandshake(c *connection) bool {
 	return !c.shake.gaveWay.Load()
 }
 
-// announce says that a proxy has announced the client of c, from which the handshake comes.
+// announce says that a proxy has announced the client of c. The handshake then counts for that client.
 func (cs *connections) announce(c *connection) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.shaking.changeSource(c)
 }
 
-// finish ends c's visit and counts it. If c lingers, the reaper has it before the client sees the
-// end, so that a client that comes again at once finds its place free.
+// finish ends the visit of c and counts it. If c lingers, it is added to the reaper before the client
+// sees the end of the greeting. So a client that connects again at once finds its place free.
 func (cs *connections) finish(c *connection, ended Visit, lingers bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -327,7 +328,7 @@ func (cs *connections) drained(ctx context.Context) error {
 	return nil
 }
 
-// cut ends every visit. They report that themselves.
+// cut interrupts every visit. Each visit then ends and reports it.
 func (cs *connections) cut() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -363,7 +364,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// A visitList is a ring of connections, so that one leaves it at no cost.
+// A visitList is a ring of connections, so that removing one is cheap.
 type visitList struct {
 	root connection
 	len  int

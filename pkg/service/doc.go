@@ -38,7 +38,7 @@
 //
 // # Settings that change
 //
-// [Server.Update] replaces [Settings], and Unwrap and TLS of listeners by name, in one step. Each
+// [Server.Update] replaces the [Settings], and Unwrap, TLS and MaxConns of listeners by name, in one step. Each
 // visit uses either the old or the new settings, from its start to its end.
 //
 // # Daemons

@@ -18,8 +18,8 @@ var (
 	errExit    = errors.New("greeter ended its goroutine")
 )
 
-// classify returns the outcome of a visit that err from the connection has ended; it is other where err
-// means nothing known.
+// classify returns the outcome of a visit that ended because of err, an error of the connection. For
+// an unknown error it returns other.
 func classify(err error, other Outcome) Outcome {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -33,9 +33,9 @@ func classify(err error, other Outcome) Outcome {
 	return other
 }
 
-// AcceptPasses reports whether err of a listener's Accept passes, so that accepting is to be tried
-// again: it concerns one client, or the system is short of descriptors or memory. It is for accept
-// loops of other servers; Serve applies it.
+// AcceptPasses reports whether err, returned by a listener's Accept, is temporary, so that the caller
+// should call Accept again: it concerns only one client, or the system is short of descriptors or
+// memory. Serve uses it; it is exported for the accept loops of other servers.
 func AcceptPasses(err error) bool {
 	return concernsOneClient(err) || outOfDescriptors(err) || outOfMemory(err)
 }
@@ -52,7 +52,7 @@ func concernsOneClient(err error) bool {
 
 func outOfDescriptors(err error) bool { return isAny(err, syscall.EMFILE, syscall.ENFILE) }
 
-// outOfMemory has ENOSPC too: it says that the user may not wait for more sockets (epoll_ctl(2)).
+// outOfMemory includes ENOSPC: epoll_ctl(2) returns it if the user may not watch more sockets.
 func outOfMemory(err error) bool { return isAny(err, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC) }
 
 func isAny(err error, targets ...error) bool {

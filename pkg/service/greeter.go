@@ -1,9 +1,9 @@
 package service
 
-// A Greeter makes the greetings. AppendGreeting appends the greeting for p
-// to dst and returns the extended slice, as append does. It does no I/O and keeps
-// neither dst nor the result. It is called from many goroutines at once. An error,
-// or a panic, ends the visit as [Failed], with nothing sent.
+// A Greeter makes the greetings. AppendGreeting appends the greeting for p to dst and returns the
+// extended slice, as append does. It must not do I/O, and must not keep dst or the result. It is
+// called from many goroutines at once. If it returns an error or panics, nothing is sent, and the
+// visit ends as [Failed].
 type Greeter interface {
 	AppendGreeting(dst []byte, p Peer) ([]byte, error)
 }

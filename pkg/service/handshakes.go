@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A handshake is what is known of one that has not ended: of a PROXY header, of TLS, or both.
+// A handshake has the data about an unfinished handshake: the PROXY header, TLS, or both.
 type handshake struct {
 	source  netip.Prefix // the source that it counts for
 	begun   time.Time
@@ -15,11 +15,11 @@ type handshake struct {
 	prev, next *connection // in handshakes; nil when it has ended
 }
 
-// handshakes are those that have not ended, the oldest first. Its methods need the lock of
+// handshakes are the unfinished handshakes, the oldest first. Its methods need the lock of
 // connections.
 type handshakes struct {
 	root    connection
-	sources map[netip.Prefix]int // how many each source has
+	sources map[netip.Prefix]int // the number of handshakes of each source
 }
 
 func (h *handshakes) init() {
@@ -53,7 +53,7 @@ func (h *handshakes) forget(source netip.Prefix) {
 	}
 }
 
-// changeSource counts c for the client that it has by now.
+// changeSource counts c for its present client, after a proxy has announced it.
 func (h *handshakes) changeSource(c *connection) {
 	if c.shake.next == nil {
 		return
@@ -63,16 +63,18 @@ func (h *handshakes) changeSource(c *connection) {
 	h.sources[c.shake.source]++
 }
 
-// How many handshakes next looks at: the oldest, and of those, that wait for their client.
+// Limits of the search in next: how many handshakes it looks at, the oldest first, and how many of
+// these may be candidates, which have lasted for grace.
 const (
 	maxVisited    = 4096
 	maxCandidates = 256
 )
 
-// next returns the handshake that is to give way first, and in how long. Where there is none, it returns
-// nil, and after how long there may be one; 0 if only a change can bring one.
-// It has lasted for grace, waits for its client, and is the oldest of the source that has most
-// of them. Those of one listener name are looked at, or all, if that is nil.
+// next returns the handshake that has to give way first, and after what time; 0 is now. It has lasted
+// for grace, the server waits for its client, and it is the oldest one of the source that has the most
+// of them. If of is not nil, only the handshakes of that listener name are considered. If there is no
+// such handshake, next returns nil and the time after which there may be one, or 0 if only another
+// event can make one.
 func (h *handshakes) next(of *counters, grace time.Duration) (first *connection, in time.Duration) {
 	ripe := time.Now().Add(-grace)
 	visited, candidates, busy := 0, 0, time.Duration(0)
@@ -91,7 +93,7 @@ func (h *handshakes) next(of *counters, grace time.Duration) (first *connection,
 		switch {
 		case first != nil && h.sources[c.shake.source] <= h.sources[first.shake.source]:
 		case hasUnread(c.conn):
-			busy = grace // by then it may wait for its client
+			busy = grace // after that time, the server may wait for the client
 		default:
 			first = c
 		}
@@ -102,8 +104,8 @@ func (h *handshakes) next(of *counters, grace time.Duration) (first *connection,
 	return first, 0
 }
 
-// sourceOf is the source that a client at ip counts for: its address, or its network of IPv6. Clients on unix
-// sockets count as one.
+// sourceOf returns the source of a client at ip: its IPv4 address, or its IPv6 network of 64 bits. All
+// clients on unix sockets are one source.
 func sourceOf(ip netip.Addr) netip.Prefix {
 	bits := 32
 	if ip.Is6() {

@@ -13,15 +13,15 @@ type heartbeat struct {
 	resting atomic.Bool // the loop waits on purpose: for room, or after a failure
 
 	mu    sync.Mutex
-	asked chan struct{} // closed when the loop comes round; nil while nobody asks
-	ended bool          // the loop has ended, and nothing is asked of it any more
+	asked chan struct{} // closed when the loop answers; nil while nobody asks
+	ended bool          // the loop has ended, and cannot answer
 }
 
 // An interruptible is a listener whose Accept can be interrupted.
 type interruptible interface{ SetDeadline(time.Time) error }
 
-// beats reports whether the loop that accepts on ln works: it rests on purpose, or it is interrupted
-// and comes round before ctx ends. A loop that has ended, or can't be interrupted, is not asked.
+// beats reports whether the loop that accepts on ln works: it pauses on purpose, or it answers an
+// interrupt before ctx ends. For a loop that has ended, or cannot be interrupted, it reports true.
 func (h *heartbeat) beats(ctx context.Context, ln net.Listener) bool {
 	l, ok := ln.(interruptible)
 	if !ok || h.resting.Load() {
@@ -40,8 +40,8 @@ func (h *heartbeat) beats(ctx context.Context, ln net.Listener) bool {
 	}
 }
 
-// ask returns what is closed when the loop comes round; nil if it has ended. Callers that ask at the
-// same time get the same answer.
+// ask returns a channel that is closed when the loop answers, or nil if the loop has ended. Callers
+// that ask at the same time get the same channel.
 func (h *heartbeat) ask() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,8 +51,8 @@ func (h *heartbeat) ask() <-chan struct{} {
 	return h.asked
 }
 
-// answer is called by the loop when it is interrupted. It removes the deadline first: an interrupt
-// that it removes was asked for before, and gets this answer.
+// answer is called by the loop when it is interrupted. It removes the deadline first. If it thereby
+// removes the interrupt of another caller, that caller has asked before and gets this answer.
 func (h *heartbeat) answer(ln net.Listener) {
 	if l, ok := ln.(interruptible); ok {
 		_ = l.SetDeadline(time.Time{})

@@ -5,34 +5,33 @@ import (
 	"net"
 )
 
-// A Listener is where clients come from, and how they are received there. Unwrap and TLS belong to
-// the one call of [Server.Serve] that they are given to.
+// A Listener is a [net.Listener] with the settings for its clients. The settings apply to the call of
+// [Server.Serve] that gets the Listener, until [Server.Update] replaces them.
 type Listener struct {
 	net.Listener
 
-	// Name is what Peer, Observer and Stats call it, and what Update finds it by. Several may
-	// share a name, such as the IPv4 and the IPv6 socket of one service: Stats counts them
-	// together.
+	// Name identifies the listener in Peer, Observer, Stats and Update. Several listeners may have
+	// the same name, such as the IPv4 and the IPv6 socket of one service: Stats counts them together.
 	Name string
 
-	// Unwrap reads what a proxy sends ahead of the client's bytes, and returns a
-	// connection whose RemoteAddr and LocalAddr are the client's. If that has a method
-	// ProxyInfo() *ProxyInfo, its result is in the Peer. Unwrap is bounded by
-	// HandshakeTimeout. Its error refuses the client; with a method Reason() Reason it says
-	// why, else that is ReasonNoProxyHeader. nil: clients come directly.
+	// Unwrap, if not nil, reads the header that a proxy sends before the bytes of the client. It
+	// returns a connection whose RemoteAddr and LocalAddr are those of the client's connection. If
+	// that connection has a method ProxyInfo() *ProxyInfo, its result is in the Peer. The deadline
+	// of the connection is HandshakeTimeout. An error refuses the client. If the error has a method
+	// Reason() Reason, the visit has this reason, else ReasonNoProxyHeader.
 	Unwrap func(net.Conn) (net.Conn, error)
 
-	// TLS, if not nil, makes clients shake hands before they are greeted.
+	// TLS, if not nil, requires a TLS handshake before the greeting.
 	TLS *tls.Config
 
-	// MaxConns limits the visits under way at any one time on all listeners of that Name, beside
-	// MaxConns of the Server; 0: no limit of their own. Lingering connections do not count here.
-	// Where it is reached, new clients wait in the backlog. Where several listeners have one Name,
-	// the last Serve or Update counts.
+	// MaxConns limits the visits in progress on all listeners with this Name together, in addition
+	// to MaxConns of the Server; 0: no limit. Lingering connections do not count here. When the
+	// limit is reached, new clients wait in the backlog. If several listeners have the same Name,
+	// the value of the last Serve or Update applies.
 	MaxConns int
 }
 
-// listenerSettings are what Update changes.
+// listenerSettings are the fields of a Listener that Update replaces.
 type listenerSettings struct {
 	unwrap   func(net.Conn) (net.Conn, error)
 	tls      *tls.Config

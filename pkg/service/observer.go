@@ -2,22 +2,22 @@ package service
 
 import "time"
 
-// An Observer gets what happens; [ObserverFuncs] is one made of functions. Its methods are called
-// from many goroutines at once, on the path of every visit: they must not block.
+// An Observer receives the events of a [Server]. [ObserverFuncs] makes an Observer from functions. The
+// methods are called from many goroutines at once, during every visit: they must not block.
 type Observer interface {
-	// Opened says that a connection was accepted. Exactly one Closed follows.
+	// Opened is called when a connection was accepted. Exactly one call of Closed follows.
 	Opened(Peer)
 
-	// Closed says that a visit has ended.
+	// Closed is called when a visit has ended.
 	Closed(Visit)
 
-	// AcceptFailed says that listener can't accept because of err, and that it is
-	// tried again after retryIn. It is called for each failure. A nil err says that
-	// accepting works again.
+	// AcceptFailed is called each time that listener could not accept a connection because of err.
+	// The server tries again after retryIn. When accepting works again, AcceptFailed is called with
+	// a nil err.
 	AcceptFailed(listener string, err error, retryIn time.Duration)
 }
 
-// ObserverFuncs is an Observer of functions, each of which may be nil: nothing is called then.
+// ObserverFuncs is an Observer that calls these functions. Functions that are nil are not called.
 type ObserverFuncs struct {
 	OnOpened       func(Peer)
 	OnClosed       func(Visit)
@@ -45,7 +45,8 @@ func (o ObserverFuncs) AcceptFailed(listener string, err error, retryIn time.Dur
 	}
 }
 
-// Observers calls each of them, in order. The zero value calls none. None may be nil.
+// Observers is an Observer that calls each of its elements, in order. No element may be nil. The zero
+// value calls nothing.
 type Observers []Observer
 
 // Opened implements [Observer].

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// An Outcome is the one way in which a visit ended. The set is closed, so it can
-// label a metric.
+// An Outcome says how a visit ended. Each visit has exactly one Outcome. The set is closed, so an
+// Outcome can be a label of a metric.
 type Outcome string
 
 // The outcomes.
@@ -16,7 +16,7 @@ const (
 	HungUp   Outcome = "hung_up"   // the client left before the greeting was handed over
 	TimedOut Outcome = "timed_out" // a deadline ended it
 	Cut      Outcome = "cut"       // Shutdown or Close ended it
-	Failed   Outcome = "failed"    // our own fault: the Greeter's error or panic, or a write that the system refused
+	Failed   Outcome = "failed"    // an error of the server: the Greeter returned an error or panicked, or the system refused a write
 )
 
 // Outcomes lists every Outcome, in the order of the constants.
@@ -42,15 +42,15 @@ func (o Outcome) index() int {
 	}
 }
 
-// A Visit is how one connection was served. It ends when its greeting is handed
-// over and the connection half-closed, or when it is clear that this will not be.
+// A Visit describes how one connection was served. A visit ends when the greeting was handed to the
+// kernel and the connection was half-closed, or when this is no longer possible.
 type Visit struct {
 	Peer
 	Outcome Outcome
-	Reason  Reason        // why the Outcome is not Greeted, one of Outcome.Reasons; "" if it is
-	Written int64         // bytes of the greeting that the kernel took
+	Reason  Reason        // why the client was not greeted, one of Outcome.Reasons; "" if it was greeted
+	Written int64         // bytes of the greeting that were handed to the kernel
 	Took    time.Duration // from Peer.Arrived to the end of the visit
-	Err     error         // the same in words; nil if it is Greeted
+	Err     error         // details of the Reason; nil if the client was greeted
 }
 
 // A PanicError is the Err of a visit whose Greeter, Admit, Unwrap or Opened panicked.

@@ -5,23 +5,24 @@ import (
 	"time"
 )
 
-// A Peer is the client of a connection, the listener that it came to, and the time. It is a value:
-// copies are independent, except for ProxyInfo.
+// A Peer describes the client of a connection, the listener that accepted it, and the time. Copies of
+// a Peer are independent, except for ProxyInfo.
 type Peer struct {
-	ID       uint64         // counts the connections of a Server, from 1
+	ID       uint64         // the number of the connection, from 1 for each Server
 	Listener string         // the Listener.Name that accepted it
 	Remote   netip.AddrPort // the client; the zero value on a unix socket
-	Local    netip.AddrPort // the address that the client reached; the zero value on a unix socket, and see Server.OmitLocal
+	Local    netip.AddrPort // the address that the client connected to; the zero value on a unix socket, and with Server.OmitLocal
 	Proxy    netip.AddrPort // the proxy that announced Remote; the zero value if there was none
 	Arrived  time.Time      // when it was accepted, with a monotonic reading
 
-	// ProxyInfo is what the proxy said about the client beside its addresses; nil if it said nothing.
-	// Copies of the Peer share it: it must not be changed.
+	// ProxyInfo has what the proxy sent about the client in addition to addresses; nil if it sent
+	// nothing. Copies of the Peer share it: do not change it.
 	ProxyInfo *ProxyInfo
 }
 
-// A ProxyInfo is what a proxy said about a client, in TLVs of a PROXY header of version 2. What it
-// did not say is the zero value. The code that makes one limits the length of its texts and keeps them printable.
+// A ProxyInfo has what a proxy sent about a client in the TLVs of a PROXY header of version 2. Fields
+// that the header does not have are the zero value. The function that makes a ProxyInfo, such as
+// Unwrap of a [Listener], limits the length of the texts and escapes what is not printable.
 type ProxyInfo struct {
 	Authority       string // the host name that the client asked for, by SNI
 	ALPN            string // the application protocol of the client's connection

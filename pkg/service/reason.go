@@ -5,21 +5,21 @@ import (
 	"slices"
 )
 
-// A Reason says why a visit was not greeted, more closely than its Outcome. The set is closed, so
-// it can label a metric. [Outcome.Reasons] says which reasons an outcome can have.
+// A Reason says why a visit was not greeted, in more detail than its Outcome. The set is closed, so a
+// Reason can be a label of a metric. [Outcome.Reasons] lists the reasons that an Outcome can have.
 type Reason string
 
 // The reasons. A visit that was greeted has none: "".
 const (
 	ReasonDenied         Reason = "denied"           // Admit refused the client
 	ReasonOverLimit      Reason = "over_limit"       // Admit refused the client because its source is over a limit
-	ReasonNoProxyHeader  Reason = "no_proxy_header"  // Unwrap got no PROXY header, or not all of it
+	ReasonNoProxyHeader  Reason = "no_proxy_header"  // Unwrap received no PROXY header, or only a part of it
 	ReasonBadProxyHeader Reason = "bad_proxy_header" // Unwrap can't read the PROXY header
-	ReasonTLSClient      Reason = "tls_client"       // the client did not do its part of the TLS handshake
-	ReasonTLSOurs        Reason = "tls_ours"         // the client said that it does not accept our certificate
-	ReasonClientLeft     Reason = "client_left"      // the client closed or reset the connection while it was sent its greeting
+	ReasonTLSClient      Reason = "tls_client"       // the client did not complete the TLS handshake
+	ReasonTLSOurs        Reason = "tls_ours"         // the client sent a TLS alert that it does not accept the server's certificate
+	ReasonClientLeft     Reason = "client_left"      // the client closed or reset the connection before it received the whole greeting
 	ReasonSlowClient     Reason = "slow_client"      // the client did not read its greeting within WriteTimeout
-	ReasonServerFull     Reason = "server_full"      // another client needed the place before the client had done its handshake
+	ReasonServerFull     Reason = "server_full"      // MaxConns was reached, and the client had not completed its PROXY header or TLS handshake in time
 	ReasonShutdown       Reason = "shutdown"         // Shutdown or Close ended the visit
 	ReasonGreeting       Reason = "greeting"         // the Greeter returned an error
 	ReasonPanic          Reason = "panic"            // Greeter, Admit, Unwrap or Opened panicked
@@ -39,11 +39,12 @@ var reasons = [...][]Reason{
 // Reasons lists the reasons that o can have; none for [Greeted].
 func (o Outcome) Reasons() []Reason { return slices.Clone(reasons[o.index()]) }
 
-// mostReasons is how many reasons one Outcome has at most.
+// mostReasons is the largest number of reasons that an Outcome has.
 const mostReasons = 6
 
-// reasonOf returns the Reason of a visit that err ended with outcome in a stage whose failures
-// usually mean usual. An error of Unwrap or Admit may say another one by a method Reason.
+// reasonOf returns the Reason of a visit that ended with outcome because of err. usual is the usual
+// reason in that stage of the visit. An error of Unwrap or Admit can have another reason, which its
+// method Reason returns.
 func reasonOf(outcome Outcome, err error, usual Reason) Reason {
 	possible := reasons[outcome.index()]
 	if reasoned, ok := errors.AsType[interface {

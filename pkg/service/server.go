@@ -13,58 +13,57 @@ import (
 	"time"
 )
 
-// A Server greets on any number of listeners. The zero value works: it sends each client its own
-// address. The exported fields are read by the first Serve and must not change from then on; until
-// then they may, whatever other methods were called. Update changes those that [Settings] has too,
-// also while the server serves. A Server must not be copied, and can't serve again after Shutdown
-// or Close.
+// A Server greets clients on any number of listeners. The zero value works: it sends each client its
+// own address. The first call of Serve reads the exported fields; do not change them after that. To
+// change settings while the server runs, use Update: it replaces the fields that [Settings] also
+// has. Do not copy a Server. It cannot serve again after Shutdown or Close.
 type Server struct {
 	Greeter  Greeter  // makes the greetings; nil: "Hello there, ADDRESS!\n"
-	Observer Observer // gets the events; nil: nobody does
+	Observer Observer // receives the events; nil: no observer
 
-	// Admit decides, after a PROXY header and before TLS, whether a client is served.
-	// An error refuses it; with a method Reason() Reason it says why, else that is
-	// ReasonDenied. leave, if not nil, is called once, when the connection is
-	// closed for good. nil admits everybody. It is called from many goroutines at
-	// once and must not block. It is called a second time for a client that it refuses, when
-	// connections that their clients have just closed are counted out.
+	// Admit, if not nil, decides after the PROXY header and before TLS whether a client is served.
+	// If it returns an error, the client is refused. If the error has a method Reason() Reason, the
+	// visit has this reason, else ReasonDenied. leave, if not nil, is called once, when the
+	// connection is closed. Admit is called from many goroutines at once, and must not block. If it
+	// refuses a client, the server first finishes the connections that their clients have already
+	// closed, and then calls Admit a second time.
 	Admit func(Peer) (leave func(), err error)
 
-	// SpokeTLS, if not nil, is called for each client that was greeted in plain text and
-	// sends the beginning of a TLS handshake: it can't read the greeting. It is
-	// called while the connection lingers, and must not block.
+	// SpokeTLS, if not nil, is called for each client that was greeted in plain text, but sends the
+	// beginning of a TLS handshake: such a client cannot read the greeting. SpokeTLS is called
+	// while the connection lingers, and must not block.
 	SpokeTLS func(Peer)
 
-	// Trace, if not nil, is called when a visit begins, and returns what gets each of its steps; nil:
-	// they are not reported. The steps of one visit come one at a time, in their order. Neither may
-	// block.
+	// Trace, if not nil, is called when a visit begins. It returns a function that receives each
+	// step of this visit, one at a time and in order, or nil if the steps are not wanted. Trace and
+	// the function must not block.
 	Trace func(Peer) func(Step)
 
-	WriteTimeout     time.Duration // for a whole greeting, however it trickles; 0: 5 s
+	WriteTimeout     time.Duration // for sending the whole greeting, however slowly the client reads; 0: 5 s
 	HandshakeTimeout time.Duration // for a PROXY header and TLS together; 0: 3 s
-	LingerTimeout    time.Duration // for the client to hang up after its greeting; 0: 1 s; negative: closed at once
+	LingerTimeout    time.Duration // for the client to hang up after the greeting; 0: 1 s; negative: close at once
 
-	// MaxConns limits the connections at any one time, lingering ones included; 0: no
-	// limit. When it is reached, the oldest lingering connection gives way to a new
-	// one. Where none lingers, a client does that has not finished its PROXY header or TLS
-	// after a sixth of HandshakeTimeout, the oldest of the address that has most of them; its
-	// visit has timed out. Where there is none either, accepting stops and new ones wait in the
-	// backlog.
+	// MaxConns limits the number of connections, including lingering ones; 0: no limit. When the
+	// limit is reached, the server makes room for a new connection in this order. First it closes
+	// the oldest lingering connection. If there is none, it closes a connection whose PROXY header
+	// or TLS handshake is not complete after a sixth of HandshakeTimeout: the oldest one of the
+	// address that has the most of them. That visit ends as TimedOut. If there is none either, the
+	// server stops accepting, and new clients wait in the backlog.
 	MaxConns int
 
-	// OmitLocal leaves Local of Peer the zero value where it takes a system call to know it: with
-	// Direct, on listeners that are bound to all addresses.
+	// OmitLocal leaves Local of Peer at the zero value if a system call would be needed to find it
+	// out. This is the case with Direct on listeners that are bound to all addresses.
 	OmitLocal bool
 
 	start       sync.Once
 	connections *connections
-	loops       sync.WaitGroup // accept loops: they end before connections are waited for
+	loops       sync.WaitGroup // accept loops; Shutdown waits for them before it waits for connections
 	lastID      atomic.Uint64
 
 	mu        sync.Mutex
 	current   *Settings // nil until Serve or Update
 	acceptors map[*acceptor]struct{}
-	broken    error // why the reaper has failed, and with it every Serve
+	broken    error // the error with which the reaper failed; it ends every Serve
 }
 
 func (s *Server) init() {
@@ -86,7 +85,7 @@ func (s *Server) settings() Settings {
 	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns, s.OmitLocal}
 }
 
-// use makes settings those of the server, and named those of its listeners of that name. s.mu is held.
+// use applies settings to the server, and named, by their names, to its listeners. s.mu is held.
 func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 	settings = settings.orDefaults()
 	s.current = &settings
@@ -102,14 +101,14 @@ func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 	s.connections.setLimits(settings.MaxConns, settings.grace(), limits) // last: a visit that waits for room begins with the new rules
 }
 
-// Update makes visits that begin from now on use settings. Each of the listeners gives its Unwrap
-// and TLS to all listeners of its Name that are being served; their net.Listener does not count.
-// Where two of them have one name, the last counts. Served listeners keep their Unwrap and TLS if
-// their name is not among them, or if they have none.
+// Update replaces the settings for all visits that begin from now on. Unwrap, TLS and MaxConns of each
+// of the listeners replace those of all served listeners with the same Name; the net.Listener in it is
+// not used. If two of the listeners have the same Name, the last one applies. Served listeners whose
+// name is not in the list, and those without a name, keep their settings.
 //
-// A visit uses one version from its start to its end. Connections that linger do so for
-// LingerTimeout from now, at most. Update may be called from any goroutine. Called before Serve, it
-// replaces the fields of s.
+// Each visit uses either the old or the new settings, from its start to its end. Connections that
+// linger now are closed after the new LingerTimeout at the latest. Update may be called from any
+// goroutine. If it is called before Serve, it replaces the fields of s.
 func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.init()
 	named := make(map[string]listenerSettings, len(listeners))
@@ -134,11 +133,11 @@ func (s *Server) breakDown(err error) {
 	}
 }
 
-// Serve accepts connections on ln and greets them until ln is closed or broken, or
-// the server is shut down. It always closes ln. It returns ErrClosed after Shutdown
-// or Close, and otherwise why it can't go on: an error that matches [net.ErrClosed]
-// if somebody else closed ln. Visits that have begun go on after it has returned.
-// Where lingering connections can't be waited for any more, every Serve ends with the reason.
+// Serve accepts connections on ln, and greets each client, until ln is closed or broken, or the server
+// is shut down. It always closes ln. After Shutdown or Close it returns ErrClosed, and otherwise the
+// error that ended it; this error matches [net.ErrClosed] if ln was closed by other code. Visits in
+// progress continue after Serve has returned. If the server can no longer wait for lingering
+// connections, every Serve returns the reason.
 func (s *Server) Serve(ln Listener) error {
 	s.init()
 	a, err := s.open(ln)
@@ -158,7 +157,7 @@ func (s *Server) Serve(ln Listener) error {
 	return cmp.Or(s.breakdown(), err)
 }
 
-// breakdown is what breakDown was called with, or nil.
+// breakdown returns the error of breakDown, or nil if it was not called.
 func (s *Server) breakdown() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,10 +203,9 @@ func (s *Server) forget(a *acceptor) {
 	delete(s.acceptors, a)
 }
 
-// Shutdown closes the listeners, lets visits and lingering connections come to their
-// end, and cuts those that are left when ctx ends. When it returns, nothing is
-// running any more: no goroutine, no descriptor. It returns the cause of ctx's end
-// if that cut anything, else nil.
+// Shutdown closes the listeners, and waits for visits and lingering connections to end. When ctx ends,
+// it cuts those that are left. When Shutdown returns, the server has no goroutine and no descriptor
+// left. It returns the cause of the end of ctx if visits or connections were cut, else nil.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	s.closeListeners()
@@ -223,8 +221,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close cuts every visit at once, and otherwise does what Shutdown does. A Shutdown that waits
-// waits no longer.
+// Close cuts every visit at once, and otherwise does the same as Shutdown. A call of Shutdown that is
+// waiting returns.
 func (s *Server) Close() error {
 	s.init()
 	s.closeListeners()
@@ -248,12 +246,12 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// Alive proves that every accept loop works, and that lingering connections are looked after, for a
-// watchdog. It interrupts each loop, which must then come round and accept again. It makes no
-// connection, and concerns no client. A loop that rests on purpose, because MaxConns is reached or
-// accepting has failed, is alive. So is one whose listener has no SetDeadline and can't be
-// interrupted. The error names each listener whose loop did not move until ctx ended; ctx must have a
-// deadline, or Alive may wait without end. A Serve that has returned is no matter for Alive.
+// Alive checks, for a watchdog, that every accept loop works, and that lingering connections are
+// handled. It interrupts each loop, which must answer and then accept again. It makes no connection,
+// and does not affect clients. A loop that pauses on purpose, because MaxConns is reached or accepting
+// has failed, is alive. A loop whose listener has no method SetDeadline cannot be interrupted, and
+// counts as alive. The error names each listener whose loop did not answer before ctx ended. ctx must
+// have a deadline, or Alive may wait forever. Alive does not check calls of Serve that have returned.
 func (s *Server) Alive(ctx context.Context) error {
 	s.init()
 	s.mu.Lock()

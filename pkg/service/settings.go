@@ -11,8 +11,8 @@ const (
 	defaultLingerTimeout    = time.Second
 )
 
-// Settings are what [Server.Update] changes while a server serves: the fields of [Server] that have
-// the same names. The zero value is that of a zero Server.
+// Settings are the fields of a [Server] that [Server.Update] can replace while the server runs. The
+// fields of the same names in Server describe them. The zero value has the settings of a zero Server.
 type Settings struct {
 	Greeter          Greeter
 	Admit            func(Peer) (leave func(), err error)
@@ -43,5 +43,5 @@ type rules struct {
 // handshakes reports whether a visit begins with a PROXY header or TLS.
 func (r *rules) handshakes() bool { return r.unwrap != nil || r.tls != nil }
 
-// grace is after how long an unfinished handshake may give way to a new client.
+// grace is the time after which an unfinished handshake may be ended to make room for a new client.
 func (s Settings) grace() time.Duration { return s.HandshakeTimeout / 6 }

@@ -6,22 +6,22 @@ import (
 	"slices"
 )
 
-// ListenerStats are the numbers of one listener name since the server began. They
-// were all taken in one moment: what has come is Active and the Visits, nothing else.
+// ListenerStats are the counts of all listeners with one name, since the server was started. They are a
+// consistent snapshot: the number of accepted connections is Active plus the sum of Visits.
 type ListenerStats struct {
 	Name         string
-	Open         bool                          // a Serve of that name runs
-	Full         bool                          // MaxConns of the Server, or of the Listener, is reached by visits under way
-	Active       int                           // visits under way
-	Lingering    int                           // connections whose visit has ended; those that the client has closed may count for 0.5 s
+	Open         bool                          // a call of Serve for this name is running
+	Full         bool                          // visits in progress have reached MaxConns of the Server or of the Listener
+	Active       int                           // visits in progress
+	Lingering    int                           // connections whose visit has ended; one that the client has closed may be counted for another 0.5 s
 	Visits       map[Outcome]uint64            // visits that have ended; every Outcome is a key
-	Reasons      map[Outcome]map[Reason]uint64 // the Visits that were not greeted; every Reason of each Outcome is a key
-	Bytes        uint64                        // of greetings, as far as they were written
-	AcceptErrors uint64                        // failed accepts that were tried again
-	Trouble      error                         // why accepting fails at present; nil if it does not
+	Reasons      map[Outcome]map[Reason]uint64 // of Visits that were not greeted; every Reason of each Outcome is a key
+	Bytes        uint64                        // bytes of greetings that were sent
+	AcceptErrors uint64                        // failed accepts after which the server tried again
+	Trouble      error                         // why accepting currently fails; nil if it works
 }
 
-// Stats returns the numbers of all listeners, sorted by name, those that are closed included.
+// Stats returns the counts of all listeners, including closed ones, sorted by name.
 func (s *Server) Stats() []ListenerStats {
 	s.init()
 	s.mu.Lock()

@@ -12,15 +12,15 @@ import (
 // A StepName names a step of a visit. The set is closed.
 type StepName string
 
-// The steps, in their order. A visit that ends early has the first ones and StepClosed.
+// The steps, in their order. A visit that ends early has only the first steps, and StepClosed.
 const (
-	StepAccepted     StepName = "accepted"      // the connection has its place and its goroutine
-	StepProxyHeader  StepName = "proxy_header"  // Unwrap has read the PROXY header: Peer is the client that it announced
-	StepAdmitted     StepName = "admitted"      // Admit did not refuse the client, or there is none
+	StepAccepted     StepName = "accepted"      // the connection was accepted and has a goroutine
+	StepProxyHeader  StepName = "proxy_header"  // Unwrap has read the PROXY header; Peer now has the client's address from it
+	StepAdmitted     StepName = "admitted"      // Admit did not refuse the client, or is nil
 	StepTLSHandshake StepName = "tls_handshake" // the TLS handshake is done
 	StepGreeting     StepName = "greeting"      // the whole greeting was handed to the kernel
-	StepHalfClosed   StepName = "half_closed"   // the connection was closed for writing and lingers; missing if the client had gone
-	StepClosed       StepName = "closed"        // the connection was closed, also where it did not linger
+	StepHalfClosed   StepName = "half_closed"   // the connection was half-closed and lingers; missing if the client had already left
+	StepClosed       StepName = "closed"        // the connection was closed, with or without lingering
 )
 
 // A Step is one step of a visit; see [Server.Trace].
@@ -29,10 +29,10 @@ type Step struct {
 	Name    StepName
 	Elapsed time.Duration // since Peer.Arrived
 
-	Written int64                // of StepGreeting: its bytes
-	TLS     *tls.ConnectionState // of StepTLSHandshake, else nil
-	Visit   Visit                // of StepHalfClosed and StepClosed: how it ended
-	Closed  CloseCause           // of StepClosed
+	Written int64                // of StepGreeting: the number of bytes that were sent
+	TLS     *tls.ConnectionState // of StepTLSHandshake: the result; else nil
+	Visit   Visit                // of StepHalfClosed and StepClosed: the visit, which has ended
+	Closed  CloseCause           // of StepClosed: why the connection was closed
 }
 
 // A CloseCause says why a connection was closed. The set is closed.
@@ -40,14 +40,14 @@ type CloseCause string
 
 // The causes.
 const (
-	CloseVisitEnded CloseCause = "visit_ended"  // it did not linger: the outcome of the visit says why
-	CloseByClient   CloseCause = "client"       // the client closed or reset it, as it should
+	CloseVisitEnded CloseCause = "visit_ended"  // the visit ended without lingering; its outcome has the reason
+	CloseByClient   CloseCause = "client"       // the client closed or reset it, as expected
 	CloseTimeout    CloseCause = "timeout"      // the client did not close it within LingerTimeout
-	CloseEvicted    CloseCause = "place_needed" // MaxConns was reached, or descriptors ran out, and another client came
-	CloseShutdown   CloseCause = "shutdown"     // Shutdown or Close did
+	CloseEvicted    CloseCause = "place_needed" // MaxConns was reached, or descriptors ran out, and a new client needed its place
+	CloseShutdown   CloseCause = "shutdown"     // the server was shut down
 )
 
-// closeCauses has the CloseCause of what the reaper says.
+// closeCauses has the CloseCause for each cause of the reaper.
 var closeCauses = [...]CloseCause{
 	reaper.ClientGone: CloseByClient,
 	reaper.Expired:    CloseTimeout,
@@ -61,8 +61,8 @@ type trace struct {
 
 	mu      sync.Mutex
 	ended   Visit // the zero value until the visit has ended
-	flushed bool  // the visit has reported all of its own
-	last    *Step // came from the reaper before that
+	flushed bool  // the visit has reported all of its own steps
+	last    *Step // the last step, if the reaper closed the connection before that
 }
 
 // beginTrace asks whether the steps of v are to be reported, and reports the first.
@@ -76,14 +76,14 @@ func (v *visit) beginTrace() {
 	}
 }
 
-// step reports a step, if somebody wants it.
+// step reports a step, if the visit is traced.
 func (v *visit) step(name StepName) {
 	if v.trace != nil {
 		v.trace.report(Step{Peer: v.peer, Name: name, Elapsed: time.Since(v.peer.Arrived), Written: v.written, Visit: v.trace.ended})
 	}
 }
 
-// stepTLS reports the handshake of c, if somebody wants it.
+// stepTLS reports the handshake of c, if the visit is traced.
 func (v *visit) stepTLS(c net.Conn) {
 	if v.trace == nil {
 		return
@@ -113,8 +113,8 @@ func (v *visit) flushTrace(lingers bool) {
 	v.trace.flush()
 }
 
-// closed reports that the reaper has closed the connection. Where the visit has something to report
-// itself, flush does it after that.
+// closed reports that the reaper has closed the connection. If the visit has not reported all of its
+// own steps yet, flush reports this one after them.
 func (t *trace) closed(cause reaper.Cause) {
 	step := t.lastStep(closeCauses[cause])
 	t.mu.Lock()
@@ -127,7 +127,7 @@ func (t *trace) closed(cause reaper.Cause) {
 	t.report(step)
 }
 
-// flush lets closed report by itself, and reports what has come before.
+// flush makes later calls of closed report at once. If closed was called before, flush reports its step.
 func (t *trace) flush() {
 	t.mu.Lock()
 	t.flushed = true

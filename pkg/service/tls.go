@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// shakeHands makes c speak TLS. The error says what a client does that speaks none.
+// shakeHands makes the TLS handshake on c. If the client does not speak TLS, the error says what it
+// sent instead.
 func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 	below := &ciphertext{Conn: c}
 	encrypted := tls.Server(below, settings)
@@ -31,7 +32,7 @@ func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 	return nil, fmt.Errorf("TLS handshake: %w", err)
 }
 
-// blame returns whose fault it is that a TLS handshake ended with err.
+// blame returns whether the client or our certificate caused err, the error of a TLS handshake.
 func blame(err error) Reason {
 	if rejectsCertificate(err) {
 		return ReasonTLSOurs
@@ -39,8 +40,8 @@ func blame(err error) Reason {
 	return ReasonTLSClient
 }
 
-// certificateAlerts are what a client answers to a certificate that it does not accept (RFC 8446,
-// section 6.2): bad, unsupported, revoked, expired, unknown, of an unknown CA, access denied, a
+// certificateAlerts are the alerts of a client that does not accept a certificate (RFC 8446, section
+// 6.2): bad, unsupported, revoked, expired, unknown, of an unknown CA, access denied, a
 // signature that does not verify, a key that is too weak, and a bad OCSP response.
 var certificateAlerts = [...]tls.AlertError{42, 43, 44, 45, 46, 48, 49, 51, 71, 113}
 
@@ -62,7 +63,7 @@ func sendCloseNotify(c net.Conn) {
 // ciphertext is the connection below TLS.
 type ciphertext struct {
 	net.Conn
-	first string // some of what came first
+	first string // the first bytes that were read, at most 16
 }
 
 // The first two bytes of a client that speaks TLS: a handshake record, of a version
@@ -88,6 +89,6 @@ func (c *ciphertext) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// SetWriteDeadline does nothing: crypto/tls would give close_notify five seconds of its
-// own, past the visit's deadline, and past the end that cut has set.
+// SetWriteDeadline does nothing: crypto/tls would set its own deadline of five seconds for
+// close_notify, in place of the visit's deadline, or of the one that cut has set.
 func (c *ciphertext) SetWriteDeadline(time.Time) error { return nil }

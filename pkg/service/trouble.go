@@ -9,12 +9,11 @@ import (
 const (
 	firstPause  = 5 * time.Millisecond // after the first failed accept; doubles up to
 	lastPause   = time.Second
-	troubleOver = time.Second // this much time without a failure ends an episode of trouble
+	troubleOver = time.Second // the trouble ends after this time without a failure
 )
 
-// trouble is an episode of failing accepts. It is over when none has failed for a
-// while, so that a server at its limit does not report each descriptor that comes
-// free.
+// trouble is a period in which accepting fails. It ends when no accept has failed for troubleOver.
+// Without this delay, a server at its limit would report each descriptor that becomes free.
 type trouble struct {
 	report func(err error, retryIn time.Duration) // with nil when it is over
 
@@ -49,7 +48,7 @@ func (t *trouble) failed(err error, retryIn time.Duration) {
 	t.report(err, retryIn)
 }
 
-// succeeded makes the episode end soon, if there is one.
+// succeeded makes the trouble end after troubleOver, if there is any.
 func (t *trouble) succeeded() {
 	if t.why.Load() == nil { // and there is no delay, then
 		return
@@ -62,7 +61,7 @@ func (t *trouble) succeeded() {
 	}
 }
 
-// end reports that the episode is over, if there is one.
+// end reports that the trouble is over, if there was any.
 func (t *trouble) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

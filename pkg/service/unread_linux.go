@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// hasUnread reports whether the client has sent something that nobody has read yet: then it waits
-// for us, and not we for it.
+// hasUnread reports whether the client has sent data that was not read yet. Then the client waits for
+// the server, and not the server for the client.
 func hasUnread(c net.Conn) bool {
 	var n int
 	peek := func(fd int) {

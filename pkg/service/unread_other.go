@@ -4,5 +4,5 @@ package service
 
 import "net"
 
-// hasUnread reports false: nobody knows here.
+// hasUnread reports false: it is not implemented for this system.
 func hasUnread(net.Conn) bool { return false }

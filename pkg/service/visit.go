@@ -13,7 +13,7 @@ import (
 	"greetd.example/pkg/service/internal/reaper"
 )
 
-// largestKept is the capacity up to which a greeting's buffer is used again.
+// largestKept is the largest capacity of a greeting's buffer that is kept for reuse.
 const largestKept = 64 << 10
 
 var greetings = sync.Pool{New: func() any { return new([]byte) }}
@@ -36,7 +36,7 @@ type visit struct {
 	host    *host
 	rules   *rules
 	written int64
-	reason  Reason // of the stage that v is in, should that fail
+	reason  Reason // the reason of the visit if the present stage fails
 }
 
 func newVisit(h *host, c net.Conn, id uint64) *visit {
@@ -47,8 +47,8 @@ func newVisit(h *host, c net.Conn, id uint64) *visit {
 	return v
 }
 
-// endsOf returns the addresses of both ends. Direct connections know them without allocating, and unless
-// ask is true without asking the kernel: local may be the zero value then.
+// endsOf returns the addresses of both ends. Direct connections return them without allocating. Unless
+// ask is true they do not ask the kernel; then local may be the zero value.
 func endsOf(c net.Conn, ask bool) (remote, local netip.AddrPort) {
 	if c, ok := c.(interface {
 		Ends(ask bool) (remote, local netip.AddrPort)
@@ -58,7 +58,7 @@ func endsOf(c net.Conn, ask bool) (remote, local netip.AddrPort) {
 	return addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 }
 
-// addrPort is the zero value for what is no IP address, such as a unix socket.
+// addrPort returns the zero value for an address that is not TCP, such as a unix socket.
 func addrPort(addr net.Addr) netip.AddrPort {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
@@ -76,7 +76,7 @@ func (v *visit) start(resting *atomic.Bool) {
 	go v.run()                    // Shutdown waits
 }
 
-// run serves v and finishes it, whatever happens on the way.
+// run serves v, and finishes it in any case.
 func (v *visit) run() {
 	defer v.host.connections.running.Done()
 	outcome, err := Failed, errExit
@@ -127,7 +127,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		if !v.host.connections.endHandshake(&v.connection) {
 			return TimedOut, errGaveWay
 		}
-		v.setDeadline(v.conn.SetReadDeadline, time.Time{}) // reading on is the reaper's
+		v.setDeadline(v.conn.SetReadDeadline, time.Time{}) // from here on, the reaper reads
 	}
 	return v.greet(stream)
 }
@@ -150,8 +150,8 @@ func (v *visit) unwrap() (net.Conn, error) {
 	return c, nil
 }
 
-// admit asks Admit, and once more if it refuses, when clients that have hung up unnoticed are
-// counted out.
+// admit calls Admit. If Admit refuses, admit makes the reaper close the connections whose clients have
+// hung up unnoticed, and calls Admit again: the client may now be within its limit.
 func (v *visit) admit() (err error) {
 	if v.rules.Admit == nil {
 		return nil
@@ -163,9 +163,9 @@ func (v *visit) admit() (err error) {
 	return err
 }
 
-// greet writes the greeting to c, and ends what is sent there.
+// greet writes the greeting to c; over TLS a close_notify follows.
 func (v *visit) greet(c net.Conn) (Outcome, error) {
-	if static, ok := v.rules.Greeter.(Static); ok { // the same memory for all, however slowly they read
+	if static, ok := v.rules.Greeter.(Static); ok { // all visits share its memory
 		return v.send(c, unsafe.Slice(unsafe.StringData(string(static)), len(static)))
 	}
 	buffer := greetings.Get().(*[]byte)
@@ -188,7 +188,7 @@ func (v *visit) send(c net.Conn, text []byte) (Outcome, error) {
 		return v.classify(err, Failed, ""), err
 	}
 	v.step(StepGreeting)
-	sendCloseNotify(c) // a client that has gone got its greeting all the same
+	sendCloseNotify(c) // an error does not matter: the greeting was sent
 	return Greeted, nil
 }
 
@@ -205,7 +205,7 @@ func (v *visit) write(c net.Conn, text []byte) error {
 		return nil
 	}
 	v.setDeadline(v.conn.SetWriteDeadline, time.Now().Add(v.rules.WriteTimeout))
-	n, err := c.Write(text) // goes on after partial writes by itself
+	n, err := c.Write(text) // Write continues after partial writes
 	v.written += int64(n)
 	return err
 }
@@ -214,12 +214,12 @@ func (v *visit) write(c net.Conn, text []byte) error {
 func (v *visit) setDeadline(set func(time.Time) error, t time.Time) {
 	_ = set(t)
 	if v.isCut.Load() || v.shake.gaveWay.Load() {
-		_ = v.conn.SetDeadline(past) // that may have come between
+		_ = v.conn.SetDeadline(past) // set may have overwritten this deadline
 	}
 }
 
-// classify returns the outcome that err means; other where it means nothing known. usual is
-// what failures of the stage mean.
+// classify returns the outcome of a visit that ended because of err, or other if err is unknown. It
+// also sets the reason; usual is the usual reason in this stage.
 func (v *visit) classify(err error, other Outcome, usual Reason) Outcome {
 	if v.isCut.Load() {
 		return Cut
@@ -237,7 +237,7 @@ func (v *visit) finish(outcome Outcome, err error) {
 		err, v.reason = errCut, ReasonShutdown
 	case outcome == Greeted:
 		v.reason = ""
-	case outcome == TimedOut && v.shake.gaveWay.Load(): // set before its deadline was
+	case outcome == TimedOut && v.shake.gaveWay.Load(): // set before the deadline that ended the handshake
 		err, v.reason = errGaveWay, ReasonServerFull
 	}
 	ended := Visit{Peer: v.peer, Outcome: outcome, Reason: v.reason, Written: v.written, Took: time.Since(v.peer.Arrived), Err: err}
@@ -260,7 +260,7 @@ func (v *visit) finish(outcome Outcome, err error) {
 	v.flushTrace(lingers)
 }
 
-// prepareLinger prepares what the reaper is to have, and reports whether the connection lingers.
+// prepareLinger fills in the Conn for the reaper, and reports whether the connection lingers.
 func (v *visit) prepareLinger(ended Visit) bool {
 	conn, ok := v.conn.(reaper.HalfCloser)
 	if !ok || v.rules.LingerTimeout <= 0 || ended.Outcome != Greeted && !v.alertMayCome {
@@ -272,9 +272,9 @@ func (v *visit) prepareLinger(ended Visit) bool {
 	return true
 }
 
-// hangUp closes the connection. A greeting that was not handed over whole ends with
-// a reset: a clean end of file would make it look whole, and what the kernel still
-// holds of it would stay there.
+// hangUp closes the connection. If only a part of the greeting was handed to the kernel, it closes with
+// a reset: after a clean end of file the client would think that the greeting is complete, and the
+// kernel would keep the unsent part.
 func (v *visit) hangUp(outcome Outcome) {
 	if c, ok := v.conn.(interface{ SetLinger(seconds int) error }); ok && outcome != Greeted && v.written > 0 {
 		_ = c.SetLinger(0)

@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// A Conn is a TCP connection that enters the runtime's poller when something has to wait.
+// A Conn is a TCP connection that enters the runtime's poller only when an operation has to wait.
 type Conn struct {
 	remote netip.AddrPort
 
 	mu       sync.Mutex     // held during raw system calls, so that fd is not closed meanwhile
-	local    netip.AddrPort // invalid until somebody asks
+	local    netip.AddrPort // invalid until Ends has asked for it
 	fd       int            // negative when it is closed
-	file     *os.File       // owns fd; nil until something had to wait
-	fault    error          // why nobody can wait on file
+	file     *os.File       // owns fd; nil until an operation had to wait
+	fault    error          // why operations cannot wait on file
 	readEnd  time.Time      // the deadlines
 	writeEnd time.Time
 }
 
-// accept accepts c from the listening socket at fd, and reports false if no connection is
-// there. An error becomes a negative c.fd.
+// accept accepts a connection from the listening socket at fd into c. It reports false if there is none.
+// An error becomes a negative c.fd.
 func (c *Conn) accept(fd uintptr) bool {
 	var errno syscall.Errno
 	if c.fd, c.remote, errno = accept(fd); errno != 0 {
@@ -37,9 +37,9 @@ func (c *Conn) accept(fd uintptr) bool {
 	return errno != syscall.EAGAIN
 }
 
-// Ends returns the addresses of both ends, IPv4 ones never mapped into IPv6. Where the listener is
-// bound to all addresses, it takes a system call to know the local one: unless ask is true, it is the
-// zero value then.
+// Ends returns the addresses of both ends. IPv4 addresses are never mapped into IPv6. If the listener is
+// bound to all addresses, the local address needs a system call; unless ask is true, it is then the
+// zero value.
 func (c *Conn) Ends(ask bool) (remote, local netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,9 +93,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return n + more, c.opError("write", err)
 }
 
-// WriteNow writes as much of b as goes without waiting, whatever the deadline, and returns how
-// much that was; the rest is for Write. The kernel may keep the bytes until Write, CloseWrite or Close,
-// one of which must follow.
+// WriteNow writes as much of b as possible without waiting, and returns the number of bytes; use Write
+// for the rest. The deadline does not matter. The kernel may keep the bytes until Write, CloseWrite or
+// Close is called, so one of these must follow.
 func (c *Conn) WriteNow(b []byte) (int, error) {
 	n, errno := c.now(func(fd int) (int, syscall.Errno) { return send(fd, b, msgMore) })
 	if errno != 0 && errno != syscall.EAGAIN {
@@ -104,8 +104,8 @@ func (c *Conn) WriteNow(b []byte) (int, error) {
 	return n, nil
 }
 
-// Discard reads into waste once, without waiting, whatever the deadline. It returns
-// EAGAIN where nothing is there, and 0 and nil at the end of what the client sends.
+// Discard reads into waste once, without waiting. The deadline does not matter. It returns EAGAIN if
+// there is no input, and 0 and nil at the end of the client's data.
 func (c *Conn) Discard(waste []byte) (int, error) {
 	n, errno := c.now(func(fd int) (int, syscall.Errno) { return receive(fd, waste) })
 	switch errno {
@@ -117,15 +117,16 @@ func (c *Conn) Discard(waste []byte) (int, error) {
 	return 0, errno
 }
 
-// now transfers bytes without waiting. It returns EAGAIN where none can be, and EBADF where c is closed.
+// now transfers bytes without waiting. It returns EAGAIN if that is not possible, and EBADF if c is closed.
 func (c *Conn) now(transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.transfer(transfer)
 }
 
-// beforeDeadline is now for calls that can wait: EAGAIN says that it is the poller's turn, also
-// because it owns c already, or because the deadline has passed, which it reports.
+// beforeDeadline is like now, for calls that can wait. It returns EAGAIN if the call has to use the
+// poller: because it has to wait, because c is in the poller already, or because the deadline has
+// passed, which the poller reports.
 func (c *Conn) beforeDeadline(end *time.Time, transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +136,7 @@ func (c *Conn) beforeDeadline(end *time.Time, transfer func(fd int) (int, syscal
 	return c.transfer(transfer)
 }
 
-// transfer tries again when a signal interrupts it. Where c is closed, the kernel says EBADF. c.mu is held.
+// transfer tries again if a signal interrupts it. If c is closed, the kernel returns EBADF. c.mu is held.
 func (c *Conn) transfer(transfer func(fd int) (int, syscall.Errno)) (int, syscall.Errno) {
 	for {
 		n, errno := transfer(c.fd)
@@ -165,7 +166,7 @@ func (c *Conn) pollable() (*os.File, error) {
 	return c.file, c.fault
 }
 
-// setFileDeadlines passes on the deadlines: both at once take one timer. c.mu is held.
+// setFileDeadlines sets the deadlines of the file. If both are equal, one timer is enough. c.mu is held.
 func (c *Conn) setFileDeadlines() error {
 	if c.readEnd.Equal(c.writeEnd) {
 		return c.file.SetDeadline(c.readEnd)
@@ -173,7 +174,7 @@ func (c *Conn) setFileDeadlines() error {
 	return errors.Join(c.file.SetReadDeadline(c.readEnd), c.file.SetWriteDeadline(c.writeEnd))
 }
 
-// opError makes of err what net would return.
+// opError returns the error that package net would return for err.
 func (c *Conn) opError(op string, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
@@ -208,8 +209,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Control calls f with the number of the descriptor, which stays open until f returns. f must
-// not call c. The error is net.ErrClosed; f is not called then.
+// Control calls f with the descriptor, which stays open until f returns. f must not call methods of c.
+// If c is closed, Control returns net.ErrClosed and does not call f.
 func (c *Conn) Control(f func(fd int)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,7 +221,7 @@ func (c *Conn) Control(f func(fd int)) error {
 	return nil
 }
 
-// CloseWrite half-closes, as that of net.TCPConn does.
+// CloseWrite closes c for writing, like CloseWrite of net.TCPConn.
 func (c *Conn) CloseWrite() error {
 	var errno syscall.Errno
 	err := c.Control(func(fd int) { errno = closeWrite(fd) })
@@ -230,7 +231,7 @@ func (c *Conn) CloseWrite() error {
 	return c.opError("shutdown", err)
 }
 
-// SetLinger says what becomes of unsent bytes at Close, as that of net.TCPConn does.
+// SetLinger sets what Close does with unsent bytes, like SetLinger of net.TCPConn.
 func (c *Conn) SetLinger(seconds int) error {
 	linger := syscall.Linger{Onoff: 1, Linger: int32(seconds)}
 	if seconds < 0 {

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// checkEach is how many connections are accepted without a wait before the socket is checked for being
-// nonblocking. After a wait it always is. Should another process make it blocking in the microseconds
-// between a check and the next accept, that accept waits for the next client, and then it is checked
-// again. SO_RCVTIMEO would bound that wait, but not on Multipath TCP sockets.
+// checkEach is the number of connections that are accepted without a wait before Accept checks that the
+// socket is still nonblocking. It also checks this after each wait. If another process makes the socket
+// blocking between a check and the next accept, that accept waits for the next client, and the check
+// follows. SO_RCVTIMEO would limit this wait, but not on Multipath TCP sockets.
 const checkEach = 64
 
 // A listener is a listening TCP socket.
@@ -24,15 +24,15 @@ type listener struct {
 	accepts atomic.Uint32 // calls of Accept
 
 	file  *os.File
-	fault error // why nobody can wait for clients on file; nil: it can be waited for
+	fault error // why Accept cannot wait on file; nil if it can
 	raw   syscall.RawConn
 	addr  net.Addr
-	local netip.AddrPort // of each connection; invalid where the socket is bound to all addresses
+	local netip.AddrPort // of each connection; invalid if the socket is bound to all addresses
 }
 
-// Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln.
-// It returns ln itself where the socket can't be duplicated. Where the kernel has no room to wait for
-// clients on it (ENOSPC or ENOMEM of epoll_ctl(2)), SetDeadline and Accept of what it returns say so.
+// Listen returns a listener on ln's socket, whose connections are of type [*Conn], and closes ln. If the
+// socket cannot be duplicated, it returns ln itself. If the kernel has no room to wait for clients on it
+// (ENOSPC or ENOMEM of epoll_ctl(2)), SetDeadline and Accept of the returned listener return an error.
 func Listen(ln *net.TCPListener) net.Listener {
 	file, err := duplicate(ln)
 	if err != nil {
@@ -56,7 +56,7 @@ func Listen(ln *net.TCPListener) net.Listener {
 	return l
 }
 
-// duplicate returns ln's socket as a file of its own. File() would make it blocking, for
+// duplicate returns a duplicate of ln's descriptor as a file. File() would make the socket blocking for
 // all processes that share it (golang/go#29277).
 func duplicate(ln *net.TCPListener) (*os.File, error) {
 	raw, err := ln.SyscallConn()
@@ -66,8 +66,8 @@ func duplicate(ln *net.TCPListener) (*os.File, error) {
 	var copied uintptr
 	var errno syscall.Errno
 	err = raw.Control(func(fd uintptr) {
-		// Connections inherit it, and TLS needs it: a second small write would wait for
-		// the client's delayed acknowledgement.
+		// Connections inherit TCP_NODELAY. TLS needs it: without it, a second small write would
+		// wait for the client's delayed acknowledgement.
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
 	})
@@ -115,13 +115,13 @@ func (l *listener) Close() error {
 // Addr implements net.Listener.
 func (l *listener) Addr() net.Addr { return l.addr }
 
-// SetDeadline bounds Accept, as that of net.TCPListener does.
+// SetDeadline sets the deadline of Accept, like SetDeadline of net.TCPListener.
 func (l *listener) SetDeadline(t time.Time) error { return cmp.Or(l.fault, l.file.SetReadDeadline(t)) }
 
 // SyscallConn implements syscall.Conn.
 func (l *listener) SyscallConn() (syscall.RawConn, error) { return rawListener{l.raw}, nil }
 
-// A rawListener returns net.ErrClosed, as that of net.TCPListener does.
+// A rawListener returns net.ErrClosed after Close, like the RawConn of net.TCPListener.
 type rawListener struct{ syscall.RawConn }
 
 // Control implements syscall.RawConn.

@@ -4,5 +4,5 @@ package direct
 
 import "net"
 
-// Listen returns ln: the fast path does not know this system's calls.
+// Listen returns ln: the fast path is not implemented for this system.
 func Listen(ln *net.TCPListener) net.Listener { return ln }

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// The raw system calls: none of them waits on a socket that is nonblocking.
+// The raw system calls. None of them waits if the socket is nonblocking.
 
 const msgMore = 0x8000 // MSG_MORE of sendto(2)
 
@@ -38,8 +38,9 @@ func accept(fd uintptr) (conn int, remote netip.AddrPort, errno syscall.Errno) {
 	return int(n), addrPort(&from), 0
 }
 
-// stayNonblocking undoes what another process that shares the socket may have done: a raw
-// call that waits holds up everybody here. It is called when accept has found nobody and has waited, and once in a while, see checkEach.
+// stayNonblocking makes the socket nonblocking again if another process that shares it has made it
+// blocking: a raw call that waits would delay all goroutines. It is called after accept has waited,
+// and after every checkEach connections.
 func stayNonblocking(fd uintptr) {
 	flags, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
 	if errno == 0 && flags&syscall.O_NONBLOCK == 0 {
@@ -47,10 +48,10 @@ func stayNonblocking(fd uintptr) {
 	}
 }
 
-// errNotPolled says that the runtime's poller does not have a socket.
+// errNotPolled is the error if the runtime's poller does not accept a socket.
 var errNotPolled = errors.New("the kernel has no room to wait for the socket")
 
-// whyNotPolled returns why the runtime's poller does not have the socket: it asks the kernel again.
+// whyNotPolled asks the kernel again why the runtime's poller did not accept the socket.
 func whyNotPolled(fd int) error {
 	set, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err == nil {
@@ -66,7 +67,7 @@ func whyNotPolled(fd int) error {
 	return errNotPolled
 }
 
-// localAddr asks the kernel. It is the zero value where that fails.
+// localAddr asks the kernel for the local address. It returns the zero value if that fails.
 func localAddr(fd int) netip.AddrPort {
 	var at syscall.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(at))
@@ -85,7 +86,7 @@ func closeWrite(fd int) syscall.Errno {
 
 func closeDescriptor(fd int) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
 
-// addrPort is the zero value for what is no IP address.
+// addrPort returns the zero value for an address that is not IPv4 or IPv6.
 func addrPort(sa *syscall.RawSockaddrAny) netip.AddrPort {
 	switch sa.Addr.Family {
 	case syscall.AF_INET:
@@ -108,7 +109,7 @@ func fromNetwork(n uint16) uint16 {
 	return uint16(b[0])<<8 | uint16(b[1])
 }
 
-// zone returns what netip calls the scope of an address: the name of its interface.
+// zone returns the zone of an IPv6 address: the name of its interface.
 func zone(scope uint32) string {
 	if i, err := net.InterfaceByIndex(int(scope)); err == nil {
 		return i.Name

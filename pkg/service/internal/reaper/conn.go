@@ -13,21 +13,21 @@ type HalfCloser interface {
 	CloseWrite() error
 }
 
-// A Conn is one connection of a Reaper. The exported fields are set before Add, and
-// belong to the reaper from then on. The zero value is ready to be filled in.
+// A Conn is one connection of a Reaper. The caller sets the exported fields before Add, and must not
+// change them after that. The zero value is ready to be filled in.
 type Conn struct {
 	Conn  HalfCloser
 	Until time.Time // when it is closed at the latest
-	Owner any       // for the caller's functions: the reaper does not look at it
-	Sniff bool      // whether onFirstBytes is to see what the client sends first
+	Owner any       // for the hooks of the caller; the reaper does not use it
+	Sniff bool      // whether OnFirstBytes gets the first bytes that the client sends
 
 	Cause Cause // why it was closed; set before Closed is called
 
-	socket     socket      // nil where Conn is no socket of the kernel
-	fd         int32       // its number in the poll set; 0: it is not there, or not yet
-	unlinked   bool        // it is out of the ring: the function that took it out closes it
-	polled     bool        // Add has left it to the goroutine that all sockets share
-	halfClosed atomic.Bool // closing it before would reset a client that has sent something
+	socket     socket      // nil if Conn is not a socket of the kernel
+	fd         int32       // the descriptor in the poll set; 0: not in the set
+	unlinked   bool        // removed from the ring; the function that removed it closes it
+	polled     bool        // the goroutine of the poll set handles it
+	halfClosed atomic.Bool // before this, closing would reset a client that has sent data
 
 	prev, next *Conn
 }
@@ -52,7 +52,7 @@ func (r *ring) init() { r.root.prev, r.root.next = &r.root, &r.root }
 func (r *ring) insert(c *Conn) {
 	after := r.root.prev
 	for after != &r.root && after.Until.After(c.Until) {
-		after = after.prev // only when the linger timeout was changed on the way
+		after = after.prev // only if the linger timeout was changed
 	}
 	c.prev, c.next = after, after.next
 	c.prev.next, c.next.prev = c, c
@@ -84,14 +84,14 @@ func (r *ring) all() iter.Seq[*Conn] {
 	}
 }
 
-// A socket is a connection with a descriptor. Those of package direct are sockets; on Linux others
-// are made of what has SyscallConn.
+// A socket is a connection with a descriptor. Connections of package direct are sockets. On Linux,
+// connections with SyscallConn are wrapped to become sockets.
 type socket interface {
-	// Control calls f with the number of the descriptor, which stays open until f returns. The
-	// error says that it is closed.
+	// Control calls f with the descriptor, which stays open until f returns. It returns an error if
+	// the descriptor is closed.
 	Control(f func(fd int)) error
 
-	// Discard reads into waste once, without waiting, and returns EAGAIN where nothing
-	// is there. 0 and another error, or none, say that nothing more will come.
+	// Discard reads into waste once, without waiting. It returns EAGAIN if there is no input. 0
+	// with another error, or without an error, means that no more input will arrive.
 	Discard(waste []byte) (int, error)
 }

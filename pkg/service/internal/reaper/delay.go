@@ -2,15 +2,15 @@ package reaper
 
 import "time"
 
-// The delay from Add to the first check. It follows the clients, which may be near or far, so that
-// most have hung up by then.
+// The limits of the delay from Add to the first check. The delay adapts to the clients, which may be
+// near or far, so that most have hung up by then.
 const (
 	minFirstCheckDelay = 2 * time.Millisecond
 	maxFirstCheckDelay = 512 * time.Millisecond
 )
 
-// nextFirstCheckDelay returns the delay that follows delay, after which gone of the checked
-// connections had been closed by their clients.
+// nextFirstCheckDelay returns the next delay. After the last delay, checked connections were checked
+// for the first time, and gone of these had been closed by their clients.
 func nextFirstCheckDelay(delay time.Duration, checked, gone int) time.Duration {
 	if 2*gone < checked {
 		return min(2*delay, maxFirstCheckDelay)

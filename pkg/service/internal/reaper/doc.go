@@ -1,29 +1,27 @@
-// Package reaper keeps connections after their last byte was written, until the client hangs up.
+// Package reaper keeps connections open after their last byte was written, until the client hangs up.
 //
-// A socket that is closed with unread input sends RST, and that can destroy bytes which are still
-// on their way to the client. So the server half-closes, reads and throws away what the client
-// sends, and closes when the client has closed, or when the connection's time is over. A [Reaper]
-// does that for all of them. Sockets of the kernel share one goroutine and one epoll(7) set; other
-// connections, and all of them away from Linux, have a goroutine each.
+// A socket that is closed with unread input sends RST, which can destroy bytes that are still on their
+// way to the client. So the server half-closes, discards what the client sends, and closes when the
+// client has closed, or when the time of the connection is over. A [Reaper] does this for all
+// connections. Sockets of the kernel share one goroutine and one epoll(7) set. Other connections, and
+// all connections on systems other than Linux, have a goroutine each.
 //
 // Most clients hang up as soon as they have read to the end. So the reaper reads from each new
-// connection once, some milliseconds after it came, when most of them can be closed; only those
-// that stay enter the epoll set. The delay before that first check follows the clients, see
-// [Reaper.Sweep].
+// connection once, some milliseconds after Add. By then it can close most of them, and only the rest
+// enters the epoll set. The delay before this first check adapts to the clients, see [Reaper.Sweep].
 //
 // # Life of a connection
 //
-// The caller fills in a [Conn] and hands it over with [Reaper.Add]; [Reaper.HalfClose] must follow.
-// From Add on the connection is the reaper's: nobody else reads from it, writes to it, or closes
-// it. The reaper closes it once: because the client has closed it or reset it, because Until has
-// passed, because [Reaper.Evict] needed its place, or because of [Reaper.Close]. Then it calls the
-// function Closed, once for each connection, with as many at once as it has closed together. None
-// is closed between Add and the half-close, unless the client has gone, or the reaper is closing.
+// The caller fills in a [Conn] and passes it to [Reaper.Add]; [Reaper.HalfClose] must follow. From Add
+// on the reaper owns the connection: no other code may read from it, write to it, or close it. The
+// reaper closes it once: because the client has closed or reset it, because Until has passed, because
+// [Reaper.Evict] needed its place, or because of [Reaper.Close]. Then it passes the Conn to the hook
+// Closed, together with others that it has closed at the same time. Between Add and the half-close it
+// closes a connection only if the client has left, or if the reaper is closing.
 //
 // # Locks
 //
-// All methods may be called from many goroutines at once. The [Hooks] are called
-// without the lock that Add needs, so they may take locks of the caller's. Add calls neither of
-// them and waits for nobody, so it may be called with those locks held. All other methods may call
-// them before they return.
+// All methods may be called from many goroutines at once. The [Hooks] are called without the lock that
+// Add needs, so they may take locks of the caller. Add calls no hook and does not wait, so it may be
+// called with those locks held. All other methods may call hooks before they return.
 package reaper

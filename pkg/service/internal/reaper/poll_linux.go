@@ -9,22 +9,22 @@ import (
 	"unsafe"
 )
 
-// A poll is an epoll(7) set of sockets that waits inside the runtime's own poller, so that neither
-// a goroutine for each of them nor a thread is spent. Its methods need the reaper's lock, except
-// wait, ready and close.
+// A poll is an epoll(7) set of sockets, which itself waits in the poller of the Go runtime. So the
+// sockets need neither a goroutine each nor a thread. The methods need the reaper's lock, except wait,
+// ready and close.
 type poll struct {
 	file  *os.File
 	raw   syscall.RawConn
 	socks map[int32]*Conn // by descriptor
-	most  int             // that socks has had since it was made
-	wake  time.Time       // when wait ends at the latest; zero: it does not
+	most  int             // the largest size of socks since it was made
+	wake  time.Time       // when wait ends at the latest; zero: without a limit
 
 	// Memory for the sweep.
 	events [maxEvents]syscall.EpollEvent
 	found  [maxEvents]*Conn
 }
 
-// errNoRoom is ENOSPC or ENOMEM of epoll_ctl(2), of which the runtime keeps no more.
+// errNoRoom stands for ENOSPC or ENOMEM of epoll_ctl(2): the runtime does not return the original error.
 var errNoRoom = errors.New("the kernel has no room to wait for an epoll set; raise fs.epoll.max_user_watches, or the memory limit")
 
 func newPoll() (*poll, error) {
@@ -71,7 +71,7 @@ func (p *poll) control(op, fd int, event *syscall.EpollEvent) (err error) {
 	return errors.Join(failed, err)
 }
 
-// forget takes c out, if it is there. The kernel does its part when c is closed.
+// forget removes c from socks. The kernel removes it from the epoll set when c is closed.
 func (p *poll) forget(c *Conn) {
 	if c.fd == 0 {
 		return
@@ -79,7 +79,7 @@ func (p *poll) forget(c *Conn) {
 	if p.socks[c.fd] == c {
 		delete(p.socks, c.fd)
 	}
-	if len(p.socks) == 0 && p.most > trimThreshold { // a map keeps the room that it had
+	if len(p.socks) == 0 && p.most > trimThreshold { // a map does not free its memory
 		p.socks, p.most = make(map[int32]*Conn), 0
 	}
 	c.fd = 0
@@ -87,7 +87,7 @@ func (p *poll) forget(c *Conn) {
 
 func (p *poll) len() int { return len(p.socks) }
 
-// wakeBy makes wait end at t, if it would not end before.
+// wakeBy makes wait end at t at the latest.
 func (p *poll) wakeBy(t time.Time) {
 	if p.wake.IsZero() || t.Before(p.wake) {
 		p.setWake(t)
@@ -124,9 +124,9 @@ func (p *poll) ready() (n int, more bool) {
 	return max(n, 0), n == len(p.events)
 }
 
-// look is epoll_wait(2) that does not wait. It is no call during which the scheduler would have to look
-// after others, so it does not wake the thread with which the runtime watches over such calls: at low
-// rates, that thread took as much time as the visit.
+// look is epoll_wait(2) without waiting. It is a raw system call, since it cannot block. For other system
+// calls the runtime wakes its monitor thread (sysmon), which at low rates used as much CPU time as the
+// visit.
 func look(set uintptr, events []syscall.EpollEvent) (int, error) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, set,
 		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
@@ -162,7 +162,7 @@ func socketOf(c net.Conn) socket {
 	return nil
 }
 
-// A rawSocket is what net and os have.
+// A rawSocket is a socket of package net or os.
 type rawSocket struct{ raw syscall.RawConn }
 
 func (s rawSocket) Control(f func(fd int)) error {

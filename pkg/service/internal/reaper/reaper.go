@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	maxEvents     = 128  // of the poll set that are asked for at once
-	trimThreshold = 1024 // more connections than these take memory that is given back when they have gone
+	maxEvents     = 128  // events of the poll set that one call asks for
+	trimThreshold = 1024 // the memory for more connections than this is freed when they are closed
 )
 
 // Hooks are what a Reaper calls. Closed is needed. None may block.
@@ -23,12 +23,12 @@ type Hooks struct {
 	// Closed gets connections that the reaper has closed.
 	Closed func([]*Conn)
 
-	// OnFirstBytes gets what the client of a Conn with Sniff sends first, unless that is nothing; what
-	// it sends more may be missing. The bytes are only valid during the call.
+	// OnFirstBytes gets the first bytes that the client of a Conn with Sniff sends, if it sends any.
+	// Later bytes may be missing. The slice is valid only during the call.
 	OnFirstBytes func(*Conn, []byte)
 
-	// Failed gets why the poll set can't be waited for any more. Connections have a goroutine each
-	// from then on.
+	// Failed gets the reason if the reaper cannot wait for the poll set any more. From then on each
+	// connection has a goroutine.
 	Failed func(error)
 }
 
@@ -40,18 +40,18 @@ type Reaper struct {
 
 	mu        sync.Mutex
 	ring      ring
-	poll      *poll         // nil until a socket of the kernel comes, and where there is none
+	poll      *poll         // nil until the first socket of the kernel is added
 	unchecked []*Conn       // sockets that wait for their first check, see Sweep
 	delay     time.Duration // from Add to that check
-	hurried   bool          // delay stays as it is
+	hurried   bool          // Hurry was called: delay does not change
 	sweptAt   time.Time     // when Sweep was called last
 	closing   chan struct{} // closed by Close
-	failure   error         // why the poll set can't be waited for any more
-	asked     chan struct{} // closed when the goroutine of the poll set comes round; nil while nobody asks
+	failure   error         // why the reaper cannot wait for the poll set any more
+	asked     chan struct{} // closed when the goroutine of the poll set answers; nil while nobody asks
 
 	sweeping sync.Mutex // held by one sweep at a time; taken before mu
-	waste    []byte     // what clients send, before it is thrown away
-	spare    []*Conn    // the memory of the last sweep's unchecked, for the next; guarded by mu
+	waste    []byte     // buffer for input of clients, which is discarded
+	spare    []*Conn    // memory of unchecked from the last sweep, for reuse; guarded by mu
 }
 
 // New returns a reaper that calls hooks.
@@ -61,7 +61,7 @@ func New(hooks Hooks) *Reaper {
 	return r
 }
 
-// Add takes c over. HalfClose must follow.
+// Add takes over c. HalfClose must follow.
 func (r *Reaper) Add(c *Conn) {
 	c.socket = socketOf(c.Conn)
 	r.mu.Lock()
@@ -78,8 +78,9 @@ func (r *Reaper) Add(c *Conn) {
 	}
 }
 
-// Start makes the reaper ready for sockets of the kernel, which Add does else. The error says why it
-// can't wait for them. Away from Linux, and after Close, it does nothing.
+// Start prepares the reaper for sockets of the kernel; without Start, the first Add does this. The error
+// says why the reaper cannot wait for them. On systems other than Linux, and after Close, Start does
+// nothing.
 func (r *Reaper) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,8 +107,8 @@ func (r *Reaper) startPoll() error {
 	return nil
 }
 
-// HalfClose closes c for writing, after which it can be closed. It follows Add, and is called once. It
-// reports false if the client has gone.
+// HalfClose closes c for writing; from then on the reaper may close c. It must be called once, after
+// Add. It reports false if the client has left.
 func (r *Reaper) HalfClose(c *Conn) bool {
 	err := c.Conn.CloseWrite()
 	c.halfClosed.Store(true)
@@ -156,9 +157,9 @@ func (r *Reaper) drain(c *Conn) {
 	r.remove([]*Conn{c}, cause)
 }
 
-// Evict makes room, and reports whether it could. It closes connections whose clients have hung up,
-// unless it looked for them lately; if there are none, it closes up to n of the oldest. It waits
-// for one that is just being half-closed, which takes a system call.
+// Evict makes room, and reports whether it could. It closes the connections whose clients have hung
+// up, unless the last sweep was a moment ago. If there are none, it closes up to n of the oldest
+// connections. If one of these is being half-closed, it waits for that, which takes one system call.
 func (r *Reaper) Evict(n int) bool {
 	if r.sweepIsDue() && r.Sweep() {
 		return true
@@ -178,8 +179,8 @@ func (r *Reaper) sweepIsDue() bool {
 	return time.Since(r.sweptAt) >= r.delay
 }
 
-// unlinkOldest unlinks up to n of the oldest connections. pending says that one is in the way which
-// is not half-closed yet.
+// unlinkOldest unlinks up to n of the oldest connections. pending says that the next one is not
+// half-closed yet.
 func (r *Reaper) unlinkOldest(n int) (gone []*Conn, pending bool) {
 	gone = r.unlinkWhile(Evicted, func(c *Conn) bool {
 		n--
@@ -189,7 +190,7 @@ func (r *Reaper) unlinkOldest(n int) (gone []*Conn, pending bool) {
 	return gone, pending
 }
 
-// Shorten makes no connection that was added stay for more than d from now.
+// Shorten limits the time of all connections that were added to d from now.
 func (r *Reaper) Shorten(d time.Duration) {
 	until := time.Now().Add(d)
 	r.mu.Lock()
@@ -208,7 +209,7 @@ func (r *Reaper) Shorten(d time.Duration) {
 	}
 }
 
-// Hurry sweeps now, and makes the first check of later connections come as soon as it ever does.
+// Hurry sweeps now, and sets the delay before the first check of later connections to its minimum.
 func (r *Reaper) Hurry() {
 	r.mu.Lock()
 	r.delay, r.hurried = minFirstCheckDelay, true
@@ -216,8 +217,8 @@ func (r *Reaper) Hurry() {
 	r.Sweep()
 }
 
-// Close closes all connections, also those that are added later, and waits until nothing of the
-// reaper runs. It may be called again.
+// Close closes all connections, also those that are added later, and waits until all goroutines of the
+// reaper have ended. It may be called again.
 func (r *Reaper) Close() {
 	r.mu.Lock()
 	if !r.isClosing() {
@@ -262,8 +263,8 @@ func (r *Reaper) run(p *poll) {
 	}
 }
 
-// fail hands all connections over to goroutines, since the poll set can't be waited for. When the
-// reaper is closing, it does nothing.
+// fail gives each connection a goroutine, since the reaper cannot wait for the poll set. If the reaper
+// is closing, it does nothing.
 func (r *Reaper) fail(err error) {
 	r.mu.Lock()
 	if r.isClosing() {
@@ -283,8 +284,8 @@ func (r *Reaper) fail(err error) {
 	r.hooks.Failed(r.failure)
 }
 
-// Alive returns nil when the goroutine of the poll set has come round, or if there is none; else,
-// when ctx ends, or if it has failed, why not.
+// Alive returns nil when the goroutine of the poll set has answered, or if there is none. If the
+// goroutine has failed, or does not answer before ctx ends, Alive returns the reason.
 func (r *Reaper) Alive(ctx context.Context) error {
 	asked, err := r.ask()
 	if asked == nil {
@@ -300,7 +301,8 @@ func (r *Reaper) Alive(ctx context.Context) error {
 	}
 }
 
-// ask returns what is closed when the goroutine of the poll set comes round; nil if it can't.
+// ask returns a channel that is closed when the goroutine of the poll set answers; nil if there is no
+// goroutine, or if it has failed.
 func (r *Reaper) ask() (<-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -322,8 +324,8 @@ func (r *Reaper) reply() {
 	}
 }
 
-// letEventsGather waits for a while, so that many clients that hang up one by one do not
-// wake the reaper for each. Evict and Sweep do not wait for it.
+// letEventsGather waits for a short time, so that the reaper does not wake up for each of many clients
+// that hang up one after the other. Evict and Sweep do not wait for it.
 func (r *Reaper) letEventsGather() {
 	pause := time.NewTimer(minFirstCheckDelay)
 	defer pause.Stop()
@@ -339,7 +341,7 @@ func (r *Reaper) expire() {
 	r.closeAll(r.unlinkWhile(Expired, func(c *Conn) bool { return c.halfClosed.Load() && !c.Until.After(now) }))
 }
 
-// rearm sets the time to wake for the connections that are there now.
+// rearm sets the time at which the goroutine wakes, for the present connections.
 func (r *Reaper) rearm(p *poll) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -353,11 +355,11 @@ func (r *Reaper) rearm(p *poll) {
 	}
 }
 
-// Sweep checks the connections that were added since the last sweep for the first time, and those
-// of the poll set with which something has happened. Most clients hang up as soon as they have read
-// to the end, and have done so by their first check: it costs less to read from them once, in one
-// go, than to put each into the poll set and wait for its event. When Sweep returns, every
-// connection that its client had closed before is closed; it reports whether there was any.
+// Sweep checks the connections that were added since the last sweep, and those of the poll set that have
+// an event. Most clients hang up as soon as they have read to the end, and have done so before their
+// first check. So it is cheaper to read from all of them once than to put each into the poll set and
+// to wait for its event. When Sweep returns, every connection that a client had closed before is
+// closed. Sweep reports whether there was any.
 func (r *Reaper) Sweep() bool {
 	r.sweeping.Lock()
 	defer r.sweeping.Unlock()
@@ -370,8 +372,8 @@ func (r *Reaper) Sweep() bool {
 	return gone > 0
 }
 
-// takeUnchecked returns the connections that wait for their first check, and whether there are
-// others in the poll set.
+// takeUnchecked returns the connections that wait for their first check, and whether the poll set has
+// others.
 func (r *Reaper) takeUnchecked() (unchecked []*Conn, polled bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -381,7 +383,8 @@ func (r *Reaper) takeUnchecked() (unchecked []*Conn, polled bool) {
 	return unchecked, r.poll != nil && r.poll.len() > 0
 }
 
-// keepSpare learns from a first check, and keeps its memory, unless that is much.
+// keepSpare adapts the delay after a first check, and keeps the memory of the slice for reuse unless it
+// is large.
 func (r *Reaper) keepSpare(checked []*Conn, gone int) {
 	clear(checked)
 	r.mu.Lock()
@@ -394,8 +397,8 @@ func (r *Reaper) keepSpare(checked []*Conn, gone int) {
 	}
 }
 
-// checkEvents checks each connection of the poll set with which something has happened once: some
-// clients send without end, and the others must not wait for them. It returns how many were closed.
+// checkEvents checks each connection of the poll set that has an event, but only once: some clients send
+// without end, and the other connections must not wait for these. It returns how many were closed.
 // r.sweeping is held.
 func (r *Reaper) checkEvents(p *poll) (closed int) {
 	r.mu.Lock()
@@ -413,12 +416,12 @@ func (r *Reaper) checkEvents(p *poll) (closed int) {
 	return closed
 }
 
-// batchSize is how many connections are checked before visits go on. It takes as long as some
-// visits do, which wait for it where Go has one CPU.
+// batchSize is the number of connections that are checked before other goroutines may run. A batch takes
+// as long as a few visits. If Go uses one CPU, visits wait for it.
 const batchSize = 16
 
-// check reads from each connection once, closes those from which nothing more will come, sees that
-// the others are in the poll set, and returns how many it has closed. The slice is overwritten.
+// check reads from each connection once, and closes those that have ended. It puts the others into the
+// poll set, unless they are there. It returns how many it has closed. The slice is overwritten.
 // r.sweeping is held.
 func (r *Reaper) check(conns []*Conn) (closed int) {
 	for batch := range slices.Chunk(conns, batchSize) {
@@ -431,8 +434,7 @@ func (r *Reaper) check(conns []*Conn) (closed int) {
 	return closed
 }
 
-// partition reads from each connection once, and moves those to the front from which nothing more
-// will come.
+// partition reads from each connection once, and moves those that have ended to the front.
 func (r *Reaper) partition(conns []*Conn) (ended int) {
 	for i, c := range conns {
 		n, err := c.socket.Discard(r.waste)
@@ -440,7 +442,7 @@ func (r *Reaper) partition(conns []*Conn) (ended int) {
 			c.Sniff = false
 			r.hooks.OnFirstBytes(c, r.waste[:n])
 		}
-		if n == 0 && !errors.Is(err, syscall.EAGAIN) { // closed by somebody else, if not by the client
+		if n == 0 && !errors.Is(err, syscall.EAGAIN) { // closed by the client or by other code
 			conns[i], conns[ended] = conns[ended], c
 			ended++
 		}
@@ -448,8 +450,8 @@ func (r *Reaper) partition(conns []*Conn) (ended int) {
 	return ended
 }
 
-// watch puts connections into the poll set, unless they are there. What the kernel does not admit to
-// the set (ENOSPC, ENOMEM) is checked again after a while.
+// watch puts connections into the poll set, unless they are there. If the kernel has no room in the set
+// (ENOSPC, ENOMEM), the connection is checked again later.
 func (r *Reaper) watch(conns []*Conn) {
 	if len(conns) == 0 {
 		return
@@ -463,8 +465,8 @@ func (r *Reaper) watch(conns []*Conn) {
 	}
 }
 
-// remove closes these connections, except those that somebody else has closed. It takes each lock once,
-// since visits wait for them. The slice is overwritten.
+// remove closes conns, except those that other code has closed. It takes each lock only once, since
+// visits wait for the locks. The slice is overwritten.
 func (r *Reaper) remove(conns []*Conn, cause Cause) {
 	gone := conns[:0]
 	r.mu.Lock()
@@ -478,7 +480,7 @@ func (r *Reaper) remove(conns []*Conn, cause Cause) {
 	r.closeAll(gone)
 }
 
-// unlinkWhile unlinks connections, the oldest first, until one is not wanted.
+// unlinkWhile unlinks connections, the oldest first, as long as wanted reports true.
 func (r *Reaper) unlinkWhile(cause Cause, wanted func(*Conn) bool) (gone []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
