@@ -2,14 +2,18 @@ package probe_test
 
 import (
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
+	"time"
 
 	"greetd.example/internal/test/debian"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/probe"
 )
 
-// A socket that can't even begin to connect is closed, and nothing else is.
+// A dial that fails closes its socket at once, not when the garbage is collected, and
+// closes nothing else.
 func TestFailedConnectsLeaveDescriptorsAlone(t *testing.T) {
 	open := func() (names []string) {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -22,19 +26,26 @@ func TestFailedConnectsLeaveDescriptorsAlone(t *testing.T) {
 		}
 		return names
 	}
-	new(probe.Probe).Do(t.Context(), parse(t, closedPort(t))) // opens what stays open, as for epoll(7)
-	for what, p := range map[string]probe.Probe{
-		"bind":    {Source: addr("203.0.113.77")},
-		"connect": {},
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	closed := closedPort(t)
+	new(probe.Probe).Do(t.Context(), parse(t, closed)) // opens what stays open, as for epoll(7)
+	silent := testserver.Blackhole(t, "tcp4", "127.0.0.1:0", nil, 0)
+	for what, test := range map[string]struct {
+		probe  probe.Probe
+		target string
+		status probe.Status
+	}{
+		"bind":    {probe.Probe{Source: addr("203.0.113.77")}, "127.0.0.1:1", probe.LocalError},
+		"connect": {probe.Probe{}, "255.255.255.255:1", probe.Unreachable}, // which TCP refuses at once
+		"refused": {probe.Probe{}, closed, probe.Refused},
+		"silent":  {probe.Probe{Connect: time.Millisecond}, silent, probe.ConnectTimeout},
+		"no path": {probe.Probe{}, "unix:/nowhere/s", probe.Unreachable},
 	} {
-		target := parse(t, "127.0.0.1:1")
-		if what == "connect" {
-			target = parse(t, "255.255.255.255:1") // which TCP refuses at once
-		}
+		target := parse(t, test.target)
 		before := open()
 		for range 20 {
-			if r := p.Do(t.Context(), target); r.Status == probe.OK || r.Status == probe.Refused {
-				t.Fatalf("%s: %s: not what is to be tested", what, r.Status)
+			if r := test.probe.Do(t.Context(), target); r.Status != test.status {
+				t.Fatalf("%s: %s %v, want %s", what, r.Status, r.Err, test.status)
 			}
 		}
 		if after := open(); !slices.Equal(before, after) {

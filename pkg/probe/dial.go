@@ -573,9 +573,11 @@ func (r *run) connectUnix(ctx context.Context) net.Conn {
 	defer cancel()
 	dial = checkedDial(dial)
 	conn, err := dial(ctx, "unix", r.Target.Path)
-	for errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil {
+	for errors.Is(err, syscall.EAGAIN) {
 		pause(ctx, 10*time.Millisecond)
-		conn, err = dial(ctx, "unix", r.Target.Path)
+		if err = ctx.Err(); err == nil {
+			conn, err = dial(ctx, "unix", r.Target.Path)
+		}
 	}
 	switch result := attemptResult(err, context.Cause(ctx)); result {
 	case AttemptConnected:

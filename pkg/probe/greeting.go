@@ -134,7 +134,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 // endOf returns what an error of Read means for the greeting.
 func (w *wire) endOf(err error) End {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter: TLS without close_notify
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter: in the middle of a TLS record
 		return EndEOF
 	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(w.until):
 		return EndIdle

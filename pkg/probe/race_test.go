@@ -228,6 +228,47 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
+// An attempt that connects in spite of its cancellation is hung up on, and counts for
+// nothing.
+func TestLosersAreHungUpOn(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		ipv6, ipv4 time.Duration // until they connect
+		limit      time.Duration
+		winner     string
+	}{
+		{"the first is late", ms(300), 0, 0, "127.0.0.1:25"},
+		{"both are too late", ms(300), ms(300), ms(275), "[::1]:25"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{
+				lookups: map[string]lookup{"ip6": {addrs: []string{"::1"}}, "ip4": {addrs: []string{"127.0.0.1"}}},
+				hosts:   map[string]host{"::1": {behavior: testserver.Greet("hi\n")}, "127.0.0.1": {behavior: testserver.Greet("hi\n")}},
+			}
+			defer n.open.Wait() // for ever, if a loser stays connected
+			p := n.probe()
+			p.Connect = test.limit
+			p.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if network == "tcp6" {
+					time.Sleep(test.ipv6)
+				} else {
+					time.Sleep(test.ipv4)
+				}
+				return n.dial(context.WithoutCancel(ctx), network, address)
+			}
+			r := p.Do(t.Context(), parse(t, "mail.example:25"))
+			if r.Status != probe.OK || r.Remote != test.winner || len(r.Attempts) != 2 {
+				t.Fatalf("%s: %s %v from %s, attempts %+v", test.name, r.Status, r.Err, r.Remote, r.Attempts)
+			}
+			for _, a := range r.Attempts {
+				if won := a.Addr.String() == test.winner; won != (a.Result == probe.AttemptConnected) || !won && a.Result != probe.AttemptCanceled {
+					t.Errorf("%s: %s: %s %v", test.name, a.Addr, a.Result, a.Err)
+				}
+			}
+		})
+	}
+}
+
 func span(a probe.Attempt) string {
 	return itoa(a.Start.Milliseconds()) + "-" + itoa(a.End.Milliseconds())
 }

@@ -62,6 +62,7 @@ func TestTLS(t *testing.T) {
 		{name: "plain text", behavior: testserver.Greet("220 mail.example ESMTP\r\n"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "220 mail.example ESMTP"`},
 		{name: "plain text, hostile and slow", behavior: testserver.GreetInPieces(10*time.Millisecond, "\x1b[2J220", " h", "i\nmore"), config: trust(), status: probe.TLSFailed, err: `the server spoke plain text, not TLS: "\x1b[2J220 hi"`},
 		{name: "hangs up", behavior: testserver.Close, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
+		{name: "hangs up in a record", behavior: func(c net.Conn) { c.Read(make([]byte, 4096)); io.WriteString(c, "\x16\x03") }, config: trust(), status: probe.TLSFailed, err: "the server closed the connection during the TLS handshake"},
 		{name: "silent", behavior: testserver.Silent, config: trust(), status: probe.TLSFailed, err: "no answer to the TLS handshake within 1s"},
 		{name: "an older version", behavior: func(c net.Conn) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
@@ -91,6 +92,36 @@ func TestTLS(t *testing.T) {
 				t.Errorf("a certificate that can't be trusted is not told: %+v", r.TLS)
 			}
 		})
+	}
+}
+
+// Many servers hang up without the close_notify that TLS wants, and some in the middle of
+// a record: what they said before counts.
+func TestTLSWithoutCloseNotify(t *testing.T) {
+	ca := testserver.NewAuthority(t)
+	cert := ca.Sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	for what, last := range map[string]string{"no record": "", "a part of one": "\x17\x03"} {
+		says := func(text string) probe.Target {
+			return parse(t, testserver.Listen(t, func(c net.Conn) {
+				secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+				if secure.Handshake() == nil {
+					io.WriteString(secure, text)
+				}
+				io.WriteString(c, last)
+			}).Addr)
+		}
+		hello := says("hello") // no newline: only the end of the connection ends it
+		p := probe.Probe{TLS: &tls.Config{RootCAs: ca.Pool()}, Idle: -1, Protocol: probe.Plain}
+		if r := p.Do(t.Context(), hello); r.Status != probe.OK || r.Greeting.End != probe.EndEOF || string(r.Greeting.Bytes) != "hello" {
+			t.Errorf("%s: %s %v, greeting %+v", what, r.Status, r.Err, r.Greeting)
+		}
+		if r := p.Do(t.Context(), says("")); r.Status != probe.Closed {
+			t.Errorf("%s, and no word: %s %v", what, r.Status, r.Err)
+		}
+		p.Steps = []probe.Step{probe.ExpectStep(probe.Text("goodbye"))}
+		if r := p.Do(t.Context(), hello); r.Status != probe.Mismatch || !strings.Contains(r.Err.Error(), "the server closed the connection") {
+			t.Errorf("%s, in a step: %s %v", what, r.Status, r.Err)
+		}
 	}
 }
 
