@@ -48,7 +48,7 @@ func (d *daemon) restore(ctx context.Context, l *systemd.Listener, first bool) {
 	warn(fmt.Sprintf("socket file of listener %s was deleted or replaced: %s; listening on it again", l.Name(), l.Address()))
 	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error { // no reload meanwhile
 		c := d.inForce()
-		change, err := d.systemd.Prepare(ctx, listenConfigs(c.Config))
+		change, err := d.systemd.Prepare(ctx, listenConfigs(c.Config, c.settings.Listeners))
 		if err == nil {
 			d.listeners.Commit(change, c.settings.Listeners)
 		}

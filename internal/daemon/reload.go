@@ -15,6 +15,7 @@ import (
 	"greetd.example/internal/limits"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/settings"
+	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
 
@@ -96,7 +97,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	if err != nil {
 		return current{}, err
 	}
-	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config))
+	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config, next.Listeners))
 	if err != nil {
 		return current{}, err
 	}
@@ -118,10 +119,13 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 }
 
 // listenConfigs is what the configuration wants of the sockets.
-func listenConfigs(c config.Config) []systemd.ListenConfig {
+func listenConfigs(c config.Config, served []service.Listener) []systemd.ListenConfig {
 	var wanted []systemd.ListenConfig
-	for _, l := range c.Listeners {
-		wanted = append(wanted, systemd.ListenConfig{Name: l.Name, Address: l.Address, ReusePort: l.ReusePort, Mode: fs.FileMode(l.Mode), Group: l.Group})
+	for i, l := range c.Listeners {
+		wanted = append(wanted, systemd.ListenConfig{
+			Name: l.Name, Address: l.Address, ReusePort: l.ReusePort, Mode: fs.FileMode(l.Mode), Group: l.Group,
+			DeferAccept: served[i].Deferred,
+		})
 	}
 	return wanted
 }

@@ -126,7 +126,7 @@ func (d *daemon) connect() {
 
 // open opens all listeners, and reports READY.
 func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.Settings) error {
-	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config))
+	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config, next.Listeners))
 	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) {
 		return exit.Error{Code: exit.System, Err: err}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/certificate"
@@ -88,6 +89,7 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 			Name:     l.Name,
 			Unwrap:   proxyproto.Unwrap(l.ProxyTrusted),
 			MaxConns: l.Connections,
+			Deferred: clientsSpeakFirst(l) && c.Timeouts.Handshake >= 2*time.Second,
 		})
 		if pair := loadPair(fmt.Sprintf("listeners[%d].tls", i), l, wrong); pair != nil {
 			s.Listeners[i].TLS = pair.Config()
@@ -131,6 +133,33 @@ func checkZone(address string) error {
 		return fmt.Errorf("%q can't be bound: %w", address, err)
 	}
 	return nil
+}
+
+// clientsSpeakFirst reports whether no client of l waits for a greeting before it has sent something: l has
+// TLS, or everybody who can connect must send a PROXY header.
+func clientsSpeakFirst(l config.Listener) bool {
+	if l.TLS.Certificate != "" {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(l.Address)
+	ip, err := netip.ParseAddr(host)
+	trusts := func(all string) bool {
+		p := netip.MustParsePrefix(all)
+		return slices.ContainsFunc(l.ProxyTrusted, func(t netip.Prefix) bool { return t.IsValid() && t.Bits() <= p.Bits() && t.Contains(p.Addr()) })
+	}
+	switch {
+	case strings.HasPrefix(l.Address, "unix:"):
+		return false
+	case err == nil && ip.Is4() && ip.IsLoopback():
+		return trusts("127.0.0.0/8")
+	case err == nil && ip.Is4():
+		return trusts("0.0.0.0/0")
+	case err == nil && ip.IsLoopback():
+		return trusts("::1/128")
+	case err == nil:
+		return trusts("::/0")
+	}
+	return trusts("0.0.0.0/0") && trusts("::/0")
 }
 
 // loadPair returns nil for a listener without TLS, and where something is wrong.

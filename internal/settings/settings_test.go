@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"greetd.example/internal/access"
 	"greetd.example/internal/config"
+	"greetd.example/internal/test/testserver"
 	"greetd.example/pkg/service"
 )
 
@@ -34,6 +37,44 @@ limits: {connections: 7}
 	}
 	if len(s.Listeners) != 2 || s.Listeners[0].Name != "plain" || s.Listeners[0].Unwrap != nil || s.Listeners[1].Unwrap == nil || s.TLS() {
 		t.Errorf("%+v, want a plain listener, one with PROXY headers, and none with TLS", s.Listeners)
+	}
+}
+
+// Only where no client may wait for a greeting in silence does the kernel wait for the client.
+func TestDeferred(t *testing.T) {
+	for _, test := range []struct {
+		address, trusted string
+		want             bool
+	}{
+		{":10000", "[]", false},
+		{":10000", "[10.0.0.0/8]", false},
+		{":10000", "[0.0.0.0/0]", false}, // and those with IPv6?
+		{":10000", `[0.0.0.0/0, "::/0"]`, true},
+		{"localhost:10000", `[127.0.0.0/8, "::1"]`, false},
+		{"0.0.0.0:10000", "[0.0.0.0/0]", true},
+		{"[::]:10000", `["::/0"]`, true},
+		{"[::]:10000", "[0.0.0.0/0]", false},
+		{"192.0.2.1:10000", "[192.0.2.0/24]", false},
+		{"192.0.2.1:10000", "[0.0.0.0/0]", true},
+		{"127.0.0.1:10000", "[127.0.0.1]", false},
+		{"127.0.0.1:10000", "[127.0.0.0/8]", true},
+		{"[::1]:10000", `["::1"]`, true},
+		{"unix:/run/greetd/greet.sock", "[unix]", false},
+	} {
+		_, s := load(t, t.TempDir(), fmt.Sprintf("listeners: [{name: greet, address: %q, proxy_trusted: %s}]\n", test.address, test.trusted))
+		if got := s.Listeners[0].Deferred; got != test.want {
+			t.Errorf("%s, proxy_trusted %s: Deferred = %v", test.address, test.trusted, got)
+		}
+	}
+	dir := t.TempDir()
+	chain, key := testserver.WritePair(t, dir, testserver.NewAuthority(t).Sign(t, &x509.Certificate{DNSNames: []string{"greet.example"}}))
+	_, s := load(t, dir, fmt.Sprintf("listeners: [{name: greet, address: ':10000', proxy_trusted: [10.0.0.1], tls: {certificate: %s, key: %s}}]\n", chain, key))
+	if !s.Listeners[0].Deferred {
+		t.Error("every client of a listener with TLS speaks first")
+	}
+	_, s = load(t, t.TempDir(), "listeners: [{name: greet, address: '127.0.0.1:10000', proxy_trusted: [127.0.0.0/8]}]\ntimeouts: {handshake: 1s}\n")
+	if s.Listeners[0].Deferred {
+		t.Error("a timeout of 1s leaves no second for the kernel to wait")
 	}
 }
 

@@ -24,6 +24,11 @@ type Listener struct {
 	// TLS, if not nil, requires a TLS handshake before the greeting.
 	TLS *tls.Config
 
+	// Deferred says that the kernel holds a client back until it has sent something, or has sent
+	// nothing for a second (TCP_DEFER_ACCEPT of tcp(7), set to 1). If the Listener is from [Direct],
+	// that second counts towards HandshakeTimeout, which should be longer.
+	Deferred bool
+
 	// MaxConns limits the visits in progress on all listeners with this Name together, in addition
 	// to MaxConns of the Server; 0: no limit. Lingering connections do not count here. When the
 	// limit is reached, new clients wait in the backlog. If several listeners have the same Name,
@@ -35,7 +40,10 @@ type Listener struct {
 type listenerSettings struct {
 	unwrap   func(net.Conn) (net.Conn, error)
 	tls      *tls.Config
+	deferred bool
 	maxConns int
 }
 
-func (l Listener) settings() listenerSettings { return listenerSettings{l.Unwrap, l.TLS, l.MaxConns} }
+func (l Listener) settings() listenerSettings {
+	return listenerSettings{l.Unwrap, l.TLS, l.Deferred, l.MaxConns}
+}

@@ -289,3 +289,49 @@ func TestWaitingForAPlaceMayBeInVain(t *testing.T) {
 		}
 	})
 }
+
+// deferredListener accepts connections as those of [service.Direct], from clients that send nothing.
+type deferredListener struct{ *memnet.Listener }
+
+func (l deferredListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &waitingConn{Conn: c.(*memnet.Conn)}, nil
+}
+
+type waitingConn struct {
+	*memnet.Conn
+	beforeWait func()
+}
+
+func (c *waitingConn) BeforeWait(f func()) { c.beforeWait = f }
+
+func (c *waitingConn) Read(b []byte) (int, error) {
+	if c.beforeWait != nil {
+		c.beforeWait()
+	}
+	return c.Conn.Read(b)
+}
+
+// The second for which the kernel has kept a silent client back counts towards its timeout.
+func TestDeferredClientsTimeOutInTime(t *testing.T) {
+	for _, deferred := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, &service.Server{HandshakeTimeout: 3 * time.Second}, func(ln *service.Listener) {
+				ln.Listener = deferredListener{ln.Listener.(*memnet.Listener)}
+				ln.Unwrap, ln.Deferred = awaitByte, deferred
+			})
+			s.dial(t)
+			time.Sleep(4 * time.Second)
+			want := 3 * time.Second
+			if deferred {
+				want = 2 * time.Second
+			}
+			if v := s.only(t); v.Outcome != service.TimedOut || v.Took != want {
+				t.Errorf("deferred %v: %s after %v, want timed_out after %v", deferred, v.Outcome, v.Took, want)
+			}
+		})
+	}
+}

@@ -102,7 +102,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	stream := v.conn
 	handshakes := v.rules.handshakes()
 	if handshakes {
-		v.setDeadline(v.conn.SetDeadline, v.peer.Arrived.Add(v.rules.HandshakeTimeout))
+		v.boundHandshake()
 	}
 	if v.rules.unwrap != nil {
 		if stream, err = v.unwrap(); err != nil {
@@ -130,6 +130,19 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		v.setDeadline(v.conn.SetReadDeadline, time.Time{}) // from here on, the reaper reads
 	}
 	return v.greet(stream)
+}
+
+// heldBack is for how long the kernel keeps back a client that sends nothing, see Deferred of [Listener].
+const heldBack = time.Second
+
+// boundHandshake sets the deadline of the PROXY header and the TLS handshake. If the listener is
+// deferred and the first read has to wait, then the client has been silent for a second already.
+func (v *visit) boundHandshake() {
+	end := v.peer.Arrived.Add(v.rules.HandshakeTimeout)
+	v.setDeadline(v.conn.SetDeadline, end)
+	if c, ok := v.conn.(interface{ BeforeWait(f func()) }); ok && v.rules.deferred {
+		c.BeforeWait(func() { v.setDeadline(v.conn.SetDeadline, end.Add(-heldBack)) })
+	}
 }
 
 // unwrap reads the PROXY header, which has the address of the client.

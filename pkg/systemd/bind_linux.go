@@ -122,6 +122,21 @@ func setBacklog(ln net.Listener, backlog int) error {
 	return control(ln, func(fd int) error { return unix.Listen(fd, backlog) })
 }
 
+// deferAccept sets or clears TCP_DEFER_ACCEPT. Without it clients are served as well, so
+// nobody has to know where the kernel refuses it.
+func (s openSocket) deferAccept(wanted bool) {
+	if _, isTCP := s.Addr().(*net.TCPAddr); !isTCP {
+		return
+	}
+	seconds := 0
+	if wanted {
+		seconds = 1
+	}
+	_ = control(s.Listener, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds)
+	})
+}
+
 // reconfigure makes a socket that is kept like one that bindSocket makes of config. undo
 // restores the permissions of its file, and is never nil.
 func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {

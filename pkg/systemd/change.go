@@ -138,6 +138,9 @@ func (c *Change) Commit() (opened, ended []*Listener) {
 	}
 	for i, config := range c.configs {
 		for _, socket := range c.serving[i] {
+			if socket.isOwn() {
+				socket.deferAccept(config.DeferAccept)
+			}
 			old := s.serving(socket)
 			if old != nil && (old.name == config.Name || old.release() != nil) {
 				continue

@@ -32,6 +32,12 @@ type ListenConfig struct {
 	Mode      fs.FileMode // of a unix socket's file; 0: 0666, which lets everybody connect
 	Group     string      // of a unix socket's file, by name or number; "": as it comes
 	Backlog   int         // 0: as long as net.core.somaxconn allows, which cuts a longer one
+
+	// DeferAccept is for TCP on Linux, and protocols in which the client speaks first: the
+	// kernel keeps a client back until it has sent something, or has sent nothing for a
+	// second (TCP_DEFER_ACCEPT of tcp(7)). A [Change] also takes the option back. Sockets
+	// of a socket unit have DeferAcceptSec= of systemd.socket(5) instead.
+	DeferAccept bool
 }
 
 // A Listener is a listening socket that is served under a name. When a [Change] gives the

@@ -96,6 +96,8 @@ func ReserveUnixPath(ctx context.Context, path string) (release func(), err erro
 	return func() {}, nil
 }
 
+func (s openSocket) deferAccept(bool) {}
+
 func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {
 	undo = func() {}
 	if path, isUnix := strings.CutPrefix(s.Address, unixPrefix); isUnix && s.file != nil {

@@ -171,6 +171,9 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 	var listeners []*Listener
 	for _, socket := range taken {
 		s.passed = without(s.passed, socket)
+		if socket.isOwn() {
+			socket.deferAccept(config.DeferAccept)
+		}
 		listeners = append(listeners, s.add(config.Name, socket))
 	}
 	return listeners, nil

@@ -623,6 +623,35 @@ func TestPermissionsAndBacklog(t *testing.T) {
 	must(t, opened[0].Remove())
 }
 
+// TCP_DEFER_ACCEPT comes and goes with the configuration.
+func TestDeferAccept(t *testing.T) {
+	svc, _ := start(t)
+	address := freeAddress(t)
+	for _, wanted := range []bool{false, true, false, true} {
+		commit(t, svc, ListenConfig{Name: "greet", Address: address, DeferAccept: wanted})
+		if got := isDeferred(t, svc.Listeners()[0]); got != wanted {
+			t.Errorf("TCP_DEFER_ACCEPT = %v after a change, want %v", got, wanted)
+		}
+	}
+	must(t, svc.Listeners()[0].Remove())
+	ln, err := svc.ListenWith(ListenConfig{Name: "greet", Address: address, DeferAccept: true})
+	must(t, err)
+	if !isDeferred(t, ln) {
+		t.Error("ListenWith did not set TCP_DEFER_ACCEPT")
+	}
+	must(t, ln.Remove())
+}
+
+func isDeferred(t *testing.T, ln *Listener) bool {
+	t.Helper()
+	var seconds int
+	must(t, control(ln, func(fd int) (err error) {
+		seconds, err = unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT)
+		return err
+	}))
+	return seconds > 0
+}
+
 // Outside systemd it binds by itself, and the rest does nothing.
 func TestOutsideSystemd(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")

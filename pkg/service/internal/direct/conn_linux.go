@@ -25,6 +25,8 @@ type Conn struct {
 	fault    error          // why operations cannot wait on file
 	readEnd  time.Time      // the deadlines
 	writeEnd time.Time
+
+	beforeWait func() // nil, or called if the first read has to wait
 }
 
 // accept accepts a connection from the listening socket at fd into c. It reports false if there is none.
@@ -61,6 +63,12 @@ func (c *Conn) LocalAddr() net.Addr {
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) {
 	n, errno := c.beforeDeadline(&c.readEnd, func(fd int) (int, syscall.Errno) { return receive(fd, b) })
+	if c.beforeWait != nil {
+		if errno == syscall.EAGAIN {
+			c.beforeWait()
+		}
+		c.beforeWait = nil
+	}
 	switch {
 	case errno == 0 && n == 0 && len(b) > 0:
 		return 0, io.EOF
@@ -75,6 +83,10 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	return n, c.opError("read", err)
 }
+
+// BeforeWait makes the next Read call f if it has to wait for the client; f may change the deadlines.
+// It must not be called during a Read.
+func (c *Conn) BeforeWait(f func()) { c.beforeWait = f }
 
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) {

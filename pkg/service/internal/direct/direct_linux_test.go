@@ -202,6 +202,44 @@ func TestDiscardAndWriteNowNeverWait(t *testing.T) {
 	}
 }
 
+// BeforeWait is called once, by the first read, and only if nothing is there yet.
+func TestBeforeWait(t *testing.T) {
+	_, silent := accepted(t, listen(t, "tcp", "127.0.0.1:0"))
+	server, calls := silent.(*direct.Conn), 0
+	server.BeforeWait(func() {
+		calls++
+		_ = server.SetReadDeadline(time.Unix(1, 0))
+	})
+	for range 2 {
+		if _, err := server.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || calls != 1 {
+			t.Errorf("%v after %d calls, want the deadline of the one call", err, calls)
+		}
+	}
+
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	raw, _ := ln.(syscall.Conn).SyscallConn()
+	_ = raw.Control(func(fd uintptr) { // the kernel hands over who has spoken
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, 10)
+	})
+	if _, err := dial(t, ln).Write([]byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	server = c.(*direct.Conn)
+	server.BeforeWait(func() { t.Error("called, though the first read has not to wait") })
+	if _, err := server.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	_ = server.SetReadDeadline(time.Unix(1, 0))
+	if _, err := server.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("second read: %v", err)
+	}
+}
+
 func TestClosedConnectionsSaySo(t *testing.T) {
 	_, accepted := accepted(t, listen(t, "tcp", "127.0.0.1:0"))
 	server := accepted.(*direct.Conn)
