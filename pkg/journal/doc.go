@@ -9,11 +9,10 @@
 //	defer h.Close()
 //	slog.SetDefault(slog.New(h))
 //
-// An entry goes into a bounded queue, and one goroutine, a [Writer], writes it. An
-// entry that finds the queue full is dropped and counted. So a journald that is
-// stopped, overloaded or restarted costs the caller nothing, and what is stored and
-// what is counted as dropped add up to what was logged.
+// An entry is put into a bounded queue, and one goroutine, a [Writer], writes it. If the queue is
+// full, the entry is dropped and counted. So the caller never waits for a journald that is stopped,
+// overloaded or restarted, and every entry is either stored or counted as dropped.
 //
-// A Writer works for entries of any type and for outputs of any form, and can change its
-// output while it runs. It needs Linux, as do [Socket] and [Stream].
+// A Writer can have entries of any type and outputs of any format, and can change its output while
+// it runs. Writer, [Socket] and [Stream] need Linux.
 package journal

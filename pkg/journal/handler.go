@@ -23,21 +23,22 @@ const (
 	reportEvery = time.Second
 )
 
-// A Handler is a [slog.Handler] that writes to journald, or to stderr where there is no
-// journal, and never blocks. All its methods may be called at once, and those of the
-// handlers that WithAttrs and WithGroup return, which share its queue.
+// A Handler is a [slog.Handler] that writes to journald, or to stderr if there is no journal. It
+// never blocks. All its methods may be called at once. The handlers that WithAttrs and WithGroup
+// return share its queue.
 //
-//   - A record becomes one entry: MESSAGE, SYSLOG_IDENTIFIER, and SYSLOG_TIMESTAMP, when it
-//     was logged, in microseconds since 1970.
-//   - PRIORITY is 7 below slog.LevelInfo, 6 at it, 5 from LevelNotice, 4 from
+//   - A record becomes one entry with MESSAGE, SYSLOG_IDENTIFIER and SYSLOG_TIMESTAMP, the time in
+//     microseconds since 1970.
+//   - PRIORITY is 7 below slog.LevelInfo, 6 from slog.LevelInfo, 5 from LevelNotice, 4 from
 //     slog.LevelWarn, 3 from slog.LevelError and 2 from LevelCritical.
-//   - An attribute becomes a field with its name in capitals. The groups that it is in come
-//     before its name, with _ between them: HTTP_STATUS. Letters that journald refuses
-//     become _. X_ is put before a name that does not begin with a letter, or is one of the
-//     names above. MESSAGE_ID is taken as it is; see [MessageID].
-//   - A value of more than 32 KiB is cut, and all of them if the entry exceeds 128 KiB.
-//   - When the queue is full, entries are dropped, and their number is logged once there
-//     is room, as a warning with the field DROPPED.
+//   - An attribute becomes a field with its name in capitals. The groups that contain it precede
+//     the name, joined by _, as in HTTP_STATUS. Letters that journald does not accept become _. If
+//     a name does not begin with a letter, or is one of the names above, it gets the prefix X_.
+//     MESSAGE_ID is not changed; see [MessageID].
+//   - A value of more than 32 KiB is cut. All values are cut further if the entry is longer than
+//     128 KiB.
+//   - If the queue is full, entries are dropped. Their number is logged when there is room again,
+//     as a warning with the field DROPPED.
 type Handler struct {
 	*sender
 	path   string         // prefix of the fields: Options.Prefix and the groups
@@ -45,7 +46,7 @@ type Handler struct {
 	text   []slog.Handler // by Priority, instead of path and fields, without a journal
 }
 
-// A sender is what Handlers share.
+// A sender has what related Handlers share.
 type sender struct {
 	options    HandlerOptions
 	identifier []byte // the field SYSLOG_IDENTIFIER
@@ -55,7 +56,7 @@ type sender struct {
 	dropped    atomic.Uint64
 
 	mu      sync.Mutex
-	pending uint64    // dropped and not reported
+	pending uint64    // dropped entries that were not reported yet
 	since   time.Time // when the first of them was dropped
 }
 
@@ -74,8 +75,8 @@ func newLine() *line {
 	return e
 }
 
-// NewHandler returns a Handler. A journald that can't be reached is no error: entries wait
-// for it. The caller should Close the Handler, or the last entries may be lost.
+// NewHandler returns a Handler. It is not an error if journald cannot be reached: entries then wait
+// for it. Call Close at the end, or the last entries may be lost.
 func NewHandler(o HandlerOptions) (*Handler, error) {
 	o = o.withDefaults()
 	s := &sender{options: o, identifier: AppendField(nil, "", "SYSLOG_IDENTIFIER", []byte(o.Identifier))}
@@ -110,12 +111,12 @@ func (s *sender) output() (*Output[*line], error) {
 	return &Output[*line]{Name: "stderr", Encode: s.append, Conn: stream}, err
 }
 
-// Dropped returns how many entries were dropped since NewHandler, because they found the
-// queue full or the Handler closed, or were not written when Close gave up.
+// Dropped returns the number of entries that were dropped since NewHandler, because the queue was
+// full, the Handler was closed, or Close ran out of time.
 func (h *Handler) Dropped() uint64 { return h.dropped.Load() }
 
-// Close writes the entries that wait, for at most FlushTime. The error is
-// [ErrNotWritten] if some were left. What is logged after it is dropped.
+// Close writes the entries in the queue, for at most FlushTime. It returns [ErrNotWritten] if some
+// are left. Records that are logged after Close are dropped.
 func (h *Handler) Close() error { return h.writer.Close(FlushTime) }
 
 // Enabled implements [slog.Handler].
@@ -123,8 +124,8 @@ func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= h.options.Level.Level()
 }
 
-// Handle implements [slog.Handler]. It does not block. The error is nil, also if the
-// record is dropped.
+// Handle implements [slog.Handler]. It does not block, and always returns nil, also if the record
+// is dropped.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	p := priority(r.Level)
 	if h.text != nil {
@@ -169,8 +170,8 @@ func mapped(from []slog.Handler, f func(slog.Handler) slog.Handler) (to []slog.H
 	return to
 }
 
-// priority returns the priority of entries at that level. Nothing is an emergency, which
-// would be written to all terminals.
+// priority returns the priority of entries at that level. It is never 0 (emergency): journald writes
+// such entries to all terminals.
 func priority(level slog.Level) Priority {
 	switch {
 	case level < slog.LevelInfo:
@@ -188,7 +189,7 @@ func priority(level slog.Level) Priority {
 	}
 }
 
-// encode makes e the native form of r, with no value longer than limit.
+// encode encodes r into e in the native format, with no value longer than limit.
 func (h *Handler) encode(e *line, r slog.Record, limit int) {
 	e.value = append(e.value[:0], r.Message...)
 	e.text = h.appendHead(e.text[:0], priority(r.Level), Cut(e.value, limit))
@@ -214,7 +215,7 @@ func (s *sender) appendHead(dst []byte, p Priority, message []byte) []byte {
 	return append(dst, s.identifier...)
 }
 
-// appendAttr appends a, and if it is a group all that is in it.
+// appendAttr appends a. If a is a group, it appends all attributes of the group.
 func (h *Handler) appendAttr(e *line, path string, a slog.Attr, limit int) {
 	value := a.Value.Resolve()
 	switch {
@@ -269,7 +270,7 @@ func appendValue(dst []byte, v slog.Value) []byte {
 	}
 }
 
-// A lineWriter puts what it is written, which has a priority, into the queue.
+// A lineWriter puts each line that is written to it into the queue, with a priority.
 type lineWriter struct {
 	*sender
 	priority Priority
@@ -303,7 +304,7 @@ func (s *sender) done(e *line, written bool) {
 		s.pending += e.reports
 		s.mu.Unlock()
 	}
-	if cap(e.text) <= 8<<10 { // a rare big one must not stay
+	if cap(e.text) <= 8<<10 { // do not keep the memory of a rare large entry
 		lines.Put(e)
 	}
 }
@@ -319,8 +320,8 @@ func (s *sender) next(state State) (e *line, ok bool, again time.Time) {
 	return &line{text: s.report(message, n), reports: n}, true, again
 }
 
-// takeDrops returns how many entries were dropped since the last time, or 0 if it is too
-// early to report them.
+// takeDrops returns the number of entries that were dropped since its last call, or 0 if it is too early
+// to report them.
 func (s *sender) takeDrops(idle bool) (n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -330,7 +331,7 @@ func (s *sender) takeDrops(idle bool) (n uint64) {
 	return n
 }
 
-// report returns a warning in the form of the output.
+// report returns a warning in the format of the output.
 func (s *sender) report(message string, dropped uint64) []byte {
 	if !s.toText {
 		return AppendField(s.appendHead(nil, PriWarning, []byte(message)), "", "DROPPED", strconv.AppendUint(nil, dropped, 10))

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// DefaultSocket is where journald reads native entries.
+// DefaultSocket is the socket from which journald reads native entries.
 const DefaultSocket = "/run/systemd/journal/socket"
 
 // A Priority is the PRIORITY of an entry, as in syslog(3).
@@ -24,14 +24,13 @@ const (
 	PriDebug
 )
 
-// maxName is how many letters of a field's name journald accepts.
+// maxName is the longest name of a field that journald accepts.
 const maxName = 64
 
-// AppendField appends a field to an entry of the journal's native protocol
-// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL). Its name is prefix and key in the
-// letters that journald accepts (A-Z, 0-9 and _), at most 64, since it drops a field of
-// any other name in silence. The first one must be a letter. Any bytes in value arrive as
-// they are.
+// AppendField appends a field to an entry of the native protocol of the journal
+// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL). The name is prefix followed by key, changed so that
+// journald accepts it: at most 64 of the characters A-Z, 0-9 and _. journald silently drops fields
+// with other names. The name must begin with a letter. value may contain any bytes.
 func AppendField(dst []byte, prefix, key string, value []byte) []byte {
 	start := len(dst)
 	dst = appendName(appendName(dst, prefix), key)
@@ -60,8 +59,9 @@ func appendName(dst []byte, name string) []byte {
 	return dst
 }
 
-// Cut returns value, or its first limit bytes at most, whole characters and an
-// ellipsis, if it is longer than that.
+// Cut returns value if it has at most limit bytes. Otherwise it returns the beginning of value,
+// with whole characters, and an ellipsis, together at most limit bytes; for a limit below 3, it
+// returns only the ellipsis.
 func Cut(value []byte, limit int) []byte {
 	const ellipsis = "…"
 	if len(value) <= limit {

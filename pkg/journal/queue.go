@@ -17,8 +17,8 @@ type queue[E any] struct {
 	closed  bool
 }
 
-// put appends e, or calls refused if there is no room. put and next call nothing
-// else while refused runs, so nobody sees the queue before the refusal is counted.
+// put appends e, or calls refused if there is no room. The queue is locked while refused runs, so that
+// no other goroutine sees the queue before the refusal is counted.
 func (q *queue[E]) put(e E, urgent bool, refused func(e E, written bool)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -48,7 +48,7 @@ func (q *queue[E]) next() (e E, ok bool) {
 	return e, true
 }
 
-// close makes put refuse everything.
+// close makes put refuse all entries.
 func (q *queue[E]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

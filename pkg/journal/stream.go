@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipeBuf is what a pipe that polls writable accepts without blocking (PIPE_BUF of
-// pipe(7)).
+// pipeBuf is the number of bytes that a pipe accepts without blocking when poll reports it writable
+// (PIPE_BUF of pipe(7)).
 const pipeBuf = 4096
 
-// A Stream carries bytes to a file, a pipe, a terminal or a socket, such as stderr. It
-// is a [Conn]; its methods may not be called at once.
+// A Stream is a [Conn] that writes to a file, a pipe, a terminal or a socket, such as stderr. The
+// methods must not be called at the same time.
 //
-// The descriptor may be shared with other processes, a shell for one, so O_NONBLOCK
-// must not be set on it: a pipe or a terminal is opened once more for ourselves, and
-// a socket has MSG_DONTWAIT. Where neither works, and for a file, poll decides.
+// The descriptor may be shared with other processes, such as a shell, so the Stream must not set
+// O_NONBLOCK on it. It opens a pipe or a terminal again for itself, and uses MSG_DONTWAIT for a
+// socket. If neither is possible, and for a file, it writes when poll reports that it can.
 type Stream struct {
 	file *os.File // keeps fd open
 	fd   int
@@ -30,8 +30,8 @@ type Stream struct {
 	own  bool   // fd is ours and nonblocking
 }
 
-// OpenStream returns a Stream to file, which must stay open until Close and remains the
-// caller's.
+// OpenStream returns a Stream to file. file still belongs to the caller, and must stay open until
+// Close.
 func OpenStream(file *os.File) (*Stream, error) {
 	s := &Stream{file: file}
 	var err error
@@ -81,8 +81,7 @@ func (s *Stream) Close() error {
 	return unix.Close(s.fd)
 }
 
-// WriteFile writes b to file at once, without a Writer. It waits for a file that blocks
-// until the deadline.
+// WriteFile writes b to file at once, without a Writer. If file blocks, it waits until deadline.
 func WriteFile(file *os.File, b []byte, deadline time.Time) error {
 	s, err := OpenStream(file)
 	if err != nil {
@@ -104,8 +103,8 @@ func WriteFile(file *os.File, b []byte, deadline time.Time) error {
 	return nil
 }
 
-// IsJournal reports whether file is the stdout or stderr of the process and goes to
-// journald (JOURNAL_STREAM of systemd.exec(5)).
+// IsJournal reports whether file is the stdout or stderr of the process and is connected to
+// journald (JOURNAL_STREAM, see systemd.exec(5)).
 func IsJournal(file *os.File) bool {
 	connected := false
 	// An error means a JOURNAL_STREAM that can't be parsed, or a closed file.
@@ -118,7 +117,7 @@ func IsJournal(file *os.File) bool {
 	return connected
 }
 
-// descriptor returns the number of f's descriptor, which stays f's.
+// descriptor returns the descriptor of f, which still belongs to f.
 func descriptor(f *os.File) (fd int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {

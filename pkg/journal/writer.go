@@ -19,72 +19,75 @@ const (
 	firstPause   = 10 * time.Millisecond // between attempts to write, doubled until maxPause
 	maxPause     = time.Second
 	flushPause   = 50 * time.Millisecond // instead of maxPause while the Writer is being closed
-	failingDelay = time.Second           // how long an output may fail before that is reported
-	minLimit     = 64                    // values are not cut further to make an entry fit
+	failingDelay = time.Second           // how long an output may fail before this is reported
+	minLimit     = 64                    // values are never cut to less than this
 )
 
 var (
-	// ErrClosed is the error of [Writer.Alive] after Close.
+	// ErrClosed is returned by [Writer.Alive] after Close.
 	ErrClosed = errors.New("the log is closed")
 
-	// ErrNotWritten is the error of [Writer.Close] when time ran out and entries were left.
+	// ErrNotWritten is returned by [Writer.Close] if the time ran out before all entries were written.
 	ErrNotWritten = errors.New("entries not written in time")
 )
 
-// An Output is where a Writer writes entries of type E, and how. It must not be changed
-// once a Writer has it.
+// An Output is a destination for entries of type E, and their encoding. It must not be changed
+// after it was passed to a Writer.
 type Output[E any] struct {
-	Name string // for reports
+	Name string // for the hooks
 
-	// Encode appends e to dst in the form of the output and returns the extended slice.
-	// No value of e may be longer than limit bytes in it. It is called by the Writer's
-	// goroutine alone, more than once for an entry if the first attempt was too long or
-	// the output has changed.
+	// Encode appends e to dst in the format of the output, and returns the extended slice. No value
+	// of e may be longer than limit bytes in it. Only the goroutine of the Writer calls Encode. It
+	// calls it again for the same entry if the first result was too long, or if the output has
+	// changed.
 	Encode func(dst []byte, e E, limit int) []byte
-	Limit  int // the limit of the first attempt
+	Limit  int // the limit for the first call of Encode
 
-	Conn Conn // the Writer closes it when it has another output, and at the end
+	Conn Conn // the Writer closes it when it gets another output, and at the end
 }
 
-// A Conn carries bytes to an output. [Socket] and [Stream] are Conns.
+// A Conn transports bytes to an output. [Socket] and [Stream] are Conns.
 type Conn interface {
-	// Send writes b and returns how many bytes were accepted. It does not block: EAGAIN
-	// says that poll will report when there is room again, EMSGSIZE that b is too long.
+	// Send writes b, and returns how many bytes were accepted. It does not block. EAGAIN means that
+	// poll will report when there is room again, and EMSGSIZE that b is too long.
 	Send(b []byte) (int, error)
 
-	// FD is the descriptor to poll for writing; below zero there is none.
+	// FD returns the descriptor to poll for writing; it is negative if there is none.
 	FD() int
 
 	Close() error
 }
 
-// Hooks connect a Writer with its owner. None of them may be nil, block, or call the
-// Writer. All but Done are called by the Writer's goroutine alone.
+// Hooks connect a Writer with its owner. They must not be nil, must not block, and must not call
+// the Writer. Only the goroutine of the Writer calls them, except Done.
 type Hooks[E any] struct {
-	// Next returns an entry of the owner's own, to be written before any that waits. Without
-	// one it returns when to ask again, or the zero time: after the next Wake or Put.
+	// Next returns an entry that the owner wants to be written before the entries in the queue. If
+	// it has none, it returns when it should be called again; the zero time means after the next
+	// Wake or Put.
 	Next func(State) (e E, ok bool, again time.Time)
 
-	// Done is called once for each entry from Put or Next, when it is written or dropped. It
-	// may be called at once by several goroutines.
+	// Done is called once for each entry from Put or Next, when it was written or dropped. Several
+	// goroutines may call it at once.
 	Done func(e E, written bool)
 
-	// Failing reports that the output has failed for a second, once until Recovered.
+	// Failing is called when the output has failed for a second, and then not again until
+	// Recovered.
 	Failing func(output string, err error)
 
-	// Recovered reports that the output works again, how long it failed, and its last error.
+	// Recovered is called when the output works again, with the time for which it failed, and the
+	// last error.
 	Recovered func(output string, failed time.Duration, err error)
 }
 
-// A State is what a Writer is about to do.
+// A State describes a Writer that calls Next.
 type State struct {
 	Output  string // the name of the output
 	Idle    bool   // no entry waits
 	Closing bool   // Close was called
 }
 
-// A Writer writes entries to an output, one after the other. All its methods may be
-// called at once, and only Close and Alive wait.
+// A Writer writes entries to an output, one after the other. All its methods may be called at once.
+// Only Close and Alive wait.
 type Writer[E any] struct {
 	hooks    Hooks[E]
 	queue    queue[E]
@@ -97,7 +100,7 @@ type Writer[E any] struct {
 	result   error // of Close, valid when done is closed
 
 	mu   sync.Mutex
-	next []*Output[E] // to be used from now on, in turn; the last one stays
+	next []*Output[E] // the outputs of Use, to be used in turn; the last one stays
 
 	// For the goroutine alone.
 	out     *Output[E]
@@ -106,15 +109,14 @@ type Writer[E any] struct {
 	failing failure
 }
 
-// A failure is a time during which the output could not be written to.
+// A failure is a period in which the output could not be written to.
 type failure struct {
 	since    time.Time // zero: none
 	err      error
 	reported bool
 }
 
-// NewWriter returns a Writer to out, which need not be reachable yet. The caller must
-// Close it.
+// NewWriter returns a Writer to out, which need not be reachable yet. The caller must call Close.
 func NewWriter[E any](out *Output[E], hooks Hooks[E]) (*Writer[E], error) {
 	w, err := newWriter(out, hooks)
 	if err != nil {
@@ -136,7 +138,7 @@ func newWriter[E any](out *Output[E], hooks Hooks[E]) (*Writer[E], error) {
 	}, nil
 }
 
-// Put queues e, or drops it if the queue is full or the Writer closed. Urgent entries
+// Put adds e to the queue. It drops e if the queue is full or the Writer is closed. Urgent entries
 // may use the reserve of the queue.
 func (w *Writer[E]) Put(e E, urgent bool) {
 	w.queue.put(e, urgent, w.hooks.Done)
@@ -151,9 +153,9 @@ func (w *Writer[E]) Wake() {
 	}
 }
 
-// Use makes the Writer write to out from now on. Entries that wait are written to out.
-// An entry of which a part is written is finished in its old form if out has the same
-// Conn.
+// Use makes the Writer write to out from now on, also the entries that are in the queue. If a part
+// of an entry was already written, and out has the same Conn, the rest is written in the old
+// format.
 func (w *Writer[E]) Use(out *Output[E]) {
 	w.mu.Lock()
 	w.next = append(w.next, out)
@@ -167,9 +169,8 @@ func (w *Writer[E]) interrupt() {
 	w.Wake()
 }
 
-// Alive returns nil if the Writer's goroutine runs, even if it waits for an output that
-// is stuck. It returns an error if the goroutine has not answered when ctx ends, or has
-// ended.
+// Alive returns nil if the goroutine of the Writer runs, even if it waits for an output that is
+// stuck. It returns an error if the goroutine has ended, or has not answered when ctx ends.
 func (w *Writer[E]) Alive(ctx context.Context) error {
 	answer := make(chan struct{})
 	select {
@@ -190,8 +191,8 @@ func (w *Writer[E]) Alive(ctx context.Context) error {
 	}
 }
 
-// Close writes the entries that wait, for at most timeout, and closes the output's Conn.
-// The error is ErrNotWritten if some were left; Hooks.Done was called for them.
+// Close writes the entries in the queue, for at most timeout, and closes the Conn of the output. It
+// returns ErrNotWritten if some are left; it has called Hooks.Done for these.
 func (w *Writer[E]) Close(timeout time.Duration) error {
 	w.queue.close()
 	deadline := time.Now().Add(timeout)
@@ -227,7 +228,7 @@ func (w *Writer[E]) run() {
 	}
 }
 
-// obey answers pings and changes the output.
+// obey answers calls of Alive, and changes the output.
 func (w *Writer[E]) obey() {
 	select {
 	case answer := <-w.pings:
@@ -306,14 +307,14 @@ func (w *Writer[E]) write(e E) bool {
 		}
 		w.obey()
 		if w.out == out || len(rest) < len(w.buf) && w.out.Conn == out.Conn {
-			continue // in the second case half a line must be finished where it was begun
+			continue // in the second case, a line that was begun must be finished in the same output
 		}
 		out, limit = w.out, w.out.Limit
 		rest = w.encode(out, e, limit)
 	}
 }
 
-// encode returns e in the form of out.
+// encode returns e in the format of out.
 func (w *Writer[E]) encode(out *Output[E], e E, limit int) []byte {
 	w.buf = out.Encode(w.buf[:0], e, limit)
 	return w.buf
@@ -339,7 +340,7 @@ func (w *Writer[E]) expired() bool {
 	return deadline != nil && !time.Now().Before(*deadline)
 }
 
-// fails notes that the output could not be written to, and reports it after failingDelay.
+// fails records that the output could not be written to, and reports it after failingDelay.
 func (w *Writer[E]) fails(err error) {
 	now := time.Now()
 	w.pause = min(max(2*w.pause, firstPause), maxPause)
@@ -353,7 +354,7 @@ func (w *Writer[E]) fails(err error) {
 	}
 }
 
-// works notes that the output was written to.
+// works records that the output was written to.
 func (w *Writer[E]) works() {
 	failed := w.failing
 	w.failing, w.pause = failure{}, 0
@@ -362,7 +363,7 @@ func (w *Writer[E]) works() {
 	}
 }
 
-// giveUp drops e and everything behind it.
+// giveUp drops e and all entries after it.
 func (w *Writer[E]) giveUp(e E) {
 	w.obey()
 	_ = w.out.Conn.Close()

@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// An assignment says which sockets serve which listener. To carry it out: bind what
-// nothing serves, Remove and Forget what is obsolete, Store the rest. Forget comes
-// before Store, since the old and the new socket of an address share a name. Where
-// an obsolete socket overlaps a new address, it must go before the bind.
+// An assignment says which sockets serve which listener. To apply it: bind the listeners without a
+// socket, Remove and Forget the obsolete sockets, and Store the rest. Forget must come before Store,
+// since the old and the new socket of an address have the same name. An obsolete socket that overlaps a
+// new address must be removed before the bind.
 type assignment struct {
-	Serving  [][]openSocket // for each ListenConfig, in their order; where there is none, bind
-	Obsolete []openSocket   // no listener wants them any more
+	Serving  [][]openSocket // the sockets of each ListenConfig, in their order; if there is none, bind one
+	Obsolete []openSocket   // sockets that no listener uses any more
 }
 
-// assign decides which of sockets serve wants. It changes nothing. At a start the
-// sockets are those of Inherit, at a reload those in use.
+// assign decides which sockets serve wants. It changes nothing. At a start, sockets are those that
+// systemd passed; at a reload, those in use.
 //
-// If any is from a socket unit, systemd binds and this process does not: each listener has
-// the sockets of its name, every listener has one, and every socket has a listener.
-// Sockets without a name go to the only listener, or to the one whose address is
-// theirs. Where that can't be, the error says all the reasons, with their remedies.
-// What this service bound before that is obsolete.
+// If any socket is from a socket unit, systemd binds all sockets, and this process binds none. Each
+// listener then has the sockets of its name, every listener must have a socket, and every socket a
+// listener. A socket without a name belongs to the only listener, or to the listener with its address.
+// If this is not possible, the error has all reasons, with their remedies. Sockets that this service has
+// bound itself are then obsolete.
 //
-// Else a listener keeps the socket that was bound for its address and ReusePort,
-// whatever its name was then.
+// Otherwise a listener keeps the socket that was bound for its address and ReusePort, even if it had
+// another name.
 func assign(wants []ListenConfig, sockets []openSocket) (assignment, error) {
 	var units, ours []openSocket
 	for _, s := range sockets {
@@ -90,7 +90,7 @@ func assignUnits(wants []ListenConfig, units []openSocket) ([][]openSocket, erro
 	return serving, errors.Join(problems...)
 }
 
-// meantFor is the index of the listener that a unit's socket belongs to.
+// meantFor returns the index of the listener to which a socket of a socket unit belongs.
 func (s openSocket) meantFor(wants []ListenConfig) (int, error) {
 	if s.Name == "" && len(wants) == 1 {
 		return 0, nil
@@ -110,8 +110,8 @@ func noSocketFor(name string) error {
 		"set FileDescriptorName=%s in its .socket unit, or remove the listener", name, name)
 }
 
-// noListenerFor is what is wrong with a socket of a socket unit, where the listeners have
-// these names.
+// noListenerFor returns the error for a socket of a socket unit without a listener; names are those of
+// the listeners.
 func noListenerFor(s openSocket, names []string) error {
 	var quoted []string
 	for _, name := range names {
@@ -126,7 +126,7 @@ func noListenerFor(s openSocket, names []string) error {
 			"set FileDescriptorName= in its .socket unit to one of %s", s.Address, list)
 	default:
 		unit := "its .socket unit"
-		if strings.HasSuffix(s.Name, ".socket") { // the name of the unit, where it says no other
+		if strings.HasSuffix(s.Name, ".socket") { // the name of the unit is the default
 			unit = s.Name
 		}
 		return fmt.Errorf("systemd passed the socket %q (%s), but no listener has that name: "+
@@ -134,8 +134,8 @@ func noListenerFor(s openSocket, names []string) error {
 	}
 }
 
-// sameAddress reports whether a socket bound to bound is what bindSocket(wanted) would have
-// made, or one half of it.
+// sameAddress reports whether bindSocket(wanted) would make a socket that is bound to bound, or two
+// sockets of which this is one.
 func sameAddress(wanted, bound string) bool {
 	if path, isUnix := strings.CutPrefix(wanted, unixPrefix); isUnix {
 		other, isUnix := strings.CutPrefix(bound, unixPrefix)

@@ -18,8 +18,8 @@ var (
 	errRelative  = errors.New("the path of a unix socket must be absolute")
 )
 
-// networkOf is tcp4 for 0.0.0.0 and tcp6 for [::], which the net package takes for all
-// addresses, and else tcp.
+// networkOf returns tcp4 for 0.0.0.0 and tcp6 for [::], and else tcp. With tcp, the net package would bind
+// all addresses of both families for these two.
 func networkOf(address string) string {
 	host, _, _ := net.SplitHostPort(address)
 	switch ip, err := netip.ParseAddr(host); {
@@ -46,7 +46,7 @@ func setPermissions(path string, config ListenConfig) error {
 	return os.Chmod(path, cmp.Or(config.Mode, defaultMode))
 }
 
-// A groupError is why a socket's file could not be given to a group.
+// A groupError is the error if the group of a socket's file could not be set.
 type groupError struct {
 	path, group string
 	err         error

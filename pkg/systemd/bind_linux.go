@@ -25,13 +25,13 @@ const (
 
 // bindSocket listens as config says, without any service manager.
 //
-// TCP sockets have SO_REUSEADDR. A unix socket replaces the file of one that nobody
-// listens on any more, and nothing else. While it is bound there is a file beside it, of
-// the same name and ".lock", which keeps others that bind in this way from the path.
+// TCP sockets have SO_REUSEADDR. A unix socket replaces the file of a socket on which no process
+// listens any more, and no other file. During the bind there is a lock file in the same directory,
+// with the same name and ".lock", which keeps other processes that bind in this way from using the
+// path.
 //
-// The error is one sentence with its remedy. What the kernel said is in it for
-// errors.As, as a syscall.Errno. ctx bounds the lookup of a name, and the wait while
-// another process binds the same unix socket.
+// The error is one sentence with its remedy. It wraps the syscall.Errno of the kernel. ctx limits
+// the lookup of a name, and the wait while another process binds the same unix socket.
 func bindSocket(ctx context.Context, config ListenConfig) (openSocket, error) {
 	s := openSocket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
 	var err error
@@ -113,8 +113,8 @@ func listen(ctx context.Context, network, address string, config ListenConfig) (
 	return ln, nil
 }
 
-// setBacklog says itself how long the backlog is: Go takes it from /proc/sys, which
-// ProcSubset=pid hides, and then it is 128. The kernel cuts a larger one to somaxconn.
+// setBacklog sets the length of the backlog. Go would read it from /proc/sys, which ProcSubset=pid
+// hides; then Go uses 128. The kernel reduces a larger value to somaxconn.
 func setBacklog(ln net.Listener, backlog int) error {
 	if backlog <= 0 || backlog > math.MaxInt32 {
 		backlog = math.MaxInt32
@@ -122,8 +122,8 @@ func setBacklog(ln net.Listener, backlog int) error {
 	return control(ln, func(fd int) error { return unix.Listen(fd, backlog) })
 }
 
-// deferAccept sets or clears TCP_DEFER_ACCEPT. Without it clients are served as well, so
-// nobody has to know where the kernel refuses it.
+// deferAccept sets or clears TCP_DEFER_ACCEPT. It ignores errors: clients are served without the
+// option, too.
 func (s openSocket) deferAccept(wanted bool) {
 	if _, isTCP := s.Addr().(*net.TCPAddr); !isTCP {
 		return
@@ -137,7 +137,7 @@ func (s openSocket) deferAccept(wanted bool) {
 	})
 }
 
-// reconfigure makes a socket that is kept like one that bindSocket makes of config. undo
+// reconfigure gives a kept socket the settings that bindSocket would give it for config. undo
 // restores the permissions of its file, and is never nil.
 func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {
 	undo = func() {}
@@ -161,16 +161,16 @@ func (s openSocket) reconfigure(config ListenConfig) (undo func(), err error) {
 	return undo, nil
 }
 
-// ReserveUnixPath makes way for a unix socket: it removes the file at path if that is a
-// socket that nobody listens on any more. Until release is called, which is once the new
-// socket listens, it keeps others that call it, or bind with this package, from the path,
-// by a lock on a file of mode 0600 beside it, of the same name and ".lock". Of two
-// processes that find the same stale file, the second waits, for at most 5 seconds and
-// within ctx, and then finds the socket of the first.
+// ReserveUnixPath prepares path for a new unix socket: if path is a socket on which no process
+// listens any more, it removes the file. Until release is called, other processes that call
+// ReserveUnixPath, or bind with this package, cannot use the path. For this it locks a file with
+// mode 0600 in the same directory, with the same name and ".lock". Call release when the new socket
+// listens. If two processes find the same stale file, the second one waits, for at most 5 seconds
+// and within ctx, and then finds the socket of the first one.
 //
-// The error wraps a syscall.Errno: EADDRINUSE if somebody listens there, EEXIST if
-// anything but a socket is there, and else what the kernel said. It has none where another
-// process keeps the path for too long.
+// The error wraps a syscall.Errno: EADDRINUSE if a process listens on the socket, EEXIST if path is
+// something other than a socket, and otherwise the error of the kernel. If another process keeps
+// the lock for too long, the error wraps no Errno.
 func ReserveUnixPath(ctx context.Context, path string) (release func(), err error) {
 	unlock, err := lock(ctx, path+".lock")
 	if err != nil {
@@ -183,9 +183,9 @@ func ReserveUnixPath(ctx context.Context, path string) (release func(), err erro
 	return unlock, nil
 }
 
-// lock keeps other processes from binding the same unix socket, between our look at an
-// old file and its replacement. The file of the lock is ours: a lock on the directory
-// would block others that lock it. unlock removes it.
+// lock prevents other processes from binding the same unix socket between the check of an old file
+// and its replacement. It locks a separate file: a lock on the directory would block other programs
+// that lock the directory. unlock removes the file.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("waited for %s", lockTimeout))
 	defer cancel()
@@ -224,8 +224,8 @@ func isFile(fd int, path string) bool {
 	return fileID{device: uint64(stat.Dev), inode: stat.Ino}.isAt(path) //nolint:unconvert // 32 bits on MIPS
 }
 
-// removeStale removes the file of a unix socket that nobody listens on. Anything
-// else that exists at path stays, and is an error.
+// removeStale removes the file of a unix socket on which no process listens. Anything else that
+// exists at path stays, and is an error.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -7,34 +7,34 @@ import (
 	"syscall"
 )
 
-// A Change is how the listeners of a service become those of another configuration, all
-// of them or none. It is for daemons that reload: Prepare, then, when the rest of the
-// new configuration has been applied too, Commit, or else Rollback. At a start it is
-// used in the same way, instead of Listen.
+// A Change replaces the listeners of a service by those of another configuration: all of them or
+// none. It is for daemons that reload. Call Prepare, then apply the rest of the new configuration,
+// and then call Commit if that was successful, else Rollback. A Change can also be used at the
+// start, instead of Listen.
 type Change struct {
 	service  *Service
 	configs  []ListenConfig
-	serving  [][]openSocket // for each of configs
+	serving  [][]openSocket // the sockets for each of configs
 	bound    []openSocket
 	obsolete []openSocket
-	evicted  []*Listener // obsolete, and suspended: something could not be bound beside them
+	evicted  []*Listener // obsolete, and suspended: a new address could not be bound before they were closed
 	undo     []func()    // restore the permissions of kept sockets
 }
 
-// Prepare decides which sockets serve configs, among those that systemd passed and those
-// in use, and binds what is missing. Nobody accepts there yet, and what is in use stays in
-// use, with one exception: where an address can only be bound once a listener that has
-// become obsolete is closed (:10000 before 127.0.0.1:10000), that one waits, without a
-// socket, for Commit, or for Rollback, which binds it again.
+// Prepare chooses a socket for each of configs, among the sockets that systemd passed and those in
+// use, and binds the missing ones. Nothing accepts on the new sockets yet, and the present
+// listeners continue, with one exception. If an address can only be bound after an obsolete
+// listener was closed (:10000 before 127.0.0.1:10000), that listener is closed. Its Accept waits
+// for Commit, or for Rollback, which binds the address again.
 //
-// Sockets are assigned as Listen does it, but all at once: any number may have one name,
-// those without a name go to the only listener, every socket of a socket unit must have a
-// listener, and every listener a socket. A socket that this service bound is found again
-// by Address and ReusePort, whatever its name: a listener may be renamed.
+// Sockets are assigned as by Listen, but for all configs at once. Any number of sockets may have
+// the same name. Sockets without a name are assigned to the only listener. Every socket of a socket
+// unit must have a listener, and every listener a socket. A socket that this service has bound is
+// found by its Address and ReusePort, not by its name, so a listener may be renamed.
 //
-// With an error everything is as it was; it says all the reasons. A [BindError] is in it if
-// the system refused an address. Without, Commit or Rollback must follow, and there is no
-// second Prepare before.
+// If Prepare returns an error, nothing has changed. The error has all reasons, and wraps a
+// [BindError] if the system refused an address. If it returns no error, Commit or Rollback must
+// follow before the next Prepare.
 func (s *Service) Prepare(ctx context.Context, configs []ListenConfig) (*Change, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -93,8 +93,8 @@ func (c *Change) provide(ctx context.Context, i int, config ListenConfig) error 
 	return nil
 }
 
-// bind binds config. Where obsolete sockets of our own may hold the address, such as
-// :10000 before 127.0.0.1:10000, those go first.
+// bind binds config. If obsolete sockets of this service hold the address, such as :10000 before
+// 127.0.0.1:10000, it closes these first.
 func (c *Change) bind(ctx context.Context, config ListenConfig) (openSocket, error) {
 	s := c.service
 	socket, err := s.bindWrapped(ctx, config)
@@ -113,10 +113,10 @@ func (c *Change) bind(ctx context.Context, config ListenConfig) (openSocket, err
 	return socket, err
 }
 
-// Commit applies the change, and can't fail. It returns the listeners that are new, for the
-// caller to serve, in the order of configs, and those that have ended: their Accept returns
-// net.ErrClosed. A listener that has only a new name is among both: the clients in its
-// backlog wait for the new one. Whatever is in neither goes on as it is.
+// Commit applies the change, and cannot fail. It returns the new listeners, in the order of
+// configs, which the caller has to serve, and the listeners that have ended: their Accept returns
+// net.ErrClosed. A listener whose name has changed is in both lists: the clients in the backlog
+// wait for the new one. Listeners that are in neither list continue unchanged.
 func (c *Change) Commit() (opened, ended []*Listener) {
 	s := c.service
 	s.changing.Lock()
@@ -155,8 +155,8 @@ func (c *Change) Commit() (opened, ended []*Listener) {
 	return opened, ended
 }
 
-// Rollback undoes what Prepare did. A listener that had to wait and can't be bound again
-// fails: its Accept returns a [BindError].
+// Rollback undoes what Prepare did. If the address of a listener that Prepare closed cannot be
+// bound again, Accept of this listener returns a [BindError].
 func (c *Change) Rollback(ctx context.Context) {
 	c.service.changing.Lock()
 	defer c.service.changing.Unlock()
@@ -184,7 +184,7 @@ func (c *Change) rollback(ctx context.Context) {
 	}
 }
 
-// serving is the listener on socket, or nil.
+// serving returns the listener on socket, or nil.
 func (s *Service) serving(socket openSocket) *Listener {
 	for _, l := range s.Listeners() {
 		if l.current().Listener == socket.Listener {

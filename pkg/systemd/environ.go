@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// RuntimeDirectory is where RuntimeDirectory= of the unit points to, the first if
-// there are several, or "".
+// RuntimeDirectory returns the path of RuntimeDirectory= of the unit, or "". If there are several
+// directories, it returns the first one.
 func RuntimeDirectory() string {
 	first, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	return first
 }
 
-// CredentialsDirectory is where the credentials of the unit are, or "".
+// CredentialsDirectory returns the directory with the credentials of the unit, or "".
 func CredentialsDirectory() string {
 	return os.Getenv("CREDENTIALS_DIRECTORY")
 }
 
-// Unit is the name of the unit that this process belongs to, from its control group,
-// such as greetd.service; "" if there is none, or none that can be seen from here.
+// Unit returns the name of the unit that this process belongs to, such as greetd.service. It reads
+// it from the control group. It returns "" if there is no unit, or if the control group is not
+// visible.
 func Unit() string {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

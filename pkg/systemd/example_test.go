@@ -13,8 +13,8 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// A web server: its socket comes from a socket unit, else from the fd store, else it binds one.
-// SIGHUP reloads, SIGTERM drains, and the watchdog makes a request of its own.
+// A web server. Its socket comes from a socket unit, else from the fd store, else it binds one.
+// SIGHUP reloads, SIGTERM drains, and the watchdog checks the server with a request.
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -28,7 +28,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	var page atomic.Value // what a configuration file says
+	var page atomic.Value // the content of a configuration file
 	load := func(context.Context) error {
 		page.Store("Hello there!\n")
 		return nil
@@ -69,8 +69,8 @@ func Example() {
 	// <nil>
 }
 
-// A server of another kind than http.Server: its accept loop ends when the listener is closed, and
-// Drain gives its connections the time that they need.
+// A server that is not an http.Server. Its accept loop ends when the listener is closed, and Drain
+// waits for its connections.
 func ExampleService_Drain() {
 	ctx, stop := context.WithCancel(context.Background())
 	svc, err := systemd.Start(ctx)
@@ -121,7 +121,7 @@ func ExampleService_Drain() {
 	// <nil>
 }
 
-// A reload that changes the listeners applies all of the new configuration or nothing of it.
+// A reload that changes the listeners applies either all of the new configuration or nothing.
 func ExampleService_Prepare() {
 	svc, err := systemd.Start(context.Background())
 	if err != nil {
@@ -133,7 +133,7 @@ func ExampleService_Prepare() {
 		if err != nil {
 			return err // nothing has changed
 		}
-		// What else the configuration says is applied here; where that fails: change.Rollback.
+		// Apply the rest of the configuration here. If that fails, call change.Rollback.
 		opened, ended := change.Commit()
 		for _, ln := range opened {
 			fmt.Println("serve", ln.Name())
@@ -160,8 +160,8 @@ func ExampleService_Prepare() {
 	// <nil>
 }
 
-// Any descriptor outlives a restart, and even a crash, in the fd store of systemd: here a UDP socket, in
-// which datagrams wait until the next process reads them.
+// The fd store of systemd keeps any descriptor across a restart, and even across a crash. Here it is a
+// UDP socket: datagrams wait in it until the next process reads them.
 func ExampleNotifier_Store() {
 	svc, err := systemd.Start(context.Background())
 	if err != nil {

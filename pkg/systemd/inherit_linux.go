@@ -19,16 +19,14 @@ const (
 	pidfsMagic = 0x50494446 // PID_FS_MAGIC of the kernel
 )
 
-// inheritAll takes over the descriptors that systemd passed (sd_listen_fds(3)), those
-// of socket units and those from the fd store, and clears the variables that name
-// them, so that no child believes they are meant for it. Call it first, before anything
-// else opens descriptors.
+// inheritAll takes over the descriptors that systemd passed (sd_listen_fds(3)), those of socket units and
+// those from the fd store. It clears the environment variables about them, so that child processes do
+// not use them. Call it before any other code opens descriptors.
 //
-// Every descriptor is accounted for: one that is not a listening stream socket,
-// TCP or unix, is an error, as are a count, a process or names that don't fit. The
-// error names all of them, each in a sentence with its remedy, and nothing is
-// returned with it. A stored socket that stopped listening is no error: it comes
-// with a nil Listener, for assign to call obsolete.
+// Every descriptor is checked: one that is not a listening stream socket, TCP or unix, is an error, and
+// so are a wrong count, a wrong process and wrong names. The error has all of these, each in one
+// sentence with its remedy; then no socket is returned. A stored socket that does not listen any more
+// is not an error: it is returned with a nil Listener, and assign makes it obsolete.
 //
 // The descriptors are close-on-exec, the sockets nonblocking.
 func inheritAll() (all passedOn, err error) {
@@ -53,7 +51,7 @@ func inheritAll() (all passedOn, err error) {
 			all.files = append(all.files, storedFile{name, file})
 			continue
 		}
-		if unfitSocket(firstFD+i) != "" { // and yet accounted for: the fd store had it
+		if unfitSocket(firstFD+i) != "" { // not an error, since it is from the fd store
 			_ = file.Close()
 			all.sockets = append(all.sockets, openSocket{Origin: FDStore, Name: names[i]})
 			continue
@@ -68,7 +66,7 @@ func inheritAll() (all passedOn, err error) {
 	return all, nil
 }
 
-// passed is how many descriptors were passed to this process.
+// passed returns the number of descriptors that were passed to this process.
 func passed() (int, error) {
 	fds, pid := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
 	if fds == "" || fds == "0" {
@@ -92,9 +90,9 @@ func passed() (int, error) {
 	return count, checkPIDFD()
 }
 
-// checkPIDFD compares LISTEN_PIDFDID (systemd 258) with the inode number of a pidfd of
-// this process: unlike a PID, that is never used again. As in sd_listen_fds(3), a kernel
-// without such numbers (before 6.9) leaves it at LISTEN_PID.
+// checkPIDFD compares LISTEN_PIDFDID (systemd 258) with the inode number of a pidfd of this process.
+// Unlike a PID, this number is never reused. On kernels without such numbers (before 6.9) it checks
+// nothing, and LISTEN_PID must be enough, as in sd_listen_fds(3).
 func checkPIDFD() error {
 	text := os.Getenv("LISTEN_PIDFDID")
 	if text == "" {
@@ -125,7 +123,7 @@ func ownPIDFD() (id uint64, ok bool) {
 	return stat.Ino, true
 }
 
-// passedNames has a name for each of count descriptors, "" for those without.
+// passedNames returns a name for each of count descriptors; "" if it has none.
 func passedNames(count int) ([]string, error) {
 	list, ok := os.LookupEnv("LISTEN_FDNAMES")
 	if !ok {
@@ -138,8 +136,8 @@ func passedNames(count int) ([]string, error) {
 	return names, nil
 }
 
-// account is an error about every descriptor that can't be served, and about those
-// that are missing or too many.
+// account returns an error that lists every descriptor that cannot be served, and those that are missing
+// or too many.
 func account(count int, names []string) error {
 	var problems []error
 	for i, name := range names {
@@ -147,7 +145,7 @@ func account(count int, names []string) error {
 		reason := unfit(fd)
 		if reason == notPassed {
 			problems = append(problems, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d was not passed", count, fd))
-			break // so were none of the rest; what has their numbers may be the runtime's
+			break // the rest is missing, too; descriptors with these numbers may belong to the runtime
 		}
 		if reason != "" && !strings.HasPrefix(name, storePrefix) {
 			problems = append(problems, fmt.Errorf("systemd passed descriptor %d (%s), %s", fd, quotedName(name), reason))
@@ -169,10 +167,9 @@ func quotedName(name string) string {
 
 const notPassed = "not passed"
 
-// unfit says what fd is, and what to do about it, if it is no listening stream
-// socket; else "".
+// unfit returns what fd is, and the remedy, if it is not a listening stream socket; else "".
 func unfit(fd int) string {
-	// What is closed on exec didn't come by one: the runtime has opened it since.
+	// A descriptor that is closed on exec cannot have been passed: the runtime has opened it.
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 		return notPassed
 	}
@@ -225,7 +222,7 @@ func unfitSocket(fd int) string {
 	return "a socket that does not listen: what starts the daemon must call listen(2) on it"
 }
 
-// inherit makes a openSocket of file, which stays the caller's.
+// inherit makes an openSocket from file, which still belongs to the caller.
 func inherit(file *os.File, name string) (openSocket, error) {
 	ln, err := net.FileListener(file)
 	if err != nil {
@@ -254,9 +251,8 @@ func inherit(file *os.File, name string) (openSocket, error) {
 	return s, nil
 }
 
-// ownName is the name that an operator gave a socket. What systemd makes up where
-// nobody did is none: see LISTEN_FDNAMES in sd_listen_fds(3) and FileDescriptorName=
-// in systemd.socket(5).
+// ownName returns the name that an operator gave to a socket, or "" if it is one that systemd uses by
+// default: see LISTEN_FDNAMES in sd_listen_fds(3) and FileDescriptorName= in systemd.socket(5).
 func ownName(name string) string {
 	if name == "unknown" || name == "stored" || strings.HasSuffix(name, ".socket") {
 		return ""

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A State is what a service is doing.
+// A State is the state of a service.
 type State string
 
 // The states of a service, in their order; Reloading goes back to Running.
@@ -38,12 +38,12 @@ type life struct {
 const (
 	defaultDrainTimeout = 10 * time.Second
 	drainTick           = 500 * time.Millisecond
-	drainExtension      = 5 * time.Second // for what comes after the drain
+	drainExtension      = 5 * time.Second // for the steps after the drain
 	statusInterval      = time.Second
-	recovered           = 30 * time.Second // that a service has run: earlier failures no longer delay its restart
+	recovered           = 30 * time.Second // after this time, earlier failures no longer delay a restart of the service
 )
 
-// State is what the service is doing.
+// State returns the state of the service.
 func (s *Service) State() State {
 	s.life.mu.Lock()
 	defer s.life.mu.Unlock()
@@ -53,7 +53,7 @@ func (s *Service) State() State {
 	return s.life.state
 }
 
-// enter changes the state and reports it, unless the service stops, which is not taken back.
+// enter changes the state and reports it, unless the service is stopping: that state is final.
 func (s *Service) enter(next State) bool {
 	s.life.entering.Lock()
 	defer s.life.entering.Unlock()
@@ -78,15 +78,15 @@ func (s *Service) enter(next State) bool {
 	return true
 }
 
-// OnReload sets what SIGHUP, while Wait runs, and Reload do: apply the configuration as it
-// is now, or keep the previous one and return why. Call it before Ready. Without it a
-// reload succeeds and does nothing.
+// OnReload sets the function that applies the present configuration. SIGHUP, while Wait runs, and
+// Reload call it. If the function returns an error, it must keep the previous configuration. Call
+// OnReload before Ready. Without it, a reload does nothing and succeeds.
 func (s *Service) OnReload(reload func(context.Context) error) { s.life.reload = reload }
 
 // ErrNotRunning is the error of a reload before Ready, and after the service began to drain.
 var ErrNotRunning = errors.New("nothing was reloaded")
 
-// Reload reloads as SIGHUP does, and returns when that is done, with its error.
+// Reload reloads as SIGHUP does, waits until that is done, and returns the error of the reload.
 func (s *Service) Reload(ctx context.Context) error {
 	return s.ReloadWith(ctx, s.reloadFunc())
 }
@@ -98,10 +98,10 @@ func (s *Service) reloadFunc() func(context.Context) error {
 	return s.life.reload
 }
 
-// ReloadWith calls reload as one reload: one runs at a time, and systemd is notified with
-// RELOADING=1 and the time before it, and with READY=1 after it. READY=1 follows a failed
-// reload too, or `systemctl reload` would never return (Type=notify-reload, and any type
-// before systemd 258). The error is reload's, or ErrNotRunning.
+// ReloadWith calls reload as a reload of the service. Only one reload runs at a time. systemd gets
+// RELOADING=1, with the time, before the call, and READY=1 after it. READY=1 is also sent after a
+// failed reload: without it, `systemctl reload` would never return (with Type=notify-reload, and
+// with any type before systemd 258). The error is that of reload, or ErrNotRunning.
 func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) error) error {
 	s.life.reloading.Lock()
 	defer s.life.reloading.Unlock()
@@ -113,12 +113,14 @@ func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) e
 	return reload(ctx)
 }
 
-// Wait waits until the service is to stop, and meanwhile reloads at each SIGHUP, keeps the
-// status up to date, and hands over what goes wrong to Report. After 30 s it resets the
-// delays of RestartSteps=, see [Notifier.ResetRestarts]. It returns why: the signal
-// (SIGTERM or SIGINT), that the context of Start is done, or, with an error, what came in
-// by failed, for a server that ended by itself; failed may be nil. It returns while a
-// reload still runs, whose context is done then. Call it once; Drain comes next.
+// Wait waits until the service has to stop. Meanwhile it reloads at each SIGHUP, keeps the status
+// up to date, and passes errors to Report. After 30 s it resets the delays of RestartSteps=, see
+// [Notifier.ResetRestarts].
+//
+// It returns the reason of the stop: the signal (SIGTERM or SIGINT), or the end of the context of
+// Start. If an error arrives on failed, which a server sends when it has ended by itself, Wait
+// returns this error. failed may be nil. Wait does not wait for a reload that is running; the
+// context of the reload is then done. Call Wait once; Drain comes next.
 func (s *Service) Wait(failed <-chan error) (why string, err error) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	tick := time.NewTicker(statusInterval)
@@ -151,8 +153,8 @@ func (s *Service) Wait(failed <-chan error) (why string, err error) {
 	}
 }
 
-// hangUp starts a reload. While one runs, another waits, and that is enough: it begins
-// after every SIGHUP that has come until then.
+// hangUp starts a reload. While one is running, at most one other waits. This is enough: it begins after
+// every SIGHUP that has arrived meanwhile.
 func (s *Service) hangUp(ctx context.Context) {
 	if !s.setWaiting(true) {
 		return
@@ -165,7 +167,7 @@ func (s *Service) hangUp(ctx context.Context) {
 	})
 }
 
-// setWaiting reports whether that is a change.
+// setWaiting sets waiting, and reports whether that is a change.
 func (s *Service) setWaiting(waiting bool) bool {
 	s.life.mu.Lock()
 	defer s.life.mu.Unlock()
@@ -174,10 +176,10 @@ func (s *Service) setWaiting(waiting bool) bool {
 	return changed
 }
 
-// Linger keeps a service that is to stop serving for d, so that load balancers, which see
-// from its state that it stops, send their clients elsewhere first. It sends STOPPING=1, asks
-// systemd for the time, and returns nil after d; another SIGTERM or SIGINT ends it at once,
-// and so does ctx, and then it returns why. Call it after Wait and before Drain.
+// Linger continues to serve for d before the service stops. Meanwhile the state of the service is
+// LameDuck, so that load balancers can send their clients elsewhere. Linger sends STOPPING=1, asks
+// systemd for the time, and returns nil after d. Another SIGTERM or SIGINT, or the end of ctx, ends
+// it at once; then it returns the reason. Call it after Wait and before Drain.
 func (s *Service) Linger(ctx context.Context, d time.Duration) error {
 	s.enter(LameDuck)
 	_ = s.Notifier.Extend(d + drainExtension)
@@ -201,13 +203,14 @@ func (s *Service) Linger(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Drain stops the service: it sends STOPPING=1 and calls shutdown, which must close the
-// listeners first, wait until its accept loops have ended, and then for the connections.
-// systemd is asked for the time that this may take (EXTEND_TIMEOUT_USEC=), so that
-// TimeoutStopSec= of the unit, if it is shorter, does not end in SIGKILL.
+// Drain stops the service: it sends STOPPING=1 and calls shutdown. shutdown must first close the
+// listeners, then wait until the accept loops have ended, and then wait for the connections. Drain
+// asks systemd for the time that this may take (EXTEND_TIMEOUT_USEC=), so that a shorter
+// TimeoutStopSec= of the unit does not end it with SIGKILL.
 //
-// The context of shutdown is done after DrainTimeout, at a second SIGTERM or SIGINT, and
-// with ctx. Then it must cut what is left, and return. Drain returns its error when it has.
+// The context of shutdown is done after DrainTimeout, at a second SIGTERM or SIGINT, or when ctx is
+// done. shutdown must then close the remaining connections and return. Drain returns the error of
+// shutdown.
 func (s *Service) Drain(ctx context.Context, shutdown func(context.Context) error) error {
 	s.enter(Draining)
 	timeout := s.DrainTimeout
@@ -248,26 +251,28 @@ func signalName(sig os.Signal) string {
 	}
 }
 
-// A Server is what Run runs; an *http.Server is one. Serve returns an error when its
-// listener is closed. Shutdown waits for the connections, and Close cuts them.
+// A Server can be run by Run; *http.Server is a Server. Serve returns an error when its listener is
+// closed. Shutdown waits for the connections, and Close closes them at once.
 type Server interface {
 	Serve(ln net.Listener) error
 	Shutdown(ctx context.Context) error
 	Close() error
 }
 
-// Run is the rest of a daemon's life. It serves on listeners, calls Ready, reloads at
-// SIGHUP, and at SIGTERM, SIGINT or the end of Start's context drains: STOPPING=1, the
-// listeners are closed, the accept loops end, the connections are waited for. A drain that
-// is too long, or a second signal, cuts what is left.
+// Run does everything in the life of a daemon that follows its setup. It serves on listeners, calls
+// Ready, and reloads at SIGHUP. At SIGTERM, SIGINT or the end of Start's context it drains: it
+// sends STOPPING=1, closes the listeners, and waits for the accept loops and then for the
+// connections. If the drain takes too long, or at a second signal, it closes the remaining
+// connections.
 //
-// The clients of an *http.Server that were accepted get their answer, also those whose
-// request comes a moment later: http.Server.Shutdown alone cuts them. For that, Accept of
-// this service's listeners returns connections that embed *net.TCPConn or *net.UnixConn.
-// To serve TLS, wrap a listener by tls.NewListener.
+// All clients of an *http.Server that were accepted get their answer, even if their request arrives
+// a moment later: http.Server.Shutdown alone would close these connections. For this, Accept of the
+// listeners of this service returns connections that embed *net.TCPConn or *net.UnixConn. To serve
+// TLS, wrap a listener with tls.NewListener.
 //
-// It returns nil after an orderly end, even if connections were cut (Report gets that), and
-// the error of Ready or of a Serve that ended by itself. Nothing is running then.
+// Run returns nil after an orderly end, even if connections were closed (Report gets an error for
+// this). It returns the error of Ready, or of a Serve that ended by itself. When Run returns,
+// nothing is running any more.
 func (s *Service) Run(server Server, listeners ...net.Listener) error {
 	accepted := &connections{open: make(map[*connection]struct{})}
 	s.connections.Store(accepted)
@@ -288,7 +293,7 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 		for _, ln := range listeners {
 			_ = ln.Close()
 		}
-		// A connection that an accept loop is about to hand over is not known to Shutdown.
+		// Shutdown does not know a connection that an accept loop is about to pass on.
 		serving.Wait()
 		if http, ok := server.(interface{ SetKeepAlivesEnabled(enabled bool) }); ok {
 			http.SetKeepAlivesEnabled(false)
@@ -306,15 +311,14 @@ func (s *Service) Run(server Server, listeners ...net.Listener) error {
 	return err
 }
 
-// Watchdog has systemd restart a service that hangs (WatchdogSec= of the unit). Four times
-// in that interval it calls prove, which returns nil if the service works: for example,
-// after a request of its own was answered. Only then systemd gets WATCHDOG=1; an
-// error goes to Report. ctx is done after a quarter of the interval. A prove that does not
-// return counts as a hang.
+// Watchdog makes systemd restart the service if it hangs (WatchdogSec= of the unit). Four times in
+// that interval it calls prove, which checks the service, for example with a request, and returns
+// nil if it works. Only then WATCHDOG=1 is sent to systemd. Errors are passed to Report. ctx is
+// done after a quarter of the interval. If prove does not return, this counts as a hang.
 //
-// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It goes on until Close,
-// which does not wait for a prove that goes on although its ctx is done. While the service
-// drains, its listeners are closed and prove is not called: TimeoutStopSec= bounds the drain.
+// Without WatchdogSec=, or outside systemd, Watchdog does nothing. It runs until Close. Close does
+// not wait for a prove that continues after the end of its ctx. While the service drains, prove is
+// not called, since the listeners are closed: TimeoutStopSec= limits the drain.
 func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 	interval, err := WatchdogInterval()
 	if err != nil {
@@ -326,7 +330,7 @@ func (s *Service) Watchdog(prove func(ctx context.Context) error) {
 	s.helpers.Go(func() { s.watch(prove, interval/4) })
 }
 
-// watch calls prove each tick, and never a second time before the first has returned.
+// watch calls prove at each tick, but never while an earlier call is running.
 func (s *Service) watch(prove func(ctx context.Context) error, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -11,39 +11,39 @@ import (
 	"time"
 )
 
-// A ListenConfig is a listener that a daemon wants. Where a socket unit passes the socket,
-// only Name counts, and Address if the socket has no name: the unit says the rest.
+// A ListenConfig describes a listener that a daemon wants. If a socket unit passes the socket, only
+// Name is used, and Address if the socket has no name; everything else comes from the unit.
 type ListenConfig struct {
-	// Name is FileDescriptorName= of the socket unit that may pass the socket.
+	// Name is the FileDescriptorName= of the socket unit that may pass the socket.
 	Name string
 
-	// Address is what to bind where no socket unit passed any:
+	// Address is the address to bind if no socket unit passed a socket:
 	//
 	//	:10000              every address, IPv4 and IPv6
 	//	0.0.0.0:10000       every IPv4 address
 	//	[::]:10000          every IPv6 address, and no IPv4
-	//	192.0.2.1:10000     this one; so [2001:db8::1]:10000, [fe80::1%eth0]:10000
+	//	192.0.2.1:10000     one address; also [2001:db8::1]:10000 and [fe80::1%eth0]:10000
 	//	localhost:10000     the first address of the name, IPv4 before IPv6
 	//	unix:/run/x.sock    a unix socket
-	//	unix:@name          an abstract one (Linux), which has no file
+	//	unix:@name          an abstract unix socket (Linux), which has no file
 	Address string
 
 	ReusePort bool        // set SO_REUSEPORT
 	Mode      fs.FileMode // of a unix socket's file; 0: 0666, which lets everybody connect
-	Group     string      // of a unix socket's file, by name or number; "": as it comes
-	Backlog   int         // 0: as long as net.core.somaxconn allows, which cuts a longer one
+	Group     string      // of a unix socket's file, by name or number; "": unchanged
+	Backlog   int         // at most net.core.somaxconn, which is also the default, 0
 
-	// DeferAccept is for TCP on Linux, and protocols in which the client speaks first: the
-	// kernel keeps a client back until it has sent something, or has sent nothing for a
-	// second (TCP_DEFER_ACCEPT of tcp(7)). A [Change] also takes the option back. Sockets
-	// of a socket unit have DeferAcceptSec= of systemd.socket(5) instead.
+	// DeferAccept is for TCP on Linux, and for protocols in which the client sends first. The
+	// kernel passes a client to the daemon only when it has sent data, or after a second without
+	// data (TCP_DEFER_ACCEPT, see tcp(7)). A [Change] can also clear the option. For sockets of a
+	// socket unit, set DeferAcceptSec= of systemd.socket(5) instead.
 	DeferAccept bool
 }
 
-// A Listener is a listening socket that is served under a name. When a [Change] gives the
-// socket another name, whoever accepts on it gets net.ErrClosed, while the socket stays
-// open, with the clients in its backlog, for the next Listener. Its methods may be called
-// at once from many goroutines.
+// A Listener is a listening socket that is served under a name. If a [Change] gives the socket
+// another name, Accept of this Listener returns net.ErrClosed. The socket stays open, with the
+// clients in its backlog, for the Listener with the new name. The methods may be called at once
+// from many goroutines.
 type Listener struct {
 	service  *Service
 	name     string
@@ -55,7 +55,7 @@ type Listener struct {
 	socket   openSocket
 	released bool
 	closed   bool
-	resumed  chan struct{} // while suspended; closed when that is over
+	resumed  chan struct{} // not nil while suspended; closed by resume
 	failed   error         // why it could not be bound again
 }
 
@@ -64,25 +64,26 @@ var (
 	_ syscall.Conn = (*Listener)(nil)
 )
 
-// Name is the name in the ListenConfig.
+// Name returns the name in the ListenConfig.
 func (l *Listener) Name() string { return l.name }
 
-// Origin says where the socket came from.
+// Origin returns where the socket came from.
 func (l *Listener) Origin() Origin { return l.current().Origin }
 
-// Address is where clients find it: ip:port with the port that the system chose, or
-// unix:/path.
+// Address returns the address to which clients connect: ip:port, with the port that the system
+// chose, or unix:/path.
 func (l *Listener) Address() string { return l.current().address() }
 
-// IPv6Only reports whether the listener has all IPv6 addresses, and no IPv4: ":10000" and
-// "[::]:10000" have the same Address.
+// IPv6Only reports whether the listener is bound to all IPv6 addresses but to no IPv4 address.
+// Address does not show this: it is the same for ":10000" and "[::]:10000".
 func (l *Listener) IPv6Only() bool { return l.ipv6Only }
 
-// Lost reports whether the file of a unix socket that this service bound was deleted or
-// replaced, so that clients can't reach it any more. [Service.Prepare] binds it again.
+// Lost reports whether the file of a unix socket that this service bound was deleted or replaced,
+// so that clients cannot reach it any more. [Service.Prepare] then binds it again.
 func (l *Listener) Lost() bool { return !l.isClosed() && l.current().isLost() }
 
-// String is for a log or a status: web [::]:8080 (fd store), or web [::]:8080 (fd store, IPv6 only).
+// String returns the listener in a form for a log or a status: web [::]:8080 (fd store), or web
+// [::]:8080 (fd store, IPv6 only).
 func (l *Listener) String() string {
 	if l.IPv6Only() {
 		return fmt.Sprintf("%s %s (%s, IPv6 only)", l.name, l.Address(), l.Origin())
@@ -93,8 +94,8 @@ func (l *Listener) String() string {
 // Addr implements net.Listener.
 func (l *Listener) Addr() net.Addr { return l.current().Addr() }
 
-// Accept implements net.Listener. After Close, or when the socket was released for another
-// Listener, the error is net.ErrClosed.
+// Accept implements net.Listener. After Close, or if the socket was given to another Listener, it
+// returns net.ErrClosed.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		socket, c, err := l.accept()
@@ -122,7 +123,7 @@ func (l *Listener) accept() (openSocket, net.Conn, error) {
 	return socket, c, err
 }
 
-// ended is why nobody can accept any more.
+// ended returns the error of an Accept that cannot continue.
 func (l *Listener) ended() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +133,7 @@ func (l *Listener) ended() error {
 	return l.failed
 }
 
-// awaitResumption waits while the listener is suspended. It may have another socket then.
+// awaitResumption waits while the listener is suspended. After that, it may have another socket.
 func (l *Listener) awaitResumption() {
 	l.mu.Lock()
 	resumed := l.resumed
@@ -142,15 +143,15 @@ func (l *Listener) awaitResumption() {
 	}
 }
 
-// current is the socket.
+// current returns the socket.
 func (l *Listener) current() openSocket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.socket
 }
 
-// Close stops listening in this process. The socket unit or the fd store keeps the
-// socket open, with the clients that wait in its backlog, for the next process.
+// Close stops listening in this process. If the socket unit or the fd store has the socket, it
+// stays open for the next process, with the clients that wait in its backlog.
 func (l *Listener) Close() error {
 	if !l.finish() {
 		return nil
@@ -158,9 +159,9 @@ func (l *Listener) Close() error {
 	return l.current().Close()
 }
 
-// Remove ends the listener for good: systemd forgets the socket too, clients in its backlog
-// are reset, and the address can be bound again. Where the socket belongs to a socket unit,
-// Remove is Close.
+// Remove closes the listener permanently: systemd forgets the socket too, clients in its backlog
+// are reset, and the address can be bound again. If the socket belongs to a socket unit, Remove
+// does the same as Close.
 func (l *Listener) Remove() error {
 	if !l.finish() {
 		return nil
@@ -169,7 +170,7 @@ func (l *Listener) Remove() error {
 	return cmp.Or(l.service.Notifier.forget(l.current()), l.current().Remove())
 }
 
-// finish makes Accept return net.ErrClosed, and reports whether the socket is l's.
+// finish makes Accept return net.ErrClosed, and reports whether l still has the socket.
 func (l *Listener) finish() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,14 +187,14 @@ func (l *Listener) isClosed() bool {
 	return l.closed
 }
 
-// suspend lets Accept wait from now on, when its socket has ended.
+// suspend makes Accept wait, instead of failing, when its socket is closed.
 func (l *Listener) suspend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.resumed = make(chan struct{})
 }
 
-// resume lets Accept go on with socket, or fail with err.
+// resume makes Accept continue with socket, or fail with err.
 func (l *Listener) resume(socket openSocket, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,7 +209,7 @@ func (l *Listener) resume(socket openSocket, err error) {
 	l.resumed = nil
 }
 
-// SetDeadline bounds Accept, for the socket.
+// SetDeadline sets the deadline of Accept.
 func (l *Listener) SetDeadline(t time.Time) error {
 	d, ok := l.current().Listener.(interface{ SetDeadline(time.Time) error })
 	if !ok {
@@ -226,8 +227,8 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	return conn.SyscallConn()
 }
 
-// release ends every Accept, and returns when none runs any more: the socket is free for
-// another Listener.
+// release ends every Accept, and returns when none is running any more. Then another Listener can use
+// the socket.
 func (l *Listener) release() error {
 	l.setReleased(true)
 	if err := l.SetDeadline(time.Unix(1, 0)); err != nil {

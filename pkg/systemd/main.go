@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// Main is the main function of a daemon, but for the exit:
+// Main is the main function of a daemon, except for the call of os.Exit:
 //
 //	func main() { os.Exit(systemd.Main(serve)) }
 //
-// It calls Start and AcceptReloads, then serve, which sets the service up and returns what
-// Run or Drain does, and closes the service. It returns the exit code: 0, or 1 after the
-// error was written to stderr, in one line that begins with the program's name.
+// It calls Start, AcceptReloads and serve, and then closes the service. serve sets the service up,
+// and returns the result of Run or Drain. Main returns the exit code: 0, or 1 after it has written
+// the error to stderr, in one line that begins with the name of the program.
 //
-// With the only argument "reload", Main is [RequestReload] instead, so that the unit can
-// have ExecReload=/usr/local/bin/httpd reload. It looks at no other argument.
+// If the only argument of the program is "reload", Main calls [RequestReload] instead, so that the
+// unit can have ExecReload=/usr/local/bin/httpd reload. Main uses no other argument.
 func Main(serve func(ctx context.Context, svc *Service) error) int {
 	do := func(ctx context.Context) error { return withService(ctx, serve) }
 	if slices.Equal(os.Args[1:], []string{"reload"}) {

@@ -14,44 +14,44 @@ import (
 // maxStatus leaves room for the rest in the 4096 bytes that systemd reads.
 const maxStatus = 2048
 
-// A Notifier sends the service manager what it should know (sd_notify(3)). Outside systemd
-// it is nil, and a nil or zero Notifier sends nothing and returns nil. Its methods may be
-// called at once from many goroutines. They wait a second at most, unless they say
-// otherwise, and then return an error; no error is a reason to stop serving.
+// A Notifier sends notifications to the service manager (sd_notify(3)). Outside systemd it is nil;
+// a nil or zero Notifier sends nothing, and its methods return nil. The methods may be called at
+// once from many goroutines. They wait for at most a second, unless their documentation says
+// otherwise, and then return an error. No such error is a reason to stop serving.
 //
-// A status is one line for people: line breaks in it become spaces, more than 2 KiB
-// are cut, and "" clears the one before.
+// A status is one line for people: line breaks become spaces, text beyond 2 KiB is cut, and ""
+// clears the previous status.
 type Notifier struct {
-	// One socket for all time: a ping must get through when descriptors are short.
-	// It is not connected, so it survives a restart of systemd itself.
+	// The socket is opened once, so that a ping can be sent when there are no free descriptors.
+	// It is not connected, so it also works after a restart of systemd itself.
 	// Its name is the address that it sends to.
 	socket *os.File
 }
 
-// Ready says that every listener is open and the configuration applies. It also ends
-// every reload, the failed ones too: systemd waits for it.
+// Ready reports that every listener is open and the configuration applies. It must also follow
+// every reload, including a failed one: systemd waits for it.
 func (n *Notifier) Ready(status string) error {
 	return n.send(daemon.SdNotifyReady, statusLine(status))
 }
 
-// Status is what `systemctl status` shows.
+// Status sets the line that `systemctl status` shows.
 func (n *Notifier) Status(status string) error {
 	return n.send(statusLine(status))
 }
 
-// Reloading says that a reload begins, with the time, as Type=notify-reload wants it in
-// the same datagram. Ready must follow.
+// Reloading reports that a reload begins. It sends the time in the same datagram, as
+// Type=notify-reload requires. Ready must follow.
 func (n *Notifier) Reloading() error {
 	return n.send(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
 }
 
-// Stopping says that the service begins to stop.
+// Stopping reports that the service begins to stop.
 func (n *Notifier) Stopping(status string) error {
 	return n.send(daemon.SdNotifyStopping, statusLine(status))
 }
 
-// Extend asks for d more, counted from now, before the start, the reload or the stop
-// under way counts as failed. It never shortens what the unit allows.
+// Extend asks systemd to wait for d, counted from now, before the present start, reload or stop
+// counts as failed. It never shortens the time that the unit allows.
 func (n *Notifier) Extend(d time.Duration) error {
 	return n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", max(d.Microseconds(), 1)))
 }
@@ -61,25 +61,25 @@ func (n *Notifier) Ping() error {
 	return n.send(daemon.SdNotifyWatchdog)
 }
 
-// ResetRestarts has systemd forget how often it restarted the service, so that the delay of the
-// next restart is RestartSec= again (RestartSteps=). systemd below 258 ignores it.
+// ResetRestarts makes systemd reset its count of restarts, so that the delay of the next restart is
+// RestartSec= again (RestartSteps=). Versions of systemd before 258 ignore it.
 func (n *Notifier) ResetRestarts() error {
 	return n.send("RESTART_RESET=1")
 }
 
-// Errno says why the service is about to fail.
+// Errno reports why the service is about to fail.
 func (n *Notifier) Errno(errno syscall.Errno, status string) error {
 	return n.send(fmt.Sprintf("ERRNO=%d", int(errno)), statusLine(status))
 }
 
-// Store has systemd keep a copy of the descriptor of c under name, over restarts and
-// crashes, until Discard; the next process gets it by [Service.Stored]. It is for any
-// descriptor: a packet socket, a memfd with state, a file. Listening sockets are stored by
-// Listen itself. What is stored twice is kept once.
+// Store makes systemd keep a copy of the descriptor of c under name, across restarts and crashes,
+// until Discard. The next process gets it with [Service.Stored]. Store works for any descriptor: a
+// packet socket, a memfd with state, a file. Do not use it for listening sockets: Listen stores
+// these itself. A descriptor that is stored twice is kept once.
 //
-// A name is 1 to 241 printable ASCII characters, without colon and space. It has no
-// effect if FileDescriptorStoreMax= of the unit is 0 or used up: only the journal of
-// systemd says so. c stays the caller's.
+// A name has 1 to 241 printable ASCII characters, without colon and space. If
+// FileDescriptorStoreMax= of the unit is 0 or used up, Store has no effect and returns no error;
+// only systemd logs it. c still belongs to the caller.
 func (n *Notifier) Store(name string, c syscall.Conn) error {
 	if err := checkStoreName(name); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (n *Notifier) Store(name string, c syscall.Conn) error {
 	return n.sendDescriptor(c, "FDSTORE=1", "FDPOLL=0", "FDNAME="+filePrefix+name)
 }
 
-// Discard undoes Store, for every descriptor under that name.
+// Discard removes all descriptors that were stored under name.
 func (n *Notifier) Discard(name string) error {
 	if err := checkStoreName(name); err != nil {
 		return err
@@ -105,8 +105,8 @@ func checkStoreName(name string) error {
 	return nil
 }
 
-// store has systemd keep s. What a socket unit holds, and what is stored already, stays
-// as it is.
+// store makes systemd keep s. It does nothing for sockets of a socket unit, and for sockets that are
+// already stored.
 func (n *Notifier) store(s openSocket) error {
 	if n == nil || !s.isOwn() {
 		return nil
@@ -118,9 +118,8 @@ func (n *Notifier) store(s openSocket) error {
 	return err
 }
 
-// forget undoes store, for every socket that is stored under the name of s. It
-// doesn't close s, and while s listens, the address stays in use: see
-// [openSocket.Remove].
+// forget undoes store, for every socket that is stored under the name of s. It does not close s. While
+// s listens, the address stays in use: see [openSocket.Remove].
 func (n *Notifier) forget(s openSocket) error {
 	if n == nil || !s.isOwn() {
 		return nil
@@ -138,8 +137,8 @@ func (s openSocket) storeName() string {
 	return storeName(s.Address, s.file.fileID)
 }
 
-// statusLine keeps text from being read as further assignments, and valid UTF-8:
-// systemd ignores a status that is not.
+// statusLine returns text as one line, so that systemd does not read a part of it as another
+// assignment, and as valid UTF-8: systemd ignores a status with invalid UTF-8.
 func statusLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -153,8 +152,8 @@ func statusLine(text string) string {
 	return "STATUS=" + text
 }
 
-// WatchdogInterval is how often, at least, Ping must be called (WatchdogSec= of the
-// unit; twice as often is safe), or 0 if nobody watches this process.
+// WatchdogInterval returns the longest time that may pass between two calls of Ping (WatchdogSec=
+// of the unit); call Ping twice as often to be safe. It returns 0 if the unit has no watchdog.
 func WatchdogInterval() (time.Duration, error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifyTimeout bounds the wait while systemd doesn't read. It is short, since a service
-// can do without any one message.
+// notifyTimeout limits the wait if systemd does not read. It is short, since no single message is
+// necessary.
 const notifyTimeout = time.Second
 
-// NewNotifier returns the Notifier for $NOTIFY_SOCKET, or nil if that is not set.
-// The variable stays set. A unix socket, with a path or abstract, is what systemd gives
-// to services; other kinds are an error.
+// NewNotifier returns the Notifier for $NOTIFY_SOCKET, or nil if the variable is not set. It does
+// not unset the variable. The address must be a unix socket, with a path or abstract, as systemd
+// passes it; other kinds are an error.
 func NewNotifier() (*Notifier, error) {
 	address := os.Getenv("NOTIFY_SOCKET")
 	if address == "" {
@@ -38,9 +38,9 @@ func NewNotifier() (*Notifier, error) {
 	return &Notifier{socket: os.NewFile(uintptr(fd), address)}, nil
 }
 
-// Barrier waits until systemd has processed all that was sent before (sd_notify_barrier(3)),
-// or until ctx is done. A process that sends and ends at once needs it, or systemd may find
-// that the sender is no process of the unit any more.
+// Barrier waits until systemd has processed all notifications that were sent before
+// (sd_notify_barrier(3)), or until ctx is done. Call it in a process that sends a notification and
+// ends at once: otherwise systemd may no longer know that the sender belongs to the unit.
 func (n *Notifier) Barrier(ctx context.Context) error {
 	if n == nil || n.socket == nil {
 		return nil

@@ -22,8 +22,8 @@ func reloadAddress(pid int) *net.UnixAddr {
 	return &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("@greetd.example/pkg/systemd/reload/%d", pid)}
 }
 
-// AcceptReloads lets [RequestReload] reach this process, until Close. Call it before Ready.
-// Outside systemd it does nothing.
+// AcceptReloads lets [RequestReload] reach this process, until Close. Call it before Ready. Outside
+// systemd it does nothing.
 func (s *Service) AcceptReloads() error {
 	if s.Notifier == nil {
 		return nil
@@ -61,7 +61,8 @@ func (s *Service) answerReload(c *net.UnixConn) {
 	_, _ = io.WriteString(c, answer)
 }
 
-// maySignal reports whether the other end might send SIGHUP too.
+// maySignal reports whether the process at the other end is also allowed to send SIGHUP to this
+// process.
 func maySignal(c *net.UnixConn) bool {
 	var peer *unix.Ucred
 	err := control(c, func(fd int) (err error) {
@@ -71,11 +72,13 @@ func maySignal(c *net.UnixConn) bool {
 	return err == nil && (peer.Uid == 0 || int(peer.Uid) == os.Geteuid())
 }
 
-// RequestReload is for ExecReload= of a unit: it makes the service's main process, $MAINPID,
-// reload, and returns when that is done, with its error. So `systemctl reload` waits, and
-// fails when the reload does, with every systemd. (`kill -HUP $MAINPID` returns early, and
-// Type=notify-reload waits, but can't fail, and needs systemd 253.) The main process must
-// have called [Service.AcceptReloads].
+// RequestReload is for ExecReload= of a unit. It makes the main process of the service, $MAINPID,
+// reload, waits until that is done, and returns the error of the reload. So `systemctl reload`
+// waits for the reload, and fails if the reload fails, with every version of systemd. The main
+// process must have called [Service.AcceptReloads].
+//
+// The alternatives are worse: `kill -HUP $MAINPID` returns too early. Type=notify-reload waits, but
+// cannot report a failure, and needs systemd 253.
 func RequestReload(ctx context.Context) error {
 	pid, err := strconv.Atoi(os.Getenv("MAINPID"))
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// HiddenBy is the setting of the unit whose sandbox hides path from this process, such as
-// "PrivateTmp=": a file there may exist for everybody else. "" if none does, or if that
-// can't be seen.
+// HiddenBy returns the setting of the unit whose sandbox hides path from this process, such as
+// "PrivateTmp=". Other processes may see a file there. HiddenBy returns "" if no setting hides
+// path, or if it cannot find out.
 func HiddenBy(path string) string {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

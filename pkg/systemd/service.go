@@ -15,29 +15,30 @@ import (
 	"time"
 )
 
-// A Service is what this process is to its service manager. Start makes it, Close ends
-// it. The fields may be set until the first method is called; each has a default. The
-// methods may be called at once from many goroutines, unless they say otherwise. A second
-// Close does nothing.
+// A Service connects this process with its service manager. Start returns it, and Close ends it.
+// Set the fields before the first call of a method; each field has a default. The methods may be
+// called at once from many goroutines, unless their documentation says otherwise. A second Close
+// does nothing.
 type Service struct {
-	// Notifier sends notifications; nil outside systemd, which is a no-op.
+	// Notifier sends notifications. Outside systemd it is nil, which sends nothing.
 	Notifier *Notifier
 
-	// Status returns the line that `systemctl status` shows. It is called for each state
-	// that is reported, and every second while Wait or Drain runs. nil: the listeners.
+	// Status returns the line that `systemctl status` shows. It is called when the state of the
+	// service changes, and every second while Wait or Drain runs. nil: the line lists the
+	// listeners.
 	Status func() string
 
-	// DrainTimeout is how long Drain gives the shutdown; 0: 10s.
+	// DrainTimeout is the time that Drain allows for the shutdown; 0: 10s.
 	DrainTimeout time.Duration
 
-	// Report gets what goes wrong while serving: a failed reload, a watchdog proof that
-	// failed, a notification that systemd did not get. It must not call methods of the
-	// Service. nil: one line on stderr.
+	// Report receives errors while the service runs: a failed reload, a failed check of the
+	// watchdog, a notification that could not be sent. It must not call methods of the Service.
+	// nil: each error is written as one line to stderr.
 	Report func(error)
 
-	// Wrap may replace each listening socket before it is first used, by one that accepts
-	// on the same socket. What it returns must have SetDeadline and SyscallConn, as a
-	// net.TCPListener has; where SetDeadline fails, so does Listen or Prepare. nil: as they are.
+	// Wrap, if not nil, may replace each listening socket before its first use, by a listener that
+	// accepts on the same socket. That listener must have SetDeadline and SyscallConn, as a
+	// net.TCPListener has. If its SetDeadline fails, Listen or Prepare fails.
 	Wrap func(net.Listener) net.Listener
 
 	ctx     context.Context //nolint:containedctx // that of Start, which is the service's life
@@ -47,8 +48,8 @@ type Service struct {
 	ended   context.Context //nolint:containedctx // done when Close begins
 
 	changing sync.Mutex   // guards what follows
-	passed   []openSocket // by systemd, and nothing listens on them yet
-	units    bool         // some were from socket units
+	passed   []openSocket // passed by systemd, and not used yet
+	units    bool         // at least one was from a socket unit
 	files    []storedFile
 	change   *Change // prepared, and neither committed nor rolled back
 
@@ -65,22 +66,22 @@ type passedOn struct {
 	files   []storedFile
 }
 
-// A storedFile is a descriptor of Notifier.Store that has come back.
+// A storedFile is a descriptor of Notifier.Store that systemd has passed back.
 type storedFile struct {
 	name string
 	file *os.File
 }
 
-// Start takes over what systemd passed to this process. Call it first, before anything
-// else opens descriptors. From here on SIGTERM, SIGINT and SIGHUP wait for [Service.Wait],
-// which Run calls, and end the process no more.
+// Start takes over the descriptors that systemd passed to this process. Call it before any other
+// code opens descriptors. From then on SIGTERM, SIGINT and SIGHUP no longer end the process:
+// [Service.Wait], which Run calls, handles them.
 //
-// ctx is the life of the service: when it is done, Wait returns as after SIGTERM. It also
-// bounds the lookup of host names by Listen.
+// When ctx is done, the service stops: Wait returns as after SIGTERM. ctx also limits the lookup of
+// host names by Listen.
 //
-// The error says everything that is wrong with what was passed: a datagram socket, a
-// connection (Accept=yes), descriptors that are missing, uncounted or for another process.
-// Nothing is open then, but what was passed.
+// The error lists everything that is wrong with the descriptors: a datagram socket, a connection
+// (Accept=yes), descriptors that are missing, not counted, or for another process. If Start fails,
+// it leaves no descriptor open, except those that were passed.
 func Start(ctx context.Context) (*Service, error) {
 	s := &Service{ctx: ctx, signals: make(chan os.Signal, 8)}
 	all, err := inheritAll()
@@ -99,9 +100,9 @@ func Start(ctx context.Context) (*Service, error) {
 	return s, nil
 }
 
-// Close ends what Start and Watchdog began, and waits for it. Signals have their usual
-// effect again. Listeners stay as they are; descriptors from the fd store that nothing
-// asked for are closed in this process.
+// Close ends what Start and Watchdog have started, and waits for it. Signals have their usual
+// effect again. Listeners are not closed. Descriptors from the fd store that were not used are
+// closed in this process.
 func (s *Service) Close() error {
 	signal.Stop(s.signals)
 	s.end()
@@ -120,19 +121,19 @@ func (s *Service) Close() error {
 	return s.Notifier.close()
 }
 
-// Listen returns the listener of that name: the socket that a socket unit passed under
-// it, else the one that the fd store kept for address, else a new one, which systemd keeps
-// from now on. See ListenConfig for what address may be.
+// Listen returns the listener with this name. It uses the socket that a socket unit passed under
+// this name, else the socket that the fd store kept for address, else it binds a new socket, which
+// systemd keeps from then on. See ListenConfig for the form of address.
 //
-// Where socket units passed any, they say what to listen on, and Listen never binds: a
-// name without a socket is an error. A socket without a FileDescriptorName= of its own
-// belongs to the listener that has its address, or to this one if it is the only socket.
-// Several sockets of one name, IPv4 and IPv6 for example, are an error too: use ListenAll.
+// If a socket unit passed any socket, Listen never binds: a name without a socket is then an error.
+// A socket without a FileDescriptorName= belongs to the listener that has its address, or to this
+// listener if it is the only socket. If several sockets have this name, for example one for IPv4
+// and one for IPv6, Listen returns an error: use ListenAll.
 func (s *Service) Listen(name, address string) (*Listener, error) {
 	return s.ListenWith(ListenConfig{Name: name, Address: address})
 }
 
-// ListenWith is Listen with more than a name and an address.
+// ListenWith is like Listen, with all settings of a ListenConfig.
 func (s *Service) ListenWith(config ListenConfig) (*Listener, error) {
 	all, err := s.listen(config, true)
 	if err != nil {
@@ -141,8 +142,8 @@ func (s *Service) ListenWith(config ListenConfig) (*Listener, error) {
 	return all[0], nil
 }
 
-// ListenAll is Listen where a socket unit may pass several sockets under one name. It
-// returns one listener for each, and at least one.
+// ListenAll is like ListenWith, for a name under which a socket unit may pass several sockets. It
+// returns one listener for each socket, and at least one.
 func (s *Service) ListenAll(config ListenConfig) ([]*Listener, error) {
 	return s.listen(config, false)
 }
@@ -179,7 +180,7 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 	return listeners, nil
 }
 
-// claim is which of the sockets that were passed are config's.
+// claim returns the passed sockets that belong to config.
 func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	if !s.units {
 		for _, socket := range s.passed {
@@ -210,8 +211,8 @@ func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	return named, nil
 }
 
-// bind binds config. Sockets from the fd store that hold the port under another address
-// (:80 before 127.0.0.1:80) give way.
+// bind binds config. It first closes sockets from the fd store that hold the port with another address
+// (:80 before 127.0.0.1:80).
 func (s *Service) bind(config ListenConfig) (openSocket, error) {
 	socket, err := s.bindWrapped(s.ctx, config)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -261,8 +262,8 @@ func (s *Service) wrapPassed() error {
 	return errors.Join(problems...)
 }
 
-// waitable returns why nobody can wait for clients on ln, which nobody does yet: the kernel may have
-// had no room for it (epoll_ctl(2)).
+// waitable returns an error if Accept cannot wait for clients on ln, because the kernel had no room for
+// it (epoll_ctl(2)). It must be called before Accept.
 func waitable(ln net.Listener) error {
 	l, ok := ln.(interface{ SetDeadline(time.Time) error })
 	if !ok {
@@ -274,7 +275,7 @@ func waitable(ln net.Listener) error {
 	return nil
 }
 
-// add puts socket into use, and has systemd keep it.
+// add adds a Listener on socket to the service, and makes systemd keep the socket.
 func (s *Service) add(name string, socket openSocket) *Listener {
 	l := &Listener{service: s, socket: socket, name: name, ipv6Only: socket.isIPv6Only()}
 	s.mu.Lock()
@@ -284,14 +285,14 @@ func (s *Service) add(name string, socket openSocket) *Listener {
 	return l
 }
 
-// keep has systemd keep socket, across a restart and a crash.
+// keep makes systemd keep socket across a restart and a crash.
 func (s *Service) keep(name string, socket openSocket) {
 	if err := s.Notifier.store(socket); err != nil {
 		s.report(fmt.Errorf("listener %s is not kept across a restart: %w", name, err))
 	}
 }
 
-// discard ends a socket for good, in the fd store too.
+// discard closes a socket permanently, also in the fd store.
 func (s *Service) discard(socket openSocket) {
 	if err := s.Notifier.forget(socket); err != nil {
 		s.report(fmt.Errorf("systemd may keep %s open: %w", socket.address(), err))
@@ -299,8 +300,8 @@ func (s *Service) discard(socket openSocket) {
 	_ = socket.Remove()
 }
 
-// Stored returns the descriptors that an earlier process gave to [Notifier.Store] under
-// name, or nil. The caller closes them; systemd keeps its copies until Discard.
+// Stored returns the descriptors that an earlier process stored under name with [Notifier.Store],
+// or nil. The caller closes them. systemd keeps its copies until Discard.
 func (s *Service) Stored(name string) []*os.File {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -317,12 +318,12 @@ func (s *Service) Stored(name string) []*os.File {
 	return found
 }
 
-// Ready says that the service has started. Call it when every listener is there and the
-// configuration applies; Run does.
+// Ready reports to systemd that the service has started. Call it when every listener is open and
+// the configuration applies; Run calls it.
 //
-// What nothing has asked for until now is accounted for here. A socket of a socket unit
-// that no Listen took is an error, and Ready is not sent: its clients would wait for
-// nothing. What the fd store kept for an earlier configuration is closed and discarded.
+// Ready also checks the sockets that no Listen has used. If one of them belongs to a socket unit,
+// Ready returns an error and does not notify systemd, since the clients of that socket would wait
+// forever. Sockets that the fd store kept for an earlier configuration are closed and discarded.
 func (s *Service) Ready() error {
 	if err := s.accountForPassed(); err != nil {
 		return err
@@ -356,9 +357,10 @@ func (s *Service) accountForPassed() error {
 	return errors.Join(problems...)
 }
 
-// Abandon is for a start that fails for good, such as one whose configuration is refused:
-// what the fd store kept, and no Listen took, is closed in all copies and discarded. So no
-// client waits at a port that nobody serves. Sockets of socket units stay as they are.
+// Abandon is for a start that fails permanently, for example because the configuration is invalid.
+// It closes the sockets from the fd store that no Listen has used, in all processes, and removes
+// them from the store. So no client waits at a port that is not served. Sockets of socket units
+// stay open.
 func (s *Service) Abandon() {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -373,8 +375,8 @@ func (s *Service) Abandon() {
 	s.passed = units
 }
 
-// ClientsWait reports whether a client waits at a socket that a socket unit passed, and
-// that no Listen took. systemd starts a service that ends then again at once.
+// ClientsWait reports whether a client waits at a socket of a socket unit that no Listen has used.
+// If the service ends in this situation, systemd starts it again at once.
 func (s *Service) ClientsWait() bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -383,9 +385,9 @@ func (s *Service) ClientsWait() bool {
 	})
 }
 
-// Pause waits for d, or until SIGHUP, before Wait is called: for a start that is tried
-// again. It returns false at once when the service is to stop: by SIGTERM, SIGINT, or the
-// end of ctx.
+// Pause waits for d, or until SIGHUP. It is for a start that is tried again, and must be called
+// before Wait. It returns false at once if the service has to stop, because of SIGTERM, SIGINT, or
+// the end of ctx.
 func (s *Service) Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -399,9 +401,9 @@ func (s *Service) Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Listeners are those of Listen and Commit, in the order in which they were opened,
-// without those that a later Commit, or Remove, has ended. A drain closes them, and leaves
-// them in this list.
+// Listeners returns the listeners of Listen and Commit, in the order in which they were opened,
+// without those that a later Commit or Remove has ended. A drain closes listeners, but does not
+// remove them from this list.
 func (s *Service) Listeners() []*Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -430,8 +432,8 @@ func (s *Service) report(err error) {
 	fmt.Fprintln(os.Stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
-// A BindError is a listener that could not be bound: the system refused it. Other errors
-// of Listen and Prepare are about what systemd passed, or about the configuration.
+// A BindError is the error if the system refused to bind the address of a listener. Other errors of
+// Listen and Prepare concern the sockets that systemd passed, or the configuration.
 type BindError struct {
 	Name string // of the listener
 	Err  error

@@ -21,28 +21,28 @@ const (
 
 const unixPrefix = "unix:"
 
-// A openSocket is a listening stream socket, TCP or unix, and what is known about it.
-// Copies share the one listener.
+// An openSocket is a listening stream socket, TCP or unix, with its properties. Copies share the same
+// listener.
 type openSocket struct {
-	net.Listener // nil if the fd store kept something that does not listen any more
+	net.Listener // nil if the socket is from the fd store and does not listen any more
 
 	Origin Origin
 
-	// Name is, for a SocketUnit, its FileDescriptorName=, or "" if it has none of
-	// its own; for the FDStore, the name that it is stored under; else "".
+	// Name is the FileDescriptorName= of a SocketUnit, or "" if the unit does not set it. For the
+	// FDStore it is the name under which the socket is stored; else "".
 	Name string
 
-	// Address is, for a SocketUnit, what it is bound to: ip:port, or unix:/path.
-	// Else it is what bindSocket got. It is "" for a stored socket with a hashed
-	// name (longer than 255 bytes) until assign finds out.
+	// Address is, for a SocketUnit, the address that it is bound to: ip:port, or unix:/path. For
+	// other sockets it is the address that was passed to bindSocket. It is "" for a stored socket
+	// with a hashed name (longer than 255 bytes), until assign has found it out.
 	Address string
 
-	ReusePort bool // it has SO_REUSEPORT
+	ReusePort bool // the socket has SO_REUSEPORT
 
 	file *socketFile // of a unix socket that this service bound; else nil
-	lost bool        // stored, but its file is gone or another's: no client can reach it
+	lost bool        // stored, but its file was deleted or replaced: no client can reach it
 
-	wrapped bool // by Service.Wrap
+	wrapped bool // Service.Wrap was applied
 }
 
 type socketFile struct {
@@ -52,9 +52,9 @@ type socketFile struct {
 
 // Close stops listening in this process. A blocked Accept returns net.ErrClosed.
 //
-// A socket unit or the fd store keeps its own copy, with the clients in the backlog
-// and the file of a unix socket. Where neither does, the file is removed, if it is
-// still the one that bindSocket made.
+// If a socket unit or the fd store has a copy, it keeps the clients in the backlog and the file of a
+// unix socket. If neither has a copy, the file is removed, if it is still the one that bindSocket
+// created.
 func (s openSocket) Close() error {
 	if s.Listener == nil {
 		return nil
@@ -66,11 +66,10 @@ func (s openSocket) Close() error {
 	return cmp.Or(s.Listener.Close(), err)
 }
 
-// Remove ends the socket for good, unless it belongs to a socket unit: then it is
-// Close. No copy listens any more, not even the one in the fd store, so the address
-// can be bound again at once; clients in the backlog are reset. The file of a unix
-// socket is removed, if it is still the one that this service made. After Close,
-// Remove does nothing.
+// Remove closes the socket permanently. If it belongs to a socket unit, Remove does the same as Close.
+// After Remove no copy listens any more, not even the one in the fd store. So the address can be bound
+// again at once, and clients in the backlog are reset. The file of a unix socket is removed, if it is
+// still the one that this service created. After Close, Remove does nothing.
 func (s openSocket) Remove() error {
 	if s.Listener == nil || s.Origin == SocketUnit {
 		return s.Close()
@@ -96,8 +95,8 @@ func (s openSocket) unlink() error {
 // isOwn reports whether this service bound the socket, now or in an earlier process.
 func (s openSocket) isOwn() bool { return s.Origin != SocketUnit }
 
-// address is where clients find the socket: ip:port with the port that the system
-// chose, or unix:/path.
+// address returns the address to which clients connect: ip:port, with the port that the system chose,
+// or unix:/path.
 func (s openSocket) address() string {
 	if s.Listener == nil || strings.HasPrefix(s.Address, unixPrefix) {
 		return s.Address
@@ -124,8 +123,8 @@ func unixPath(ln net.Listener) (path string, ok bool) {
 // (unix(7)).
 func isAbstract(path string) bool { return len(path) > 1 && path[0] == '@' }
 
-// control calls f with the descriptor of c, which stays nonblocking: File().Fd()
-// would change that for every copy (golang/go#29277).
+// control calls f with the descriptor of c, which stays nonblocking. File().Fd() would make every copy
+// of it blocking (golang/go#29277).
 func control(c any, f func(fd int) error) error {
 	conn, ok := c.(syscall.Conn)
 	if !ok {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isLost reports whether no client can reach a unix socket that this service bound: its
-// file is gone, or is another's.
+// isLost reports whether no client can reach a unix socket that this service bound, because its file
+// was deleted or replaced.
 func (s openSocket) isLost() bool {
 	if s.lost || s.file == nil || s.Listener == nil {
 		return s.lost
@@ -17,7 +17,7 @@ func (s openSocket) isLost() bool {
 	return isUnix && !s.file.isAt(path)
 }
 
-// shutdownLater returns what ends every copy of the socket of ln, even after ln is closed.
+// shutdownLater returns a function that ends every copy of the socket of ln, even after ln was closed.
 func shutdownLater(ln net.Listener) (shutdown func(), err error) {
 	dup := -1
 	err = control(ln, func(fd int) (err error) {
@@ -68,7 +68,8 @@ func clientWaits(ln net.Listener) bool {
 	return waits
 }
 
-// lchgrp gives the file at path to a group, unless it has it: the call may be forbidden.
+// lchgrp sets the group of the file at path. It does nothing if the file already has this group, since
+// the system call may be forbidden.
 func lchgrp(path string, group int) error {
 	var stat unix.Stat_t
 	if err := unix.Lstat(path, &stat); err == nil && int(stat.Gid) == group {
@@ -77,7 +78,7 @@ func lchgrp(path string, group int) error {
 	return os.Lchown(path, -1, group)
 }
 
-// isIPv6Only reports whether s has all IPv6 addresses, and IPV6_V6ONLY (ipv6(7)).
+// isIPv6Only reports whether s is bound to all IPv6 addresses with IPV6_V6ONLY (ipv6(7)).
 func (s openSocket) isIPv6Only() (only bool) {
 	address, ok := s.Addr().(*net.TCPAddr)
 	if !ok || !address.IP.IsUnspecified() || address.IP.To4() != nil {

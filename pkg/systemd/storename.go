@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Stored sockets are found again by FDNAME=, so the address is in it:
+// The next process finds stored sockets by FDNAME=, so this name contains the address:
 //
 //	greetd-own/ADDRESS            TCP
 //	greetd-own/ADDRESS/DEV.INODE  unix, with the file that bind made
 //	greetd-own/fd=NAME            any descriptor, by Notifier.Store
 //
-// The prefix is this module's; it marks our own sockets, unlike those of a socket unit.
-// ADDRESS is escaped as in a query, which leaves no colon and no slash, or is
-// sha256=HEX where that would be too long; "=" is never in an escaped one.
+// The prefix distinguishes our own sockets from those of a socket unit. ADDRESS is escaped as in a URL
+// query, so that it has no colon and no slash. If that would be too long, it is sha256=HEX; an escaped
+// address never has a "=".
 const (
 	storePrefix   = "greetd-own/"
 	filePrefix    = storePrefix + "fd="
@@ -43,8 +43,8 @@ func storeKey(address string) string {
 	return hashedPrefix + hex.EncodeToString(sum[:])
 }
 
-// parseStoreName undoes storeName. Of a name that it doesn't understand, and of a
-// hashed one, nothing comes back but what can be read.
+// parseStoreName undoes storeName. For a hashed name, and for one that it cannot parse, it returns only
+// the parts that it can read.
 func parseStoreName(name string) (address string, file fileID) {
 	key, suffix, _ := strings.Cut(strings.TrimPrefix(name, storePrefix), "/")
 	_, _ = fmt.Sscanf(suffix, "%d.%d", &file.device, &file.inode)

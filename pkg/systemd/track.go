@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// An http.Server cuts every connection whose request is read after Shutdown has begun,
-// though the client was accepted before. So Run calls Shutdown when no connection waits
-// for an answer any more, and none is so young that its request may still be on its way.
+// An http.Server closes every connection whose request it reads after Shutdown has begun, even if it
+// accepted the client before. So Run calls Shutdown only when no connection waits for an answer, and
+// when every connection is so old that its request must have arrived.
 const (
 	youngConnection = time.Second
 	answersTick     = 10 * time.Millisecond
 )
 
-// connections are those that the service's listeners have accepted, for Run.
+// connections has the connections that the listeners of the service have accepted, for Run.
 type connections struct {
 	mu   sync.Mutex
 	open map[*connection]struct{}
 }
 
-// A connection is what is known about one of them.
+// A connection has the state of one of them.
 type connection struct {
 	all      *connections
 	accepted time.Time
-	waiting  bool // something was read since the last write; guarded by all.mu
+	waiting  bool // data was read since the last write; guarded by all.mu
 }
 
-// track returns c, or what takes its place to keep count. Only TCP and unix connections
-// can be replaced without a server's noticing.
+// track returns a connection that replaces c and tracks its reads and writes. For a connection that is
+// neither TCP nor unix it returns c: a server might notice the replacement.
 func (cs *connections) track(c net.Conn) net.Conn {
 	if cs == nil {
 		return c
@@ -109,7 +109,7 @@ func (c *tcpConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom, by sendfile(2) where that can be.
+// ReadFrom implements io.ReaderFrom, with sendfile(2) if possible.
 func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(r)
 	c.state.moved(n, false)

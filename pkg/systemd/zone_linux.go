@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// numbered is address with the number of the interface in place of its name, as in
-// [fe80::1%2]:80. The net package asks netlink for the number, which the sandbox of a unit
-// may not allow (RestrictAddressFamilies=), and then the address is an invalid argument.
+// numbered returns address with the number of the interface in place of its name, as in
+// [fe80::1%2]:80. The net package asks netlink for the number. If the sandbox of the unit does not
+// allow this (RestrictAddressFamilies=), the net package reports the address as an invalid
+// argument.
 func numbered(address string) (string, error) {
 	host, port, _ := net.SplitHostPort(address)
 	ip, _ := netip.ParseAddr(host)
@@ -25,8 +26,8 @@ func numbered(address string) (string, error) {
 	return net.JoinHostPort(ip.WithZone(strconv.Itoa(number)).String(), port), nil
 }
 
-// InterfaceNumber is the number of the network interface of that name (if_nametoindex(3)). It
-// works in the sandbox of a unit without AF_NETLINK too.
+// InterfaceNumber returns the number of the network interface with this name (if_nametoindex(3)).
+// It also works in the sandbox of a unit without AF_NETLINK.
 func InterfaceNumber(name string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -1,11 +1,11 @@
 //go:build linux
 
 // Package systemdtest is a service manager for tests: it starts a daemon as systemd does,
-// passes sockets, keeps the fd store, receives notifications, reloads, restarts and
-// watches. So a daemon's sockets, reloads and restarts can be tested without root and
-// without booting a systemd. It needs Linux and /bin/sh.
+// passes sockets, keeps the fd store, receives notifications, reloads and restarts the daemon,
+// and acts as its watchdog. So you can test the sockets, reloads and restarts of a daemon
+// without root and without booting systemd. It needs Linux and /bin/sh.
 //
-// The daemon is a child process; a test binary can be its own:
+// The daemon is a child process. The test binary can also be the daemon:
 //
 //	func TestMain(m *testing.M) {
 //		if os.Getenv("ROLE") == "daemon" {
@@ -22,8 +22,8 @@
 //		...
 //		if err := m.Restart(); err != nil {
 //
-// What it does not do: units that depend on each other, control groups, sandboxes, and
-// LISTEN_PIDFDID. For those, boot a systemd in a container.
+// It does not support dependencies between units, control groups, sandboxes and LISTEN_PIDFDID. To
+// test these, boot systemd in a container.
 package systemdtest
 
 import (
@@ -44,19 +44,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Unit is what a .service and its .socket units say, in part.
+// A Unit has the settings of a .service unit and its .socket units that the Manager supports.
 type Unit struct {
-	Command []string // ExecStart=; nil: this test binary, without any test
-	Environ []string // Environment=, added to that of the test
-	Sockets []Socket // of its socket units
+	Command []string // ExecStart=; nil: this test binary, without running tests
+	Environ []string // Environment=, added to the environment of the test
+	Sockets []Socket // the sockets of its socket units
 	NoStore bool     // FileDescriptorStoreMax=0
 
 	Watchdog time.Duration // WatchdogSec=; 0: none
-	Timeout  time.Duration // TimeoutSec= of start, reload and stop; 0: 30s
+	Timeout  time.Duration // TimeoutSec= for start, reload and stop; 0: 30s
 }
 
-// A Socket is what a socket unit passes. File stays the caller's, and open: as with systemd,
-// clients wait in its backlog while there is no daemon.
+// A Socket is a socket that a socket unit passes. File belongs to the caller and must stay open: as
+// with systemd, clients wait in its backlog while the daemon does not run.
 type Socket struct {
 	Name string // FileDescriptorName=
 	File *os.File
@@ -65,10 +65,10 @@ type Socket struct {
 // A Message is one notification.
 type Message struct {
 	Text        string
-	Descriptors int // that came with it; see Stored for what has become of them
+	Descriptors int // the number of descriptors in it; see Stored
 }
 
-// Get is the value of KEY= in it, or "".
+// Get returns the value of KEY= in the message, or "".
 func (m Message) Get(key string) string {
 	for line := range strings.SplitSeq(m.Text, "\n") {
 		if value, ok := strings.CutPrefix(line, key+"="); ok {
@@ -78,7 +78,7 @@ func (m Message) Get(key string) string {
 	return ""
 }
 
-// A Manager runs one unit. Its methods are for one goroutine, except Messages and Stored.
+// A Manager runs one unit. Use its methods from one goroutine, except Messages and Stored.
 type Manager struct {
 	t       testing.TB
 	unit    Unit
@@ -111,8 +111,8 @@ type process struct {
 	stderr   strings.Builder
 }
 
-// New returns a Manager for u, which has not started yet. When the test ends the daemon
-// is killed, and everything closed.
+// New returns a Manager for u. The daemon is not started yet. When the test ends, the daemon is
+// killed, and all descriptors are closed.
 func New(tb testing.TB, u Unit) *Manager {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "systemdtest-") //nolint:usetesting // t.TempDir is too long for a socket's path
@@ -137,7 +137,7 @@ func New(tb testing.TB, u Unit) *Manager {
 	return m
 }
 
-// Listen makes address, a path or @name, the notification socket instead of the one before.
+// Listen replaces the notification socket by one at address, a path or @name.
 func (m *Manager) Listen(address string) {
 	m.t.Helper()
 	if m.conn != nil {
@@ -158,7 +158,7 @@ func (m *Manager) Disconnect() {
 	_ = os.Remove(m.address)
 }
 
-// Address is $NOTIFY_SOCKET.
+// Address returns the value of $NOTIFY_SOCKET.
 func (m *Manager) Address() string { return m.address }
 
 func (m *Manager) close() {
@@ -234,7 +234,7 @@ func (m *Manager) handle(message Message, passed []*os.File) {
 	m.changed.Broadcast()
 }
 
-// keep keeps s, unless the same descriptor is there already.
+// keep adds s to the fd store, unless the store has the same descriptor already.
 func (m *Manager) keep(s stored) {
 	for _, other := range m.store {
 		if other.name == s.name && inode(other.file) == inode(s.file) {
@@ -247,7 +247,7 @@ func (m *Manager) keep(s stored) {
 	}
 }
 
-// duplicate is a copy of f that stays as it is, blocking or not.
+// duplicate returns a copy of f, and does not change whether it blocks.
 func duplicate(f *os.File) *os.File {
 	dup := -1
 	_ = withFD(f, func(fd int) (err error) {
@@ -280,7 +280,8 @@ func inode(f *os.File) (ino [2]uint64) {
 	return ino
 }
 
-// hungUp reports what systemd drops from the store: a socket that was shut down.
+// hungUp reports whether systemd would remove the descriptor from the store, because the socket was
+// shut down.
 func (s stored) hungUp() bool {
 	up := false
 	_ = withFD(s.file, func(fd int) error {
@@ -292,12 +293,12 @@ func (s stored) hungUp() bool {
 	return up && s.poll
 }
 
-// Setenv changes the environment of the next Start.
+// Setenv changes the environment for the next Start.
 func (m *Manager) Setenv(key, value string) {
 	m.unit.Environ = append(slices.Clone(m.unit.Environ), key+"="+value)
 }
 
-// Stored are the names in the fd store, in the order in which they came.
+// Stored returns the names in the fd store, in the order in which they were stored.
 func (m *Manager) Stored() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -308,7 +309,8 @@ func (m *Manager) Stored() []string {
 	return names
 }
 
-// StoredFile is the first descriptor in the fd store under name, or nil. It is the store's.
+// StoredFile returns the first descriptor with this name in the fd store, or nil. It still belongs
+// to the store.
 func (m *Manager) StoredFile(name string) *os.File {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -320,15 +322,14 @@ func (m *Manager) StoredFile(name string) *os.File {
 	return nil
 }
 
-// Messages are all notifications until now.
+// Messages returns all notifications that were received.
 func (m *Manager) Messages() []Message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.messages)
 }
 
-// Next is the next notification that Next has not returned yet. It fails the test if there
-// is none in time.
+// Next returns the next notification, each of them once. It fails the test if none arrives in time.
 func (m *Manager) Next() Message {
 	m.t.Helper()
 	var next Message
@@ -346,7 +347,7 @@ func (m *Manager) Next() Message {
 	return next
 }
 
-// WaitFor waits for a notification with KEY=value of the daemon that runs, and returns it.
+// WaitFor waits for a notification of the running daemon with KEY=value, and returns it.
 func (m *Manager) WaitFor(key, value string) (Message, error) {
 	m.mu.Lock()
 	from := 0
@@ -387,7 +388,7 @@ func (p *process) why() error {
 	}
 }
 
-// ErrWatchdog is the end of a daemon that sent no WATCHDOG=1 in time.
+// ErrWatchdog is the error of a daemon that did not send WATCHDOG=1 in time.
 var ErrWatchdog = errors.New("no WATCHDOG=1 within WatchdogSec=: killed with SIGABRT")
 
 // await waits until done, which is called with mu held.
@@ -414,8 +415,8 @@ func (m *Manager) await(what string, done func() (bool, error)) error {
 	}
 }
 
-// Start starts the daemon, with its sockets and what the fd store has, and returns at
-// READY=1. The error has what the daemon wrote to stderr.
+// Start starts the daemon, passes the sockets and the fd store to it, and returns at READY=1. The
+// error contains what the daemon wrote to stderr.
 func (m *Manager) Start() error {
 	p, err := m.launch()
 	if err != nil {
@@ -445,7 +446,7 @@ func (m *Manager) launch() (*process, error) {
 	script := `export SYSTEMD_EXEC_PID=$$; [ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; [ -z "$WATCHDOG_USEC" ] || export WATCHDOG_PID=$$; exec "$@"`
 	p.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, m.unit.Command...)...) //nolint:noctx // close kills it
 	p.cmd.Env = append(m.environ(names), m.unit.Environ...)
-	for _, f := range passed { // ExtraFiles would make the sockets blocking, for everybody
+	for _, f := range passed { // ExtraFiles would make the sockets blocking, for all processes
 		if dup := duplicate(f); dup != nil {
 			defer dup.Close()
 			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, dup)
@@ -541,11 +542,10 @@ func monotonicUsec() int64 {
 	return now.Nano() / 1000
 }
 
-// Stop sends SIGTERM and waits for the end of the daemon. An exit status other than 0 is
-// an error.
+// Stop sends SIGTERM and waits until the daemon has ended. An exit status other than 0 is an error.
 func (m *Manager) Stop() error { return m.Kill(syscall.SIGTERM) }
 
-// Restart is Stop and Start: the sockets, and what the fd store has, are passed on.
+// Restart calls Stop and Start. The new process gets the sockets and the content of the fd store.
 func (m *Manager) Restart() error {
 	if err := m.Stop(); err != nil {
 		return err
@@ -553,8 +553,8 @@ func (m *Manager) Restart() error {
 	return m.Start()
 }
 
-// Kill sends a signal that ends the daemon, and waits for the end. The error is what
-// exec.Cmd.Wait returns, so SIGKILL always is one.
+// Kill sends a signal that ends the daemon, and waits until it has ended. It returns the error of
+// exec.Cmd.Wait, which is not nil after SIGKILL.
 func (m *Manager) Kill(sig syscall.Signal) error {
 	m.mu.Lock()
 	p := m.process
@@ -568,7 +568,7 @@ func (m *Manager) Kill(sig syscall.Signal) error {
 	return m.Wait()
 }
 
-// Signal sends a signal.
+// Signal sends a signal to the daemon.
 func (m *Manager) Signal(sig syscall.Signal) error {
 	m.mu.Lock()
 	p := m.process
@@ -579,8 +579,8 @@ func (m *Manager) Signal(sig syscall.Signal) error {
 	return p.cmd.Process.Signal(sig)
 }
 
-// Wait waits for the end of the daemon: nil if it ended by itself with status 0,
-// ErrWatchdog if it was killed by the watchdog.
+// Wait waits until the daemon has ended. It returns nil if the daemon ended by itself with status
+// 0, and ErrWatchdog if the watchdog killed it.
 func (m *Manager) Wait() error {
 	m.mu.Lock()
 	p := m.process
@@ -600,7 +600,7 @@ func (m *Manager) Wait() error {
 	return nil
 }
 
-// PID is the process number of the daemon, 0 before Start.
+// PID returns the process ID of the daemon, or 0 before Start.
 func (m *Manager) PID() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

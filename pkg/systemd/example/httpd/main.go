@@ -1,4 +1,4 @@
-// Httpd serves one page. Restart it, reload it, kill it: no client notices.
+// Httpd serves one page. No client is lost if you restart it, reload it or kill it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Plain is what httpd is without pkg/systemd: go-systemd, used as its documentation shows it.
+// Plain is the same server as httpd without pkg/systemd. It uses go-systemd as its documentation shows.
 package main
 
 import (
