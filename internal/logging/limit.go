@@ -109,11 +109,23 @@ func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	return false, l.count(outcome, v, now)
 }
 
-// admitSteps reports whether the steps of a visit may be logged. They are paid for in advance.
+// admitSteps reports whether the steps of a visit may be logged. They count in advance; those
+// that exceed the burst reserve what comes next.
 func (l *limiter) admitSteps() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.bucket == nil || l.bucket.AllowN(time.Now(), min(mostSteps, l.bucket.Burst()))
+	if l.bucket == nil {
+		return true
+	}
+	now := time.Now()
+	atOnce := min(mostSteps, l.bucket.Burst())
+	if !l.bucket.AllowN(now, atOnce) {
+		return false
+	}
+	for range mostSteps - atOnce {
+		l.bucket.ReserveN(now, 1)
+	}
+	return true
 }
 
 // suppress counts a visit that is not to be logged, and reports whether nothing was
