@@ -80,8 +80,7 @@ func load(s Source, defaultPath string) (Loaded, error) {
 		File   string `mapstructure:"config"`
 		Listen any    `mapstructure:"listen"`
 	}{Config: &l.Config}
-	exactly := func(c *mapstructure.DecoderConfig) { c.WeaklyTypedInput, c.DecodeHook = false, fromText }
-	if err := v.UnmarshalExact(&decoded, exactly); err != nil {
+	if err := v.UnmarshalExact(&decoded, viper.DecodeHook(fromText)); err != nil {
 		return Loaded{}, fmt.Errorf("decode configuration: %w", err)
 	}
 	normalize(&l.Config)

@@ -177,6 +177,10 @@ func TestLoadRefusesFiles(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink("loop", loop); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
 		dir + "/nowhere":                      "does not exist: create it, or name another with --config or $GREETD_CONFIG",
 		dir:                                   "is a directory: name the file in it",
@@ -186,6 +190,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 		write(t, "---\n"):                     "has no settings",
 		write(t, "~"):                         "has no settings",
 		write(t, strings.Repeat("#", 10<<20)): "has 10485760 bytes, which is no configuration: at most 4194304 are read",
+		loop:                                  "can't be read: too many levels of symbolic links",
 		write(t, strings.Repeat("a,\n", 125_001)): "has 250002 lines and commas, which is no configuration: at most 250000 are read",
 	} {
 		_, err := Load(Source{Path: path})
@@ -245,7 +250,12 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"greeting: true", "greeting: must be a text, not true: put it in quotes"},
 		{"? [a]\n: b", "must have words as keys, not a list"},
 		{"log:\n  {{a: b}: c}", "log: must have words as keys, not a section"},
+		{"greeting: 5.5", "greeting: must be a text, not the number 5.5: put it in quotes"},
+		{"greeting: .nan", "greeting: must be a text, not the number .nan: put it in quotes"},
+		{"greeting: 2026-11-29", `greeting: must be a text, not "!!timestamp 2026-11-29": put it in quotes`},
+		{"greeting: ~", "greeting: has no value: give it one, or remove the key to get the default"},
 		{"greeting: [a]", "greeting: must be a text, not a list"},
+		{"greeting:\n  a: b", "greeting: must be a text, not a section"},
 		{"greeting: !!binary aGk=", `greeting: must be a text, not "!!binary aGk=": remove the tag`},
 		{"greeting: !odd hello", `greeting: must be a text, not "!odd hello": remove the tag`},
 		{"greeting: !!int 5", `greeting: must be a text, not "!!int 5": remove the tag`},
@@ -274,10 +284,21 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"limits: {connections: '5'}", `limits.connections: must be a whole number from 0 to 10000000, not the text "5": remove the quotes`},
 		{"limits: {connections: 5.5}", "limits.connections: must be a whole number from 0 to 10000000, not the number 5.5"},
 		{"limits: {connections: 010}", "limits.connections: must be a whole number from 0 to 10000000, not the number 010"},
+		{"limits: {connections: +010}", "limits.connections: must be a whole number from 0 to 10000000, not the number +010"},
+		{"limits: {connections: 0x10}", "limits.connections: must be a whole number from 0 to 10000000, not the number 0x10"},
+		{"limits: {connections: 0o17}", "limits.connections: must be a whole number from 0 to 10000000, not the number 0o17"},
+		{"limits: {connections: 1_000}", "limits.connections: must be a whole number from 0 to 10000000, not the number 1_000"},
+		{"limits: {connections: 1e3}", "limits.connections: must be a whole number from 0 to 10000000, not the number 1e3"},
+		{"limits: {connections: 5.0}", "limits.connections: must be a whole number from 0 to 10000000, not the number 5.0"},
+		{"limits: {connections: true}", "limits.connections: must be a whole number from 0 to 10000000, not true"},
+		{"limits: {connections: .nan}", "limits.connections: must be a whole number from 0 to 10000000, not the number .nan"},
 		{"limits: {connections: " + strings.Repeat("9", 100) + "}", "limits.connections: must be a whole number from 0 to 10000000, not the number \"" + strings.Repeat("9", 60) + "\"..."},
 		{"limits: {connections: 99999999999999999999}", "limits.connections: must be a whole number from 0 to 10000000, not the number 99999999999999999999"},
 		{"limits: {per_source: {rate: .nan}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number .nan"},
 		{"limits: {per_source: {rate: .inf}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number .inf"},
+		{"limits: {per_source: {rate: -.inf}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number -.inf"},
+		{"limits: {per_source: {rate: 1e400}}", `limits.per_source.rate: must be a number from 0 to 1000000, not the text "1e400"`},
+		{"limits: {per_source: {rate: '5'}}", `limits.per_source.rate: must be a number from 0 to 1000000, not the text "5": remove the quotes`},
 		{"limits: {per_source: {rate: -0.1}}", "limits.per_source.rate: must be a number from 0 to 1000000, not the number -0.1"},
 		{"limits: {per_source: {ipv4_prefix: 33}}", "limits.per_source.ipv4_prefix: must be a whole number from 1 to 32, not the number 33"},
 		{"limits: {per_source: {ipv6_prefix: 0}}", "limits.per_source.ipv6_prefix: must be a whole number from 1 to 128, not the number 0"},
@@ -310,6 +331,12 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"listeners: [{name: a, address: 'unix:/a', proxy_trusted: [10.0.0.0/8]}]", `listeners[0].proxy_trusted: has only addresses, and the peers of a unix socket have none: write [unix] to trust all of them`},
 		{"listeners: [{name: a, address: ':1', proxy_trusted: [unix]}]", `listeners[0].proxy_trusted: has only unix, and the peers of ":1" have addresses: write the addresses of the load balancers`},
 		{"access: {deny: [unix]}", `access.deny[0]: must be a CIDR such as 192.0.2.0/24, or an address, not the text "unix"`},
+		{"listeners: [{name: 1, address: ':1'}]", `listeners[0].name: must be a name such as greet, not the number 1: put it in quotes`},
+		{"listeners: [{name: no, address: ':1', reuse_port: 'true'}]", `listeners[0].reuse_port: must be true or false, not the text "true": remove the quotes`},
+		{"listeners: [{name: a, address: \"unix:/a\\0b\"}]", `listeners[0].address: "unix:/a\x00b" must not have a NUL byte: no path has one`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: 66}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the number 66`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: '0000'}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the text "0000"`},
+		{"listeners: [{name: a, address: 'unix:/a', mode: 0x1b6}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the number 0x1b6`},
 		{"listeners: [{name: a, address: ':1', mode: '0600'}]", `listeners[0].mode: has no effect on ":1", which has no file: remove it (for a socket unit, set SocketMode= there)`},
 		{"listeners: [{name: a, address: 'unix:@a', group: adm}]", `listeners[0].group: has no effect on "unix:@a", which has no file: remove it (for a socket unit, set SocketGroup= there)`},
 		{"listeners: [{name: a, address: 'unix:/a', mode: '0668'}]", `listeners[0].mode: must be an octal file mode from "0001" to "0777", not the text "0668"`},
@@ -346,6 +373,7 @@ func TestLoadRefusesAddresses(t *testing.T) {
 		"*:80":                              `"*:80" must not have a star: for all addresses write ":80"`,
 		"300.0.0.1:80":                      `"300.0.0.1:80" has host "300.0.0.1", which is neither an IP address nor a host name`,
 		"a b:80":                            `"a b:80" has host "a b", which is neither an IP address nor a host name`,
+		strings.Repeat("x", 64) + ".a:80":   `"` + strings.Repeat("x", 60) + `"... has host "` + strings.Repeat("x", 60) + `"..., which is neither an IP address nor a host name`,
 		"-a.example:80":                     `"-a.example:80" has host "-a.example", which is neither an IP address nor a host name`,
 		"[localhost:80":                     `"[localhost:80" must be host:port, such as ":10000" or "192.0.2.1:10000"`,
 		"/run/greet.sock":                   `"/run/greet.sock" has no port: for a unix socket write "unix:/run/greet.sock"`,
@@ -361,7 +389,7 @@ func TestLoadRefusesAddresses(t *testing.T) {
 
 func TestLoadAcceptsAddresses(t *testing.T) {
 	for _, address := range []string{
-		":0", ":1", ":65535", ":http", "localhost:80", "a-b.example.:80", "my_host:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80",
+		strings.Repeat("x", 63) + ".example:80", ":0", ":1", ":65535", ":http", "localhost:80", "a-b.example.:80", "my_host:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80",
 		"[::]:80", "0.0.0.0:80", "unix:/a", "unix:/" + strings.Repeat("x", 106), "xn--bcher-kva.example:80",
 	} {
 		equal(t, address, complaints(t, "greeting: a", nil, []string{address}), []string(nil))
@@ -441,6 +469,10 @@ func TestLoadCountsWhatAliasesRepeat(t *testing.T) {
 }
 
 func TestLoadCountsBadListenersToo(t *testing.T) {
+	equal(t, "problems with an empty one", complaints(t, "listeners: [~, {name: a, address: ':1'}, {name: a, address: ':2'}]", nil, nil), []string{
+		"FILE:1: listeners[0]: has no value: give it one, or remove it from the list",
+		`FILE:1: listeners[2].name: "a" is the name of listeners[1] too: give each its own`,
+	})
 	got := complaints(t, "listeners: [5, {name: a, address: ':1'}, {name: a, address: ':2'}]", nil, nil)
 	equal(t, "problems", got, []string{
 		"FILE:1: listeners[0]: must be a section with the keys name, address, reuse_port, connections, proxy_trusted, tls, mode, group, not the number 5",

@@ -61,7 +61,8 @@ func integer(least, most int) rule {
 	return rule{want, []string{yamlInt}, func(s string) error {
 		n, err := strconv.Atoi(s)
 		// YAML reads 010 as eight, most people as ten.
-		return wanted(err == nil && n >= least && n <= most && (len(s) == 1 || s[0] != '0'))
+		digits := strings.TrimLeft(s, "+-")
+		return wanted(err == nil && n >= least && n <= most && (len(digits) == 1 || digits[0] != '0'))
 	}, jsonSchema{"type": "integer", "minimum": least, "maximum": most}}
 }
 
