@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// DoAll probes every address of target's name, each as a target of its own with that
-// name and address, IPv6 first, [DefaultParallel] of them at the same time. Where
-// there are less than two, it does what Do does.
+// DoAll probes every address of the name of target, IPv6 first, and [DefaultParallel] of them at
+// the same time. Each Result has a Target with the name and one address. If there are fewer than
+// two addresses, DoAll does the same as Do.
 func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
 	whole, err := p.valid(ctx, target)
 	if err != nil || whole.Path != "" || whole.Addr.IsValid() {
@@ -26,7 +26,8 @@ func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
 	return results
 }
 
-// expand resolves target and returns it once for each address, or as it is.
+// expand resolves target, and returns one target for each address. If there is nothing to resolve, it
+// returns target unchanged.
 func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*resolved, []Target) {
 	target, err := p.valid(ctx, target)
 	if err != nil || target.Path != "" || target.Addr.IsValid() {
@@ -51,7 +52,7 @@ func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*reso
 	return known, targets
 }
 
-// resolved is what the lookups of a name found.
+// resolved has the results of the lookups of a name.
 type resolved struct {
 	answers []answer
 	took    time.Duration
@@ -70,8 +71,9 @@ func (k *resolved) addrs() []netip.Addr {
 	return addrs
 }
 
-// Addresses resolves target's name as Do would, IPv6 first. A target that is an
-// address has that one, and a unix socket none. The error is that of a Result.
+// Addresses resolves the name of target as Do would, and returns the IPv6 addresses first. For an
+// address it returns this address, and for a unix socket nil. The error is one that Do would return
+// in a Result.
 func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, error) {
 	target, err := p.valid(ctx, target)
 	switch {
@@ -98,8 +100,8 @@ func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, err
 	return nil, r.Err
 }
 
-// resolve looks name up in all families. When it has IPv4 addresses, it doesn't wait
-// long for IPv6 ones: there are name servers that never answer for these.
+// resolve looks up name for all families. When it has IPv4 addresses, it waits only a short time for
+// IPv6 addresses: some name servers never answer queries for these.
 func (p *Probe) resolve(ctx context.Context, name string) *resolved {
 	began := time.Now()
 	families := p.families()
@@ -135,8 +137,8 @@ func (p *Probe) resolve(ctx context.Context, name string) *resolved {
 	return &known
 }
 
-// How long IPv6 may take when all addresses are asked for: RFC 8305's delay, or as many
-// times what IPv4 took, but not too long.
+// The time for an answer with IPv6 addresses, after the answer for IPv4, when all addresses are wanted: the
+// delay of RFC 8305, or a multiple of the time that IPv4 took, with a maximum.
 const (
 	resolutionFactor = 4
 	resolutionLimit  = time.Second

@@ -9,10 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Escape makes text safe for a terminal and a log. Control characters except line
-// feed and tab, bytes that are not UTF-8, and characters that nobody sees or that
-// change the direction of text become \r, \xHH, \uHHHH or \UHHHHHHHH; a backslash
-// stays what it is.
+// Escape makes text safe for a terminal and for a log. It replaces control characters except line
+// feed and tab, bytes that are not UTF-8, invisible characters, and characters that change the
+// direction of text, by \r, \xHH, \uHHHH or \UHHHHHHHH. It does not change a backslash.
 func Escape(text []byte) string {
 	var b strings.Builder
 	b.Grow(len(text))
@@ -37,21 +36,21 @@ func Escape(text []byte) string {
 	return b.String()
 }
 
-// unsafeRune reports whether r looks like nothing or like a space, or does
-// something to a terminal or to the text around it: control and format characters
-// (tags, and those that change the direction of text, among them), line ends, spaces
-// that are no ASCII space, and what Unicode lets a program show as nothing.
+// unsafeRune reports whether r is invisible, looks like a space, or changes the terminal or the
+// text around it. These are control and format characters (including tags, and those that change
+// the direction of text), line ends, spaces other than the ASCII space, and characters that Unicode
+// allows a program to hide.
 func unsafeRune(r rune) bool {
 	return !strconv.IsPrint(r) ||
 		r > 0x7f && unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
 		r == blankBraille
 }
 
-// blankBraille is a symbol, and looks like a space.
+// blankBraille is a symbol that looks like a space.
 const blankBraille = 0x2800
 
-// Unescape reads \r, \n, \t, \\ and \xHH in s, and takes the rest as it is. The error
-// names the escape that it doesn't know.
+// Unescape replaces \r, \n, \t, \\ and \xHH in s, and leaves the rest unchanged. The error names an
+// unknown escape.
 func Unescape(s string) (string, error) {
 	var b strings.Builder
 	for {

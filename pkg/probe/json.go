@@ -105,9 +105,9 @@ type (
 // timeFormat is RFC 3339 with microseconds, always six digits.
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
-// MarshalJSON returns one object of the schema greetprobe/1, on one line. What a
-// terminal could take for a command is written as \u escapes. greeting.text holds
-// U+FFFD in place of what is not UTF-8; greeting.base64 holds the exact bytes.
+// MarshalJSON returns one object of the schema greetprobe/1, on one line. Characters that could
+// control a terminal are written as \u escapes. greeting.text has U+FFFD in place of bytes that are
+// not UTF-8; greeting.base64 has the exact bytes.
 func (r Result) MarshalJSON() ([]byte, error) {
 	w := wireResult{
 		Schema: schema, Time: r.Time.UTC().Format(timeFormat),
@@ -191,7 +191,7 @@ func (g *Greeting) wire() *wireGreeting {
 	return &w
 }
 
-// Lines counts the lines; one without newline at the end counts too.
+// Lines returns the number of lines. A last line without a newline also counts.
 func (g *Greeting) Lines() int {
 	n := bytes.Count(g.Bytes, []byte("\n"))
 	if len(g.Bytes) > 0 && !bytes.HasSuffix(g.Bytes, []byte("\n")) {

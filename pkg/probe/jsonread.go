@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// UnmarshalJSON reads what MarshalJSON wrote, and ignores keys that it doesn't know.
-// Times have microseconds and no monotonic reading then. Errors have their text and,
-// for an attempt, its errno; they unwrap to nothing else.
+// UnmarshalJSON reads an object that MarshalJSON wrote, and ignores unknown keys. The times then
+// have a resolution of microseconds and no monotonic reading. The errors have their text and, for
+// an attempt, the errno; they do not wrap other errors.
 func (r *Result) UnmarshalJSON(text []byte) error {
 	var w wireResult
 	if err := json.Unmarshal(text, &w); err != nil {

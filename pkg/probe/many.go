@@ -11,33 +11,33 @@ import (
 	"time"
 )
 
-// DefaultParallel is how many targets a zero [Many] probes at once.
+// DefaultParallel is the number of targets that a zero [Many] probes at once.
 const DefaultParallel = 256
 
-// Many probes many targets at once. It is not changed by its methods.
+// Many probes many targets at once. Its methods do not change it.
 type Many struct {
-	// Do probes one target. It may be Probe.Do or Probe.Wait, and what it returns is
-	// reported in that order. It is called by many goroutines at once.
+	// Do probes one target, and returns its results, which are reported in this order. It usually
+	// calls Probe.Do or Probe.Wait. Many goroutines call Do at once.
 	Do func(context.Context, Target) []Result
 
-	// All, if not nil, is used in place of Do: it probes every address of each
-	// target's name, as its DoAll does. The results of a target are reported together,
-	// when the last of them is there. Each address counts for Parallel.
+	// All, if not nil, is used instead of Do. Every address of the name of each target is probed,
+	// as DoAll of this Probe does. The results of a target are reported together when the last one
+	// has arrived. Each address counts for Parallel.
 	All *Probe
 
-	// Parallel is how many targets are probed at once; 0 means 256.
+	// Parallel is the maximum number of targets that are probed at once; 0 means 256.
 	Parallel int
 
-	// Lowered, if not nil, is called by Run's goroutine when the file descriptors are
-	// enough for this many targets only, which is less than Parallel.
+	// Lowered, if not nil, is called by the goroutine of Run if there are not enough file
+	// descriptors for Parallel. parallel is the lower number of targets that are now probed at
+	// once.
 	Lowered func(parallel int)
 }
 
-// Run probes targets and calls each with every result as it comes, in its own
-// goroutine. Targets that ran out of descriptors are probed again when others have
-// ended, fewer at once. When ctx is canceled no further target is begun. Run returns
-// when all that were begun have ended. A Many that can't be used gives each target a
-// result with [LocalError].
+// Run probes targets, and calls each with every result when it arrives, in the goroutine of Run. If
+// a probe runs out of descriptors, its target is probed again when other probes have ended, with
+// fewer at once. When ctx is canceled, no further target is begun. Run returns when all probes that
+// were begun have ended. If m is not valid, each target gets a result with LocalError.
 func (m *Many) Run(ctx context.Context, targets iter.Seq[Target], each func(Result)) {
 	if targets == nil {
 		return

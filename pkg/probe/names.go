@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// MX returns the mail servers of domain, the most preferred first and each once, with
-// port. A domain without MX record is its own mail server (RFC 5321, section 5.1). The
-// error joins all that is wrong, one sentence each that names domain; beside it there are
-// the targets of the records that are good.
+// MX returns the mail servers of domain with this port, the most preferred first, and each server
+// once. A domain without an MX record is its own mail server (RFC 5321, section 5.1). The error
+// joins all problems, each in one sentence with the domain. MX also returns the targets of the
+// valid records if there is an error.
 func (p *Probe) MX(ctx context.Context, domain string, port uint16) ([]Target, error) {
 	if err := p.validLookup(ctx, port == 0); err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (p *Probe) MX(ctx context.Context, domain string, port uint16) ([]Target, e
 	return mailServers(domain, port, found, err)
 }
 
-// mailServers is what MX makes of the answer.
+// mailServers returns the result of MX for an answer of DNS.
 func mailServers(domain string, port uint16, found []*net.MX, err error) ([]Target, error) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return []Target{{Host: domain, Port: port}}, nil
@@ -44,10 +44,9 @@ func mailServers(domain string, port uint16, found []*net.MX, err error) ([]Targ
 	return records.targets, errors.Join(append(records.errs, lookupError("the mail servers of "+domain, err))...)
 }
 
-// SRV returns the servers of a service, such as _imaps._tcp.example.org, in the order
-// of their priority and weight and each once. The error joins all that is wrong, one
-// sentence each that names service; beside it there are the targets of the records that
-// are good.
+// SRV returns the servers of a service, such as _imaps._tcp.example.org, in the order of priority
+// and weight, and each server once. The error joins all problems, each in one sentence with the
+// service. SRV also returns the targets of the valid records if there is an error.
 func (p *Probe) SRV(ctx context.Context, service string) ([]Target, error) {
 	if err := p.validLookup(ctx, false); err != nil {
 		return nil, err
@@ -59,7 +58,7 @@ func (p *Probe) SRV(ctx context.Context, service string) ([]Target, error) {
 	return serviceServers(service, found, err)
 }
 
-// serviceServers is what SRV makes of the answer.
+// serviceServers returns the result of SRV for an answer of DNS.
 func serviceServers(service string, found []*net.SRV, err error) ([]Target, error) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		err = errors.New("there is no SRV record of that name")
@@ -78,7 +77,7 @@ func serviceServers(service string, found []*net.SRV, err error) ([]Target, erro
 	return records.targets, errors.Join(append(records.errs, lookupError("the servers of "+service, err))...)
 }
 
-// validLookup returns why p or ctx can't be used.
+// validLookup returns an error if p or ctx is not valid.
 func (p *Probe) validLookup(ctx context.Context, noPort bool) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -92,7 +91,7 @@ func (p *Probe) validLookup(ctx context.Context, noPort bool) error {
 	return nil
 }
 
-// lookupError is err with what was looked up; nil if err is.
+// lookupError adds to err what was looked up. It returns nil if err is nil.
 func lookupError(what string, err error) error {
 	if err == nil {
 		return nil
@@ -100,19 +99,19 @@ func lookupError(what string, err error) error {
 	return fmt.Errorf("resolve %s: %w", what, reason(err))
 }
 
-// recordsOf is what the records of one name lead to.
+// recordsOf has the targets and the errors of the records of one name.
 type recordsOf struct {
 	kind, name string
 	targets    []Target
 	errs       []error
 }
 
-// add keeps the target of a record, once, or why it can't be probed.
+// add adds the target of a record, unless it is there already, or the error if it cannot be probed.
 func (r *recordsOf) add(host string, port uint16) {
 	target := Target{Host: strings.TrimSuffix(host, "."), Port: port}
 	_, err := target.name()
 	switch {
-	case host == ".": // beside others it says nothing: RFC 7505 and RFC 2782 want it alone
+	case host == ".": // ignored if there are other records: RFC 7505 and RFC 2782 allow it only alone
 		return
 	case err != nil:
 	case port == 0:
@@ -127,7 +126,7 @@ func (r *recordsOf) add(host string, port uint16) {
 	}
 }
 
-// lookupRecords asks for records of name within the Total of p.
+// lookupRecords looks up the records of name, within the Total of p.
 func lookupRecords[T any](ctx context.Context, p *Probe, name string, ask func(context.Context, *net.Resolver, string) (T, error)) (none T, err error) {
 	ascii, err := Target{Host: name}.name()
 	if err != nil {

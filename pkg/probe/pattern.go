@@ -8,18 +8,18 @@ import (
 	"regexp/syntax"
 )
 
-// A Pattern is looked for in a greeting. Make one with [Text] or [Regexp].
+// A Pattern is searched for in a greeting. [Text] and [Regexp] return a Pattern.
 type Pattern struct {
 	source string
 	re     *regexp.Regexp // nil: source is plain text
 }
 
-// Text is found where the greeting contains exactly these bytes.
+// Text returns a Pattern that matches exactly these bytes.
 func Text(s string) Pattern { return Pattern{source: s} }
 
-// Regexp is found where expr (regexp/syntax) matches; ^ and $ match at each line, and
-// a line's CR is not part of it. While the greeting is still coming, whole lines only
-// are looked at.
+// Regexp returns a Pattern for the expression expr (regexp/syntax). ^ and $ match at each line, and
+// the CR at the end of a line is ignored. While the greeting is still arriving, only whole lines
+// are searched.
 func Regexp(expr string) (Pattern, error) {
 	re, err := regexp.Compile("(?m)" + expr)
 	if syntax, ok := errors.AsType[*syntax.Error](err); ok {
@@ -28,10 +28,10 @@ func Regexp(expr string) (Pattern, error) {
 	return Pattern{source: expr, re: re}, nil
 }
 
-// String returns the text or expression.
+// String returns the text or the expression.
 func (p Pattern) String() string { return p.source }
 
-// in reports whether p is in text, which is all there will be if whole.
+// in reports whether p is found in text. whole says that text is complete.
 func (p Pattern) in(text []byte, whole bool) bool {
 	if p.re == nil {
 		return bytes.Contains(text, []byte(p.source))

@@ -21,50 +21,49 @@ const (
 	DefaultMaxBytes = 4096
 )
 
-// A Probe says what to ask and how long to wait. The zero value works. It is not
-// changed by its methods, which may be called by many goroutines at once, and it may
-// be copied.
+// A Probe has the settings of a probe. The zero value works. The methods do not change it, and may
+// be called by many goroutines at once. It may be copied.
 type Probe struct {
-	Connect  time.Duration // for all addresses together; 0 means 5 s
-	Read     time.Duration // from connected to greeting complete; 0 means 10 s
-	Total    time.Duration // everything, resolving included; 0 means 15 s
-	Idle     time.Duration // this much silence ends a greeting without newline; 0 means 2 s, less: never
-	MaxBytes int           // of a greeting; 0 means 4096
+	Connect  time.Duration // time for connecting, for all addresses together; 0 means 5 s
+	Read     time.Duration // time from the connection to the complete greeting; 0 means 10 s
+	Total    time.Duration // time for the whole probe, including name resolution; 0 means 15 s
+	Idle     time.Duration // silence after which a greeting without newline is complete; 0 means 2 s, negative: never
+	MaxBytes int           // maximum size of a greeting; 0 means 4096
 
-	Family int        // 4 or 6: that family only; 0: both (RFC 8305)
-	Source netip.Addr // local address; the zero value: the system's choice
+	Family int        // 4 or 6: use only IPv4 or IPv6; 0: both (RFC 8305)
+	Source netip.Addr // local address; the zero value: chosen by the system
 
-	Protocol  Protocol  // what the server must speak; "": guessed from what it says, [Plain]: anything
-	Expect    []Pattern // any of them must be in the greeting; none: anything will do
-	ExpectAll bool      // all of Expect must be in it
-	Reject    []Pattern // none of them may be in it
+	Protocol  Protocol  // protocol of the server; "": guessed from the greeting, [Plain]: any text
+	Expect    []Pattern // one of these must be in the greeting; empty: any greeting is expected
+	ExpectAll bool      // all of Expect must be in the greeting
+	Reject    []Pattern // none of these may be in the greeting
 
-	Send      string // sent after the greeting, and no byte more; what the server answers counts to the greeting
-	SendFirst bool   // send Send as soon as the connection is ready: to a server that greets, this is to speak before one's turn
-	Quit      string // sent after a complete greeting, and no byte more; the server may take 1 s to hang up then
+	Send      string // text to send after the greeting; the answer of the server is part of the greeting
+	SendFirst bool   // send Send right after connecting, without waiting for a greeting
+	Quit      string // text to send after a complete greeting; the server then has 1 s to hang up
 
-	TLS         *tls.Config // speak TLS, at once unless StartTLS or a TLSStep do later; nil: the zero Config for these, else none
-	StartTLS    StartTLS    // ask for TLS after the greeting, which ends with its final line even if Expect is set
-	EHLO        string      // the client's name in SMTP and LMTP; "": its address
+	TLS         *tls.Config // use TLS: from the start, or later with StartTLS or a TLSStep; nil: the zero Config for these two, else no TLS
+	StartTLS    StartTLS    // start TLS after the greeting, which then ends with its final line even if Expect is set
+	EHLO        string      // name of the client in SMTP and LMTP; "": its address
 	Steps       []Step      // a conversation after the greeting, and after StartTLS
-	Proxy       int         // 1 or 2: begin with a PROXY header of that version; 0: don't
-	ConnectOnly bool        // connected, and TLS done, is all that is asked for; no StartTLS
+	Proxy       int         // 1 or 2: begin with a PROXY header of this version; 0: no header
+	ConnectOnly bool        // the probe ends after connecting and TLS; not with StartTLS
 	HangUp      HangUp
 
-	// Dial makes a connection in place of the kernel, if not nil. network is "tcp4",
-	// "tcp6" or "unix", address an IP address and port, or a path. It must return
-	// soon after ctx is done.
+	// Dial, if not nil, makes connections in place of the kernel. network is "tcp4", "tcp6" or
+	// "unix", and address is an IP address and port, or a path. Dial must return soon after ctx is
+	// done.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Resolve finds addresses in place of net.Resolver, if not nil. network is "ip4"
-	// or "ip6". It must return soon after ctx is done.
+	// Resolve, if not nil, finds addresses in place of net.Resolver. network is "ip4" or "ip6".
+	// Resolve must return soon after ctx is done.
 	Resolve func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// StartTLS is the protocol in which to ask for TLS. The empty one doesn't ask.
+// StartTLS is the protocol whose command starts TLS; "" is none.
 type StartTLS = Protocol
 
-// HangUp is how the connection is closed.
+// HangUp says how a probe closes its connection.
 type HangUp int
 
 // The ways to hang up.
@@ -73,15 +72,15 @@ const (
 	Abruptly               // RST, which leaves no socket in TIME_WAIT
 )
 
-// Do probes target, and returns when that has ended and the connection is closed. It
-// ends within Total, or soon after ctx is done: a canceled context makes the status
-// [Canceled], one whose deadline passes counts as Total does. A Probe that is not valid,
-// and a nil ctx, end in [LocalError], a Target without host or port in [InvalidTarget].
+// Do probes target. It returns when the probe has ended and the connection is closed: within Total,
+// or soon after ctx is done. If ctx is canceled, the status is [Canceled]; if its deadline passes,
+// the effect is that of Total. If p is not valid or ctx is nil, the status is [LocalError]; for a
+// target without host or port it is [InvalidTarget].
 func (p *Probe) Do(ctx context.Context, target Target) Result {
 	return p.do(ctx, time.Now(), target, nil)
 }
 
-// do probes target since now. If known is not nil, it is what the lookups found.
+// do probes target; the probe began at now. known, if not nil, has the results of the lookups.
 func (p *Probe) do(ctx context.Context, now time.Time, target Target, known *resolved) Result {
 	whole, err := p.valid(ctx, target)
 	if err != nil {
@@ -109,9 +108,9 @@ type run struct {
 	p *Probe
 	Result
 	lines lines    // of the greeting
-	rules Protocol // by which the greeting was read; "": none
-	timed bool     // Timing.Total is set: what follows is leaving
-	plain bool     // the server does not do STARTTLS: the connection is still good, in plain text
+	rules Protocol // the rules by which the greeting was read; "": none
+	timed bool     // Timing.Total is set; only the end of the session follows
+	plain bool     // the server does not support STARTTLS; the connection still works in plain text
 }
 
 func (r *run) probe(ctx context.Context, known *resolved) {
@@ -126,15 +125,15 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	complete := r.converse(w) //nolint:contextcheck // w has it
 	r.Timing.Total, r.timed = time.Since(r.Time), true
 	if now := tcpInfo(conn); now != nil {
-		r.TCP.RTT = now.RTT // of data too, now that some came
+		r.TCP.RTT = now.RTT // also measured with data, which has arrived by now
 	}
 	if complete {
 		r.bye(w)
 	}
 }
 
-// converse does all that is done on a connection, sets the status, and reports whether
-// the connection is still good.
+// converse makes all phases after connecting, sets the status, and reports whether the connection still
+// works.
 func (r *run) converse(w *wire) bool {
 	if !r.announce(w) || r.p.tlsFirst() && !r.handshake(w, time.Now()) {
 		return false
@@ -173,10 +172,10 @@ func (p *Probe) tlsFirst() bool {
 	return p.TLS != nil && !later
 }
 
-// lastWord is how long a server may take to answer Quit by hanging up.
+// lastWord is the time that a server has to hang up after Quit.
 const lastWord = time.Second
 
-// bye sends Quit, or what the protocol has for it, and lets the server hang up first.
+// bye sends Quit, or the command of the protocol that ends the session, and then waits for the server to hang up.
 func (r *run) bye(w *wire) {
 	if r.p.Quit == "" {
 		r.leave(w)

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A Protocol is what a server speaks.
+// A Protocol is the protocol of a server.
 type Protocol string
 
-// The protocols whose greetings are understood.
+// The protocols whose greetings are recognized.
 const (
 	SMTP        Protocol = "smtp"        // RFC 5321, RFC 3207
 	LMTP        Protocol = "lmtp"        // RFC 2033
@@ -36,54 +36,54 @@ const (
 	Postgres Protocol = "postgres" // an SSLRequest packet
 )
 
-// Protocols lists every Protocol whose greetings are understood.
+// Protocols lists every Protocol whose greetings are recognized.
 func Protocols() []Protocol {
 	return []Protocol{SMTP, LMTP, SSH, FTP, POP3, IMAP, ManageSieve, NNTP, MySQL, Plain}
 }
 
-// A Refusal is how a server says that it gives no service.
+// A Refusal is the answer of a server that refuses its service.
 type Refusal struct {
-	Code      string // of the server, such as "421"; a name such as "BYE" where the protocol has no numbers
-	Text      string // its words, as they came, without line end
-	Temporary bool   // the server says that it may be better later
+	Code      string // the code of the server, such as "421", or a word such as "BYE" if the protocol has no codes
+	Text      string // the text of the server, without the line end
+	Temporary bool   // the server says that the refusal is temporary
 }
 
-// kind is what a greeting means.
+// kind is the meaning of a greeting.
 type kind int
 
 const (
 	incomplete kind = iota
 	positive
 	refusal
-	foreign // not this protocol
+	foreign // not a greeting of this protocol
 )
 
-// A reading is what a protocol makes of what the server has said so far.
+// A reading is the interpretation, by the rules of a protocol, of the text that was received so far.
 type reading struct {
 	kind     kind // may be known before the greeting is complete
-	end      int  // of the greeting, in bytes; 0: it is not complete
-	promised bool // more must come: silence does not complete the greeting
-	answer   bool // Send was sent: end and promised are about what came after that
+	end      int  // length of the greeting in bytes; 0: not complete
+	promised bool // more text must follow: silence does not complete the greeting
+	answer   bool // Send was sent: end and promised concern the answer to it
 	protocol Protocol
 	software string // that the greeting names
 	version  string
 	refused  Refusal // if kind is refusal
 }
 
-// rules are what one protocol's standard says.
+// rules has the functions for one protocol, according to its standard.
 type rules struct {
-	// read says what a greeting means, of which said has come. whole: there will be no more.
+	// read interprets said, the text that was received so far. whole says that it is complete.
 	read func(said []byte, whole bool) reading
 
-	// leave says goodbye, so that the server does not log a client that disappeared.
-	// greeting is what the server said.
+	// leave ends the session, so that the server does not log a client that disappeared. greeting is
+	// the greeting of the server.
 	leave func(c io.ReadWriter, greeting []byte) error
 
-	// products finds what software the greeting names: its name, then its version.
+	// products matches the software that the greeting names: its name, then its version.
 	products *regexp.Regexp
 }
 
-// protocols has the rules of each protocol but Plain.
+// protocols has the rules of each protocol except Plain.
 var protocols = map[Protocol]rules{
 	SMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
 	LMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
@@ -98,9 +98,9 @@ var protocols = map[Protocol]rules{
 	other:       {readOther, nil, nil},
 }
 
-// What a guess can find besides.
+// Further results of a guess.
 const (
-	replies Protocol = "replies" // SMTP, LMTP, FTP or NNTP, whichever: it looks the same
+	replies Protocol = "replies" // one of SMTP, LMTP, FTP and NNTP, whose greetings look the same
 	other   Protocol = "other"   // a refusal of a protocol that does not greet
 )
 

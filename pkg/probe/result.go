@@ -5,29 +5,28 @@ import (
 	"time"
 )
 
-// A Status is the one way in which a probe ended. The set is closed, so it can label
-// a metric.
+// A Status says how a probe ended. The set is closed, so a Status can be a label of a metric.
 type Status string
 
 // The statuses.
 const (
 	OK              Status = "ok"                // the greeting is complete, and as expected
-	ResolveFailed   Status = "resolve_failed"    // no address for the name
-	Refused         Status = "refused"           // nobody listens there
-	Unreachable     Status = "unreachable"       // no way to the host
-	ConnectTimeout  Status = "connect_timeout"   // nobody answered in time
-	TLSFailed       Status = "tls_failed"        // no TLS, or a certificate that can't be trusted
-	NoGreeting      Status = "no_greeting"       // connected, and not one byte in time
-	Partial         Status = "partial"           // something was said, and not completed in time
-	Closed          Status = "closed"            // hung up before it said anything
-	Reset           Status = "reset"             // reset before the greeting was complete
-	Mismatch        Status = "mismatch"          // complete, and not what was expected
-	Rejected        Status = "rejected"          // contains what it must not
-	LocalError      Status = "local_error"       // our own trouble: descriptors, source address, ports
+	ResolveFailed   Status = "resolve_failed"    // the name has no address, or could not be resolved
+	Refused         Status = "refused"           // the connection was refused
+	Unreachable     Status = "unreachable"       // there is no route to the host
+	ConnectTimeout  Status = "connect_timeout"   // no connection in time
+	TLSFailed       Status = "tls_failed"        // the TLS handshake failed, or the certificate is not trusted
+	NoGreeting      Status = "no_greeting"       // connected, but no byte was received in time
+	Partial         Status = "partial"           // only part of the greeting was received in time
+	Closed          Status = "closed"            // the server closed the connection before it sent anything
+	Reset           Status = "reset"             // the server reset the connection before the greeting was complete
+	Mismatch        Status = "mismatch"          // the greeting is complete, but not as expected
+	Rejected        Status = "rejected"          // the greeting or an answer matches a rejected pattern
+	LocalError      Status = "local_error"       // an error on this machine: descriptors, source address, ports
 	Canceled        Status = "canceled"          // the context was canceled
-	RefusedByServer Status = "refused_by_server" // the greeting says that there is no service
-	WrongProtocol   Status = "wrong_protocol"    // the greeting is not of Probe.Protocol
-	InvalidTarget   Status = "invalid_target"    // what was given as the target can't be read as one
+	RefusedByServer Status = "refused_by_server" // the greeting, or an answer of the server, is a refusal
+	WrongProtocol   Status = "wrong_protocol"    // the greeting does not belong to Probe.Protocol
+	InvalidTarget   Status = "invalid_target"    // the target is not valid
 )
 
 // Statuses lists every Status, in the order of the constants.
@@ -53,44 +52,45 @@ const (
 	PhaseDone     Phase = "done"
 )
 
-// An End is what completed a greeting, or broke it off. The set is closed.
+// An End says what ended a greeting. The set is closed.
 type End string
 
 // The ends.
 const (
-	EndLine    End = "line"    // its final line or packet
+	EndLine    End = "line"    // the final line or packet
 	EndMatch   End = "match"   // an expected or rejected pattern was found
-	EndEOF     End = "eof"     // the server closed
-	EndMax     End = "max"     // Probe.MaxBytes
-	EndIdle    End = "idle"    // quiet for Probe.Idle
-	EndTimeout End = "timeout" // Probe.Read, Probe.Total or the context's deadline
+	EndEOF     End = "eof"     // the server closed the connection
+	EndMax     End = "max"     // Probe.MaxBytes was reached
+	EndIdle    End = "idle"    // the server was silent for Probe.Idle
+	EndTimeout End = "timeout" // Probe.Read, Probe.Total or the context's deadline passed
 	EndReset   End = "reset"   // the server reset the connection
 )
 
-// A Result is everything about one probe. Its JSON form is the schema greetprobe/1.
+// A Result has everything about one probe. Its JSON form is the schema greetprobe/1.
 type Result struct {
-	Time     time.Time // when it began, with a monotonic reading
+	Time     time.Time // start of the probe, with a monotonic reading
 	Target   Target
 	Status   Status
-	Phase    Phase // the step that ended it; PhaseDone if all is well
+	Phase    Phase // the phase in which the probe ended; PhaseDone if Status is OK
 	Err      error // one sentence without the target; nil if Status is OK
 	Local    string
-	Remote   string // as net.Addr has it; "" if no connection was made, as Local
-	Family   int    // 4 or 6; 0 if no connection was made, or to a unix socket
+	Remote   string // like Local, the text of the net.Addr; both are "" without a connection
+	Family   int    // 4 or 6; 0 without a connection, or with a unix socket
 	Attempts []Attempt
 	Timing   Timing
-	TCP      *TCP         // nil: no TCP, not reached, or the system doesn't tell
-	Greeting *Greeting    // nil: not reached, or not asked for
-	Protocol Protocol     // whose greeting it is; "" if not reached, or if it may be several; [Plain]: none that is known
-	Software string       // that the greeting names; "" if none
-	Version  string       // of Software; "" if not named
+	TCP      *TCP         // nil: not TCP, not reached, or not available on this system
+	Greeting *Greeting    // nil: not reached, or not requested
+	Protocol Protocol     // protocol of the greeting; "" if not reached, or if several are possible; [Plain]: unknown
+	Software string       // software that the greeting names; "" if it names none
+	Version  string       // version of Software; "" if the greeting has none
 	Refusal  *Refusal     // nil unless the greeting is a refusal
-	Expect   *Expect      // nil: not reached, or nothing was expected or rejected
-	TLS      *TLS         // nil: not reached, or not asked for
-	Steps    []StepResult // those of Probe.Steps that were reached
+	Expect   *Expect      // nil: not reached, or Expect and Reject of the Probe are empty
+	TLS      *TLS         // nil: not reached, or not requested
+	Steps    []StepResult // the results of those Probe.Steps that were reached
 }
 
-// An Attempt is one address that was tried. Start and End count from Result.Time.
+// An Attempt is an attempt to connect to one address. Start and End are counted from Time of the
+// Result.
 type Attempt struct {
 	Addr       netip.AddrPort
 	Start, End time.Duration
@@ -98,7 +98,7 @@ type Attempt struct {
 	Err        error // nil if connected
 }
 
-// An AttemptResult is how an attempt to connect ended. The set is closed.
+// An AttemptResult says how an attempt to connect ended. The set is closed.
 type AttemptResult string
 
 // The results of an attempt.
@@ -107,61 +107,61 @@ const (
 	AttemptRefused     AttemptResult = "refused"
 	AttemptUnreachable AttemptResult = "unreachable"
 	AttemptTimeout     AttemptResult = "timeout"
-	AttemptReset       AttemptResult = "reset"    // accepted, and reset at once
+	AttemptReset       AttemptResult = "reset"    // connected, and reset at once
 	AttemptCanceled    AttemptResult = "canceled" // another address was faster, or the context was canceled
 	AttemptLocalError  AttemptResult = "local_error"
 )
 
-// Timing is how long each step took; nil means that it was not reached, or not
-// completed. Resolve, Connect, Proxy, TLS and Greeting follow each other and don't
-// overlap. FirstByte and Greeting both count from the moment when the server could
-// speak: connected, and the PROXY header and TLS done.
+// Timing has the duration of each step; nil means that the step was not reached, or not completed.
+// Resolve, Connect, Proxy, TLS and Greeting follow each other without overlap. FirstByte and
+// Greeting are both counted from the moment when the server could first send: after connecting, the
+// PROXY header and TLS.
 type Timing struct {
 	Resolve   *time.Duration // 0 for an address and a unix socket
-	Connect   *time.Duration // all addresses together
+	Connect   *time.Duration // for all addresses together
 	Proxy     *time.Duration // sending the PROXY header
-	TLS       *time.Duration // the handshake, with the STARTTLS dialogue before it
+	TLS       *time.Duration // the handshake, including STARTTLS before it
 	FirstByte *time.Duration
 	Greeting  *time.Duration
-	Total     time.Duration // all of the probe
+	Total     time.Duration // the whole probe
 }
 
-// TCP is what the kernel knows of the connection (TCP_INFO, tcp(7)).
+// TCP has data of the kernel about the connection (TCP_INFO, see tcp(7)).
 type TCP struct {
 	RTT        time.Duration // smoothed round-trip time, at the end; 0 if none was measured
-	SynRetrans int           // SYNs that had to be sent again, the first at 1 s, the next at 3 s
+	SynRetrans int           // number of SYNs that were sent again: the first after 1 s, the next after 3 s
 }
 
-// A Greeting is what the server said.
+// A Greeting is the greeting of the server.
 type Greeting struct {
-	Bytes     []byte // exactly as they came, and not one after the end
-	Truncated bool   // there was more than Probe.MaxBytes
+	Bytes     []byte // the exact bytes, up to the end of the greeting
+	Truncated bool   // the greeting has more than Probe.MaxBytes
 	End       End    // empty if the probe was canceled
 }
 
-// Expect says which pattern decided.
+// Expect says which pattern decided about the greeting.
 type Expect struct {
 	Matched bool   // the greeting is as expected
-	Pattern string // that was found, or rejected, or the missing ones, joined by " | "
+	Pattern string // the pattern that was found or rejected; or the missing ones, joined by " | "
 }
 
-// TLS describes the handshake.
+// TLS describes the TLS handshake.
 type TLS struct {
-	Version    string // as "TLS 1.3"; "" if the handshake didn't get so far
+	Version    string // such as "TLS 1.3"; "" if the handshake ended before
 	Cipher     string
-	ServerName string    // that was asked for and held against the certificate
-	Verified   bool      // the certificate is good for ServerName
-	Problem    string    // why Verified is false
-	Subject    string    // of the server's certificate, as the rest
-	Issuer     string    //
-	Names      []string  // DNS names and addresses
-	NotBefore  time.Time //
-	NotAfter   time.Time //
+	ServerName string // the name that was sent, and compared with the certificate
+	Verified   bool   // the certificate is trusted, and valid for ServerName
+	Problem    string // why Verified is false
+	Subject    string // Subject, Issuer, Names, NotBefore and NotAfter are those of the server's certificate
+	Issuer     string
+	Names      []string // DNS names and IP addresses
+	NotBefore  time.Time
+	NotAfter   time.Time
 
-	// The first certificate of the chain to expire, up to the authority if it is
-	// trusted, else as far as the server sent it.
+	// The certificate of the chain that expires first. The chain ends at the authority if it is
+	// trusted, else with the last certificate that the server sent.
 	ChainNotAfter time.Time
 	ChainSubject  string
 
-	Old []string // what is too old to be safe: version, cipher suite, signature, key; none: nothing
+	Old []string // parameters that are too old to be safe: version, cipher suite, signature, key
 }

@@ -33,14 +33,14 @@ var startTLS = map[StartTLS]upgrader{
 	Postgres:    {ask: dialogue.postgres},
 }
 
-// An upgrader asks for TLS in a protocol.
+// An upgrader starts TLS in a protocol.
 type upgrader struct {
-	greets *regexp.Regexp // what a greeting begins with that is no refusal; nil: the client speaks first
+	greets *regexp.Regexp // the beginning of a greeting that is not a refusal; nil: the client sends first
 	ask    func(dialogue) error
 }
 
-// Greets reports whether a server of the protocol speaks first. Where it doesn't, no
-// greeting is read before TLS.
+// Greets reports whether a server of this protocol sends a greeting. If it does not, no greeting is
+// read before TLS.
 func (s StartTLS) Greets() bool { return startTLS[s].greets != nil }
 
 // StartTLSProtocols lists the protocols with STARTTLS.
@@ -54,8 +54,8 @@ func protocolNames() string {
 	return strings.Join(names, ", ")
 }
 
-// upgrade asks for TLS in the words of protocol, and reports whether w speaks it then.
-// greeting is what the server greeted with, and rest what it said after that.
+// upgrade starts TLS with the command of protocol, and reports whether w uses TLS then. greeting is the
+// greeting of the server, and rest the text after it.
 func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
 	began := time.Now()
 	w.wait(time.Until(w.until))
@@ -86,26 +86,26 @@ func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
 	return r.handshake(w, began)
 }
 
-// errNotOffered and errNoTLS are of a server that says what it can do, without TLS.
+// errNotOffered and errNoTLS are the errors if the capabilities of a server do not include TLS.
 var (
 	errNotOffered = errors.New("the server does not offer STARTTLS")
 	errNoTLS      = errors.New("the server does not offer TLS")
 )
 
-// An answerError is of an answer that is not the one that was wanted.
+// An answerError is the error of an unexpected answer.
 type answerError struct{ command, answer string }
 
 func (e answerError) Error() string {
 	return fmt.Sprintf("the server refused %s: %q", e.command, e.answer)
 }
 
-// A refusedError is of a server that refuses in the words of another protocol than the one in
-// which it was asked for TLS.
+// A refusedError is the error if a server refuses in another protocol than the one in which TLS was
+// requested.
 type refusedError struct{ Refusal }
 
 func (e refusedError) Error() string { return fmt.Sprintf("the server refuses: %q", e.Text) }
 
-// unexpected is the error of an answer that is not of protocol. It begins with said.
+// unexpected returns the error for an answer that does not belong to protocol. The answer begins with said.
 func (d dialogue) unexpected(protocol string, said []byte) error {
 	if idle := cmp.Or(d.r.p.Idle, DefaultIdle); idle > 0 {
 		d.w.wait(idle) // for the rest of its line
@@ -120,9 +120,9 @@ func (d dialogue) unexpected(protocol string, said []byte) error {
 	return fmt.Errorf("the server's answer is no %s: %q", protocol, said)
 }
 
-// dismissal returns what err, of a dialogue in the words of protocol, is as the end of the
-// session: 421, 400 or BYE, or any refusal of another protocol. It is nil if the server refused
-// the command alone.
+// dismissal returns the refusal with which the server ended the session, if err, the error of a dialogue
+// in protocol, is one: 421, 400 or BYE, or any refusal of another protocol. It returns nil if the server
+// refused only the command.
 func dismissal(protocol StartTLS, err error) *Refusal {
 	if other, ok := errors.AsType[refusedError](err); ok {
 		return &other.Refusal
@@ -147,8 +147,8 @@ type dialogue struct {
 	greeting []byte
 }
 
-// say sends one command. If that fails, so does reading, after what the server said
-// before it hung up: that is the reason.
+// say sends one command. It ignores errors: the next read returns the last text of the server, which has
+// the reason, and then fails too.
 func (d dialogue) say(command string) { _, _ = io.WriteString(d.w, command+"\r\n") }
 
 // line reads one line, without its end.
@@ -160,10 +160,10 @@ func (d dialogue) line() (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// maxReply is how many lines of a reply are read.
+// maxReply is the maximum number of lines of a reply.
 const maxReply = 100
 
-// reply reads lines until last says that there are no more.
+// reply reads lines until last reports that a line is the last one.
 func (d dialogue) reply(last func(line string) bool) ([]string, error) {
 	var lines []string
 	for len(lines) < maxReply {
@@ -182,7 +182,7 @@ func (d dialogue) reply(last func(line string) bool) ([]string, error) {
 // final reports whether no line of the same reply follows (RFC 5321, section 4.2).
 func final(line string) bool { return !continues([]byte(line)) }
 
-// esmtp asks as RFC 3207 has it; hello is EHLO, or LHLO in LMTP (RFC 2033).
+// esmtp starts TLS according to RFC 3207; hello is EHLO, or LHLO in LMTP (RFC 2033).
 func (d dialogue) esmtp(hello string) error {
 	d.say(hello + " " + cmp.Or(d.r.p.EHLO, d.self()))
 	offers, err := d.reply(final)
@@ -202,7 +202,7 @@ func (d dialogue) esmtp(hello string) error {
 	return d.simple("STARTTLS", "220")
 }
 
-// simple sends a command and wants a reply that begins with yes.
+// simple sends a command, and returns an error if the reply does not begin with yes.
 func (d dialogue) simple(command, yes string) error {
 	d.say(command)
 	answer, err := d.reply(final)
@@ -212,7 +212,7 @@ func (d dialogue) simple(command, yes string) error {
 	return agreed(command, answer[len(answer)-1], yes)
 }
 
-// self names the client in EHLO by its address (RFC 5321, section 4.1.3).
+// self returns the address of the client, as its name in EHLO (RFC 5321, section 4.1.3).
 func (d dialogue) self() string {
 	addr, ok := d.w.LocalAddr().(*net.TCPAddr)
 	switch {
@@ -227,7 +227,7 @@ func (d dialogue) self() string {
 
 var imapBye = regexp.MustCompile(`(?i)^\* BYE\b`)
 
-// imap asks as RFC 9051, section 6.2.1 has it.
+// imap starts TLS according to RFC 9051, section 6.2.1.
 func (d dialogue) imap() error {
 	d.say("greet STARTTLS")
 	answer, err := d.reply(func(line string) bool {
@@ -239,8 +239,8 @@ func (d dialogue) imap() error {
 	return agreed("STARTTLS", answer[len(answer)-1], "greet OK")
 }
 
-// managesieve asks as RFC 5804, section 2.2 has it. The greeting is the capabilities,
-// to a line that begins with OK.
+// managesieve starts TLS according to RFC 5804, section 2.2. The greeting lists the capabilities, up to a
+// line that begins with OK.
 func (d dialogue) managesieve() error {
 	decided := regexp.MustCompile(`^(?i:OK|NO|BYE)\b`)
 	lines := bytes.Split(bytes.TrimRight(d.greeting, "\r\n"), []byte("\n"))
@@ -266,7 +266,7 @@ const (
 	mysqlUTF8       = 45
 )
 
-// mysql asks with an SSLRequest, the first half of a login.
+// mysql starts TLS with an SSLRequest, the first half of a login.
 func (d dialogue) mysql() error {
 	if d.greeting[4] != 10 {
 		return errors.New("the server refuses clients in its greeting")
@@ -290,7 +290,7 @@ func (d dialogue) mysql() error {
 	return err
 }
 
-// postgres asks with an SSLRequest, and is answered with one byte.
+// postgres starts TLS with an SSLRequest. The answer is one byte.
 func (d dialogue) postgres() error {
 	_, _ = d.w.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f})
 	answer, err := d.ReadByte()
@@ -334,7 +334,7 @@ func (d dialogue) ldap() error {
 	return nil
 }
 
-// octets splits a short OCTET STRING off ber.
+// octets splits ber after a short OCTET STRING at its beginning.
 func octets(ber []byte) (content, rest []byte) {
 	if len(ber) < 2 || ber[0] != 0x04 || len(ber) < 2+int(ber[1]) {
 		return ber, nil
@@ -342,7 +342,7 @@ func octets(ber []byte) (content, rest []byte) {
 	return ber[2 : 2+int(ber[1])], ber[2+int(ber[1]):]
 }
 
-// maxElement is how long an answer of LDAP may be, in bytes.
+// maxElement is the maximum size of an LDAP answer, in bytes.
 const maxElement = 2048
 
 // element reads the content of one BER sequence.
@@ -374,7 +374,7 @@ func (d dialogue) element() ([]byte, error) {
 	return content, err
 }
 
-// xmpp asks as RFC 6120, section 5.4 has it.
+// xmpp starts TLS according to RFC 6120, section 5.4.
 func (d dialogue) xmpp() error {
 	var host bytes.Buffer
 	name := d.r.Target.Host
@@ -403,7 +403,7 @@ func (d dialogue) xmpp() error {
 	return agreed("STARTTLS", strings.TrimSpace(answer), "<proceed")
 }
 
-// until reads to the first of the ends.
+// until reads up to the first of the ends.
 func (d dialogue) until(ends ...string) (string, error) {
 	var b strings.Builder
 	for b.Len() < maxXML {
@@ -424,10 +424,10 @@ func (d dialogue) until(ends ...string) (string, error) {
 	return "", errors.New("the server's answer is too long")
 }
 
-// maxXML is how long an answer of XMPP may be, in bytes.
+// maxXML is the maximum size of an XMPP answer, in bytes.
 const maxXML = 16 << 10
 
-// agreed returns nil if answer begins with yes, in capitals or not.
+// agreed returns nil if answer begins with yes, in upper or lower case.
 func agreed(command, answer, yes string) error {
 	if len(answer) >= len(yes) && strings.EqualFold(answer[:len(yes)], yes) {
 		return nil
@@ -435,7 +435,7 @@ func agreed(command, answer, yes string) error {
 	return answerError{command, answer}
 }
 
-// dialogueReason says in words why a dialogue ended early.
+// dialogueReason returns a sentence that says why a dialogue ended early.
 func dialogueReason(err error, w *wire) error {
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A Step is one step of a conversation after the greeting. Make one with [ExpectStep],
-// [RejectStep], [SendStep], [TLSStep] or [ParseStep].
+// A Step is one step of a conversation after the greeting. The functions [ExpectStep],
+// [RejectStep], [SendStep], [TLSStep] and [ParseStep] return a Step.
 type Step struct {
 	verb     string
 	pattern  Pattern  // of expect and reject
@@ -20,23 +20,24 @@ type Step struct {
 	protocol StartTLS // of starttls; "": the handshake alone
 }
 
-// ExpectStep reads until pattern is found in what the server said since the last line
-// that an ExpectStep found. It fails if that has not come within [Probe.Read].
+// ExpectStep returns a step that reads until pattern is found in the text that the server has sent
+// since the last line that an ExpectStep matched. It fails if pattern is not found within
+// [Probe.Read].
 func ExpectStep(pattern Pattern) Step { return Step{verb: "expect", pattern: pattern} }
 
-// RejectStep fails if pattern is in what the server said since the last SendStep, or
-// says before the next one.
+// RejectStep returns a step that fails if pattern is found in the text that the server sends
+// between the previous SendStep and the next one.
 func RejectStep(pattern Pattern) Step { return Step{verb: "reject", pattern: pattern} }
 
-// SendStep sends text, and no byte more.
+// SendStep returns a step that sends exactly text.
 func SendStep(text string) Step { return Step{verb: "send", text: text} }
 
-// TLSStep asks for TLS in the words of protocol, and speaks it from then on. Without
-// protocol it makes the handshake alone: the steps before have asked.
+// TLSStep returns a step that starts TLS with the command of protocol. If protocol is "", the step
+// only makes the handshake, and earlier steps must have sent the command.
 func TLSStep(protocol StartTLS) Step { return Step{verb: "starttls", protocol: protocol} }
 
-// ParseStep reads "expect RE", "reject RE", "send TEXT", "starttls" or "starttls
-// PROTOCOL". RE is as [Regexp] has it, TEXT as [Unescape] has it.
+// ParseStep parses "expect RE", "reject RE", "send TEXT", "starttls" or "starttls PROTOCOL". RE is
+// an expression for [Regexp], and TEXT may have the escapes of [Unescape].
 func ParseStep(s string) (Step, error) {
 	verb, rest, _ := strings.Cut(strings.TrimLeft(s, " \t"), " ")
 	switch verb {
@@ -68,7 +69,7 @@ func ParseStep(s string) (Step, error) {
 // StartsTLS reports whether s is a [TLSStep].
 func (s Step) StartsTLS() bool { return s.verb == "starttls" }
 
-// String returns the form that [ParseStep] reads. Text that it can't show is escaped.
+// String returns the form that [ParseStep] reads. Text that is not printable is escaped.
 func (s Step) String() string {
 	switch s.verb {
 	case "send":
@@ -79,25 +80,25 @@ func (s Step) String() string {
 	return s.verb + " " + s.pattern.String()
 }
 
-// StepResult is what came of one step.
+// A StepResult is the result of one step.
 type StepResult struct {
-	Step     string        // as [Step.String] has it
-	OK       bool          //
-	Time     time.Duration // it took
-	Received []byte        // that made an expect step succeed or fail, at most MaxBytes
+	Step     string        // the result of [Step.String]
+	OK       bool          // whether the step succeeded
+	Time     time.Duration // duration of the step
+	Received []byte        // the text on which an expect step succeeded or failed, at most MaxBytes
 }
 
-// A conversation is the steps of one probe under way.
+// A conversation is the state of the steps of one probe.
 type conversation struct {
 	*run
 	w     *wire
-	said  []byte    // that no expect step has consumed
-	since []byte    // all that came since the last send
-	avoid []Pattern // of the reject steps in force
+	said  []byte    // text of the server that no expect step has consumed
+	since []byte    // all text of the server since the last send
+	avoid []Pattern // the patterns of the reject steps that apply
 }
 
-// conversation goes through the steps, and reports whether all were as they should be.
-// rest is what the server said after its greeting.
+// conversation makes the steps, and reports whether all of them succeeded. rest is the text that the
+// server sent after its greeting.
 func (r *run) conversation(w *wire, rest []byte) bool {
 	c := conversation{run: r, w: w, said: rest, since: bytes.Clone(rest)}
 	for i, step := range r.p.Steps {
@@ -120,8 +121,8 @@ func (r *run) conversation(w *wire, rest []byte) bool {
 	return true
 }
 
-// dismissed reports whether the server ended the session during a step, because of err, with
-// words that are a refusal of the protocol, such as 421 or * BYE, and sets the status then.
+// dismissed reports whether the server ended the session during a step with a refusal of the protocol, such
+// as 421 or * BYE; err is the error of the step. If so, it sets the status.
 func (c *conversation) dismissed(err error) bool {
 	rule, known := protocols[c.rules]
 	if c.Status != "" || !known || c.rules == SSH || c.rules == MySQL || !c.ended(err) {
@@ -143,22 +144,22 @@ func (c *conversation) ended(err error) bool {
 	return c.w.refusal(err) == nil && (end == EndEOF || end == EndReset && isNetwork(err))
 }
 
-// errFailed is of a step that has set the status itself.
+// errFailed is the error of a step that has set the status itself.
 var errFailed = errors.New("failed")
 
-// rejectedError is of a text that must not be there.
+// rejectedError is the error if the server sent a rejected text.
 type rejectedError struct{ pattern Pattern }
 
 func (e rejectedError) Error() string { return fmt.Sprintf("the server said %q", e.pattern.String()) }
 
-// do does one step.
+// do makes one step.
 func (c *conversation) do(step Step) (received []byte, err error) {
 	switch step.verb {
 	case "send":
 		c.since, c.avoid = nil, nil
 		_, err := io.WriteString(c.w, step.text)
 		if err != nil && len(c.said) == 0 {
-			return c.read(Step{}) // what the server said before it hung up is the reason
+			return c.read(Step{}) // the last text of the server has the reason
 		}
 		return nil, nil
 	case "reject":
@@ -192,14 +193,14 @@ func (c *conversation) startTLS(step Step) error {
 	return nil
 }
 
-// stepRead is how much is read at once.
+// stepRead is the size of one read.
 const stepRead = 4096
 
-// maxStep is how much a server may say in answer to one step, in bytes.
+// maxStep is the maximum size of the answer to one step, in bytes.
 const maxStep = 64 << 10
 
-// read reads until the pattern of an expect step is there, and returns what it looked
-// at. It consumes whole lines; when the server is silent, a part of one will do.
+// read reads until the pattern of an expect step matches, and returns the text that was compared. It
+// consumes whole lines. If the server is silent, the last line need not be complete.
 func (c *conversation) read(step Step) ([]byte, error) {
 	idle := cmp.Or(c.p.Idle, DefaultIdle)
 	buf := make([]byte, stepRead)
@@ -236,15 +237,15 @@ func (c *conversation) read(step Step) ([]byte, error) {
 	}
 }
 
-// found returns how much of said, in whole lines, holds the pattern of step; 0 if it is
-// not there. With whole, the last line needs no end.
+// found returns the number of bytes of said, in whole lines, up to the match of the pattern of step; 0 if
+// there is no match. If whole is true, the last line need not have a line end.
 func (c *conversation) found(step Step, whole bool) int {
 	complete := len(c.said)
 	if !whole {
 		complete = bytes.LastIndexByte(c.said, '\n') + 1
 	}
 	if step.verb == "" || complete == 0 || !step.pattern.in(c.said[:complete], true) {
-		return 0 // which spares looking at the end of each line
+		return 0 // a shortcut: no line has to be searched
 	}
 	for end := 0; end < len(c.said); {
 		line := bytes.IndexByte(c.said[end:], '\n')
@@ -263,7 +264,7 @@ func (c *conversation) found(step Step, whole bool) int {
 	return 0
 }
 
-// rejected returns an error if one of the patterns to avoid is there.
+// rejected returns an error if one of the rejected patterns matches.
 func (c *conversation) rejected(whole bool) error {
 	for _, pattern := range c.avoid {
 		if pattern.in(c.since, whole) {
@@ -273,7 +274,7 @@ func (c *conversation) rejected(whole bool) error {
 	return nil
 }
 
-// status is that of a probe that ends with step because of err.
+// status returns the status of a probe that ends with step because of err.
 func (c *conversation) status(step Step, err error) Status {
 	_, rejected := errors.AsType[rejectedError](err)
 	switch {
@@ -295,7 +296,7 @@ func isNetwork(err error) bool {
 	return ok
 }
 
-// reason says in words why a step failed.
+// reason returns a sentence that says why a step failed.
 func (c *conversation) reason(err error) error {
 	said := ""
 	if len(c.said) > 0 {

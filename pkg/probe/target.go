@@ -12,22 +12,20 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// A Target is one place to probe: a host and a port, or the path of a unix socket.
-// Targets can be compared with ==.
+// A Target is a host and a port, or the path of a unix socket. Targets can be compared with ==.
 type Target struct {
-	Host string     // name as it was written, or address without brackets; "" for a unix socket, or if Addr is enough
-	Addr netip.Addr // the only address to try; the zero value: Host if that is one, else whatever it resolves to
+	Host string     // a name as it was written, or an address without brackets; "" for a unix socket, and may be "" if Addr is set
+	Addr netip.Addr // the only address to try; the zero value: Host if it is an address, else all addresses of Host
 	Port uint16     // 0 for a unix socket
-	Path string     // of the unix socket, "@" first for an abstract one; "" for TCP
+	Path string     // the path of the unix socket, or "@" and the name of an abstract one; "" for TCP
 }
 
 // maxUnixPath is what sun_path holds besides its final NUL (unix(7)).
 const maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// ParseTarget reads HOST:PORT, ADDRESS:PORT, [V6]:PORT, HOST[ADDRESS]:PORT (that
-// address under the name of HOST) or unix:PATH. PORT is a number from 1 to 65535 or
-// the name of a service. HOST may be internationalized. The error is one sentence
-// that names s.
+// ParseTarget parses HOST:PORT, ADDRESS:PORT, [V6]:PORT, HOST[ADDRESS]:PORT or unix:PATH.
+// HOST[ADDRESS]:PORT probes this address with the name HOST. PORT is a number from 1 to 65535 or
+// the name of a service. HOST may be internationalized. The error is one sentence that contains s.
 func ParseTarget(s string) (Target, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		return unixTarget(path)
@@ -47,8 +45,8 @@ func ParseTarget(s string) (Target, error) {
 	return JoinTarget(s[:colon], s[colon+1:])
 }
 
-// JoinTarget makes a target of a host, with or without brackets around an IPv6
-// address, and a port, which is a number or the name of a service.
+// JoinTarget returns the target with this host and port. An IPv6 address may have brackets. The
+// port is a number or the name of a service.
 func JoinTarget(host, port string) (Target, error) {
 	number, err := parsePort(port)
 	if err != nil {
@@ -108,7 +106,7 @@ func parsePort(s string) (uint16, error) {
 		}
 		return uint16(n), nil
 	}
-	n, err := net.LookupPort("tcp", s) //nolint:noctx // reads /etc/services and waits for nobody
+	n, err := net.LookupPort("tcp", s) //nolint:noctx // reads /etc/services, and does not wait
 	if err != nil || strings.ContainsAny(s[:min(1, len(s))], "+-") || n < 1 || n > 65535 {
 		return 0, fmt.Errorf("%q is neither a port number nor a service in /etc/services", s)
 	}
@@ -131,8 +129,8 @@ func (t Target) name() (string, error) {
 	return name, nil
 }
 
-// checkName holds an ASCII name against RFC 1123, section 2.1, and lets underscores
-// pass, as resolvers do.
+// checkName checks an ASCII name according to RFC 1123, section 2.1, but allows underscores, as resolvers
+// do.
 func checkName(name string) error {
 	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
 	if len(name) > 254 {
@@ -162,8 +160,8 @@ func checkName(name string) error {
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
 
-// Name returns t without Addr, unless that is its only name: the target that was
-// given of one that [Many.All] or DoAll reports.
+// Name returns t without Addr, if it has a Host. For a target in a result of [Many.All] or DoAll,
+// this is the original target.
 func (t Target) Name() Target {
 	if t.Addr.IsValid() && t.Host != t.Addr.String() {
 		t.Addr = netip.Addr{}
@@ -171,8 +169,8 @@ func (t Target) Name() Target {
 	return t
 }
 
-// String returns the form that [ParseTarget] reads, with the port as a number; without
-// a port, the host alone.
+// String returns the form that [ParseTarget] reads, with the port as a number. Without a port it
+// returns only the host.
 func (t Target) String() string {
 	port := strconv.Itoa(int(t.Port))
 	switch {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Validate returns all that is wrong with p, one sentence each with field, reason and
-// remedy, joined; nil if p can be used. Do and the other methods call it: a Probe that
-// is not valid ends in [LocalError] before anything is resolved.
+// Validate returns nil if p is valid. Otherwise it returns all mistakes, joined, each in one
+// sentence with field, reason and remedy. Do and the other methods call Validate: with an invalid
+// Probe they return LocalError, and do not resolve anything.
 func (p *Probe) Validate() error {
 	if p == nil {
 		return errors.New("the *Probe is nil; use new(probe.Probe) for the defaults")
@@ -70,7 +70,7 @@ func (p *Probe) checkChoices() error {
 	return errors.Join(errs...)
 }
 
-// choices writes quoted words as a, b or c.
+// choices returns the words in quotes, as in "a", "b" or "c".
 func choices[T ~string](words []T) string {
 	var quoted []string
 	for _, word := range words {
@@ -83,8 +83,8 @@ func choices[T ~string](words []T) string {
 	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
-// valid returns the target to probe, with the address that its Host may be, and the
-// error of a p, ctx or target that can't be used. That of a target is a targetError.
+// valid returns the target to probe. If its Host is an address, Addr is set too. It returns an error if p,
+// ctx or target is not valid; for target this is a targetError.
 func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
 	if err := p.Validate(); err != nil {
 		return target, err
@@ -101,7 +101,7 @@ func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
 
 var errNoContext = errors.New("the context is nil; use context.Background()")
 
-// targetError is what is wrong with a Target.
+// targetError is the error of a Target that is not valid.
 type targetError struct{ error }
 
 // valid returns t with both Host and Addr if one of them is an address. With anyPort
@@ -127,7 +127,7 @@ func (t Target) valid(anyPort bool) (Target, error) {
 	return t, nil
 }
 
-// invalid is the Result for what can't be probed because of err.
+// invalid returns the Result for a target that cannot be probed because of err.
 func invalid(target Target, err error) Result {
 	status := LocalError
 	if bad, ok := errors.AsType[targetError](err); ok {

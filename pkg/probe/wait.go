@@ -13,9 +13,9 @@ const (
 	lastPause  = time.Second
 )
 
-// Wait probes target again and again until all is well, and at most for limit. It
-// returns the last result; if limit cut that one short, the one before. Each try has
-// the deadlines of p. try, if not nil, is called with the result of each try that failed.
+// Wait probes target again and again until the status is OK, but at most for limit. It returns the
+// last result, or the one before it if limit interrupted the last probe. Each try has the deadlines
+// of p. try, if not nil, is called with the result of each try that failed.
 func (p *Probe) Wait(ctx context.Context, target Target, limit time.Duration, try func(Result)) Result {
 	if _, err := p.valid(ctx, target); err != nil {
 		return invalid(target, err)
