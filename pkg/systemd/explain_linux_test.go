@@ -18,6 +18,8 @@ func TestExplain(t *testing.T) {
 	}{
 		{unix.EACCES, ":80", "permission denied: port 80 is privileged: "},
 		{unix.EACCES, ":8080", "permission denied: a policy forbids it: see SocketBindDeny="},
+		{unix.EACCES, ":1023", "permission denied: port 1023 is privileged: "},
+		{unix.EACCES, ":1024", "permission denied: a policy forbids it: see SocketBindDeny="},
 		{unix.EPERM, ":8080", "operation not permitted: a policy forbids it: see SocketBindDeny="},
 		{unix.EAFNOSUPPORT, "[::]:80", "address family not supported by protocol: IPv6 is off in this kernel, or RestrictAddressFamilies="},
 		{unix.EMFILE, ":80", "too many open files: the process is out of descriptors: raise LimitNOFILE="},
@@ -28,5 +30,9 @@ func TestExplain(t *testing.T) {
 		if !strings.HasPrefix(err.Error(), tc.want) || !errors.Is(err, tc.errno) {
 			t.Errorf("%s at %s: %v", tc.errno, tc.address, err)
 		}
+	}
+	err := explain(&groupError{"/run/s", "www-data", unix.EPERM}, "unix:/run/s")
+	if want := "give /run/s to group www-data: operation not permitted: set SupplementaryGroups=www-data"; !strings.HasPrefix(err.Error(), want) || !errors.Is(err, unix.EPERM) {
+		t.Errorf("a group: %v", err)
 	}
 }

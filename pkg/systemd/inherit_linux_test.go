@@ -54,6 +54,7 @@ func startHeir() int {
 // An inheritance is what the heir found.
 type inheritance struct {
 	Sockets []heirloom
+	Open    int // sockets, among all descriptors
 	Error   string
 	Environ []string // what is left of LISTEN_*
 }
@@ -90,6 +91,7 @@ func beHeir() int {
 		}
 		found.Sockets = append(found.Sockets, h)
 	}
+	found.Open = strings.Count(strings.Join(descriptorsFrom(firstFD), " "), "socket:")
 	for _, variable := range os.Environ() {
 		if strings.HasPrefix(variable, "LISTEN_") {
 			found.Environ = append(found.Environ, variable)
@@ -287,6 +289,9 @@ func TestInheritStored(t *testing.T) {
 	}
 	if found.Error != "" || !slices.Equal(found.Sockets, want) {
 		t.Errorf("error %q, sockets\n%+v\nwant\n%+v", found.Error, found.Sockets, want)
+	}
+	if found.Open != 5 {
+		t.Errorf("%d sockets are open, want the 5 that listen", found.Open)
 	}
 	if !exists(path) {
 		t.Error("the heir's end took the file of a stored socket away")

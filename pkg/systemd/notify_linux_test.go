@@ -2,10 +2,12 @@ package systemd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/test/debian"
 	"greetd.example/pkg/systemd/systemdtest"
 )
 
@@ -246,6 +249,89 @@ func TestNotifyGivesUp(t *testing.T) {
 		}
 	}
 	t.Error("the queue has no end")
+}
+
+// full is a socket that nobody reads, and whose queue is full.
+func full(t *testing.T) *net.UnixConn {
+	t.Helper()
+	address := filepath.Join(filepath.Dir(socketPath(t)), "notify")
+	deaf, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	must(t, err)
+	t.Cleanup(func() { _ = deaf.Close() })
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	for err == nil {
+		err = unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: address})
+	}
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", address)
+	return deaf
+}
+
+// pinging is a Ping that waits, in a thread that sends no other.
+type pinging struct {
+	thread int
+	sent   chan error
+}
+
+func startPing(t *testing.T) *pinging {
+	t.Helper()
+	n := notifier(t)
+	threads, p := make(chan int), &pinging{sent: make(chan error, 1)}
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		threads <- unix.Gettid()
+		p.sent <- n.Ping()
+	}()
+	p.thread = <-threads
+	return p
+}
+
+// interrupt sends a signal to the thread when it waits in sendmsg(2).
+func (p *pinging) interrupt(t *testing.T) {
+	t.Helper()
+	for waits := fmt.Sprintf("%d ", unix.SYS_SENDMSG); len(p.sent) == 0; {
+		now, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", p.thread))
+		if err != nil {
+			debian.Lacking(t, "to see a thread's system call: %v", err)
+		}
+		if strings.HasPrefix(string(now), waits) {
+			must(t, unix.Tgkill(os.Getpid(), p.thread, unix.SIGURG)) // the runtime's own: it does nothing
+			return
+		}
+	}
+}
+
+// A signal between is no reason to lose a notification.
+func TestNotifySurvivesSignals(t *testing.T) {
+	deaf := full(t)
+	p := startPing(t)
+	for range 10 {
+		p.interrupt(t)
+	}
+	if len(p.sent) > 0 {
+		t.Fatalf("a signal ended it: %v", <-p.sent)
+	}
+	_, err := deaf.Read(make([]byte, 1))
+	must(t, errors.Join(err, <-p.sent))
+}
+
+// Signals without end, as a profiler sends them, don't prolong the wait without end.
+func TestNotifyGivesUpInAStormOfSignals(t *testing.T) {
+	full(t)
+	p := startPing(t)
+	for began := time.Now(); len(p.sent) == 0; p.interrupt(t) {
+		if time.Since(began) > 20*notifyTimeout {
+			t.Fatal("it still waits")
+		}
+	}
+	if err := <-p.sent; err == nil || !strings.HasPrefix(err.Error(), "notify systemd") {
+		t.Errorf("error: %v", err)
+	}
 }
 
 func TestNotifyFromManyAtOnce(t *testing.T) {

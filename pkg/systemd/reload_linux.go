@@ -34,19 +34,24 @@ func (s *Service) AcceptReloads() error {
 	}
 	s.helpers.Go(func() {
 		defer context.AfterFunc(s.ended, func() { _ = ln.Close() })()
-		for {
-			c, err := ln.AcceptUnix()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil { // short of descriptors, most likely
-				time.Sleep(drainTick)
-				continue
-			}
-			s.helpers.Go(func() { s.answerReload(c) })
-		}
+		s.acceptReloads(ln.AcceptUnix)
 	})
 	return nil
+}
+
+// acceptReloads answers each connection of accept until that returns net.ErrClosed.
+func (s *Service) acceptReloads(accept func() (*net.UnixConn, error)) {
+	for {
+		c, err := accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // short of descriptors, most likely
+			time.Sleep(drainTick)
+			continue
+		}
+		s.helpers.Go(func() { s.answerReload(c) })
+	}
 }
 
 func (s *Service) answerReload(c *net.UnixConn) {

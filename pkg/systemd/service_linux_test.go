@@ -466,6 +466,9 @@ func TestStoreDescriptorRefusesNames(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+	if err := svc.Notifier.Discard("a:b"); err == nil {
+		t.Error("a name that can't be stored was discarded")
+	}
 	must(t, svc.Notifier.Store(strings.Repeat("x", 241), os.Stdin))
 	must(t, svc.Notifier.Discard(strings.Repeat("x", 241)))
 	must(t, svc.Notifier.Barrier(t.Context()))

@@ -15,7 +15,9 @@ func TestNumbered(t *testing.T) {
 			t.Errorf("%s becomes %s, %v; want %s", address, got, err, want)
 		}
 	}
-	if got, err := numbered("[fe80::1%nope]:80"); err == nil {
-		t.Errorf("an interface that is missing is %s", got)
+	for _, missing := range []string{"nope", "with-a-name-that-no-interface-has"} {
+		if got, err := numbered("[fe80::1%" + missing + "]:80"); err == nil {
+			t.Errorf("an interface that is missing is %s", got)
+		}
 	}
 }
