@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,17 +112,20 @@ func (s Status) places() [][]string {
 	return rows
 }
 
-// counts is the table of the visits, with a last row for all if there is more than one.
+// counts is the table of the visits, with a last row for all if there is more than one. Of
+// several sockets of one name, the first has the visits of all.
 func (s Status) counts() [][]string {
 	head := []string{"VISITS"}
 	for _, outcome := range service.Outcomes() {
 		head = append(head, strings.ToUpper(string(outcome)))
 	}
 	rows := [][]string{head}
-	for _, l := range s.Listeners {
-		rows = append(rows, l.Outcomes.row(words.Printable(l.Name)))
+	for i, l := range s.Listeners {
+		if !slices.ContainsFunc(s.Listeners[:i], func(before Listener) bool { return before.Name == l.Name }) {
+			rows = append(rows, l.Outcomes.row(words.Printable(l.Name)))
+		}
 	}
-	if len(s.Listeners) > 1 {
+	if len(rows) > 2 {
 		rows = append(rows, s.Outcomes.row("all"))
 	}
 	return rows

@@ -64,6 +64,21 @@ func TestStatusForPeople(t *testing.T) {
 	}
 }
 
+// Several sockets of one name have one row of visits.
+func TestStatusHasTheVisitsOfANameOnce(t *testing.T) {
+	status := sample()
+	status.Listeners = []admin.Listener{status.Listeners[0], {Name: status.Listeners[0].Name, Address: "[::1]:10000", Outcomes: admin.Outcomes{}}}
+	var got bytes.Buffer
+	if err := status.WriteText(&got); err != nil {
+		t.Fatal(err)
+	}
+	_, visits, _ := strings.Cut(got.String(), "VISITS")
+	visits, _, _ = strings.Cut(visits, "\n\n")
+	if n := strings.Count(visits, "\ngreet "); n != 1 {
+		t.Errorf("%d rows, want 1:\n%s", n, visits)
+	}
+}
+
 func TestStatusCannotSteerTheTerminal(t *testing.T) {
 	status := sample()
 	status.Listeners[0].Name = "\x1b[2Jgreet"

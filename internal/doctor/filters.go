@@ -54,7 +54,7 @@ func addressFilters(f *Facts, r *results) {
 			words = append(words, "listener "+t.Listener+" still has the filters of an earlier start")
 		}
 	}
-	r.ok("%s", strings.Join(words, "; "))
+	r.ok("%s", strings.Join(slices.Compact(words), "; ")) // a listener may have several addresses
 }
 
 const nobody = "lets in nobody"

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -54,15 +55,23 @@ func assignOurs(wants []ListenConfig, ours []openSocket) assignment {
 next:
 	for _, s := range ours {
 		for i, want := range wants {
-			if len(a.Serving[i]) == 0 && s.boundFor(want) {
+			if s.boundFor(want) && isFurther(s, a.Serving[i], want) {
 				s.Address = want.Address
-				a.Serving[i] = []openSocket{s}
+				a.Serving[i] = append(a.Serving[i], s)
 				continue next
 			}
 		}
 		a.Obsolete = append(a.Obsolete, s)
 	}
 	return a
+}
+
+// isFurther reports whether s, which was bound for want, is beside others one more of its addresses.
+func isFurther(s openSocket, others []openSocket, want ListenConfig) bool {
+	if len(others) == 0 {
+		return true
+	}
+	return isHostName(want.Address) && !slices.ContainsFunc(others, func(other openSocket) bool { return addressOf(other) == addressOf(s) })
 }
 
 func (s openSocket) boundFor(want ListenConfig) bool {

@@ -10,6 +10,14 @@ import (
 // quiet is a listener that is only compared.
 type quiet struct{ net.Listener }
 
+// at is one with an address.
+type at struct {
+	net.Listener
+	ip string
+}
+
+func (a at) Addr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(a.ip), Port: 10000} }
+
 func unit(name, address string) openSocket {
 	return openSocket{Listener: quiet{}, Origin: SocketUnit, Name: name, Address: address}
 }
@@ -29,6 +37,7 @@ func with(s openSocket, change func(*openSocket)) openSocket {
 
 func TestAssign(t *testing.T) {
 	greet := ListenConfig{Name: "greet", Address: ":10000"}
+	named := ListenConfig{Name: "named", Address: "two.example:10000"}
 	mail := ListenConfig{Name: "mail", Address: "127.0.0.1:25"}
 	local := ListenConfig{Name: "local", Address: "unix:/run/greetd/g.sock"}
 	shared := ListenConfig{Name: "greet", Address: ":10000", ReusePort: true}
@@ -53,6 +62,16 @@ func TestAssign(t *testing.T) {
 			wants:   []ListenConfig{greet},
 			sockets: []openSocket{unit("greet", "0.0.0.0:7"), unit("greet", "[::]:7")},
 			serving: []string{"greet greet"},
+		},
+		"the addresses of a host name": {
+			wants: []ListenConfig{greet, named},
+			sockets: []openSocket{
+				with(bound("two.example:10000"), func(s *openSocket) { s.Listener = at{ip: "192.0.2.1"} }),
+				with(stored("two.example:10000"), func(s *openSocket) { s.Listener = at{ip: "192.0.2.2"} }),
+				with(bound("two.example:10000"), func(s *openSocket) { s.Listener, s.Name = at{ip: "192.0.2.2"}, "again" }),
+			},
+			serving:  []string{"", "two.example:10000 " + storeName("two.example:10000", fileID{})},
+			obsolete: []string{"again"},
 		},
 		"no name, one listener": {
 			wants:   []ListenConfig{greet},
@@ -229,6 +248,22 @@ func TestAssignRefuses(t *testing.T) {
 				t.Errorf("got %v beside the error", got)
 			}
 		})
+	}
+}
+
+func TestAddressesOf(t *testing.T) {
+	for _, address := range []string{":10000", "0.0.0.0:10000", "[::]:10000", "192.0.2.1:10000", "[fe80::1%eth0]:10000", "localhost:0", "no-such-name.invalid:10000", "unix:/run/x.sock", "unix:@x", "x"} {
+		if got := addressesOf(t.Context(), address, nil); !slices.Equal(got, []string{address}) {
+			t.Errorf("%s: %q", address, got)
+		}
+	}
+	all := addressesOf(t.Context(), "localhost:10000", nil)
+	if all[0] != "127.0.0.1:10000" {
+		t.Errorf("localhost: %q, want 127.0.0.1 first", all)
+	}
+	left := addressesOf(t.Context(), "localhost:10000", []ListenConfig{{Address: "localhost:10000"}, {Address: "127.0.0.1:10000"}})
+	if slices.Contains(left, "127.0.0.1:10000") {
+		t.Errorf("localhost: %q, though another listener has 127.0.0.1", left)
 	}
 }
 

@@ -84,20 +84,17 @@ func (c *Change) provide(ctx context.Context, i int, config ListenConfig) error 
 	if len(c.serving[i]) > 0 {
 		return nil
 	}
-	socket, err := c.bind(ctx, config)
-	if err != nil {
-		return err
-	}
-	c.bound = append(c.bound, socket)
-	c.serving[i] = []openSocket{socket}
-	return nil
+	sockets, err := c.bind(ctx, config)
+	c.bound = append(c.bound, sockets...)
+	c.serving[i] = sockets
+	return err
 }
 
 // bind binds config. If obsolete sockets of this service hold the address, such as :10000 before
 // 127.0.0.1:10000, it closes these first.
-func (c *Change) bind(ctx context.Context, config ListenConfig) (openSocket, error) {
+func (c *Change) bind(ctx context.Context, config ListenConfig) ([]openSocket, error) {
 	s := c.service
-	socket, err := s.bindWrapped(ctx, config)
+	sockets, err := s.bindWrapped(ctx, config, c.configs)
 	if errors.Is(err, syscall.EADDRINUSE) && len(c.obsolete) > 0 {
 		for _, o := range c.obsolete {
 			if l := s.serving(o); l != nil {
@@ -108,9 +105,9 @@ func (c *Change) bind(ctx context.Context, config ListenConfig) (openSocket, err
 			s.passed = without(s.passed, o)
 		}
 		c.obsolete = nil
-		socket, err = s.bindWrapped(ctx, config)
+		sockets, err = s.bindWrapped(ctx, config, c.configs)
 	}
-	return socket, err
+	return sockets, err
 }
 
 // Commit applies the change, and cannot fail. It returns the new listeners, in the order of
@@ -174,13 +171,18 @@ func (c *Change) rollback(ctx context.Context) {
 	}
 	for _, l := range c.evicted {
 		old := l.current()
-		socket, err := s.bindWrapped(ctx, ListenConfig{Name: l.name, Address: old.Address, ReusePort: old.ReusePort})
-		if err != nil {
-			err = &BindError{Name: l.name, Err: err}
-		} else {
-			s.keep(l.name, socket)
+		config := ListenConfig{Name: l.name, Address: old.Address, ReusePort: old.ReusePort}
+		if isHostName(config.Address) {
+			config.Address = old.Addr().String() // the one of its addresses that l has
 		}
-		l.resume(socket, err)
+		sockets, err := s.bindWrapped(ctx, config, nil)
+		if err != nil {
+			l.resume(openSocket{}, &BindError{Name: l.name, Err: err})
+			continue
+		}
+		sockets[0].Address = old.Address
+		s.keep(l.name, sockets[0])
+		l.resume(sockets[0], nil)
 	}
 }
 

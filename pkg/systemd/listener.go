@@ -23,7 +23,7 @@ type ListenConfig struct {
 	//	0.0.0.0:10000       every IPv4 address
 	//	[::]:10000          every IPv6 address, and no IPv4
 	//	192.0.2.1:10000     one address; also [2001:db8::1]:10000 and [fe80::1%eth0]:10000
-	//	localhost:10000     the first address of the name, IPv4 before IPv6
+	//	localhost:10000     every address that the name has when it is bound
 	//	unix:/run/x.sock    a unix socket
 	//	unix:@name          an abstract unix socket (Linux), which has no file
 	Address string

@@ -128,7 +128,8 @@ func (s *Service) Close() error {
 // If a socket unit passed any socket, Listen never binds: a name without a socket is then an error.
 // A socket without a FileDescriptorName= belongs to the listener that has its address, or to this
 // listener if it is the only socket. If several sockets have this name, for example one for IPv4
-// and one for IPv6, Listen returns an error: use ListenAll.
+// and one for IPv6, Listen returns an error: use ListenAll. If address has a host name with several
+// addresses, Listen uses the first.
 func (s *Service) Listen(name, address string) (*Listener, error) {
 	return s.ListenWith(ListenConfig{Name: name, Address: address})
 }
@@ -142,8 +143,8 @@ func (s *Service) ListenWith(config ListenConfig) (*Listener, error) {
 	return all[0], nil
 }
 
-// ListenAll is like ListenWith, for a name under which a socket unit may pass several sockets. It
-// returns one listener for each socket, and at least one.
+// ListenAll is like ListenWith, for a name under which a socket unit may pass several sockets, and
+// for host names with several addresses. It returns one listener for each socket, and at least one.
 func (s *Service) ListenAll(config ListenConfig) ([]*Listener, error) {
 	return s.listen(config, false)
 }
@@ -158,16 +159,21 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case one && len(taken) > 1:
+	case one && len(taken) > 1 && !taken[0].isOwn():
 		return nil, fmt.Errorf("systemd passed %d sockets named %q: leave one ListenStream= in the .socket unit "+
 			"(with BindIPv6Only=both it serves IPv4 and IPv6), or use ListenAll", len(taken), config.Name)
 	}
 	if len(taken) == 0 {
-		socket, err := s.bind(config)
-		if err != nil {
+		if taken, err = s.bind(config); err != nil {
 			return nil, &BindError{Name: config.Name, Err: err}
 		}
-		taken = []openSocket{socket}
+	}
+	if one { // the first address of a host name
+		for _, further := range taken[1:] {
+			s.passed = without(s.passed, further)
+			s.discard(further) // before the first is stored, under the same name
+		}
+		taken = taken[:1]
 	}
 	var listeners []*Listener
 	for _, socket := range taken {
@@ -183,14 +189,13 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 // claim returns the passed sockets that belong to config.
 func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	if !s.units {
-		for _, socket := range s.passed {
-			if socket.boundFor(config) {
-				socket.Address = config.Address
-				_, err := socket.reconfigure(config)
-				return []openSocket{socket}, err
+		taken := assignOurs([]ListenConfig{config}, s.passed).Serving[0]
+		for _, socket := range taken {
+			if _, err := socket.reconfigure(config); err != nil {
+				return nil, err
 			}
 		}
-		return nil, nil
+		return taken, nil
 	}
 	var named, unnamed []openSocket
 	for _, socket := range s.passed {
@@ -213,8 +218,8 @@ func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 
 // bind binds config. It first closes sockets from the fd store that hold the port with another address
 // (:80 before 127.0.0.1:80).
-func (s *Service) bind(config ListenConfig) (openSocket, error) {
-	socket, err := s.bindWrapped(s.ctx, config)
+func (s *Service) bind(config ListenConfig) ([]openSocket, error) {
+	sockets, err := s.bindWrapped(s.ctx, config, nil)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		var kept []openSocket
 		for _, old := range s.passed {
@@ -226,23 +231,29 @@ func (s *Service) bind(config ListenConfig) (openSocket, error) {
 		}
 		if len(kept) < len(s.passed) {
 			s.passed = kept
-			socket, err = s.bindWrapped(s.ctx, config)
+			sockets, err = s.bindWrapped(s.ctx, config, nil)
 		}
 	}
-	return socket, err
+	return sockets, err
 }
 
-func (s *Service) bindWrapped(ctx context.Context, config ListenConfig) (openSocket, error) {
-	socket, err := bindSocket(ctx, config)
+// bindWrapped listens on each address of config, as bindAll does, and applies Wrap.
+func (s *Service) bindWrapped(ctx context.Context, config ListenConfig, configs []ListenConfig) ([]openSocket, error) {
+	sockets, err := bindAll(ctx, config, configs, s.report)
 	if err != nil || s.Wrap == nil {
-		return socket, err
+		return sockets, err
 	}
-	socket.Listener = s.Wrap(socket.Listener)
-	if err := waitable(socket.Listener); err != nil {
-		_ = socket.Remove()
-		return openSocket{}, err
+	for i, socket := range sockets {
+		sockets[i].Listener = s.Wrap(socket.Listener)
+		err = errors.Join(err, waitable(sockets[i].Listener))
 	}
-	return socket, nil
+	if err != nil {
+		for _, socket := range sockets {
+			_ = socket.Remove()
+		}
+		return nil, err
+	}
+	return sockets, nil
 }
 
 // wrapPassed applies Wrap, which may have been set since Start.

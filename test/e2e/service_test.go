@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -357,12 +358,34 @@ func TestForgetsAnAddressThatIsNoLongerConfigured(t *testing.T) {
 				})
 				m.run("systemctl", "restart", "greetd")
 				m.greeted("tcp", "127.0.0.1:10001", hello)
-				if got := m.property("greetd", "NFileDescriptorStore"); got != "1" {
-					m.Errorf("%s descriptors are in the store, want 1", got)
+				m.keeps(1)
+
+				m.run("sh", "-c", `printf '127.0.0.2 two.example\n127.0.0.3 two.example\n192.0.2.77 two.example\n' >>/etc/hosts`)
+				m.configure(`listeners: [{name: greet, address: "two.example:10000"}]`)
+				for _, next := range []string{verb, "restart"} {
+					m.run("systemctl", next, "greetd")
+					m.greeted("tcp", "127.0.0.2:10000", hello)
+					m.greeted("tcp", "127.0.0.3:10000", hello)
+					m.keeps(2)
 				}
+				if log := m.run("journalctl", "-u", "greetd", "-o", "cat", "--grep=192.0.2.77"); !strings.Contains(log, "listener greet: ") {
+					m.Errorf("the log does not say that one address of the name is not the machine's:\n%s", log)
+				}
+				m.configure(`listeners: [{name: greet, address: "127.0.0.2:10000"}]`)
+				m.run("systemctl", verb, "greetd")
+				m.greeted("tcp", "127.0.0.2:10000", hello)
+				m.keeps(1)
 			})
 		})
 	}
+}
+
+// keeps waits until systemd keeps that many sockets for greetd.
+func (m *machine) keeps(sockets int) {
+	m.Helper()
+	m.eventually(fmt.Sprintf("%d sockets are in the store", sockets), func() bool {
+		return m.property("greetd", "NFileDescriptorStore") == strconv.Itoa(sockets)
+	})
 }
 
 func TestInstancesServeSideBySide(t *testing.T) {
