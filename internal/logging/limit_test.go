@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,6 +240,58 @@ func TestFilteredCostsNothing(t *testing.T) {
 	l.SetLevel("fatal")
 	if n := testing.AllocsPerRun(100, func() { l.Closed(v); l.Event(Detail, "x") }); n != 0 {
 		t.Errorf("a filtered visit allocates %v times", n)
+	}
+}
+
+// A sink is a journal.Conn that counts what it is sent.
+type sink struct{ n atomic.Uint64 }
+
+func (c *sink) Send(b []byte) (int, error) {
+	c.n.Add(1)
+	return len(b), nil
+}
+
+func (c *sink) FD() int      { return -1 }
+func (c *sink) Close() error { return nil }
+
+// An entry that was written is used again: a visit that is logged costs no memory.
+func TestLoggedVisitsReuseTheirMemory(t *testing.T) {
+	o := defaults
+	o.Rate = 0
+	l, err := open(o, testEnvironment(t, "/nonexistent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := &sink{}
+	l.out = newOutput(toJournald, nativeForm{}, journalLimit)
+	l.out.Conn = c
+	l.writer.Use(l.out)
+	v := visit(1, service.Greeted)
+	log := func() {
+		before := c.n.Load()
+		l.Closed(v)
+		for c.n.Load() == before {
+			runtime.Gosched()
+		}
+	}
+	for range 100 {
+		log()
+	}
+	if n := testing.AllocsPerRun(1000, log); n > 2 { // the race detector loses some
+		t.Errorf("a logged visit allocates %v times", n)
+	}
+}
+
+// A rare long entry, such as one with a stack, is not kept: thousands that wait could each have grown so.
+func TestLongEntriesAreNotKept(t *testing.T) {
+	for range 100 {
+		e := newEntry(Ready, time.Now(), "message")
+		if cap(e.text) > 8<<10 {
+			t.Fatalf("an entry begins with room for %d bytes", cap(e.text))
+		}
+		e.addText("stack", strings.Repeat("x", 64<<10))
+		e.free()
 	}
 }
 

@@ -1,8 +1,10 @@
 package logging
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -63,6 +65,7 @@ func TestAcceptFailuresBeginAndEndOnce(t *testing.T) {
 type faultyTray struct {
 	*tray
 	err           error
+	only          string        // fail only entries with this in them; "": all
 	fails, writes time.Duration // what an attempt that fails takes, and one that succeeds
 }
 
@@ -76,7 +79,7 @@ func (c *faultyTray) Send(b []byte) (int, error) {
 	c.mu.Lock()
 	err := c.err
 	c.mu.Unlock()
-	if err != nil {
+	if err != nil && bytes.Contains(b, []byte(c.only)) {
 		time.Sleep(c.fails)
 		return 0, err
 	}
@@ -186,6 +189,68 @@ func TestDropsAreReportedEachTimeOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What was dropped just before Close is in the last entry, and where that can't be written either, in
+// the error.
+func TestCloseReportsDrops(t *testing.T) {
+	for only, want := range map[string]string{
+		"nothing has this": "",
+		"dropped":          "close log: journald did not take 1 entry within 500.0 ms; 3 visits not logged",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			o := defaults
+			o.Rate = 0
+			l, c := toFaulty(t, o, 100*time.Millisecond, 0)
+			c.fail(unix.ENOBUFS)
+			l.Closed(visit(0, service.Greeted))
+			synctest.Wait() // the writer has taken it, and waits
+			c.only = only
+			for range journal.QueueSize + 3 {
+				l.Closed(visit(1, service.Greeted))
+			}
+			err := l.Close()
+			if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+				t.Errorf("Close returned %v, want %q", err, want)
+			}
+			got := c.take()
+			if last := got[len(got)-1]; want == "" && (last["GREETD_DROPPED"] != "3" || len(got) != journal.QueueSize+2) {
+				t.Errorf("the last of %d entries is %v", len(got), last)
+			}
+		})
+	}
+}
+
+// Each summary comes a second after the first visit in it, whatever the others wait for.
+func TestSummariesComeInTime(t *testing.T) {
+	leaveOut := map[string]func(*Log){
+		"suppressed log entries for 1 visit in 1.0 s: 1 greeted; most from 192.0.2.7 (1)":            func(l *Log) { l.Closed(visit(1, service.Greeted)) },
+		"suppressed log entries for 1 visit in 1.0 s: 1 refused (1 denied); most from 192.0.2.7 (1)": func(l *Log) { l.Closed(visit(1, service.Refused)) },
+		"log.rate reached: did not log the steps of 1 visit":                                         func(l *Log) { logSteps(l, stepsOf(1)) },
+	}
+	all := slices.Sorted(maps.Keys(leaveOut))
+	for i := range 6 {
+		order := []string{all[i%3], all[(i+1+i/3)%3], all[(i+2-i/3)%3]}
+		synctest.Test(t, func(t *testing.T) {
+			o := debugging()
+			o.Rate, o.Burst = 1, 1
+			l, c := inMemory(t, o)
+			logSteps(l, stepsOf(1))
+			l.Closed(visit(1, service.Refused))
+			c.take() // the budgets are used up
+			for _, message := range order {
+				leaveOut[message](l)
+				time.Sleep(300 * time.Millisecond)
+			}
+			time.Sleep(100 * time.Millisecond)
+			for _, message := range order {
+				if got := messagesOf(c.take()); !slices.Equal(got, []string{message}) {
+					t.Errorf("%q\ninstead of %q, of the order %q", got, message, order)
+				}
+				time.Sleep(300 * time.Millisecond)
+			}
+		})
+	}
 }
 
 // While more is logged than the output accepts, drops are reported once a second.
