@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -221,24 +222,32 @@ func alive(t *testing.T, l *Log) error {
 
 // TestWarningsHaveRoom fills the queue with greetings; a failure still gets in.
 func TestWarningsHaveRoom(t *testing.T) {
-	j := journald.Start(t)
-	o := defaults
-	o.Rate = 0
-	l := openTo(t, j, o)
-	for range 2 * journal.QueueSize {
-		l.Closed(visit(1, service.Greeted))
-	}
-	before := l.Dropped()
-	for range journal.Reserve {
-		l.Closed(visit(2, service.Failed))
-	}
-	if got := l.Dropped() - before; got != 0 {
-		t.Errorf("%d of %d warnings dropped", got, journal.Reserve)
-	}
-	l.Closed(visit(3, service.Failed))
-	if got := l.Dropped() - before; got != 1 {
-		t.Errorf("%d dropped beyond the reserve, want 1", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		o := defaults
+		o.Rate = 0
+		l, c := toFaulty(t, o, time.Second, 0)
+		c.fail(unix.ENOBUFS)
+		l.Closed(visit(0, service.Greeted))
+		synctest.Wait() // the writer has taken it, and waits
+		for range 2 * journal.QueueSize {
+			l.Closed(visit(1, service.Greeted))
+		}
+		before := l.Dropped()
+		if before != journal.QueueSize {
+			t.Errorf("%d greetings dropped, want %d", before, journal.QueueSize)
+		}
+		for range journal.Reserve {
+			l.Closed(visit(2, service.Failed))
+		}
+		if got := l.Dropped() - before; got != 0 {
+			t.Errorf("%d of %d warnings dropped", got, journal.Reserve)
+		}
+		l.Closed(visit(3, service.Failed))
+		if got := l.Dropped() - before; got != 1 {
+			t.Errorf("%d dropped beyond the reserve, want 1", got)
+		}
+		c.fail(nil)
+	})
 }
 
 func TestCloseGivesUp(t *testing.T) {
@@ -723,7 +732,7 @@ func TestAccountsAcrossApply(t *testing.T) {
 	env := testEnvironment(t, j.Path)
 	env.syslogSocket, env.stderr.journal = path, false
 	o := defaults
-	o.Format = "json"
+	o.Format, o.Level = "json", "debug"
 	before := descriptors(t)
 	l, err := open(o, env)
 	if err != nil {
@@ -741,6 +750,7 @@ func TestAccountsAcrossApply(t *testing.T) {
 			for i := range each {
 				l.Closed(visit(uint64(i), service.Outcomes()[i%6]))
 				if i%100 == 0 {
+					logSteps(l, never)
 					runtime.Gosched()
 				}
 			}

@@ -165,7 +165,7 @@ func TestStepsAreForDebug(t *testing.T) {
 	})
 }
 
-// never are steps that are not logged.
+// never are steps of which it does not matter whether they are logged.
 var never = stepsOf(1)
 
 // Who is in log.skip has no steps either. Behind a proxy, the client counts: the proxy may be in log.skip
