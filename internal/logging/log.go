@@ -18,7 +18,7 @@ import (
 	"greetd.example/pkg/journal"
 )
 
-// flushTime is how long Close waits for the output.
+// flushTime is how long Close waits for the output, except in tests.
 const flushTime = 500 * time.Millisecond
 
 // The values of Options.Output, Options.Format and Options.Visits.
@@ -66,10 +66,11 @@ type Log struct {
 	account        account
 	writer         *journal.Writer[*entry]
 
-	mu     sync.Mutex // of Apply, SetLevel and Close
-	env    *environment
-	out    *output // the latest, which the writer has or will have
-	closed bool
+	mu        sync.Mutex // of Apply, SetLevel and Close
+	env       *environment
+	out       *output // the latest, which the writer has or will have
+	closed    bool
+	flushTime time.Duration
 }
 
 // Open starts a Log with the options o; stdout and stderr are the process's own. It
@@ -84,7 +85,7 @@ func open(o Options, env *environment) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{env: env, out: env.output(o, "")}
+	l := &Log{env: env, out: env.output(o, ""), flushTime: flushTime}
 	l.account = account{limit: &l.limit, untraced: &l.untraced, recent: &l.recent, warn: l.warn}
 	l.use(o, level)
 	l.out.Conn, _ = env.connect(l.out.Name) // the writer tries again, and warns
@@ -142,7 +143,6 @@ func (l *Log) Apply(o Options) error {
 	if out.Name == l.out.Name {
 		out.Conn = l.out.Conn
 	} else if out.Conn, err = l.env.connect(out.Name); err != nil {
-		_ = out.Conn.Close()
 		return err
 	}
 	l.out = out
@@ -231,11 +231,11 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	l.limit.set(0, 0) // from now on a visit is dropped, not summed up
-	err := l.writer.Close(flushTime)
+	err := l.writer.Close(l.flushTime)
 	if errors.Is(err, journal.ErrNotWritten) {
 		entries, visits := l.account.left()
 		return fmt.Errorf("close log: %s did not take %s within %s; %s not logged", l.out.Name,
-			words.Count(entries, "entry"), duration(flushTime), words.Count(visits, "visit"))
+			words.Count(entries, "entry"), duration(l.flushTime), words.Count(visits, "visit"))
 	}
 	if err != nil {
 		return fmt.Errorf("close log: %s: %w", l.out.Name, err)

@@ -29,6 +29,9 @@ import (
 
 var defaults = Options{Output: toJournald, Level: "info", Format: "text", Visits: "all", Rate: 300, Burst: 1000}
 
+// busy is a flushTime for a machine that has more to do.
+const busy = time.Minute
+
 // openTo opens a Log of o to j, with stderr in a file.
 func openTo(t *testing.T, j *journald.Journal, o Options) *Log {
 	t.Helper()
@@ -331,6 +334,7 @@ func TestApplyMovesEntries(t *testing.T) {
 	o := defaults
 	o.Rate = 0
 	l := openTo(t, stuck, o)
+	l.flushTime = busy
 	const sent = 1000
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
@@ -425,6 +429,7 @@ func TestApplyInTheMiddleOfALine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 	const sent = 40
 	long := strings.Repeat("x", 20_000)
 	for range sent {
@@ -624,6 +629,7 @@ func TestStderrFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 	const sent = 3 * journal.QueueSize
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
@@ -738,6 +744,7 @@ func TestAccountsAcrossApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 
 	account := make(map[string]uint64)
 	read := make(chan error, 1)

@@ -87,7 +87,7 @@ func newOutput(name string, f form, limit int) *output {
 }
 
 // connect returns a Conn to the output of that name. One that can't be reached is
-// returned too, with the reason: it may come back.
+// returned too, with the reason: it may come back. It has no descriptor.
 func (e *environment) connect(name string) (conn journal.Conn, err error) {
 	switch name {
 	case toJournald:

@@ -147,6 +147,7 @@ func TestSocketKeepsBlocking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 	const sent = 2 * journal.QueueSize
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
@@ -199,6 +200,7 @@ func TestStoppedTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 	const sent = journal.QueueSize / 2
 	for i := range sent {
 		l.Closed(visit(uint64(i), service.Greeted))
@@ -228,6 +230,7 @@ func TestColor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.flushTime = busy
 		l.Event(Ready, "ready")
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -282,6 +285,7 @@ func TestFileKeepsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.flushTime = busy
 	l.Event(Ready, "ready")
 	if err := l.Close(); err != nil {
 		t.Error(err)

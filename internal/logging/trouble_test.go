@@ -213,6 +213,9 @@ func TestCloseReportsDrops(t *testing.T) {
 			if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
 				t.Errorf("Close returned %v, want %q", err, want)
 			}
+			if err := l.Close(); err != nil {
+				t.Errorf("a second Close: %v", err)
+			}
 			got := c.take()
 			if last := got[len(got)-1]; want == "" && (last["GREETD_DROPPED"] != "3" || len(got) != journal.QueueSize+2) {
 				t.Errorf("the last of %d entries is %v", len(got), last)
