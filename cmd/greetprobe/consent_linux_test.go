@@ -28,7 +28,7 @@ func TestDrillAsksOnATerminal(t *testing.T) {
 		if _, err := master.WriteString(test.answers); err != nil {
 			t.Fatal(err)
 		}
-		d := &drilling{drillFlags: &drillFlags{unit: "a.service", restart: 1, softReboot: test.softReboot}, streams: streams{in: slave, out: slave, err: slave}}
+		d := &drilling{drillFlags: &drillFlags{units: []string{"a.service"}, restart: 1, softReboot: test.softReboot}, streams: streams{in: slave, out: slave, err: slave}}
 		if got := d.consent(); got != test.want { //nolint:errorlint // exit codes are values
 			t.Errorf("%q: %v, want %v", test.answers, got, test.want)
 		}

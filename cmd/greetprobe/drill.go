@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +31,7 @@ const stepTimeout = 5 * time.Minute
 // drillFlags are those of greetprobe drill.
 type drillFlags struct {
 	loadFlags
-	unit       string
+	units      []string
 	each       time.Duration
 	restart    int
 	reload     int
@@ -65,7 +68,7 @@ that wait for their clients, such as a web server.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.unit, "unit", "", "the `UNIT` of systemd that the steps are about")
+	flags.StringArrayVar(&f.units, "unit", nil, "the `UNIT` of systemd that the steps are about")
 	flags.IntVar(&f.restart, "restart", 0, "restart it `N` times")
 	flags.IntVar(&f.reload, "reload", 0, "reload it `N` times")
 	flags.IntVar(&f.kill, "kill", 0, "kill its main process `N` times, by SIGKILL")
@@ -75,7 +78,7 @@ that wait for their clients, such as a web server.`,
 	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
 	flags.DurationVar(&f.each, "each", time.Second, "between the steps, before the first and after the last")
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
-	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait (counted as latency)")
+	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait, up to 1s (latency)")
 	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would be done, and do nothing")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask before the first step")
@@ -151,8 +154,10 @@ func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	}
 	ofUnit := f.restart+f.reload+f.kill+f.stopStart > 0 || f.softReboot
 	errs.refuse(!ofUnit && len(f.do) == 0, "no steps: write --restart N, --reload N, --kill N, --stop-start N, --soft-reboot or --do COMMAND")
-	errs.refuse(ofUnit && f.unit == "", "no unit: write --unit UNIT, such as nginx.service")
-	errs.refuse(f.unit != "" && !strings.Contains(f.unit, "."), "--unit %s: write the whole name, such as %s.service", f.unit, f.unit)
+	errs.refuse(ofUnit && f.unit() == "", "no unit: write --unit UNIT, such as nginx.service")
+	errs.refuse(f.unit() != "" && !strings.Contains(f.unit(), "."), "--unit %s: write the whole name, such as %[1]s.service", f.unit())
+	errs.refuse(len(f.units) > 1, "--unit %s: drill restarts one unit; for several ones, run it once for each", strings.Join(f.units, " --unit "))
+	errs.refuse(f.kill > 0 && f.unit() != "" && !strings.HasSuffix(f.unit(), ".service"), "--kill needs a service, which %s is not", f.unit())
 	errs.refuse(slices.ContainsFunc(f.do, func(command string) bool { return strings.TrimSpace(command) == "" }), "--do: the COMMAND is empty")
 	errs.refuse(len(f.do) > 0 && f.times == 0, "--times 0: no --do would run")
 	errs.refuse(f.each < 0, "--each %s: must not be negative", f.each)
@@ -160,13 +165,25 @@ func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	return errors.Join(append(errs, f.loadFlags.check(flags))...)
 }
 
+// unit is the one that is named; "" if there is none.
+func (f *drillFlags) unit() string {
+	if len(f.units) == 0 {
+		return ""
+	}
+	return f.units[0]
+}
+
 // A drilling is one under way.
 type drilling struct {
 	*drillFlags
 	streams
-	load   load // for its target, its sources and its probe; its tally is nil
-	record drill.Record
-	steps  []stepResult
+	load       load // for its target, its sources and its probe; its tally is nil
+	record     drill.Record
+	steps      []stepResult
+	begin      time.Time
+	end        atomic.Pointer[time.Time] // after which no client is due; nil before
+	due        int                       // clients, when all have ended
+	unrestored bool                      // the unit is not as it was found
 }
 
 // A stepResult is a step that was carried out.
@@ -181,8 +198,8 @@ type stepResult struct {
 func (d *drilling) plan() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "probe %s at %v clients a second", d.load.target, d.rate)
-	if d.unit != "" {
-		fmt.Fprintf(&b, ", and meanwhile, to %s", d.unit)
+	if d.unit() != "" {
+		fmt.Fprintf(&b, ", and meanwhile, to %s", d.unit())
 	}
 	b.WriteString(":\n")
 	last := ""
@@ -220,17 +237,13 @@ func (d *drilling) consent() error {
 
 func (d *drilling) run(ctx context.Context) error {
 	var unit *drill.Unit
-	if d.unit != "" {
+	if d.unit() != "" {
 		var err error
-		if unit, err = drill.Open(ctx, d.unit); err != nil {
+		if unit, err = drill.Open(ctx, d.unit()); err != nil {
 			d.say("%s", err)
 			return exitCode(exitLocal)
 		}
 		defer func() { unit.Close() }()
-		if err := d.alone(ctx, unit); err != nil {
-			d.say("%s", err)
-			return exitCode(exitLocal)
-		}
 		if d.softReboot {
 			if err := unit.SurvivesSoftReboot(ctx); err != nil {
 				d.say("%s", err)
@@ -248,60 +261,141 @@ func (d *drilling) run(ctx context.Context) error {
 				unit.Name, safe(d.load.target.String()), safe(r.Err.Error()))
 			return exitCode(exitFor(r.Status))
 		}
+		if err := d.possible(ctx, unit); err != nil { // a socket unit has just started its service
+			d.say("%s", err)
+			return exitCode(exitLocal)
+		}
 	}
-	begin := time.Now()
-	loading, enough := context.WithCancel(ctx)
+	again := make(chan os.Signal, 1) // an interrupt, after which a second one must not leave the unit stopped
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	if !signal.Ignored(syscall.SIGHUP) { // as by nohup
+		signal.Notify(again, syscall.SIGHUP)
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
+	d.begin = time.Now()
+	defer context.AfterFunc(ctx, d.enough)()
 	var clients sync.WaitGroup
 	clients.Go(func() {
-		r := openloop.Runner{Due: untilDone(loading, d.schedule()), Do: d.client, MaxInflight: d.maxInflight}
+		r := openloop.Runner{Due: d.schedule, Do: d.client, MaxInflight: drill.Inflight(d.maxInflight), Skip: startLimit}
 		r.Run(ctx)
 	})
 	d.carryOut(ctx, unit)
-	enough()
-	end := time.Now()
+	d.enough()
+	if unit != nil && ctx.Err() != nil {
+		d.restore(ctx, unit, again) // first of all
+	}
 	clients.Wait()
-	if unit != nil {
-		restoring, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
-		defer cancel()
-		if err := unit.Restore(restoring); err != nil {
-			d.say("%s is not left as it was found: %s", unit.Name, err)
+	if unit != nil && ctx.Err() == nil {
+		d.restore(ctx, unit, again)
+	}
+	return d.conclude(ctx)
+}
+
+// possible returns an error if the unit can't do a step, or if that would stop units that nobody has named.
+func (d *drilling) possible(ctx context.Context, unit *drill.Unit) error {
+	var errs []error
+	if d.restart+d.stopStart > 0 {
+		errs = append(errs, unit.Restartable(ctx))
+	}
+	if d.reload > 0 {
+		errs = append(errs, unit.Reloadable(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// restore leaves the unit as it was found, unless an interrupt comes again meanwhile. One that comes within a second is
+// the same one: timeout(1) sends it to the process, and to its process group.
+func (d *drilling) restore(ctx context.Context, unit *drill.Unit, again <-chan os.Signal) {
+	restoring, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	restoring, stop := context.WithTimeout(restoring, stepTimeout)
+	defer stop()
+	if ctx.Err() != nil {
+		d.say("interrupted: waiting until %s is active again; another interrupt ends this", unit.Name)
+		go func() {
+			for {
+				select {
+				case <-again:
+					if time.Since(*d.end.Load()) > time.Second {
+						cancel(errors.New("interrupted again"))
+					}
+				case <-restoring.Done():
+					return
+				}
+			}
+		}()
+	}
+	if err := unit.Restore(restoring); err != nil {
+		d.unrestored = true
+		d.say("%s is not left as it was found: %s", unit.Name, err)
+	}
+}
+
+// enough ends the schedule, unless it has ended.
+func (d *drilling) enough() {
+	now := time.Now()
+	d.end.CompareAndSwap(nil, &now)
+}
+
+// over reports whether the schedule has ended before a client that is due at that time.
+func (d *drilling) over(at time.Time) bool {
+	end := d.end.Load()
+	return end != nil && !at.Before(*end)
+}
+
+// schedule is when clients are due, counted from the begin. It counts them.
+func (d *drilling) schedule(yield func(time.Duration) bool) {
+	for at := range d.loadFlags.schedule() {
+		if d.over(d.begin.Add(at)) || !yield(at) {
+			return
+		}
+		if !d.over(d.begin.Add(at)) {
+			d.due++
 		}
 	}
-	return d.conclude(ctx, begin, end)
 }
 
-// alone returns an error if a step would stop or restart units that nobody has named.
-func (d *drilling) alone(ctx context.Context, unit *drill.Unit) error {
-	if d.restart+d.stopStart == 0 {
-		return nil
-	}
-	others, err := unit.Dependents(ctx)
-	if err == nil && len(others) > 0 {
-		err = fmt.Errorf("systemd would stop %s together with %s: stop them first, or leave out --restart and --stop-start",
-			strings.Join(others, ", "), unit.Name)
-	}
-	return err
-}
-
-// untilDone ends a schedule when ctx is done.
-func untilDone(ctx context.Context, due func(func(time.Duration) bool)) func(func(time.Duration) bool) {
-	return func(yield func(time.Duration) bool) {
-		due(func(at time.Duration) bool { return ctx.Err() == nil && yield(at) })
-	}
-}
+// startLimit is how late this machine may start a client. It does not start a later one, which is no loss.
+const startLimit = time.Second
 
 // client probes once, and records what became of it.
 func (d *drilling) client(ctx context.Context, s openloop.Request) {
+	c := drill.Client{Due: s.Due, Ended: s.Started, Late: s.Started.Sub(s.Due)}
+	switch {
+	case d.over(s.Due):
+		return
+	case c.Late > startLimit:
+		c.Outcome, c.Late = drill.NotAsked, 0
+		if s.Held {
+			c.Error = d.inflightReached()
+		}
+		d.record.Add(c)
+		return
+	}
 	p := d.load.probe
 	if d.load.sources.count > 0 {
 		p.Source = d.load.sources.at(s.Seq)
 	}
 	r := p.Do(ctx, d.load.target)
-	c := drill.Client{Due: s.Due, Ended: s.Started.Add(r.Timing.Total), Outcome: outcomeOf(r), Late: s.Started.Sub(s.Due)}
+	c.Ended, c.Outcome = s.Started.Add(r.Timing.Total), outcomeOf(r)
 	if r.Err != nil {
 		c.Error = safe(r.Err.Error())
 	}
+	if ctx.Err() != nil && c.Outcome == drill.Other { // whatever ended first
+		c.Outcome = drill.NotAsked
+	}
 	d.record.Add(c)
+}
+
+// inflightReached says which limit held clients back.
+func (d *drilling) inflightReached() string {
+	if n := drill.Inflight(d.maxInflight); n < d.maxInflight {
+		return fmt.Sprintf("only %d can be under way at once, because of the limit of open files (ulimit -n)", n)
+	}
+	return fmt.Sprintf("--max-inflight %d was reached", d.maxInflight)
 }
 
 // outcomeOf says what became of a client, in the words of a drill.
@@ -363,12 +457,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // conclude prints the report, and returns the exit code.
-func (d *drilling) conclude(ctx context.Context, begin, end time.Time) error {
-	r := d.report(begin, end)
+func (d *drilling) conclude(ctx context.Context) error {
+	r := d.report()
 	switch {
 	case ctx.Err() != nil:
 		r.Exit = exitCanceled
-	case slices.ContainsFunc(d.steps, func(s stepResult) bool { return s.err != nil }):
+	case d.unrestored || slices.ContainsFunc(d.steps, func(s stepResult) bool { return s.err != nil }):
 		r.Exit = exitLocal
 	case d.maxLost >= 0 && r.All.Lost > d.maxLost:
 		r.Exit = exitGreeting
@@ -377,7 +471,7 @@ func (d *drilling) conclude(ctx context.Context, begin, end time.Time) error {
 		text, _ := json.Marshal(r) // it is made of strings and numbers
 		_, _ = d.out.Write(append(text, '\n'))
 	} else {
-		r.print(d.out, d.course(begin, end))
+		r.print(d.out, d.course())
 	}
 	if r.Exit == exitOK {
 		return nil

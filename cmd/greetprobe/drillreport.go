@@ -19,14 +19,17 @@ type drillReport struct {
 	Target  string     `json:"target"`
 	Unit    string     `json:"unit"` // "" for --do alone
 	Rate    float64    `json:"rate"`
-	Due     int        `json:"due"`            // clients, of which all are asked unless this machine is too slow
+	Due     int        `json:"due"`            // clients: those asked, and those of not_asked
 	LateUS  int64      `json:"start_delay_us"` // from when a client was due until this machine started it, at most
+	Before  stepLine   `json:"before"`         // until the first step
 	Steps   []stepLine `json:"steps"`
 	All     stepLine   `json:"all"`
 	SliceUS int64      `json:"slice_us"` // the width of each slice of the course
 	Course  []slice    `json:"course"`
 	Summary string     `json:"summary"`
 	Exit    int        `json:"exit"`
+
+	unasked string // why the first client that was not asked was not; "" if it was too late
 }
 
 // A stepLine is what one step cost, or all of them together.
@@ -57,19 +60,28 @@ type slice struct {
 const courseSlices = 400
 
 // report sums up.
-func (d *drilling) report(begin, end time.Time) *drillReport {
-	all := d.record.Summary(drill.Window{From: begin, To: end})
+func (d *drilling) report() *drillReport {
+	begin, end := d.begin, *d.end.Load()
+	all := d.record.Summary(drill.Window{From: begin, To: end, Last: true})
 	r := &drillReport{
-		Schema: "greetprobe-drill/1", Time: wireTime(begin), Target: d.load.target.String(), Unit: d.unit, Rate: d.rate,
-		Due: max(int(d.rate*end.Sub(begin).Seconds()), all.Asked), LateUS: all.Late.Microseconds(),
-		Steps: []stepLine{}, All: d.lineOf("all", begin, all),
+		Schema: "greetprobe-drill/1", Time: wireTime(begin), Target: d.load.target.String(), Unit: d.unit(), Rate: d.rate,
+		Due: max(d.due, all.Asked+all.Counts[drill.NotAsked]), LateUS: all.Late.Microseconds(),
+		Steps: []stepLine{}, All: d.lineOf("all", begin, all), unasked: all.Unasked,
 	}
-	for i, s := range d.steps {
-		until := end
-		if i+1 < len(d.steps) {
-			until = d.steps[i+1].requested
+	r.All.Clients[drill.NotAsked] = r.Due - all.Asked
+	until := func(i int) drill.Window { // the step before step i
+		if i < len(d.steps) {
+			return drill.Window{To: d.steps[i].requested}
 		}
-		line := d.lineOf(s.name, s.requested, d.record.Summary(drill.Window{From: s.requested, To: until}))
+		return drill.Window{To: end, Last: true}
+	}
+	before := until(0)
+	before.From = begin
+	r.Before = d.lineOf("before", begin, d.record.Summary(before))
+	for i, s := range d.steps {
+		during := until(i + 1)
+		during.From = s.requested
+		line := d.lineOf(s.name, s.requested, d.record.Summary(during))
 		line.AtUS = s.requested.Sub(begin).Microseconds()
 		line.AnsweredUS = s.answered.Sub(s.requested).Microseconds()
 		if s.err != nil {
@@ -112,12 +124,14 @@ func (r *drillReport) print(w io.Writer, course string) {
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	row("milliseconds", "answer", "again", "gap", "p50", "p99", "worst")
+	row("before", r.Before.times()...)
 	for i, s := range r.Steps {
 		row(s.label(i), s.times()...)
 	}
 	row("all", r.All.times()...)
 	b.WriteByte('\n')
 	row("clients", "asked", "served", "refused", "reset", "cut", "late", "other")
+	row("before", r.Before.counts()...)
 	for i, s := range r.Steps {
 		row(s.label(i), s.counts()...)
 	}
@@ -141,9 +155,18 @@ const startDelay = 100 * time.Millisecond
 // limits says what this machine could not do, which is no loss.
 func (r *drillReport) limits() string {
 	var b strings.Builder
-	if missing := r.Due - r.All.Asked; missing > max(r.Due/100, 1) {
-		fmt.Fprintf(&b, "This machine asked only %s of %s clients, which is no loss:\n"+
-			"lower --rate, spread --source, or raise --max-inflight.\n", thousands(r.All.Asked), thousands(r.Due))
+	missing := r.All.Clients[drill.NotAsked]
+	switch {
+	case missing == 0:
+	case r.Exit == exitCanceled:
+		fmt.Fprintf(&b, "The interrupt ended %s, which is no loss.\n", words.Count(missing, "client"))
+	default:
+		why := "it would have started them more than 1s late"
+		if r.unasked != "" {
+			why = r.unasked
+		}
+		fmt.Fprintf(&b, "This machine asked only %s of %s clients, which is no loss:\n%s.\n"+
+			"Lower --rate, spread --source, or raise --max-inflight and ulimit -n.\n", thousands(r.All.Asked), thousands(r.Due), why)
 	}
 	if r.LateUS > startDelay.Microseconds() {
 		fmt.Fprintf(&b, "This machine started clients up to %s ms late, which their latencies include.\n", threeDigits(float64(r.LateUS)))
@@ -159,7 +182,7 @@ func (s stepLine) label(i int) string {
 func (s stepLine) times() []string {
 	ms := func(us int64) string { return threeDigits(float64(us)) }
 	answer, again := "", ""
-	if s.Step != "all" {
+	if s.AnsweredUS > 0 {
 		answer, again = ms(s.AnsweredUS), "never"
 	}
 	switch {
@@ -183,8 +206,8 @@ func (s stepLine) counts() []string {
 }
 
 // course draws the worst latency over time. x is a client that was lost; below are the steps.
-func (d *drilling) course(begin, end time.Time) string {
-	on := screenOf(d.out)
+func (d *drilling) course() string {
+	begin, end, on := d.begin, *d.end.Load(), screenOf(d.out)
 	width := max(end.Sub(begin)/time.Duration(on.curve())+1, time.Millisecond)
 	var values []float64
 	for i, s := range d.record.Course(begin, end, width) {

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -9,7 +10,7 @@ import (
 // An Outcome is what became of one client.
 type Outcome string
 
-// The outcomes. NotAsked is no loss: the client's machine could not ask.
+// The outcomes. NotAsked is no loss: the client's machine could not ask, or an interrupt came before the answer.
 const (
 	Served   Outcome = "served"
 	Refused  Outcome = "refused"
@@ -20,12 +21,26 @@ const (
 	NotAsked Outcome = "not_asked"
 )
 
+// Outcomes returns every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{Served, Refused, Reset, Cut, TimedOut, Other, NotAsked}
+}
+
 // A Client is what became of one client, and when it was due and ended.
 type Client struct {
 	Due, Ended time.Time
 	Outcome    Outcome
 	Error      string        // "" if there was none
 	Late       time.Duration // from when it was due until this machine started it
+}
+
+// at is the time of the step that the client counts for: when it was due; of a connection that was broken, when that
+// happened, since a client may be due before the step that cuts it off.
+func (c Client) at() time.Time {
+	if c.Outcome == Reset || c.Outcome == Cut {
+		return c.Ended
+	}
+	return c.Due
 }
 
 // A Record collects clients, and says what became of those of each step. Its methods may be
@@ -43,13 +58,19 @@ func (r *Record) Add(c Client) {
 }
 
 // A Window is a time from the request of a step to that of the next one.
-type Window struct{ From, To time.Time } // To is not part of it
+type Window struct {
+	From, To time.Time // To is not part of it
+	Last     bool      // what comes later counts, too
+}
 
-// A Summary is what became of the clients that were due in a window.
+func (w Window) has(at time.Time) bool { return !at.Before(w.From) && (w.Last || at.Before(w.To)) }
+
+// A Summary is what became of the clients that count for a window.
 type Summary struct {
 	Counts   map[Outcome]int
 	Asked    int    // all but those of NotAsked
 	Example  string // the error of the first client that was lost
+	Unasked  string // the error of the first client of NotAsked
 	Latency  []time.Duration
 	Gap      time.Duration // the longest time in which no client was served
 	GapEnded time.Time     // when the first client after it was served; zero if none was
@@ -75,18 +96,22 @@ func (s Summary) Percentile(p float64) time.Duration {
 	if len(s.Latency) == 0 {
 		return 0
 	}
-	i := int(float64(len(s.Latency)) * p / 100)
-	return s.Latency[min(i, len(s.Latency)-1)]
+	rank := int(math.Ceil(float64(len(s.Latency)) * p / 100))
+	return s.Latency[max(rank, 1)-1]
 }
 
-// Summary returns what became of the clients that were due in the window.
+// Summary returns what became of the clients that count for the window: those that were due in it, and those whose
+// connection was broken in it. Each client counts for one of two windows that adjoin.
 func (r *Record) Summary(w Window) Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Summary{Counts: make(map[Outcome]int)}
+	for _, o := range Outcomes() {
+		s.Counts[o] = 0
+	}
 	var served []time.Time
 	for _, c := range r.clients {
-		if c.Due.Before(w.From) || !c.Due.Before(w.To) {
+		if !w.has(c.at()) {
 			continue
 		}
 		s.Counts[c.Outcome]++
@@ -96,6 +121,9 @@ func (r *Record) Summary(w Window) Summary {
 			s.Latency = append(s.Latency, c.Ended.Sub(c.Due))
 			served = append(served, c.Ended)
 		case NotAsked:
+			if s.Unasked == "" {
+				s.Unasked = c.Error
+			}
 			continue
 		default:
 			if s.Example == "" {
@@ -122,7 +150,7 @@ func (r *Record) Summary(w Window) Summary {
 	return s
 }
 
-// A Slice is what became of the clients that were due in a short time.
+// A Slice is what became of the clients that count for a short time.
 type Slice struct {
 	Served, Lost int
 	Worst        time.Duration // of those who were served, from when they were due
@@ -134,8 +162,8 @@ func (r *Record) Course(begin, end time.Time, width time.Duration) []Slice {
 	defer r.mu.Unlock()
 	course := make([]Slice, max(1, int((end.Sub(begin)+width-1)/width)))
 	for _, c := range r.clients {
-		i := int(c.Due.Sub(begin) / width)
-		if i < 0 || i >= len(course) || c.Outcome == NotAsked {
+		i := min(int(c.at().Sub(begin)/width), len(course)-1)
+		if i < 0 || c.Outcome == NotAsked {
 			continue
 		}
 		if c.Outcome == Served {

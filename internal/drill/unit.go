@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -93,9 +92,39 @@ func (u *Unit) state(ctx context.Context) (string, error) {
 // A job is one of the methods of [dbus.Conn] that start a job and send its result.
 type job func(ctx context.Context, name, mode string, result chan<- string) (int, error)
 
-// Dependents returns the active units that systemd stops or restarts together with the unit.
-func (u *Unit) Dependents(ctx context.Context) (names []string, err error) {
-	for _, property := range []string{"RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"} {
+// Reloadable returns an error if the unit can't be reloaded.
+func (u *Unit) Reloadable(ctx context.Context) error {
+	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "CanReload")
+	if err != nil {
+		return fmt.Errorf("ask systemd for %s: %w", u.Name, err)
+	}
+	if p.Value.Value() == false {
+		return fmt.Errorf("%s cannot be reloaded, since it has no ExecReload=: leave out --reload", u.Name)
+	}
+	return nil
+}
+
+// Restartable returns an error if a stop or restart of the unit would stop other units, or if systemd would not start
+// the unit again.
+func (u *Unit) Restartable(ctx context.Context) error {
+	others, err := u.active(ctx, "RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("systemd would stop %s together with %s: stop them first, or leave out --restart and --stop-start",
+			strings.Join(others, ", "), u.Name)
+	}
+	if err != nil || !strings.HasSuffix(u.Name, ".socket") {
+		return err
+	}
+	services, err := u.active(ctx, "Triggers")
+	if err == nil && len(services) > 0 {
+		err = fmt.Errorf("systemd does not start %s while %s is active: use --unit %[2]s", u.Name, services[0])
+	}
+	return err
+}
+
+// active returns the units of those properties that are active.
+func (u *Unit) active(ctx context.Context, properties ...string) (names []string, err error) {
+	for _, property := range properties {
 		p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, property)
 		if err != nil {
 			continue // an older systemd
@@ -209,12 +238,18 @@ func (u *Unit) await(ctx context.Context, what string, so func() (bool, error)) 
 	}
 }
 
-// Restore starts the unit if it is not active: whatever was interrupted, the unit is left as
+// Restore starts the unit if it is not active, and waits until it is: whatever was interrupted, the unit is left as
 // Open found it. What a socket unit starts, it is left to start.
 func (u *Unit) Restore(ctx context.Context) error {
 	state, err := u.state(ctx)
-	if err != nil || u.triggered || state == "active" || state == "activating" || state == "reloading" {
+	switch {
+	case err != nil || u.triggered || state == "active":
 		return err
+	case state == "reloading":
+		return u.await(ctx, "reload", func() (bool, error) {
+			state, err := u.state(ctx)
+			return state == "active", err
+		})
 	}
 	return u.run(ctx, "start", u.conn.StartUnitContext)
 }
@@ -236,17 +271,21 @@ func (u *Unit) SurvivesSoftReboot(ctx context.Context) error {
 			return nil
 		}
 	}
-	return errors.New("a soft reboot ends every process, this one too; run it as a unit that stays, and read the report in the file:\n" +
-		"  systemd-run -p SurviveFinalKillSignal=yes -p IgnoreOnIsolate=yes \\\n" +
-		"    -p DefaultDependencies=no -p StandardOutput=file:/run/drill.txt \\\n" +
-		"    greetprobe drill --yes --soft-reboot TARGET")
+	return fmt.Errorf("a soft reboot ends every process, this one too; run it as a unit that stays, and read the report in the file:\n"+
+		"  systemd-run -p SurviveFinalKillSignal=yes -p IgnoreOnIsolate=yes \\\n"+
+		"    -p DefaultDependencies=no -p StandardOutput=file:/run/drill.txt \\\n"+
+		"    greetprobe drill --yes --soft-reboot --unit %s --rate N TARGET", u.Name)
 }
 
 // survivorsSince is the first systemd with SurviveFinalKillSignal=.
 const survivorsSince = 255
 
-// SoftReboot replaces the whole of user space, and returns when the unit is active again.
+// SoftReboot replaces the whole of user space, and returns when the unit was started again and is active.
 func (u *Unit) SoftReboot(ctx context.Context) error {
+	before, err := u.invocation(ctx)
+	if err != nil {
+		return err
+	}
 	if err := Command(ctx, "systemctl soft-reboot"); err != nil {
 		return err
 	}
@@ -257,7 +296,8 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 			return false, nil //nolint:nilerr // systemd is not back yet
 		}
 		u.conn = conn
-		if state, err := u.state(ctx); err == nil && state == "active" {
+		now, err := u.invocation(ctx) // that of before: systemd has not stopped it yet
+		if state, failed := u.state(ctx); err == nil && failed == nil && state == "active" && now != before {
 			return true, nil
 		}
 		conn.Close()
@@ -265,18 +305,11 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 	})
 }
 
-// Command runs a command of the shell. Its output is in the error, if it fails.
-func Command(ctx context.Context, command string) error {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	switch said := strings.TrimSpace(string(out)); {
-	case err == nil:
-		return nil
-	case said == "":
-		return fmt.Errorf("%s: %w", command, err)
-	default:
-		return fmt.Errorf("%s: %w: %s", command, err, said)
+// invocation names the start of the unit: each start has another one.
+func (u *Unit) invocation(ctx context.Context) (string, error) {
+	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "InvocationID")
+	if err != nil {
+		return "", fmt.Errorf("ask systemd for %s: %w", u.Name, err)
 	}
+	return p.Value.String(), nil
 }

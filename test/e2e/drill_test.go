@@ -289,7 +289,18 @@ func TestDrillSeesLosses(t *testing.T) {
 		}
 		m.run("systemctl", "stop", "needs.service")
 		m.interruptWhileStopped(args)
+		m.dropIn("plain.service", "[Service]", "Restart=no")
+		down := m.drill(append([]string{"--kill", "3"}, args...)...)
+		if got := m.property("plain.service", "ActiveState"); len(down.Steps) != 1 || down.Exit != 5 || got != "active" {
+			m.Errorf("killed with Restart=no, the unit is left %s: %+v", got, down)
+		}
 		m.run("systemctl", "stop", "plain.service")
+		m.run("systemctl", "start", "plain.socket")
+		out, code = m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1", "--unit", "plain.socket", plainAddress}, web...)...)
+		if code != 5 || !strings.Contains(out, "systemd does not start plain.socket while plain.service is active: use --unit plain.service") {
+			m.Errorf("a socket unit whose service is active: exit %d: %s", code, out)
+		}
+		m.run("systemctl", "stop", "plain.socket", "plain.service")
 		out, code = m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1"}, args...)...)
 		if code != 5 || !strings.Contains(out, "plain.service is inactive: start it first (systemctl start plain.service)") {
 			m.Errorf("inactive: exit %d: %s", code, out)
@@ -300,14 +311,14 @@ func TestDrillSeesLosses(t *testing.T) {
 	})
 }
 
-// interruptWhileStopped sends SIGINT to a drill between the stop of plain.service and its start: the unit is left
-// active, as it was found.
+// interruptWhileStopped sends SIGINT, and SIGTERM at once, to a drill between the stop of plain.service and its start:
+// the unit is left active, as it was found.
 func (m *machine) interruptWhileStopped(args []string) {
 	m.Helper()
 	m.dropIn("plain.service", "[Service]", "ExecStopPost=/bin/sleep 1")
 	m.write("/run/interrupt", `greetprobe drill --yes --rate 100 --each 100ms --stop-start 3 "$@" >/run/interrupted 2>&1 &
 		until [ "$(systemctl show -P ActiveState plain.service)" = deactivating ]; do :; done
-		kill -INT $!
+		kill -INT $!; kill -TERM $!
 		wait $!
 		echo "exit $?, $(systemctl is-active plain.service)"
 		cat /run/interrupted`)
