@@ -317,7 +317,8 @@ func TestAcceptPauses(t *testing.T) {
 	})
 }
 
-// Who is turned away is no reason to stop accepting.
+// Who is turned away is no reason to stop accepting, and what fails before and after is not
+// twice in a row.
 func TestAcceptGoesOnAfterOneIsTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := &queueOf{}
@@ -329,7 +330,8 @@ func TestAcceptGoesOnAfterOneIsTurnedAway(t *testing.T) {
 		for i := range maxClients {
 			ln.accept = append(ln.accept, from(fmt.Sprintf("192.0.2.%d", 1+i/256)))
 		}
-		ln.accept = append(ln.accept, from("192.0.2.1"), from("192.0.2.1"), from("192.0.2.3"))
+		fails := func() (net.Conn, error) { return nil, syscall.EMFILE }
+		ln.accept = append(ln.accept, fails, from("192.0.2.1"), fails, from("192.0.2.1"), from("192.0.2.3"))
 		for range maxClients {
 			if _, err := l.Accept(); err != nil {
 				t.Fatal(err)
