@@ -156,3 +156,34 @@ func TestManyProbesAllAddresses(t *testing.T) {
 		}
 	})
 }
+
+// An interrupt between two addresses of a name loses no result that is there.
+func TestManyReportsWhatIsThereWhenCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(1500*time.Millisecond, cancel)
+		n := &network{
+			lookups: map[string]lookup{"ip4": {addrs: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}}},
+			hosts:   map[string]host{"192.0.2.1": {after: time.Second, err: syscall.ECONNREFUSED}},
+		}
+		p := n.probe()
+		var got []string
+		m := probe.Many{All: &p, Parallel: 1}
+		m.Run(ctx, slices.Values([]probe.Target{parse(t, "mail.example:25")}), func(r probe.Result) {
+			got = append(got, r.Target.Addr.String()+" "+string(r.Status))
+		})
+		if want := []string{"192.0.2.1 refused", "192.0.2.2 canceled"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// An interrupt before the beginning is a result too.
+func TestDoAllWhenCanceledBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := (&network{}).probe()
+	if rs := p.DoAll(ctx, parse(t, "mail.example:25")); len(rs) != 1 || rs[0].Status != probe.Canceled {
+		t.Errorf("%+v", rs)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,9 +151,9 @@ func TestLosersDoNotCount(t *testing.T) {
 	}
 }
 
-// Ten thousand targets stay parallel, though the descriptors would be used up if those of
-// the first were not counted as free again.
-func TestManyStaysParallel(t *testing.T) {
+// withDescriptors lets this process open n descriptors more, until the test ends.
+func withDescriptors(t *testing.T, n int) {
+	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
@@ -162,11 +163,39 @@ func TestManyStaysParallel(t *testing.T) {
 		t.Fatal(err)
 	}
 	low := before
-	low.Cur = uint64(len(entries)) + 500
+	low.Cur = uint64(len(entries) + n)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
+	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) })
+}
+
+// No more targets are begun than there are descriptors for: none has to be probed twice.
+func TestManyBeginsWhatThereAreDescriptorsFor(t *testing.T) {
+	withDescriptors(t, 60)
+	synctest.Test(t, func(t *testing.T) {
+		d := desk{free: 60}
+		var began atomic.Int64
+		lowered := 0
+		m := probe.Many{Parallel: 400, Lowered: func(n int) { lowered = n }, Do: func(ctx context.Context, t probe.Target) []probe.Result {
+			began.Add(1)
+			return d.do(ctx, t)
+		}}
+		m.Run(t.Context(), slices.Values(targets(t, 1000)), func(r probe.Result) {
+			if r.Status != probe.OK {
+				t.Errorf("%s %v", r.Status, r.Err)
+			}
+		})
+		if n := began.Load(); n != 1000 || lowered < 40 || lowered > 60 || d.crowd != lowered {
+			t.Errorf("1000 targets were probed %d times, %d at once, with room for %d", n, d.crowd, lowered)
+		}
+	})
+}
+
+// Ten thousand targets stay parallel, though the descriptors would be used up if those of
+// the first were not counted as free again.
+func TestManyStaysParallel(t *testing.T) {
+	withDescriptors(t, 500)
 	named := parse(t, "mail.example:25")
 	for _, test := range []struct {
 		name     string
