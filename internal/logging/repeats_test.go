@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"greetd.example/pkg/service"
 )
 
 // overLimit is an error as internal/access has it.
@@ -39,9 +41,31 @@ func TestSourceOverItsLimitIsLoggedOnceInAWhile(t *testing.T) {
 		if r.again(overLimit{source: source(2)}) {
 			t.Error("another source is not logged")
 		}
-		time.Sleep(2 * repeatTime)
-		if r.again(one) {
-			t.Error("after a while it is not logged again")
+		for range 3 { // whenever it comes again
+			time.Sleep(2 * repeatTime)
+			if r.again(one) {
+				t.Error("after a while it is not logged again")
+			}
+		}
+	})
+}
+
+// The attempts of a source over its limit that have no entry are in the summary, a second later.
+func TestRepeatsAreInTheSummary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := inMemory(t, defaults)
+		v := visit(1, service.Refused)
+		v.Err = overLimit{source: source(1)}
+		l.Closed(v)
+		if got := c.take(); len(got) != 1 || got[0]["GREETD_OUTCOME"] != "refused" {
+			t.Errorf("got %v, want the first visit", got)
+		}
+		for range 9 {
+			l.Closed(v)
+		}
+		time.Sleep(time.Second)
+		if got := c.take(); len(got) != 1 || got[0]["GREETD_SUPPRESSED_REFUSED"] != "9" {
+			t.Errorf("after a second %v, want a summary of the other nine", got)
 		}
 	})
 }

@@ -228,3 +228,21 @@ func TestStepsHaveABudget(t *testing.T) {
 		}
 	})
 }
+
+// The count of visits without steps comes after a second, also where nothing else is logged.
+func TestStepsLeftOutAreReportedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := debugging()
+		o.Visits, o.Rate, o.Burst = problems, 1, mostSteps
+		l, c := inMemory(t, o)
+		logSteps(l, stepsOf(1))
+		if got := len(c.take()); got != mostSteps {
+			t.Errorf("%d entries of the first visit", got)
+		}
+		logSteps(l, stepsOf(2))
+		time.Sleep(time.Second)
+		if got := messagesOf(c.take()); !slices.Equal(got, []string{"log.rate reached: did not log the steps of 1 visit"}) {
+			t.Errorf("after a second %q", got)
+		}
+	})
+}
