@@ -163,11 +163,19 @@ other_unit() {
 	done
 }
 
-# refuse_to_overwrite ends the script where the files of the package are.
+# refuse_to_overwrite ends the script if a package has files where it would write.
 refuse_to_overwrite() {
-	if [ "$PREFIX" = /usr ] && [ -e "$DESTDIR/var/lib/dpkg/info/greetd-tcp.list" ]; then
-		die "the package greetd-tcp is installed in /usr: remove it (apt-get remove greetd-tcp), or leave PREFIX at /usr/local"
+	if [ "$PREFIX" != /usr ]; then
+		return
 	fi
+	for package in greetd-tcp greetprobe; do
+		if [ -e "$DESTDIR/var/lib/dpkg/info/$package.list" ]; then
+			die "the package $package is installed in /usr: remove it (apt-get remove $package), or leave PREFIX at /usr/local"
+		fi
+		if command -v rpm >/dev/null && rpm --root "${DESTDIR:-/}" --query "$package" >/dev/null 2>&1; then
+			die "the package $package is installed in /usr: remove it (dnf remove $package), or leave PREFIX at /usr/local"
+		fi
+	done
 }
 
 do_install() {

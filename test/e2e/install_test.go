@@ -212,6 +212,16 @@ func TestUninstallLeavesTheConfiguration(t *testing.T) {
 }
 
 // On the machine itself, without DESTDIR, systemd and the journal are told as well.
+// overwritesNothing checks that neither installation nor uninstallation touches a package, and that both name the remedy.
+func (m *machine) overwritesNothing(remedy string) {
+	m.Helper()
+	for _, what := range []string{"install", "uninstall"} {
+		if out, code := m.try("env", "PREFIX=/usr", "sh", "/usr/src/greetd/deploy/install.sh", what); code == 0 || !strings.Contains(out, remedy) {
+			m.Errorf("%s over the package: exit %d\n%s", what, code, out)
+		}
+	}
+}
+
 func TestInstallOnALiveMachine(t *testing.T) {
 	onEachSystemd(t, func(m *machine) {
 		copyTree(m, "/usr/src/greetd", "bin", "configs", "deploy", "docs", "go.mod")
@@ -230,13 +240,11 @@ func TestInstallOnALiveMachine(t *testing.T) {
 			m.Errorf("%s runs", got)
 		}
 		m.run("mkdir", "-p", "/var/lib/dpkg/info")
-		m.write("/var/lib/dpkg/info/greetd-tcp.list", "")
-		for _, what := range []string{"install", "uninstall"} {
-			if out, code := m.try("env", "PREFIX=/usr", "sh", "/usr/src/greetd/deploy/install.sh", what); code == 0 || !strings.Contains(out, "apt-get remove greetd-tcp") {
-				m.Errorf("%s over the package: exit %d\n%s", what, code, out)
-			}
+		for _, name := range []string{"greetd-tcp", "greetprobe"} {
+			m.write("/var/lib/dpkg/info/"+name+".list", "")
+			m.overwritesNothing("apt-get remove " + name)
+			m.run("rm", "/var/lib/dpkg/info/"+name+".list")
 		}
-		m.run("rm", "/var/lib/dpkg/info/greetd-tcp.list")
 		m.run("systemctl", "stop", "greetd@10025.socket")
 
 		// The one from make install, outside, goes first.

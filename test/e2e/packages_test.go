@@ -362,6 +362,9 @@ func TestRPMLife(t *testing.T) {
 	m.run("systemctl", "start", "greetd.service")
 	m.greeted("tcp", overIPv4, hello)
 	m.write(config, m.read(config)+oursLine)
+	copyTree(m, "/usr/src/greetd", "bin", "configs", "deploy", "docs", "go.mod")
+	m.overwritesNothing("dnf remove greetd-tcp")
+	m.run("rm", "-r", "/usr/src/greetd")
 	rpm("--install", "/var/tmp/old/greetprobe.rpm")
 	m.run("/usr/lib64/nagios/plugins/check_greet", "-H", "127.0.0.1", "-p", "10000")
 	if got := m.property("greetprobe.timer", "ActiveState"); got != "inactive" {
