@@ -460,7 +460,7 @@ func TestChangesOfOutputLeaveNoDescriptor(t *testing.T) {
 				continue
 			}
 			open = append(open, fd)
-			if !strings.HasPrefix(flags, "02") { // O_CLOEXEC
+			if n, err := strconv.ParseInt(flags, 8, 64); err != nil || n&unix.O_CLOEXEC == 0 {
 				t.Errorf("descriptor %s of the output %s has the flags %s: a child process inherits it", fd, output, flags)
 			}
 		}
