@@ -1,10 +1,9 @@
-// Bench compares greetd with the alternatives, side by side: nginx's stream
-// module, a Go program with a goroutine for each client and nothing else, and the least
-// that C can do. make bench runs it; RESULTS.md has what came out.
+// Bench compares greetd with the alternatives: the stream module of nginx, a minimal Go program with
+// a goroutine for each client, and a minimal program in C. make bench runs it; RESULTS.md has the
+// results.
 //
-// It goes into a network of its own, where no connection tracking is, and takes rounds: in
-// each of them every server is loaded in turn, for as long as the others, by the same client.
-// What counts are the ratios within a round.
+// It runs in a separate network namespace without connection tracking. In each round the same client
+// loads every server in turn, for the same time. The results are the ratios within a round.
 package main
 
 import (

@@ -50,5 +50,5 @@ func (p *program) warn(warnings []string) {
 }
 
 func addHereFlag(cmd *cobra.Command, here *bool) {
-	cmd.Flags().BoolVar(here, "here", false, "as this user and without the unit's environment,\ncredentials and sandbox")
+	cmd.Flags().BoolVar(here, "here", false, "run as the current user, without the environment,\ncredentials and sandbox of the unit")
 }

@@ -52,7 +52,7 @@ problem, and 0 if there are only warnings or checks that could not be made.`,
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for a program: JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	return cmd
 }
 

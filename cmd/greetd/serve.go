@@ -12,10 +12,10 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Greet in the foreground (the default)",
-		Long: `serve greets until it gets SIGTERM or SIGINT. Then it stops accepting
-clients, and waits for visits in progress, for at most timeouts.drain. A second
-signal cuts them.
-SIGHUP makes it reload its configuration.`,
+		Long: `serve greets until it receives SIGTERM or SIGINT, and then for
+timeouts.lameduck. After that it stops accepting clients, and waits for visits
+in progress, for at most timeouts.drain. A second signal skips the rest of
+timeouts.lameduck, or cuts the visits. SIGHUP reloads the configuration.`,
 		Example: `  greetd serve --listen :2525 --listen unix:/tmp/greet.sock
   GREETD_LOG_LEVEL=debug greetd serve --config ./greetd.yaml`,
 		Args: cobra.NoArgs,

@@ -20,7 +20,8 @@ func (p *program) statusCommand() *cobra.Command {
 		Long: `status shows what the running daemon is doing. Counts are since its start.
 
 The headline is red if a listener greets nobody, loses a tenth of its clients or
-cannot accept, amber if something else needs attention, and green otherwise.`,
+cannot accept clients, or if its certificate has expired. It is amber if
+something else needs attention, and green otherwise.`,
 		Example: `  greetd status
   greetd status --json | jq .outcomes
   greetd status --check || echo trouble`,
@@ -41,7 +42,7 @@ cannot accept, amber if something else needs attention, and green otherwise.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for a program: JSON, as GET /status gives it")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, as GET /status does")
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 if the headline is red")
 	return cmd
 }

@@ -38,9 +38,9 @@ func newCheck(ctx context.Context, std streams) *cobra.Command {
 		Short: "Check as a monitoring plugin (also when called as " + pluginName + ")",
 		Long: `Check is a plugin for Nagios, Icinga and similar systems: one status line with
 performance data for each phase; exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
-Of several targets the worst counts: CRITICAL, WARNING, UNKNOWN, OK. A RANGE is
-[@]start:end in seconds: 0.5 alerts above it, 0.1:2 outside, @0:1 inside, ~:2
-has no lower end, 2: no upper end.`,
+With several targets the worst state counts: CRITICAL, WARNING, UNKNOWN, OK. A
+RANGE is [@]start:end in seconds: 0.5 alerts above it, 0.1:2 outside, @0:1
+inside, ~:2 has no lower end, 2: no upper end.`,
 		Example: `  check_greet -H mail.example -p smtp -e 220 -w 0.5 -c 2
   check_greet -H mx1 -H mx2 -p 25 -p 587 -e 220 -A -e ESMTP
   check_greet -H mail.example -p 25 --starttls smtp -D 30,14
@@ -66,7 +66,7 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	flags.VarP(&f.crit, "critical", "c", "CRITICAL if the total time is not in `RANGE`")
 	flags.VarP(&f.mismatch, "mismatch", "M", "state if the greeting is not as expected")
 	flags.VarP(&f.refused, "refuse", "r", "state if the connection is refused")
-	flags.StringVarP(&f.days, "certificate", "D", "", "days the certificate must stay valid, as `WARN[,CRIT]`")
+	flags.StringVarP(&f.days, "certificate", "D", "", "days the certificate must be valid for: `WARN[,CRIT]`")
 	flags.BoolVar(&f.all, "all", false, "check every address; refused is WARNING if others greet")
 	printVersion(cmd, pluginName)
 	f.probeFlags.register(cmd)
@@ -100,7 +100,7 @@ func (s *seconds) Set(text string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf("%q is no time: write seconds, or a unit as in 500ms", text)
+		return fmt.Errorf("%q is not a duration: write seconds, or a unit as in 500ms", text)
 	}
 	*s = seconds(d)
 	return nil

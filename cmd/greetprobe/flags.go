@@ -58,29 +58,29 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 	flags.StringVarP(&f.source, "source", "S", "", "local `ADDR`ess to connect from")
-	flags.DurationVar(&f.connect, "connect-timeout", probe.DefaultConnect, "for connecting, all addresses together")
-	flags.DurationVar(&f.read, "read-timeout", probe.DefaultRead, "from connected to greeting complete")
-	flags.DurationVarP(&f.total, "timeout", "t", probe.DefaultTotal, "for everything, resolving included")
+	flags.DurationVar(&f.connect, "connect-timeout", probe.DefaultConnect, "time for connecting, for all addresses together")
+	flags.DurationVar(&f.read, "read-timeout", probe.DefaultRead, "time from the connection to the complete greeting")
+	flags.DurationVarP(&f.total, "timeout", "t", probe.DefaultTotal, "time for the whole probe, including name resolution")
 	flags.DurationVar(&f.idle, "idle", probe.DefaultIdle, "silence that completes a greeting without newline; 0: off")
-	flags.IntVarP(&f.maxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "of a greeting")
+	flags.IntVarP(&f.maxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "maximum size of a greeting")
 	flags.StringArrayVarP(&f.expect, "expect", "e", nil, "the greeting must contain `TEXT`; repeated: any of them")
 	flags.BoolVarP(&f.expectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")
 	flags.StringArrayVar(&f.regex, "regex", nil, "the greeting must match `RE`, ^ and $ at each line")
 	flags.StringArrayVar(&f.reject, "reject", nil, "the greeting must not match `RE`")
 	flags.StringVarP(&f.send, "send", "s", "", `send `+"`TEXT`"+` after the greeting, with \r \n \t \\ \xHH`)
-	flags.BoolVar(&f.sendFirst, "send-first", false, "send it when connected: the server waits for its clients")
-	flags.StringArrayVar(&f.step, "step", nil, "then do `STEP`: expect RE, reject RE, send TEXT or starttls")
-	flags.StringVar(&f.stepsFile, "steps", "", "do the steps in `FILE` first, one a line, # comments")
+	flags.BoolVar(&f.sendFirst, "send-first", false, "send the text of --send right after connecting")
+	flags.StringArrayVar(&f.step, "step", nil, "then make `STEP`: expect RE, reject RE, send TEXT or starttls")
+	flags.StringVar(&f.stepsFile, "steps", "", "make the steps in `FILE` first, one a line, with # comments")
 	flags.StringVar(&f.ehlo, "ehlo", "", "`NAME` of this client in EHLO (default: its address)")
 	flags.StringVarP(&f.quit, "quit", "q", "", `send `+"`TEXT`"+` before hanging up, with \r \n \t \\ \xHH`)
-	flags.BoolVar(&f.tls, "tls", false, "speak TLS")
-	flags.StringVar(&f.protocol, "protocol", "", "expect the protocol `NAME`; plain: any (default: guessed)")
-	flags.StringVar(&f.startTLS, "starttls", "", "ask for TLS in `PROTOCOL`, such as smtp or imap")
+	flags.BoolVar(&f.tls, "tls", false, "use TLS")
+	flags.StringVar(&f.protocol, "protocol", "", "require the protocol `NAME`; plain: any (default: guessed)")
+	flags.StringVar(&f.startTLS, "starttls", "", "start TLS with the command of `PROTOCOL`, such as smtp")
 	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
-	flags.StringVar(&f.ca, "ca", "", "trust the certificates in `FILE` (PEM), and no others")
-	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate")
-	flags.StringVar(&f.cert, "cert", "", "show the client certificate in `FILE` (PEM), with its chain")
-	flags.StringVar(&f.key, "key", "", "its private key in `FILE` (PEM; default: that of --cert)")
+	flags.StringVar(&f.ca, "ca", "", "trust only the certificates in `FILE` (PEM)")
+	flags.BoolVar(&f.insecure, "insecure", false, "accept any certificate")
+	flags.StringVar(&f.cert, "cert", "", "send the client certificate in `FILE` (PEM), with its chain")
+	flags.StringVar(&f.key, "key", "", "private key in `FILE` (PEM; default: in that of --cert)")
 	flags.StringVar(&f.tlsMin, "tls-min", "", "oldest `VERSION` of TLS: 1.0, 1.1, 1.2 or 1.3")
 	flags.StringVar(&f.tlsMax, "tls-max", "", "newest `VERSION` of TLS")
 	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
@@ -231,12 +231,12 @@ func (f *probeFlags) setAddresses(p *probe.Probe) error {
 	case "v2":
 		p.Proxy = 2
 	default:
-		errs = append(errs, fmt.Errorf("--proxy %s: there are v1 and v2", f.proxy))
+		errs = append(errs, fmt.Errorf("--proxy %s: the versions are v1 and v2", f.proxy))
 	}
 	if f.source != "" && !f.network {
 		addr, err := netip.ParseAddr(f.source)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("--source %q is no address", f.source))
+			errs = append(errs, fmt.Errorf("--source %q is not an address", f.source))
 		}
 		p.Source = addr
 	}
@@ -352,7 +352,7 @@ func (f *probeFlags) setVersions(config *tls.Config) error {
 		to          *uint16
 	}{{"tls-min", cmp.Or(f.tlsMin, "1.0"), &config.MinVersion}, {"tls-max", cmp.Or(f.tlsMax, "1.3"), &config.MaxVersion}} {
 		if *flag.to = tlsVersions[flag.value]; *flag.to == 0 {
-			errs = append(errs, fmt.Errorf("--%s %s: there are 1.0, 1.1, 1.2 and 1.3", flag.name, flag.value))
+			errs = append(errs, fmt.Errorf("--%s %s: the versions are 1.0, 1.1, 1.2 and 1.3", flag.name, flag.value))
 		}
 	}
 	if len(errs) == 0 && config.MinVersion > config.MaxVersion {

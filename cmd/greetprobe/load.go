@@ -59,7 +59,7 @@ name is resolved once.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
-	flags.DurationVarP(&f.duration, "duration", "d", 30*time.Second, "for how long probes start")
+	flags.DurationVarP(&f.duration, "duration", "d", 30*time.Second, "how long to start probes")
 	flags.StringVar(&f.arrivals, "arrivals", "constant", "`WHEN` probes start: constant, or at random: poisson")
 	flags.Uint64Var(&f.seed, "seed", 0, "repeat the random times of a run of poisson with seed `N`")
 	flags.IntVar(&f.maxInflight, "max-inflight", 1000, "at most `N` probes at once; others wait (counted as latency)")
@@ -68,7 +68,7 @@ name is resolved once.`,
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
 	flags.BoolVar(&f.plot, "plot", false, "draw a chart of the latencies at the end, on a terminal")
 	f.register(cmd)
-	flags.Lookup("verbose").Usage = "tell why the slowest greeting was slow"
+	flags.Lookup("verbose").Usage = "describe the slowest greeting"
 	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"
 	for _, name := range []string{"rate", "duration", "seed", "max-inflight"} {
 		complete(cmd, name)

@@ -430,7 +430,7 @@ func allowTarget(text string, to *exporter.Allow) error {
 		return nil
 	}
 	if _, err := path.Match(text, ""); err != nil || text == "" || strings.ContainsAny(text, "/:[] ") {
-		return fmt.Errorf("%s is no network, address, host name or unix:/PATH; write 10.0.0.0/8, mail.example or *.example, without a port", words.Quote(text))
+		return fmt.Errorf("%s is not a network, address, host name or unix:/PATH; write 10.0.0.0/8, mail.example or *.example, without a port", words.Quote(text))
 	}
 	to.Names = append(to.Names, strings.ToLower(strings.TrimSuffix(text, ".")))
 	return nil
@@ -444,7 +444,7 @@ func allowPorts(text string, to *exporter.Allow) error {
 	from, err1 := strconv.ParseUint(first, 10, 16)
 	until, err2 := strconv.ParseUint(last, 10, 16)
 	if err1 != nil || err2 != nil || from == 0 || from > until {
-		return fmt.Errorf("%s is no port or range; write 25 or 10000-10010", words.Quote(text))
+		return fmt.Errorf("%s is not a port or a range; write 25 or 10000-10010", words.Quote(text))
 	}
 	to.Ports = append(to.Ports, exporter.Ports{First: uint16(from), Last: uint16(until)})
 	return nil

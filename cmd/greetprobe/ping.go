@@ -45,10 +45,11 @@ func newPing(ctx context.Context, std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ping [flags] TARGET",
 		Short: "Probe repeatedly, and print a summary as ping(8) does",
-		Long: `Ping probes one target every second until it is interrupted, a line each, and
-sums up at the end. Probes start on time: a slow one overlaps with the next. A
-name is resolved for each probe, and that time is included.`,
-		Example: `  greetprobe ping mail.example:25               until ^C; ^\ sums up and goes on
+		Long: `Ping probes one target every second until it is interrupted. It prints a line
+for each probe, and a summary at the end. Probes start on time: a slow one
+overlaps with the next. A name is resolved for each probe, and that time is
+included.`,
+		Example: `  greetprobe ping mail.example:25               until ^C; ^\ prints a summary
   greetprobe ping -c 10 -i 200ms mail.example 25
   greetprobe ping --plot '[2001:db8::1]:smtp'   draw a chart
   greetprobe ping -c 60 -o json mail.example:25 | jq .timing_us`,
@@ -59,9 +60,9 @@ name is resolved for each probe, and that time is included.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.IntVarP(&f.count, "count", "c", 0, "stop after `N` probes (default: go on until interrupted)")
-	flags.DurationVarP(&f.interval, "interval", "i", time.Second, "from the start of a probe to that of the next")
-	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text, or json: a line each and a summary object")
+	flags.IntVarP(&f.count, "count", "c", 0, "stop after `N` probes (default: when interrupted)")
+	flags.DurationVarP(&f.interval, "interval", "i", time.Second, "time from the start of one probe to the start of the next")
+	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json: an object for each probe, and a summary")
 	flags.BoolVar(&f.plot, "plot", false, "draw a chart of the times, on a terminal")
 	f.register(cmd)
 	complete(cmd, "count")
@@ -97,7 +98,7 @@ func (f *pingFlags) check() error {
 		errs = append(errs, errors.New("--plot is for text, not for --output "+f.output))
 	}
 	if f.plot && f.verbose > 0 {
-		errs = append(errs, errors.New("--plot and -v exclude each other: both want the screen"))
+		errs = append(errs, errors.New("--plot and -v exclude each other: both use the screen"))
 	}
 	return errors.Join(append(errs, checkForm(f.output))...)
 }
@@ -105,7 +106,7 @@ func (f *pingFlags) check() error {
 // checkForm refuses an output that is neither text nor json.
 func checkForm(output string) error {
 	if output != "text" && output != "json" {
-		return fmt.Errorf("--output %s: there are text and json", output)
+		return fmt.Errorf("--output %s: the formats are text and json", output)
 	}
 	return nil
 }

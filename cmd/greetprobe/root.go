@@ -66,8 +66,8 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	flags.StringVarP(&f.file, "file", "f", "", "read targets from `FILE`, one a line; -: standard input")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text, json or prom")
 	flags.IntVarP(&f.parallel, "parallel", "P", probe.DefaultParallel, "targets at once")
-	flags.BoolVar(&f.quiet, "quiet", false, "print no greeting, only what went wrong")
-	flags.BoolVar(&f.raw, "raw", false, "print greetings as they came, unescaped")
+	flags.BoolVar(&f.quiet, "quiet", false, "print only errors, not the greetings")
+	flags.BoolVar(&f.raw, "raw", false, "print greetings as received, without escapes")
 	flags.StringVar(&f.textfile, "textfile", "", "write metrics to `FILE` for node_exporter")
 	flags.StringArrayVar(&f.label, "label", nil, "give all metrics the label `NAME=VALUE`; repeatable")
 	flags.DurationVar(&f.wait, "wait", 0, "retry until OK, for at most this long; then run COMMAND")
@@ -176,7 +176,7 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 		errs = append(errs, errors.New("--wait and --all exclude each other"))
 	}
 	if !slices.Contains([]string{"text", "json", "prom"}, f.output) {
-		errs = append(errs, fmt.Errorf("--output %s: there are text, json and prom", f.output))
+		errs = append(errs, fmt.Errorf("--output %s: the formats are text, json and prom", f.output))
 	}
 	if len(f.label) > 0 && f.output != "prom" && f.textfile == "" {
 		errs = append(errs, errors.New("--label is for metrics: it needs --output prom or --textfile"))

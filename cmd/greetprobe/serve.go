@@ -41,10 +41,10 @@ func newServe(ctx context.Context, std streams) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [flags]",
-		Short: "Probe targets when Prometheus asks for it, as blackbox_exporter does",
+		Short: "Probe targets for Prometheus, as blackbox_exporter does",
 		Long: `Serve answers /probe?target=HOST:PORT&module=NAME with metrics; /metrics has
-those of the exporter itself, and / is a page for people. Modules say how to
-probe; they are in the configuration, which SIGHUP reads again.`,
+those of the exporter itself, and / is a page for people. The
+modules in the configuration file say how to probe. SIGHUP reloads the file.`,
 		Example: `  greetprobe serve
   curl 'localhost:9181/probe?target=mail.example:25'
   greetprobe serve --config.file modules.yaml --config.check
@@ -58,13 +58,13 @@ probe; they are in the configuration, which SIGHUP reads again.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.config, "config.file", defaultServeConfig, "modules, and what may be probed, in `FILE`")
+	flags.StringVar(&f.config, "config.file", defaultServeConfig, "`FILE` with the modules and the allowed targets")
 	flags.BoolVar(&f.check, "config.check", false, "print what is wrong with both files, and exit")
 	flags.BoolVar(&f.reload, "reload", false, "for ExecReload=: make the exporter reload, and wait")
 	flags.StringVar(&f.listen, "web.listen-address", "127.0.0.1:9181", "serve HTTP on `ADDRESS`")
 	flags.StringVar(&f.webConfig, "web.config.file", "", "TLS and passwords for HTTP, in `FILE`")
 	flags.IntVar(&f.maxProbes, "max-probes", 100, "at most `N` probes at once; others get 503")
-	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end this long before the scrape times out")
+	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end a probe this long before the timeout of the scrape")
 	for _, name := range []string{"web.listen-address", "max-probes", "timeout-offset"} {
 		complete(cmd, name)
 	}

@@ -17,7 +17,7 @@ type spread struct {
 func parseSpread(cidr string) (spread, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
-		return spread{}, fmt.Errorf("%q is neither an address nor a network as 127.0.0.0/24", cidr)
+		return spread{}, fmt.Errorf("%q is neither an address nor a network such as 127.0.0.0/24", cidr)
 	}
 	prefix = prefix.Masked()
 	bits := prefix.Addr().BitLen() - prefix.Bits()

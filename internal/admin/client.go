@@ -102,7 +102,7 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 		}
 	case value != nil:
 		if err := json.Unmarshal(text, value); err != nil {
-			return fmt.Errorf("the daemon at %s speaks another version's language: %w; run its own greetd", c.address, err)
+			return fmt.Errorf("the daemon at %s gave an answer of another version: %w; run the greetd program of that daemon", c.address, err)
 		}
 	}
 	return nil

@@ -97,7 +97,7 @@ func TestClientMeetsStrangers(t *testing.T) {
 		{"hangs up", "", "hung up before it answered"},
 		{"hangs up in its answer", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", "hung up before it answered"},
 		{"speaks SSH", "SSH-2.0-OpenSSH_9.2\r\n", "malformed HTTP"},
-		{"speaks another JSON", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"pid\": \"x\"}", "speaks another version's language"},
+		{"speaks another JSON", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"pid\": \"x\"}", "gave an answer of another version"},
 		{"is a web server", "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such page\n", "says: no such page"},
 		{"never answers", "wait", "does not answer: it may be stopped or stuck"},
 	} {

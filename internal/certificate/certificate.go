@@ -46,7 +46,7 @@ func checkKey(data []byte) error {
 	blocks := blockTypes(data)
 	switch {
 	case blocks["ENCRYPTED PRIVATE KEY"]:
-		return errors.New("is encrypted, and nobody is there to type the passphrase: write it without one (openssl pkey -in FILE -out FILE2), and guard it by its mode or as a credential")
+		return errors.New("is encrypted, and greetd cannot ask for the passphrase: write it without one (openssl pkey -in FILE -out FILE2), and protect it by its mode or as a credential")
 	case isKey(blocks):
 		return nil
 	case blocks["CERTIFICATE"]:

@@ -67,7 +67,7 @@ func (p *Pair) load() (changed bool, chainErr, keyErr error) {
 	case strings.Contains(err.Error(), "does not match"):
 		return false, nil, fmt.Errorf("%s does not belong to the first certificate in %s: name the key of that one; a chain begins with the server's own certificate", p.KeyFile, p.ChainFile)
 	default:
-		return false, nil, fmt.Errorf("%s is no use with %s: %w", p.KeyFile, p.ChainFile, err)
+		return false, nil, fmt.Errorf("%s cannot be used with %s: %w", p.KeyFile, p.ChainFile, err)
 	}
 }
 

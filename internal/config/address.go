@@ -109,7 +109,7 @@ func splitError(s string) error {
 	case slices.Contains(transports, strings.ToLower(transport)) && strings.Contains(address, ":"):
 		return fmt.Errorf("must not have %s: write %s", words.Quote(transport+":"), words.Quote(address))
 	case slices.Contains(notAddresses, strings.ToLower(s)):
-		return errors.New(`is no address: write one, such as ":10000"; to listen nowhere, remove the listener`)
+		return errors.New(`is not an address: write one, such as ":10000"; to listen nowhere, remove the listener`)
 	case notNumber == nil:
 		return fmt.Errorf("has no colon: write %s", words.Quote(":"+s))
 	case strings.HasPrefix(s, "/"):
@@ -131,13 +131,13 @@ func portNumber(port string) (int, error) {
 	if strings.Trim(port, "+-0123456789") == "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("has port %s: ports go from 1 to 65535, and 0 takes any free one", words.Quote(port))
+			return 0, fmt.Errorf("has port %s: ports are from 1 to 65535, and 0 is any free port", words.Quote(port))
 		}
 		return int(n), nil
 	}
 	n, err := net.LookupPort("tcp", port) //nolint:noctx // asks no network, only /etc/services
 	if err != nil {
-		return 0, fmt.Errorf("has port %s, which is no number and no service in /etc/services", words.Quote(port))
+		return 0, fmt.Errorf("has port %s, which is neither a number nor a service in /etc/services", words.Quote(port))
 	}
 	return n, nil
 }

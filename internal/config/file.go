@@ -40,7 +40,7 @@ func readFile(path string) ([]byte, error) {
 	case !mode.IsRegular():
 		return nil, fmt.Errorf("is %s: must be a regular file", kindOf(mode))
 	case info.Size() > mostBytes:
-		return nil, fmt.Errorf("has %d bytes, which is no configuration: at most %d are read", info.Size(), mostBytes)
+		return nil, fmt.Errorf("has %d bytes, which is too long for a configuration: at most %d are read", info.Size(), mostBytes)
 	}
 	// O_NONBLOCK, since what is there may have been replaced by a FIFO.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -113,7 +113,7 @@ func (r *fileReader) read() map[string]any {
 	// Each value takes some hundred bytes to parse: a file with millions, which can only
 	// be a mistake, must not take the daemon's memory.
 	if n := values(data); n > mostValues {
-		r.problems.add(r.at(0), "", "has %d lines and commas, which is no configuration: at most %d are read", n, mostValues)
+		r.problems.add(r.at(0), "", "has %d lines and commas, which is too long for a configuration: at most %d are read", n, mostValues)
 		return nil
 	}
 	root := r.parse(data)

@@ -78,7 +78,7 @@ const longest = 24 * time.Hour
 
 func above0(d time.Duration) error {
 	if d == 0 {
-		return errors.New("must be above 0: nothing can be done in no time")
+		return errors.New("must be above 0s")
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func parseMode(s string) (FileMode, error) {
 	case err != nil || n == 0 || len(s) < 3:
 		return 0, errWanted
 	case n&0o222 == 0:
-		return 0, errors.New("lets nobody connect, which needs write permission (unix(7)): write 0666 for every local user, or 0660 for the group")
+		return 0, errors.New("lets nobody connect: a client needs write permission (unix(7)): write 0666 for every local user, or 0660 for the group")
 	}
 	return FileMode(n), nil
 }

@@ -21,49 +21,49 @@ type field struct {
 
 // schema is the whole configuration, in the order in which it is documented and shown.
 var schema = field{fields: []field{
-	{name: "listeners", doc: "Where greetd greets, each with a name and an address. A drop-in may leave out the address of a listener that a file before has.", many: true, fields: []field{
-		{name: "name", doc: "In the log, the metrics and `FileDescriptorName=` of a socket unit. Letters, digits, \"-\", \"_\" and \".\".", rule: listenerName, required: true, names: true},
-		{name: "address", doc: "host:port, [v6]:port, :port, unix:/path or unix:@name; port 0 takes any free one. A socket unit with this name wins.", rule: listenAddress, required: true},
-		{name: "reuse_port", doc: "SO_REUSEPORT of socket(7), so that several daemons share the port.", rule: boolean},
-		{name: "connections", doc: "At most this many visits at once on this listener; 0: limits.connections alone.", rule: integer(0, 10_000_000)},
+	{name: "listeners", doc: "The listeners, each with a name and an address. A drop-in may omit the address of a listener that an earlier file has.", many: true, fields: []field{
+		{name: "name", doc: "The name in the log and in metrics, and the `FileDescriptorName=` of a socket unit. Letters, digits, \"-\", \"_\" and \".\".", rule: listenerName, required: true, names: true},
+		{name: "address", doc: "host:port, [v6]:port, :port, unix:/path or unix:@name; port 0 is any free port. If a socket unit has this name, its address is used.", rule: listenAddress, required: true},
+		{name: "reuse_port", doc: "Set SO_REUSEPORT (socket(7)), so that several processes can share the address.", rule: boolean},
+		{name: "connections", doc: "Maximum number of visits at once on this listener; 0: only limits.connections applies.", rule: integer(0, 10_000_000)},
 		{name: "proxy_trusted", doc: "Load balancers that must send a PROXY header, version 1 or 2: prefixes, or unix for the peers of a unix socket.", many: true, rule: peers},
-		{name: "tls", doc: "TLS, if both files are set. Renewed files are followed.", fields: []field{
+		{name: "tls", doc: "TLS is required if both files are set. Renewed files are served without a reload.", fields: []field{
 			{name: "certificate", doc: "The chain as PEM, the server's own certificate first: an absolute path, or the name of a credential.", rule: filePath},
 			{name: "key", doc: "Its private key as PEM: an absolute path, or the name of a credential.", rule: filePath},
 		}},
 		{name: "mode", doc: "The permissions of a unix socket's file, in octal digits.", rule: fileMode},
 		{name: "group", doc: `The group of a unix socket's file; "": that of the service.`, rule: groupName},
 	}},
-	{name: "greeting", doc: "What clients get: a template of Go with .IP, .Port, .Listener, .LocalIP, .LocalPort, .Hostname, .Time, .Visit and .Proxy.", rule: anyText},
+	{name: "greeting", doc: "The text that clients get: a Go template with .IP, .Port, .Listener, .LocalIP, .LocalPort, .Hostname, .Time, .Visit and .Proxy.", rule: anyText},
 	{name: "greeting_file", doc: "A file with the template instead of greeting: an absolute path, or the name of a credential.", rule: filePath},
 	{name: "timeouts", doc: "Durations with a unit, at most 24h.", fields: []field{
-		{name: "write", doc: "For the whole greeting; slower readers are timed_out.", rule: duration(above0)},
-		{name: "handshake", doc: "For PROXY header and TLS together.", rule: duration(above0)},
-		{name: "linger", doc: "For the client to hang up first after the greeting; 0s: close at once.", rule: duration(from0)},
-		{name: "lameduck", doc: "After SIGTERM, greet on for this time while /readyz fails; 0s: drain at once.", rule: duration(from0)},
-		{name: "drain", doc: "For visits under way at a stop, then they are cut; 0s: cut at once.", rule: duration(from0)},
+		{name: "write", doc: "Maximum time for sending the whole greeting; slower clients are counted as timed_out.", rule: duration(above0)},
+		{name: "handshake", doc: "Maximum time for the PROXY header and the TLS handshake together.", rule: duration(above0)},
+		{name: "linger", doc: "Maximum time to wait, after the greeting, for the client to hang up; 0s: close at once.", rule: duration(from0)},
+		{name: "lameduck", doc: "After SIGTERM, continue greeting for this time while /readyz fails; 0s: drain at once.", rule: duration(from0)},
+		{name: "drain", doc: "Maximum time to wait for visits in progress when greetd shuts down; 0s: cut them at once.", rule: duration(from0)},
 	}},
-	{name: "limits", doc: "What clients can use.", fields: []field{
-		{name: "connections", doc: "At most this many visits at once; 0: no limit.", rule: integer(0, 10_000_000)},
+	{name: "limits", doc: "Limits on what clients can use.", fields: []field{
+		{name: "connections", doc: "Maximum number of connections at once; 0: no limit.", rule: integer(0, 10_000_000)},
 		{name: "per_source", doc: "Limits of one source: all addresses with the same prefix.", fields: []field{
-			{name: "connections", doc: "Visits of one source at once; 0: no limit.", rule: integer(0, 10_000_000)},
-			{name: "rate", doc: "Visits of one source a second in the long run; 0: no limit.", rule: decimal(0, 1_000_000)},
-			{name: "burst", doc: "Visits of one source at once after a pause; 0: rate, rounded up.", rule: integer(0, 10_000_000)},
-			{name: "ipv4_prefix", doc: "How many bits of an IPv4 address make a source.", rule: integer(1, 32)},
-			{name: "ipv6_prefix", doc: "How many bits of an IPv6 address make a source.", rule: integer(1, 128)},
+			{name: "connections", doc: "Maximum number of connections of one source at once; 0: no limit.", rule: integer(0, 10_000_000)},
+			{name: "rate", doc: "Average number of visits of one source a second; 0: no limit.", rule: decimal(0, 1_000_000)},
+			{name: "burst", doc: "Number of visits of one source at once after a pause; 0: rate, rounded up.", rule: integer(0, 10_000_000)},
+			{name: "ipv4_prefix", doc: "Number of bits of an IPv4 address that identify a source.", rule: integer(1, 32)},
+			{name: "ipv6_prefix", doc: "Number of bits of an IPv6 address that identify a source.", rule: integer(1, 128)},
 		}},
 	}},
-	{name: "access", doc: "Who is greeted. deny wins.", fields: []field{
-		{name: "allow", doc: "Prefixes of clients that are greeted; none: all are.", many: true, rule: prefixes},
+	{name: "access", doc: "Which clients are greeted. deny has precedence over allow.", fields: []field{
+		{name: "allow", doc: "Prefixes of clients that are greeted; empty: all clients are greeted.", many: true, rule: prefixes},
 		{name: "deny", doc: "Prefixes of clients that are refused.", many: true, rule: prefixes},
 	}},
 	{name: "log", doc: "What is logged, where, and how much of it.", fields: []field{
 		{name: "output", doc: "auto: the journal under systemd, else stderr.", rule: oneOf("auto", "journald", "syslog", "stdout", "stderr")},
-		{name: "level", doc: "The least level that is logged.", rule: oneOf("error", "warning", "warn", "info", "debug")},
-		{name: "format", doc: "Of lines on stdout and stderr.", rule: oneOf("text", "json")},
-		{name: "visits", doc: "problems: all but greeted ones.", rule: oneOf("all", "problems", "none")},
-		{name: "rate", doc: "Visits logged a second, the rest as a summary; 0: no limit.", rule: integer(0, 1_000_000)},
-		{name: "burst", doc: "Visits logged at once after a pause.", rule: integer(0, 10_000_000)},
+		{name: "level", doc: "The lowest level that is logged.", rule: oneOf("error", "warning", "warn", "info", "debug")},
+		{name: "format", doc: "Format of entries on stdout and stderr, and of those to syslog.", rule: oneOf("text", "json")},
+		{name: "visits", doc: "Which visits are logged; problems: visits that were not greeted.", rule: oneOf("all", "problems", "none")},
+		{name: "rate", doc: "Average number of visits that are logged a second; summaries count the rest; 0: no limit.", rule: integer(0, 1_000_000)},
+		{name: "burst", doc: "Number of visits that are logged at once after a pause.", rule: integer(0, 10_000_000)},
 		{name: "skip", doc: "Prefixes of clients whose visits are not logged, such as health checks.", many: true, rule: prefixes},
 	}},
 	{name: "admin", doc: "Status, reload, log level and metrics over HTTP.", fields: []field{

@@ -49,7 +49,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	case info.IsDir():
 		return nil, errors.New("is a directory: name the file in it")
 	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file, and must be one")
+		return nil, errors.New("is not a regular file: name a regular file")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {

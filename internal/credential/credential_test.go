@@ -39,7 +39,7 @@ func TestReadSaysWhatToDo(t *testing.T) {
 		{directory, "other", []string{"is not among the credentials in " + directory, "LoadCredential=other:/its/path"}},
 		{"", filepath.Join(directory, "other"), []string{"does not exist", "create it"}},
 		{"", directory, []string{"is a directory", "name the file in it"}},
-		{"", fifo, []string{"is no regular file"}},
+		{"", fifo, []string{"is not a regular file"}},
 		{"", filepath.Join(path, "below"), []string{"can't be read: not a directory"}},
 		{"", path, []string{"has more than 5 bytes"}},
 	} {

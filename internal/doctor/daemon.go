@@ -24,7 +24,7 @@ func permission(f *Facts, r *results) {
 	case p != nil && p.Environ == nil:
 		unseen = append(unseen, fmt.Sprintf("the environment of process %d", p.PID), "which process has which port")
 	default:
-		unseen = append(unseen, "what only root may see")
+		unseen = append(unseen, "data that only root can read")
 	}
 	if unseen = append(unseen, f.Unseen...); len(unseen) > 0 {
 		r.unknown(f.asRoot(), "could not look at %s", strings.Join(unseen, "; "))
@@ -36,9 +36,9 @@ func permission(f *Facts, r *results) {
 func (f *Facts) asRoot() string {
 	switch {
 	case f.Process != nil && f.Process.Self:
-		return "ExecStartPre=+" + f.program() + " doctor: with the + as root, outside the sandbox"
+		return "ExecStartPre=+" + f.program() + " doctor: the + runs it as root, outside the sandbox"
 	case f.Root:
-		return "run it outside of containers and namespaces of its own, with the package systemd installed"
+		return "run it outside of containers and separate namespaces, with the package systemd installed"
 	}
 	return "sudo greetd doctor"
 }
@@ -51,7 +51,7 @@ func answers(f *Facts, r *results) {
 		return
 	}
 	if !d.Ready {
-		r.warning("ask again soon", "greetd, process %d, is %s and accepts no new clients", d.PID, d.State)
+		r.warning("run doctor again soon", "greetd, process %d, is %s and accepts no new clients", d.PID, d.State)
 	}
 	for _, l := range d.Listeners {
 		if l.Trouble != "" {
@@ -59,8 +59,8 @@ func answers(f *Facts, r *results) {
 		}
 	}
 	if f.elsewhere() {
-		r.unknown("call greetd doctor where greetd runs",
-			"greetd says that it is process %d, and there is none here: it may run in another container", d.PID)
+		r.unknown("run greetd doctor where greetd runs",
+			"greetd reports the process ID %d, but there is no such process here: it may run in another container", d.PID)
 	}
 	r.add(OK, "", "greetd %s answers, process %d, %s: %s, asked at %s, with %s",
 		[]any{d.Version, d.PID, d.State, f.startedAs(), d.Asked, cmp.Or(d.Path, "no configuration file")})
@@ -69,7 +69,7 @@ func answers(f *Facts, r *results) {
 // startedAs is whose the daemon's process is.
 func (f *Facts) startedAs() string {
 	if f.Process == nil || f.Process.Unit == "" {
-		return "of no unit that can be seen"
+		return "in no visible unit"
 	}
 	return f.Process.Unit
 }
@@ -79,26 +79,26 @@ func whySilent(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
 	case f.Process != nil && f.Process.Self:
-		r.notApplicable("greetd is not there yet: doctor was called before its start")
+		r.notApplicable("greetd is not running yet: doctor was called before its start")
 	case f.Silence.Forbidden:
 		r.unknown(f.asRoot(), "%s", f.Silence.Reason)
 	case !f.Silence.Nobody && f.Silence.Reason != "":
 		r.problem(f.journal(), "%s", f.Silence.Reason)
 	case f.Systemd.Booted && u.LoadState == "":
-		r.unknown(f.asRoot(), "nobody answers at %s, and systemd can't be asked", f.Silence.Address)
+		r.unknown(f.asRoot(), "no daemon answers at %s, and systemd could not be queried", f.Silence.Address)
 	case u.LoadState == "masked" && u.down():
 		r.problem(f.systemctl("unmask", u.Name)+"; "+f.systemctl("enable", "--now", u.Name), "%s is masked, so that systemd does not start it", u.Name)
 	case !u.loaded():
-		r.problem("start greetd; outside systemd it answers only where admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
-			"nobody answers at %s, and there is no unit %s: there is nothing to look at", f.Silence.Address, u.Name)
+		r.problem("start greetd; outside systemd it answers only if admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
+			"no daemon answers at %s, and there is no unit %s: there is nothing to examine", f.Silence.Address, u.Name)
 	case u.active() && len(u.RuntimeDirectory) == 0 && !f.Config.AdminSet:
-		r.problem(f.set("RuntimeDirectory=greetd"), "%s runs and has no runtime directory, so greetd has no admin socket: reload and status can't work", u.Name)
+		r.problem(f.set("RuntimeDirectory=greetd"), "%s is running without a runtime directory, so greetd has no admin socket: reload and status cannot work", u.Name)
 	case u.active():
-		r.problem(f.systemctl("restart", u.Name)+"; or see why: "+f.journal(), "%s runs, but nobody answers at %s", u.Name, f.Silence.Address)
+		r.problem(f.systemctl("restart", u.Name)+"; or find the reason: "+f.journal(), "%s is running, but no daemon answers at %s", u.Name, f.Silence.Address)
 	case u.ActiveState == "failed", u.starting() && (u.SubState != "start" || u.NRestarts > 0):
 		startFailure(f, r)
 	case u.ActiveState == "inactive" && len(f.activeSockets()) > 0:
-		r.ok("%s starts with its first client: connect once, and doctor sees more", u.Name)
+		r.ok("%s starts with its first client: connect once, then doctor can check more", u.Name)
 	default:
 		r.warning(f.systemctl("enable", "--now", u.Name), "%s is %s", u.Name, u.ActiveState)
 	}
@@ -123,7 +123,7 @@ func startFailure(f *Facts, r *results) {
 	case "signal", "core-dump":
 		why = "it was killed by " + unix.SignalName(syscall.Signal(u.ExecMainStatus))
 	case "oom-kill":
-		why, remedy = "it was killed for want of memory", f.set("MemoryMax=512M", "MemoryHigh=384M")+"; or a lower limits.connections"
+		why, remedy = "it was killed because memory ran out", f.set("MemoryMax=512M", "MemoryHigh=384M")+"; or a lower limits.connections"
 	case "watchdog":
 		why = fmt.Sprintf("it was stuck for WatchdogSec=%v", u.WatchdogUSec.duration())
 	case "timeout":
@@ -153,21 +153,21 @@ func startedBySystemd(f *Facts, r *results) {
 	start := f.systemctl("enable", "--now", f.Unit.Name)
 	switch {
 	case !f.Systemd.Booted:
-		r.warning("let what starts greetd restart it too, as docker run --restart=on-failure does; the units need systemd",
-			"systemd does not run this machine: no unit holds, and nothing below is its doing")
+		r.warning("make the program that starts greetd restart it too, as with docker run --restart=on-failure; the units need systemd",
+			"systemd does not run this machine: units have no effect here")
 	case f.Systemd.Version == 0:
-		r.unknown(f.asRoot(), "systemd can't be asked: %s", f.Systemd.Trouble)
+		r.unknown(f.asRoot(), "systemd could not be queried: %s", f.Systemd.Trouble)
 	case f.elsewhere():
-		r.unknown("call greetd doctor where greetd runs", "who started process %d can't be seen from here", f.Daemon.PID)
+		r.unknown("run greetd doctor where greetd runs", "could not find out who started process %d", f.Daemon.PID)
 	case p == nil:
 		r.ok("systemd %d runs this machine", f.Systemd.Version)
 	case strings.HasPrefix(p.Unit, "user@"):
-		r.unknown("ask as the user whose service it is", "process %d belongs to %s, a systemd that this caller can't ask", p.PID, p.Unit)
+		r.unknown("run doctor as the user whose service it is", "process %d belongs to %s, and this user cannot query its systemd", p.PID, p.Unit)
 	case !strings.HasSuffix(p.Unit, ".service"):
-		r.problem(fmt.Sprintf("kill %d; %s", p.PID, start), "systemd did not start process %d (of unit %s): no promise of the units holds for it", p.PID, cmp.Or(p.Unit, "none"))
+		r.problem(fmt.Sprintf("kill %d; %s", p.PID, start), "systemd did not start process %d (of unit %s): the settings of the units do not apply to it", p.PID, cmp.Or(p.Unit, "none"))
 	case f.outside():
-		r.problem(fmt.Sprintf("let ExecStart= be greetd itself (a script: exec greetd); if it is from a shell: kill %d; %s", p.PID, start),
-			"process %d is in %s, but is not its main process: systemd does not listen to it", p.PID, p.Unit)
+		r.problem(fmt.Sprintf("make ExecStart= run greetd itself (in a script: exec greetd); if you started it from a shell: kill %d; %s", p.PID, start),
+			"process %d is in %s, but is not its main process: systemd ignores its notifications", p.PID, p.Unit)
 	case f.Systemd.Version < oldestSystemd:
 		r.warning("update systemd", "systemd %d is older than %d, the first that greetd is tested with", f.Systemd.Version, oldestSystemd)
 	}
@@ -190,11 +190,11 @@ func (f *Facts) hasUnit(r *results) bool {
 	case !f.Systemd.Booted:
 		r.notApplicable("without systemd")
 	case f.Systemd.Version == 0:
-		r.unknown("", "systemd can't be asked")
+		r.unknown("", "systemd could not be queried")
 	case f.elsewhere():
-		r.notApplicable("process %d can't be seen from here", f.Daemon.PID)
+		r.notApplicable("process %d is not visible from here", f.Daemon.PID)
 	case f.outside():
-		r.notApplicable("process %d is not the unit's", f.Process.PID)
+		r.notApplicable("process %d does not belong to the unit", f.Process.PID)
 	case !f.Unit.loaded():
 		r.notApplicable("there is no unit %s", f.Unit.Name)
 	default:

@@ -238,23 +238,23 @@ const (
 )
 
 var changes = []change{
-	{"daemon: starting", "", func(f *Facts) { f.Daemon.Ready, f.Daemon.State = false, "starting" }, "daemon", Warning, "is starting", "ask again"},
+	{"daemon: starting", "", func(f *Facts) { f.Daemon.Ready, f.Daemon.State = false, "starting" }, "daemon", Warning, "is starting", "run doctor again"},
 	{"daemon: trouble", "", func(f *Facts) { f.Daemon.Listeners[0].Trouble = "too many open files" }, "daemon", Problem, "greet can't accept clients: too many", "journalctl -e -u greetd.service"},
 	{"daemon: elsewhere", "", func(f *Facts) { f.Process = nil }, "daemon", Unknown, "another container", "where greetd runs"},
 	{"daemon: stuck", "", func(f *Facts) { f.Daemon, f.Silence = nil, Silence{Reason: "it does not answer"} }, "daemon", Problem, "it does not answer", "journalctl"},
 	{"daemon: not for us", "", forbidden, "daemon", Unknown, "permission denied", "sudo greetd doctor"},
 	{"daemon: no runtime directory", "", all(silent, unit(func(u *Unit) { u.RuntimeDirectory = nil })), "daemon", Problem, "no admin socket", edit + "RuntimeDirectory=greetd" + again},
-	{"daemon: its socket is gone", "", silent, "daemon", Problem, "nobody answers at unix:/run/greetd/admin.sock", "journalctl"},
+	{"daemon: its socket is gone", "", silent, "daemon", Problem, "no daemon answers at unix:/run/greetd/admin.sock", "journalctl"},
 	{"daemon: stopped", "", stopped, "daemon", Warning, "greetd.service is inactive", "systemctl enable --now greetd.service"},
-	{"daemon: nothing at all", "", all(stopped, unit(func(u *Unit) { u.LoadState = "not-found" })), "daemon", Problem, "nothing to look at", "GREETD_ADMIN_ADDRESS=unix:"},
-	{"daemon: nothing, and no answer of systemd", "", all(stopped, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "daemon", Unknown, "can't be asked", ""},
+	{"daemon: nothing at all", "", all(stopped, unit(func(u *Unit) { u.LoadState = "not-found" })), "daemon", Problem, "nothing to examine", "GREETD_ADMIN_ADDRESS=unix:"},
+	{"daemon: nothing, and no answer of systemd", "", all(stopped, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "daemon", Unknown, "could not be queried", ""},
 	{"daemon: bad configuration", "", all(failing("exit-code", 78, "x.yaml:1: greting: no"), func(f *Facts) { f.Systemd.ExitStatus = "CONFIG" }), "daemon", Problem, "x.yaml:1: greting: no; greetd.service does not start, after 3 restarts: its configuration is invalid (exit code 78/CONFIG)", "greetd check"},
 	{"daemon: address taken", "", failing("exit-code", 71, "listen on :80: taken"), "daemon", Problem, "listen on :80: taken; greetd.service does not start, after 3 restarts: the system refused", "journalctl"},
 	{"daemon: no program", "", all(failing("exit-code", 203, ""), func(f *Facts) { f.Systemd.ExitStatus = "EXEC" }), "daemon", Problem, "restarts: exit code 203/EXEC", "journalctl"},
 	{"daemon: killed", "", failing("signal", 9, "listening"), "daemon", Problem, "3 restarts: it was killed by SIGKILL; its last status: listening", "journalctl"},
 	{"daemon: named", "", func(*Facts) {}, "daemon", OK, "greetd 1.0 answers, process 42, running: greetd.service, asked at unix:/run/greetd/admin.sock, with /etc/greetd/greetd.yaml", ""},
 	{"daemon: named, though something is wrong", "", func(f *Facts) { f.Daemon.Listeners[0].Trouble = "x" }, "daemon", OK, "greetd 1.0 answers", ""},
-	{"daemon: no memory", "", failing("oom-kill", 9, ""), "daemon", Problem, "want of memory", edit + "MemoryMax=512M"},
+	{"daemon: no memory", "", failing("oom-kill", 9, ""), "daemon", Problem, "memory ran out", edit + "MemoryMax=512M"},
 	{"daemon: stuck at the start", "", all(failing("timeout", 0, ""), unit(func(u *Unit) { u.TimeoutStartUSec = 15_000_000 })), "daemon", Problem, "TimeoutStartSec=15s", "journalctl"},
 	{"daemon: watchdog", "", all(failing("watchdog", 0, ""), unit(func(u *Unit) { u.WatchdogUSec = 20_000_000 })), "daemon", Problem, "WatchdogSec=20s", "journalctl"},
 	{"daemon: given up", "", all(failing("start-limit-hit", 0, ""), unit(func(u *Unit) { u.ActiveState = "failed" })), "daemon", Problem, "does not start: systemd gave up", "systemctl reset-failed greetd.service"},
@@ -273,13 +273,13 @@ var changes = []change{
 	{"configuration: not for us", "", all(forbidden, func(f *Facts) { f.Config = Config{Forbidden: true} }), "configuration", Unknown, "may not read", "sudo"},
 
 	{"systemd: a shell", "", fromShell, "systemd", Problem, "systemd did not start process", "systemctl enable --now greetd.service"},
-	{"systemd: elsewhere", "", func(f *Facts) { f.Process = nil }, "systemd", Unknown, "from here", "where greetd runs"},
+	{"systemd: elsewhere", "", func(f *Facts) { f.Process = nil }, "systemd", Unknown, "could not find out who started", "where greetd runs"},
 	{"systemd: a script", "", unit(func(u *Unit) { u.MainPID = 1 }), "systemd", Problem, "is not its main process", "exec greetd"},
 	{"systemd: a shell of sshd's", "", func(f *Facts) { f.Process.Unit = "ssh.service" }, "systemd", Problem, "is in ssh.service, but is not its main", "systemctl enable --now greetd.service"},
 	{"systemd: none", "", withoutSystemd, "systemd", Warning, "does not run this machine", "--restart=on-failure"},
 	{"systemd: old", "", func(f *Facts) { f.Systemd.Version = 247 }, "systemd", Warning, "247 is older than 252", "update"},
 	{"systemd: dumb", "", func(f *Facts) { f.Root, f.Systemd.Version, f.Systemd.Trouble = false, 0, "no bus" }, "systemd", Unknown, "no bus", "sudo"},
-	{"systemd: another user's", "", func(f *Facts) { f.Process.Unit = "user@1000.service" }, "systemd", Unknown, "user@1000.service, a systemd that this caller can't ask", "as the user"},
+	{"systemd: another user's", "", func(f *Facts) { f.Process.Unit = "user@1000.service" }, "systemd", Unknown, "user@1000.service, and this user cannot query its systemd", "as the user"},
 
 	{"unit: bad", "", all(stopped, unit(func(u *Unit) { u.LoadState = "bad-setting" })), "unit", Problem, "bad-setting", "systemd-analyze verify greetd.service"},
 	{"unit: changed", "", unit(func(u *Unit) { u.NeedDaemonReload = true }), "unit", Warning, "changed since", "systemctl daemon-reload; systemctl restart greetd.service"},
@@ -287,9 +287,9 @@ var changes = []change{
 	{"unit: a setting that systemd ignores", "", func(f *Facts) { f.Systemd.Verify = []string{"x.conf:2: Unknown key 'ProtectHum'"} }, "unit", Warning, "ProtectHum", "systemctl edit --full greetd.service"},
 
 	{"notify: simple", "257-own", unit(func(u *Unit) { u.Type = "simple" }), "notify", Problem, "Type=simple", edit + "Type=notify and NotifyAccess=main" + again},
-	{"notify: simple for notify-reload", "252-own", unit(func(u *Unit) { u.Type = "simple" }), "notify", Problem, "systemd 252 takes an unknown type", "Type=notify"},
+	{"notify: simple for notify-reload", "252-own", unit(func(u *Unit) { u.Type = "simple" }), "notify", Problem, "systemd 252 treats an unknown type", "Type=notify"},
 	{"notify: notify-reload", "257-own", unit(func(u *Unit) { u.Type = "notify-reload" }), "notify", OK, "notify-reload", ""},
-	{"notify: no access", "", unit(func(u *Unit) { u.NotifyAccess = "none" }), "notify", Problem, "hears nothing", edit + "NotifyAccess=main"},
+	{"notify: no access", "", unit(func(u *Unit) { u.NotifyAccess = "none" }), "notify", Problem, "ignores the notifications", edit + "NotifyAccess=main"},
 	{"notify: no unix sockets", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{true, []string{"AF_INET", "AF_INET6"}} }), "notify", Problem, "leaves out AF_UNIX", edit + "RestrictAddressFamilies=AF_UNIX"},
 	{"notify: unix sockets denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_UNIX"}} }), "notify", Problem, "leaves out AF_UNIX", "AF_UNIX"},
 	{"notify: others denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_PACKET", "AF_NETLINK"}} }), "notify", OK, "Type=notify", ""},
@@ -300,17 +300,17 @@ var changes = []change{
 	{"watchdog: none", "", unit(func(u *Unit) { u.WatchdogUSec = 0 }), "watchdog", Problem, "no WatchdogSec=", edit + "WatchdogSec=20s"},
 	{"watchdog: infinite", "", unit(func(u *Unit) { u.WatchdogUSec = unset }), "watchdog", Problem, "no WatchdogSec=", "WatchdogSec=20s"},
 	{"watchdog: short", "", unit(func(u *Unit) { u.WatchdogUSec = 500_000 }), "watchdog", Warning, "500ms", "WatchdogSec=20s"},
-	{"watchdog: stopped", "", stopped, "watchdog", Unknown, "only when", "when it runs"},
+	{"watchdog: stopped", "", stopped, "watchdog", Unknown, "only when", "when it is running"},
 	{"watchdog: before the start", "", beforeStart, "watchdog", OK, "20s", ""},
 
-	{"restart: no", "", unit(func(u *Unit) { u.Restart = "no" }), "restart", Problem, "stays down", edit + "Restart=on-failure and RestartSec=250ms"},
-	{"restart: on-abort", "", unit(func(u *Unit) { u.Restart = "on-abort" }), "restart", Problem, "after some failures", "Restart=on-failure"},
+	{"restart: no", "", unit(func(u *Unit) { u.Restart = "no" }), "restart", Problem, "greetd is not restarted", edit + "Restart=on-failure and RestartSec=250ms"},
+	{"restart: on-abort", "", unit(func(u *Unit) { u.Restart = "on-abort" }), "restart", Problem, "after some or all failures", "Restart=on-failure"},
 	{"restart: limited", "", unit(func(u *Unit) { u.StartLimitIntervalUSec = 10_000_000 }), "restart", Warning, "after 5 starts in 10s", "systemctl edit greetd.service: [Unit] StartLimitIntervalSec=0"},
 
 	{"journal: stderr, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stderr", "stderr" }, "journal", Warning, "without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
 	{"journal: stdout, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stdout", "stdout" }, "journal", Warning, "to stdout, as text without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
 	{"journal: stderr to a file", "", all(unit(func(u *Unit) { u.StandardError = "file:/x" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Warning, "StandardError=file:/x", edit + "StandardError=journal"},
-	{"journal: nowhere", "", all(unit(func(u *Unit) { u.StandardOutput = "null"; u.StandardError = "inherit" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Problem, "reported to nobody", "StandardError=journal"},
+	{"journal: nowhere", "", all(unit(func(u *Unit) { u.StandardOutput = "null"; u.StandardError = "inherit" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Problem, "the reason is lost", "StandardError=journal"},
 	{"journal: stopped", "", all(stopped, unit(func(u *Unit) { u.StandardError = "journal+console" })), "journal", OK, "to the journal", ""},
 	{"journal: syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "syslog", "syslog" }, "journal", OK, "to syslog", ""},
 	{"journal: no journald", "", func(f *Facts) { f.Journal = "dial unixgram: connection refused" }, "journal", Problem, "journald does not receive the log: dial unixgram", "systemctl start systemd-journald.socket"},
@@ -319,13 +319,13 @@ var changes = []change{
 	{"reload: its admin socket, by its group", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o660, GID: f.Process.GIDs[0]} }, "reload", OK, "waits for the result", ""},
 	{"daemon: masked", "", all(stopped, unit(func(u *Unit) { u.LoadState = "masked" })), "daemon", Problem, "greetd.service is masked", "systemctl unmask greetd.service; systemctl enable --now greetd.service"},
 	{"unit: masked while it runs", "", unit(func(u *Unit) { u.LoadState = "masked" }), "unit", Problem, "is masked: once stopped, it can't be started", "systemctl unmask greetd.service; systemctl restart greetd.service"},
-	{"unit: its file is gone", "", unit(func(u *Unit) { u.LoadState = "not-found" }), "unit", Problem, "greetd.service runs, and systemd finds no file of it", "systemctl daemon-reload"},
-	{"journal: no syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Syslog = "syslog", "dial /dev/log: no such file" }, "journal", Problem, "nobody receives it: dial /dev/log", "rsyslog"},
-	{"journal: dropped", "", func(f *Facts) { f.Daemon.LogDropped = 7 }, "journal", Warning, "7 entries were lost", "log.rate"},
+	{"unit: its file is gone", "", unit(func(u *Unit) { u.LoadState = "not-found" }), "unit", Problem, "greetd.service is running, but systemd does not find its file", "systemctl daemon-reload"},
+	{"journal: no syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Syslog = "syslog", "dial /dev/log: no such file" }, "journal", Problem, "no syslog daemon receives it: dial /dev/log", "rsyslog"},
+	{"journal: dropped", "", func(f *Facts) { f.Daemon.LogDropped = 7 }, "journal", Warning, "7 log entries were dropped", "log.rate"},
 
 	{"journal-rate: no limit of ours", "", func(f *Facts) { f.Config.LogRate = 0 }, "journal-rate", Warning, "log.rate is 0", "rate: 300"},
 	{"journal-rate: above journald's", "", func(f *Facts) { f.Config.LogRate = 1000 }, "journal-rate", Warning, "62000 visits in 30s", "LogRateLimitIntervalSec=30 and LogRateLimitBurst=68200"},
-	{"journal-rate: above the unit's", "", unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 10_000_000; u.LogRateLimitBurst = 100 }), "journal-rate", Warning, "exceeds 100", "LogRateLimitBurst=8800"},
+	{"journal-rate: above the unit's", "", unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 10_000_000; u.LogRateLimitBurst = 100 }), "journal-rate", Warning, "above 100", "LogRateLimitBurst=8800"},
 	{"journal-rate: journald's off", "", func(f *Facts) {
 		f.Config.LogRate, f.Journald.Interval, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = 0, 0, 0, 0
 	}, "journal-rate", OK, "does not limit", ""},
@@ -333,7 +333,7 @@ var changes = []change{
 	{"journal-rate: no visits", "", func(f *Facts) { f.Config.LogRate, f.Config.LogVisits = 0, "none" }, "journal-rate", OK, "not logged", ""},
 	{"journal-rate: not seen", "", func(f *Facts) {
 		f.Journald, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = RateLimit{}, 0, 0
-	}, "journal-rate", Unknown, "can't be seen", "cat-config"},
+	}, "journal-rate", Unknown, "could not be read", "cat-config"},
 	{"journal-rate: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "journal-rate", Unknown, "no log.rate", "greetd check"},
 	{"journal-rate: syslog", "", func(f *Facts) { f.Daemon.LogOutput = "syslog" }, "journal-rate", NotApplicable, "does not go to journald", ""},
 
@@ -346,18 +346,18 @@ var changes = []change{
 	{"ports: another socket unit", "", held(1, "systemd", "ssh.socket"), "ports", Problem, "held by systemd, for ssh.socket", "systemctl disable --now ssh.socket"},
 	{"ports: another descriptor store", "", held(1, "systemd", "greetd@lobby.service"), "ports", Problem, "systemd, for greetd@lobby.service", "systemctl disable --now greetd@lobby.service"},
 	{"ports: systemd's, who knows why", "", held(1, "systemd", ""), "ports", Problem, "systemd, for another unit", "list-sockets"},
-	{"ports: our own descriptor store, between two starts", "", all(held(1, "systemd", "greetd.service"), unit(func(u *Unit) { u.ActiveState = "activating" })), "ports", OK, "nothing else", ""},
+	{"ports: our own descriptor store, between two starts", "", all(held(1, "systemd", "greetd.service"), unit(func(u *Unit) { u.ActiveState = "activating" })), "ports", OK, "no other process", ""},
 	{"ports: somebody", "", held(0, "", ""), "ports", Unknown, "can't see", "ss -ltnp"},
 	{"ports: the failed socket unit's", "252-socket", all(socket(func(s *Unit) { s.ActiveState = "failed" }), held(7, "nginx", "nginx.service")), "ports", Problem, "listener greetd.socket needs :10000", "disable --now nginx.service"},
 	{"ports: systemd listens", "252-socket", stopped, "ports", OK, "systemd listens for greetd", ""},
-	{"ports: not told", "", silent, "ports", Unknown, "does not say", "ss -ltnp"},
+	{"ports: not told", "", silent, "ports", Unknown, "does not report", "ss -ltnp"},
 
 	{"socket-units: not required", "252-socket", unit(func(u *Unit) { u.Requires = []string{"system.slice"} }), "socket-units", Warning, "does not require greetd.socket", "[Unit] Requires=greetd.socket and After=greetd.socket"},
 	{"socket-units: kept out", "", socket(func(s *Unit) { s.UnitFileState = "enabled"; s.ActiveState = "failed" }), "socket-units", Problem, "enabled, but failed", "systemctl stop greetd.service; systemctl start greetd.socket"},
 	{"socket-units: ignored", "252-socket", all(unit(func(u *Unit) { u.NFileDescriptorStore = 1 }), func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.OwnBind }), "socket-units", Problem, "without its sockets", "systemctl restart"},
 	{"socket-units: Accept=yes", "252-socket", socket(func(s *Unit) { s.Accept = true }), "socket-units", Problem, "Accept=yes", "systemctl edit greetd.socket: [Socket] Accept=no; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
 	{"socket-units: DeferAccept", "252-socket", socket(func(s *Unit) { s.DeferAcceptUSec = 60_000_000 }), "socket-units", Problem, "are kept out", "DeferAcceptSec=0"},
-	{"socket-units: trigger limit", "252-socket", socket(func(s *Unit) { s.TriggerLimitIntervalUSec = 2_000_000 }), "socket-units", Warning, "takes its socket with it", "TriggerLimitIntervalSec=0"},
+	{"socket-units: trigger limit", "252-socket", socket(func(s *Unit) { s.TriggerLimitIntervalUSec = 2_000_000 }), "socket-units", Warning, "closes its socket too", "TriggerLimitIntervalSec=0"},
 	{"socket-units: idle", "252-socket", stopped, "socket-units", OK, "greetd.socket", ""},
 
 	{"fd-store: none", "", unit(func(u *Unit) { u.FileDescriptorStoreMax = 0; u.NFileDescriptorStore = 0 }), "fd-store", Problem, "FileDescriptorStoreMax=0", edit + "FileDescriptorStoreMax=512" + again},
@@ -368,14 +368,14 @@ var changes = []change{
 	{"fd-store: stopped", "", all(stopped, unit(func(u *Unit) { u.FileDescriptorStoreMax = 0 })), "fd-store", Problem, "clients of 1 listener", "FileDescriptorStoreMax=512"},
 	{"fd-store: came back", "", func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.FDStore }, "fd-store", OK, "1 listener kept", ""},
 
-	{"descriptors: few", "", func(f *Facts) { f.Daemon.MaxConnections = 70000 }, "descriptors", Problem, "is 70000, and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},
+	{"descriptors: few", "", func(f *Facts) { f.Daemon.MaxConnections = 70000 }, "descriptors", Problem, "is 70000 and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},
 	{"descriptors: just enough", "", func(f *Facts) { f.Daemon.MaxConnections = 20000 - 64 }, "descriptors", OK, "19936 connections", ""},
 	{"descriptors: one missing", "", func(f *Facts) { f.Daemon.MaxConnections = 20000 - 63 }, "descriptors", Problem, "needs 20001", "19936"},
-	{"descriptors: the container's", "", func(f *Facts) { f.Daemon.MaxConnections, f.Container = 30000, "systemd-nspawn" }, "descriptors", Problem, "may have 20000", "more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=30064, docker --ulimit nofile=30064), and " + edit + "LimitNOFILE=30064" + again + "; or limits.connections: 19936 in greetd.yaml"},
-	{"descriptors: raised by now", "", func(f *Facts) { f.Daemon.MaxConnections = 30000 }, "descriptors", Problem, "may have 20000", "systemctl restart greetd.service, since"},
+	{"descriptors: the container's", "", func(f *Facts) { f.Daemon.MaxConnections, f.Container = 30000, "systemd-nspawn" }, "descriptors", Problem, "may open only 20000", "more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=30064, docker --ulimit nofile=30064), and " + edit + "LimitNOFILE=30064" + again + "; or limits.connections: 19936 in greetd.yaml"},
+	{"descriptors: raised by now", "", func(f *Facts) { f.Daemon.MaxConnections = 30000 }, "descriptors", Problem, "may open only 20000", "systemctl restart greetd.service, since"},
 	{"descriptors: a shell's", "", all(fromShell, func(f *Facts) { f.Daemon.MaxConnections = 70000 }), "descriptors", Problem, "needs 70064", "ulimit -n 70064"},
 	{"descriptors: no limit", "", func(f *Facts) { f.Daemon.MaxConnections = 0 }, "descriptors", OK, "no limit", ""},
-	{"descriptors: stopped", "", all(stopped, unit(func(u *Unit) { u.LimitNOFILE = 1024 })), "descriptors", Problem, "may have 1024", "LimitNOFILE=10064"},
+	{"descriptors: stopped", "", all(stopped, unit(func(u *Unit) { u.LimitNOFILE = 1024 })), "descriptors", Problem, "may open only 1024", "LimitNOFILE=10064"},
 	{"descriptors: nothing known", "", all(stopped, func(f *Facts) { f.Config = Config{} }), "descriptors", Unknown, "neither", "greetd check"},
 
 	{"backlog: somaxconn of old", "", func(f *Facts) { f.Listening[0].Backlog = 128 }, "backlog", Problem, "only 128", "systemctl stop greetd.service; systemctl start greetd.service"},
@@ -387,13 +387,13 @@ var changes = []change{
 	{"backlog: idle behind its socket", "252-socket", all(stopped, func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }), "backlog", Problem, "128", "somaxconn"},
 	{"backlog: to come", "", all(stopped, func(f *Facts) { f.Somaxconn = 128 }), "backlog", Problem, "somaxconn is 128", "somaxconn=4096"},
 	{"backlog: elsewhere", "", func(f *Facts) { f.Listening = []Socket{} }, "backlog", Unknown, "network namespace", "ss -ltn"},
-	{"backlog: not seen", "", func(f *Facts) { f.Listening = nil }, "backlog", Unknown, "can't be seen", "ss -ltn"},
+	{"backlog: not seen", "", func(f *Facts) { f.Listening = nil }, "backlog", Unknown, "could not read the sockets", "ss -ltn"},
 	{"backlog: not told", "", silent, "backlog", Unknown, "no TCP socket", "ss -ltn"},
 	{"backlog: nobody can be asked", "", all(forbidden, unit(func(u *Unit) { *u = Unit{Name: u.Name} })), "backlog", Unknown, "no TCP socket", "ss -ltn"},
 	{"backlog: unix only", "", func(f *Facts) { f.Daemon.Listeners[0].Address = "unix:/run/x" }, "backlog", NotApplicable, "no TCP listener", ""},
 
 	{"resources: no controllers", "", unit(func(u *Unit) { u.MemoryCurrent, u.TasksCurrent = unset, unset }), "resources", Warning, "TasksMax= is not enforced here: control group without pids", "cgroup_enable=memory; in a container: delegate the controller pids"},
-	{"resources: stopped", "", stopped, "resources", Unknown, "only shows when", "when it runs"},
+	{"resources: stopped", "", stopped, "resources", Unknown, "only while", "when it is running"},
 	{"resources: no limits", "", unit(func(u *Unit) { u.MemoryMax = unset }), "resources", Warning, "no MemoryMax=", edit + "MemoryMax=256M"},
 
 	{"address-filters: none", "", unit(func(u *Unit) { u.IPAddressDeny = nil }), "address-filters", OK, "keep nobody out", ""},
@@ -401,7 +401,7 @@ var changes = []change{
 	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "let in nobody", edit + "IPAddressAllow=0.0.0.0/0 ::/0; then " + stopStart},
 	{"address-filters: no counts", "", unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "counts nothing", "access.allow"},
 	{"address-filters: no counts of the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "greetd.socket", "access.deny"},
-	{"address-filters: stopped", "", all(stopped, unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Unknown, "when it runs", "again"},
+	{"address-filters: stopped", "", all(stopped, unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Unknown, "only while it runs", "again"},
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
 
 	{"address-filters: nobody, by the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny = everywhere() }), "address-filters", Problem, "of greetd.socket let in nobody", "systemctl edit greetd.socket: [Socket] IPAddressAllow=0.0.0.0/0 ::/0; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
@@ -420,7 +420,7 @@ var changes = []change{
 	},
 	{
 		"address-filters: not applied yet", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(false, []string{"127.0.0.1"}, nil)),
-		"address-filters", Problem, "127.0.0.1 reaches listener greet, which the filters of greetd.service forbid: systemd has not applied them, or there is no BPF", stopStart + "; or access.allow",
+		"address-filters", Problem, "127.0.0.1 reaches listener greet, which the filters of greetd.service forbid: systemd has not applied them, or BPF is not available", stopStart + "; or access.allow",
 	},
 	{"address-filters: still applied", "", tried(false, nil, []string{"127.0.0.1"}), "address-filters", Problem, "allow: systemd has not applied them, a firewall is in the way, or too many clients wait there", stopStart},
 	{
@@ -462,14 +462,14 @@ var changes = []change{
 	{"certificates: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "certificates", Unknown, "no certificates", "greetd check"},
 
 	{"sandbox: root", "", unit(func(u *Unit) { u.DynamicUser, u.User = false, "root" }), "sandbox", Problem, "runs as root", edit + "DynamicUser=yes and User=greetd-tcp and Group=greetd-tcp" + again},
-	{"sandbox: open", "", func(f *Facts) { f.Systemd.Open = []string{"NoNewPrivileges=", "ProtectSystem="} }, "sandbox", Warning, "the unit as shipped closes: NoNewPrivileges= ProtectSystem=", "systemd-analyze security greetd.service"},
-	{"sandbox: not asked", "", func(f *Facts) { f.Systemd.Open = nil }, "sandbox", Unknown, "could not be asked", ""},
+	{"sandbox: open", "", func(f *Facts) { f.Systemd.Open = []string{"NoNewPrivileges=", "ProtectSystem="} }, "sandbox", Warning, "this unit lacks: NoNewPrivileges= ProtectSystem=", "systemd-analyze security greetd.service"},
+	{"sandbox: not asked", "", func(f *Facts) { f.Systemd.Open = nil }, "sandbox", Unknown, "did not answer", ""},
 	{"sandbox: a shell", "", fromShell, "sandbox", Problem, "greetd runs as root", "run greetd by its unit"},
 	{"sandbox: without systemd", "", all(fromShell, withoutSystemd, func(f *Facts) { f.Process.UID = 1 }), "sandbox", Warning, "as user 1", "docker run --user"},
 
 	{"address-filters: a few kept out", "", unit(func(u *Unit) { u.IPAddressDeny = networks("192.0.2.0/24"); u.IPAddressAllow = networks() }), "address-filters", OK, "greetd.service keeps out 192.0.2.0/24", ""},
-	{"address-filters: a few kept out, of nobody", "252-socket", unit(func(u *Unit) { u.IPAddressDeny = networks("192.0.2.0/24"); u.IPAddressAllow = networks() }), "address-filters", Problem, "never see clients", "into greetd.socket"},
-	{"address-filters: in the wrong unit", "252-socket", unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), "address-filters", Problem, "never see clients that come through greetd.socket", "into greetd.socket"},
+	{"address-filters: a few kept out, of nobody", "252-socket", unit(func(u *Unit) { u.IPAddressDeny = networks("192.0.2.0/24"); u.IPAddressAllow = networks() }), "address-filters", Problem, "do not apply to clients", "into greetd.socket"},
+	{"address-filters: in the wrong unit", "252-socket", unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), "address-filters", Problem, "do not apply to clients that come through greetd.socket", "into greetd.socket"},
 
 	{"name-collision: package", "", func(f *Facts) { f.Namesake.Package = "installed" }, "name-collision", Problem, "its package greetd is installed", "apt-get purge greetd"},
 	{"name-collision: program", "", func(f *Facts) { f.Namesake.Programs = []string{"/usr/sbin/greetd"} }, "name-collision", Problem, "/usr/sbin/greetd is another program", "make uninstall"},
@@ -481,7 +481,7 @@ var changes = []change{
 	{"permission: no tools", "", func(f *Facts) { f.Unseen = []string{"this", "that"} }, "permission", Unknown, "could not look at this; that", "systemd"},
 
 	{"permission: in the sandbox", "", all(beforeStart, func(f *Facts) { f.Root = false }), "permission", Unknown, "in its sandbox", "ExecStartPre=+/usr/sbin/greetd doctor"},
-	{"user's own manager", "", all(unit(func(u *Unit) { u.Restart = "no" }), func(f *Facts) { f.Systemd.User = true }), "restart", Problem, "stays down", "systemctl --user edit greetd.service"},
+	{"user's own manager", "", all(unit(func(u *Unit) { u.Restart = "no" }), func(f *Facts) { f.Systemd.User = true }), "restart", Problem, "greetd is not restarted", "systemctl --user edit greetd.service"},
 }
 
 func TestFindsWhatIsWrong(t *testing.T) {

@@ -32,16 +32,16 @@ func addressFilters(f *Facts, r *results) {
 		case service && letsIn == nobody && len(f.activeSockets()) > 0: // how a service says that it needs no network
 		case service && f.bySocket():
 			r.problem("put IPAddressAllow= and IPAddressDeny= into "+f.socketNames()+", or "+ours,
-				"the filters of %s never see clients that come through %s", u.Name, f.socketNames())
+				"the filters of %s do not apply to clients that come through %s", u.Name, f.socketNames())
 		case letsIn == nobody:
 			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody", u.Name)
 		case f.shutOff(u) != "":
 			r.problem(f.letIn(u), "IPAddressDeny= and IPAddressAllow= of %s let in nobody at listener %s", u.Name, f.shutOff(u))
 		case !u.active():
-			r.unknown("call doctor again when it runs", "whether the filters of %s are active only shows when it runs", u.Name)
+			r.unknown("run doctor again when it is running", "whether the filters of %s are active can be checked only while it runs", u.Name)
 		case u.IPIngressBytes == unset && !f.filtered(u): // systemd counts where it filters, and forgets the counts at a daemon-reload
-			r.warning(f.systemctl("restart", u.Name)+"; if it stays, BPF is not there: "+ours+", or nftables",
-				"whether the filters of %s are active can't be seen: systemd counts nothing for them", u.Name)
+			r.warning(f.systemctl("restart", u.Name)+"; if this does not help, BPF is not available: "+ours+", or nftables",
+				"could not find out whether the filters of %s are active: systemd counts nothing for them", u.Name)
 		}
 		words = append(words, u.Name+" "+letsIn)
 	}
@@ -139,7 +139,7 @@ func (f *Facts) listenersOf(u Unit) (all []tcpListener) {
 }
 
 // A Trial is what became of clients of this machine at a TCP listener. systemd may not have applied the filters that
-// it reports: of a running unit systemd 257 applies a change late, or there is no BPF.
+// it reports: of a running unit systemd 257 applies a change late, or BPF is not available.
 type Trial struct {
 	Listener string
 	Unit     Unit // whose filters should apply
@@ -230,7 +230,7 @@ func (f *Facts) filtered(u Unit) bool {
 
 // report compares t with the filters of the unit.
 func (t *Trial) report(f *Facts, r *results) {
-	remedy, why := f.bindAgain(), "systemd has not applied them, or there is no BPF"
+	remedy, why := f.bindAgain(), "systemd has not applied them, or BPF is not available"
 	if t.Unit.Name != f.Unit.Name {
 		remedy = f.reopen(t.Unit)
 	}
@@ -238,10 +238,10 @@ func (t *Trial) report(f *Facts, r *results) {
 		return func(ip netip.Addr) bool { return t.Unit.admits(ip) == admitted }
 	}
 	if t.Earlier {
-		why = "it is in the control group of an earlier start, and has the filters of that one"
+		why = "it is in the control group of an earlier start, with the filters of that start"
 	}
 	if i := slices.IndexFunc(t.Reached, unlike(false)); i >= 0 {
-		r.problem(remedy+"; or "+ours+", where BPF is not there", "%s reaches listener %s, which the filters of %s forbid: %s", t.Reached[i], t.Listener, t.Unit.Name, why)
+		r.problem(remedy+"; or "+ours+", if BPF is not available", "%s reaches listener %s, which the filters of %s forbid: %s", t.Reached[i], t.Listener, t.Unit.Name, why)
 		return
 	}
 	if !t.Earlier {

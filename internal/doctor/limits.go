@@ -37,10 +37,10 @@ func descriptors(f *Facts, r *results) {
 	case asked > have && f.Container != "": // systemd gives as much of what the unit asks as it can, without a word
 		more = fmt.Sprintf("more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=%d, docker --ulimit nofile=%[1]d), and %s", need, more)
 	case asked >= need:
-		more = f.systemctl("restart", f.Unit.Name) + ", since the unit allows more by now"
+		more = f.systemctl("restart", f.Unit.Name) + ", since the unit now allows more"
 	}
 	r.problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-f.DescriptorsBeside, 1)),
-		"limits.connections is %d, and needs %d open files, but the process may have %d", wanted, need, have)
+		"limits.connections is %d and needs %d open files, but the process may open only %d", wanted, need, have)
 }
 
 // resources is about limits that only a control group enforces: systemd counts where
@@ -59,9 +59,9 @@ func resources(f *Facts, r *results) {
 		case l.limit == unset:
 			r.warning(f.set(l.setting), "no %s=", name)
 		case !u.active():
-			r.unknown("call doctor again when it runs", "whether %s= is enforced only shows when %s runs", name, u.Name)
+			r.unknown("run doctor again when it is running", "whether %s= is enforced can be checked only while %s runs", name, u.Name)
 		case l.current == unset:
-			r.warning("boot with systemd.unified_cgroup_hierarchy=1 cgroup_enable=memory; in a container: delegate the controller "+l.controller+" to it, or limit all of it from outside",
+			r.warning("boot with systemd.unified_cgroup_hierarchy=1 cgroup_enable=memory; in a container: delegate the controller "+l.controller+" to it, or limit the whole container from outside",
 				"%s= is not enforced here: control group without %s", name, l.controller)
 		}
 	}
@@ -80,15 +80,15 @@ func (f *Facts) logOutput() string {
 func journal(f *Facts, r *results) {
 	output := f.logOutput()
 	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
-		r.warning("lower log.rate in greetd.yaml, and see what keeps the receiver: systemctl status systemd-journald",
-			"%d entries were lost since the start, since %s was too slow", f.Daemon.LogDropped, output)
+		r.warning("lower log.rate in greetd.yaml, and find out why the receiver is slow: systemctl status systemd-journald",
+			"%d log entries were dropped since the start, because %s was too slow", f.Daemon.LogDropped, output)
 	}
 	if f.Journal != "" {
 		r.problem("systemctl start systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service", "journald does not receive the log: %s", f.Journal)
 	}
 	if f.Syslog != "" {
 		r.problem("start a syslog daemon (apt-get install rsyslog), or log: {output: auto} in greetd.yaml; then "+f.apply(),
-			"log.output is syslog, and nobody receives it: %s", f.Syslog)
+			"log.output is syslog, but no syslog daemon receives it: %s", f.Syslog)
 	}
 	if !f.hasUnit(r) {
 		return
@@ -98,7 +98,7 @@ func journal(f *Facts, r *results) {
 		stderr = f.Unit.StandardOutput
 	}
 	if stderr == "null" {
-		r.problem(f.set("StandardError=journal"), "StandardError=null: why greetd does not start is reported to nobody")
+		r.problem(f.set("StandardError=journal"), "StandardError=null: if greetd cannot start, the reason is lost")
 	}
 	switch {
 	case !f.Config.Valid && f.Daemon == nil, output == "auto" && strings.HasPrefix(stderr, "journal"), output == "journald", output == "syslog":
@@ -111,11 +111,11 @@ func journal(f *Facts, r *results) {
 	}
 	switch {
 	case output == "syslog":
-		r.ok("to syslog, as log.output says")
+		r.ok("the log goes to syslog, as log.output says")
 	case f.Daemon == nil:
 		r.ok("the log goes to the journal")
 	}
-	r.ok("by its native protocol, every entry with its fields")
+	r.ok("the log goes to journald in its native protocol, with all fields")
 }
 
 // journalRate is about entries that journald suppresses by itself.
@@ -134,17 +134,17 @@ func journalRate(f *Facts, r *results) {
 	case !c.Valid:
 		r.unknown("greetd check", "without a valid configuration there is no log.rate")
 	case !limit.Known:
-		r.unknown("systemd-analyze cat-config systemd/journald.conf", "journald's own limit can't be seen")
+		r.unknown("systemd-analyze cat-config systemd/journald.conf", "the limit of journald could not be read")
 	case c.LogVisits == "none":
 		r.ok("visits are not logged")
 	case limit.Interval < time.Millisecond || limit.Burst == 0:
 		r.ok("journald does not limit %s", f.Unit.Name)
 	case c.LogRate == 0:
 		r.warning("log: {rate: 300, burst: 1000} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
-			"log.rate is 0, no limit, and journald suppresses what exceeds %d entries in %v, other entries of greetd's too", limit.Burst, limit.Interval)
+			"log.rate is 0 (no limit), and journald suppresses entries above %d in %v, including entries that are not about visits", limit.Burst, limit.Interval)
 	case visits > float64(limit.Burst):
 		r.warning(f.set(fmt.Sprintf("LogRateLimitIntervalSec=%g", limit.Interval.Seconds()), fmt.Sprintf("LogRateLimitBurst=%.0f", visits*1.1)),
-			"log.rate and log.burst allow %.0f visits in %v, and journald suppresses what exceeds %d", visits, limit.Interval, limit.Burst)
+			"log.rate and log.burst allow %.0f visits in %v, but journald suppresses entries above %d", visits, limit.Interval, limit.Burst)
 	}
 	r.ok("%.0f visits in %v at most: journald accepts them", visits, limit.Interval)
 }
@@ -172,9 +172,9 @@ func nameCollision(f *Facts, r *results) {
 	switch {
 	case len(signs) > 0:
 		r.problem("keep one of the two: apt-get purge greetd, or make uninstall in greetd's sources; then rm -f /etc/systemd/system/display-manager.service if it points to greetd.service, and systemctl daemon-reload",
-			"the login manager of the same name is here: %s", strings.Join(signs, "; "))
+			"a login manager that is also called greetd is installed: %s", strings.Join(signs, "; "))
 	case len(left) > 0:
-		r.warning("apt-get purge greetd", "the login manager of the same name was here, and has left %s", strings.Join(left, " and "))
+		r.warning("apt-get purge greetd", "a login manager that is also called greetd was installed, and has left %s", strings.Join(left, " and "))
 	}
-	r.ok("no login manager of the same name")
+	r.ok("no login manager that is also called greetd")
 }

@@ -80,11 +80,11 @@ func ports(f *Facts, r *results) {
 	needed := f.needed()
 	switch {
 	case f.Daemon != nil:
-		r.ok("greetd has its %s", words.Count(len(f.Daemon.Listeners), "listener"))
+		r.ok("greetd has opened its %s", words.Count(len(f.Daemon.Listeners), "listener"))
 	case f.Listening == nil:
-		r.unknown("ss -ltnp", "the sockets of this machine can't be seen")
+		r.unknown("ss -ltnp", "could not read the sockets of this machine")
 	case f.Unit.active():
-		r.unknown("ss -ltnp", "greetd does not say where it listens")
+		r.unknown("ss -ltnp", "greetd does not report where it listens")
 	case !f.Config.Valid && !f.bySocket():
 		r.unknown("greetd check", "without a valid configuration there are no addresses")
 	}
@@ -100,7 +100,7 @@ func ports(f *Facts, r *results) {
 	if len(needed) == 0 {
 		r.ok("systemd listens for greetd")
 	}
-	r.ok("nothing else has an address of greetd's")
+	r.ok("no other process has an address of greetd")
 }
 
 // heldForNobody is about addresses that systemd has stored for a unit that is down: clients connect there, and wait.
@@ -108,7 +108,7 @@ func (f *Facts) heldForNobody(r *results) {
 	for _, s := range f.Listening {
 		if s.PID == 1 && s.Unit == f.Unit.Name && f.Unit.down() {
 			r.problem(f.systemctl("start", f.Unit.Name)+"; or close the port: "+f.systemctl("clean", "--what=fdstore", f.Unit.Name),
-				"systemd listens on %s for %s, which is %s: clients connect, and nobody greets them", s.Address, f.Unit.Name, f.Unit.ActiveState)
+				"systemd listens on %s for %s, which is %s: clients connect, but are not greeted", s.Address, f.Unit.Name, f.Unit.ActiveState)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func socketUnits(f *Facts, r *results) {
 		}
 		if s.active() && f.bySocket() && !f.requires(s) {
 			r.warning(f.setIn("Unit", "Requires="+s.Name, "After="+s.Name),
-				"%s does not require %s: started alone, greetd binds its own addresses, and the socket unit can't start any more", f.Unit.Name, s.Name)
+				"%s does not require %s: if greetd is started alone, it binds its own addresses, and the socket unit cannot start any more", f.Unit.Name, s.Name)
 		}
 	}
 	switch {
@@ -179,9 +179,9 @@ func (f *Facts) socketUnit(s Unit, r *results) {
 		setting string
 		words   string
 	}{
-		{s.Accept, r.problem, "Accept=no", "Accept=yes: greetd takes listening sockets only"},
+		{s.Accept, r.problem, "Accept=no", "Accept=yes: greetd accepts only listening sockets"},
 		{s.DeferAcceptUSec > 0, r.problem, "DeferAcceptSec=0", "DeferAcceptSec=: clients that wait for the greeting are kept out"},
-		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, r.warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: a greetd that can't start takes its socket with it"},
+		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, r.warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: if greetd cannot start, systemd closes its socket too"},
 	} {
 		if wrong.is {
 			wrong.add(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.reopen(s)),
@@ -231,7 +231,7 @@ func fdStore(f *Facts, r *results) {
 // backlog is about clients that come all at once, or during a restart.
 func backlog(f *Facts, r *results) {
 	if f.Listening == nil {
-		r.unknown("ss -ltn, column Send-Q", "the sockets of this machine can't be seen")
+		r.unknown("ss -ltn, column Send-Q", "could not read the sockets of this machine")
 		return
 	}
 	least, tcp := 0, false
@@ -260,7 +260,7 @@ func backlog(f *Facts, r *results) {
 	case !tcp && f.Daemon != nil:
 		r.notApplicable("there is no TCP listener")
 	default:
-		r.unknown("ss -ltn in the network namespace of greetd", "no TCP socket is known to be greetd's in this network namespace")
+		r.unknown("ss -ltn in the network namespace of greetd", "no TCP socket of greetd was found in this network namespace")
 	}
 }
 
@@ -295,7 +295,7 @@ func (f *Facts) served(c Certificate, r *results) {
 	}
 	for _, l := range f.Daemon.Listeners {
 		if l.Name == c.Listener && l.Certificate != "" && l.Certificate != c.SHA256 {
-			r.problem(f.apply()+"; or see why it stays: "+f.journal(), "listener %s serves another certificate than %s has", l.Name, c.Path)
+			r.problem(f.apply()+"; or find the reason: "+f.journal(), "listener %s serves another certificate than %s has", l.Name, c.Path)
 			return
 		}
 	}

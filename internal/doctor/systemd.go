@@ -155,7 +155,7 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 		return nil
 	}
 	if f.Systemd.Version = m.version(); f.Systemd.Version == 0 {
-		f.Systemd.Trouble = "it does not say its version"
+		f.Systemd.Trouble = "it does not report its version"
 	}
 	units := *m
 	if f.Process != nil {

@@ -26,7 +26,7 @@ func unitFile(f *Facts, r *results) {
 		return
 	case u.LoadState == "not-found" && u.active():
 		r.problem("install its file again (make install, or the package greetd-tcp); then "+f.systemctl("daemon-reload")+"; "+f.systemctl("restart", u.Name),
-			"%s runs, and systemd finds no file of it: once stopped, it can't be started", u.Name)
+			"%s is running, but systemd does not find its file: once stopped, it can't be started", u.Name)
 		return
 	}
 	if f.Systemd.Version > 0 && !f.outside() && u.LoadState != "" && u.LoadState != "loaded" && u.LoadState != "not-found" {
@@ -51,13 +51,13 @@ func notify(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
 	case u.Type != "notify" && u.Type != "notify-reload":
-		found := "Type=%s: systemd takes greetd for ready before it listens, and hears of no reload"
+		found := "Type=%s: systemd considers greetd ready before it listens, and does not wait for its reloads"
 		if f.Systemd.Version < notifyReload {
-			found += fmt.Sprintf(" (systemd %d takes an unknown type, such as notify-reload, for simple)", f.Systemd.Version)
+			found += fmt.Sprintf(" (systemd %d treats an unknown type, such as notify-reload, as simple)", f.Systemd.Version)
 		}
 		r.problem(f.set("Type=notify", "NotifyAccess=main"), found, u.Type)
 	case u.NotifyAccess == "none":
-		r.problem(f.set("NotifyAccess=main"), "NotifyAccess=none: systemd hears nothing from greetd")
+		r.problem(f.set("NotifyAccess=main"), "NotifyAccess=none: systemd ignores the notifications of greetd")
 	case !u.allowsFamily("AF_UNIX"):
 		r.problem(f.set("RestrictAddressFamilies=AF_UNIX"),
 			"RestrictAddressFamilies= leaves out AF_UNIX: neither notifications nor the journal's protocol can work")
@@ -75,14 +75,14 @@ func reload(f *Facts, r *results) {
 	}
 	switch {
 	case len(args) > 1 && args[1] == "reload":
-		r.ok("by greetd reload, which waits for the result")
+		r.ok("systemctl reload calls greetd reload, which waits for the result")
 	case f.Unit.Type == "notify-reload":
-		r.ok("by signal, and systemd waits for the end; a bad file does not make it fail")
+		r.ok("systemctl reload sends a signal and waits for the end of the reload, but does not fail if the file is invalid")
 	case len(args) == 0:
 		r.problem(f.set(ours), "no ExecReload=: systemctl reload can't work")
 	default:
 		r.warning(f.set("ExecReload=", ours),
-			"ExecReload=%s: systemctl reload returns before the reload is done, and does not report a bad file", strings.Join(args, " "))
+			"ExecReload=%s: systemctl reload returns before the reload is done, and does not fail if the file is invalid", strings.Join(args, " "))
 	}
 }
 
@@ -91,11 +91,11 @@ func watchdog(f *Facts, r *results) {
 	interval := f.Unit.WatchdogUSec
 	switch {
 	case interval == unset && f.Process == nil:
-		r.unknown("call doctor again when it runs", "systemd reports WatchdogSec= only when %s runs", f.Unit.Name)
+		r.unknown("run doctor again when it is running", "systemd reports WatchdogSec= only when %s runs", f.Unit.Name)
 	case interval == 0, interval == unset:
 		r.problem(f.set("WatchdogSec=20s"), "no WatchdogSec=: systemd does not notice a greetd that hangs")
 	case interval.duration() < shortWatchdog:
-		r.warning(f.set("WatchdogSec=20s"), "WatchdogSec= is %v: a busy machine may take longer, and systemd then kills a greetd that is well", interval.duration())
+		r.warning(f.set("WatchdogSec=20s"), "WatchdogSec= is %v: a busy machine may take longer, and systemd then kills a greetd that works", interval.duration())
 	}
 	r.ok("a greetd that hangs for %v is restarted", interval.duration())
 }
@@ -104,11 +104,11 @@ func watchdog(f *Facts, r *results) {
 func restart(f *Facts, r *results) {
 	u := &f.Unit
 	if u.Restart != "on-failure" && u.Restart != "always" {
-		r.problem(f.set("Restart=on-failure", "RestartSec=250ms"), "Restart=%s: a greetd that fails stays down, or does after some failures", u.Restart)
+		r.problem(f.set("Restart=on-failure", "RestartSec=250ms"), "Restart=%s: after some or all failures greetd is not restarted", u.Restart)
 	}
 	if u.StartLimitIntervalUSec > 0 && u.StartLimitBurst > 0 {
 		r.warning(f.setIn("Unit", "StartLimitIntervalSec=0"),
-			"after %d starts in %v systemd gives up, and takes the socket unit down too", u.StartLimitBurst, u.StartLimitIntervalUSec.duration())
+			"after %d starts in %v systemd gives up, and stops the socket unit too", u.StartLimitBurst, u.StartLimitIntervalUSec.duration())
 	}
 	r.ok("Restart=%s, without a limit of starts", u.Restart)
 }
@@ -133,10 +133,10 @@ func sandbox(f *Facts, r *results) {
 	}
 	switch open := f.Systemd.Open; {
 	case open == nil:
-		r.unknown(f.asRoot(), "systemd-analyze security could not be asked")
+		r.unknown(f.asRoot(), "systemd-analyze security did not answer")
 	case len(open) > 0:
-		r.warning("systemd-analyze security "+u.Name+" explains them, and systemctl cat "+u.Name+" shows who set them; then "+f.systemctl("restart", u.Name),
-			"systemd-analyze security finds open what the unit as shipped closes: %s", strings.Join(open, " "))
+		r.warning("systemd-analyze security "+u.Name+" explains them, and systemctl cat "+u.Name+" shows where they are set; then "+f.systemctl("restart", u.Name),
+			"systemd-analyze security reports protections that the shipped unit has and this unit lacks: %s", strings.Join(open, " "))
 	}
-	r.ok("confined as shipped, says systemd-analyze security")
+	r.ok("systemd-analyze security reports all protections of the shipped unit")
 }

@@ -108,9 +108,9 @@ func unixSockets(f *Facts, r *results) {
 		case tried.Hidden:
 			r.problem(fmt.Sprintf("address: unix:/run/greetd/%s in greetd.yaml, with RuntimeDirectory=greetd in the unit; then %s",
 				filepath.Base(tried.Path), f.systemctl("restart", f.Unit.Name)),
-				"no client finds %s of listener %s: the sandbox of %s hides it, as PrivateTmp= does", tried.Path, tried.Listener, f.Unit.Name)
+				"no client can reach %s of listener %s: the sandbox of %s hides it, as PrivateTmp= does", tried.Path, tried.Listener, f.Unit.Name)
 		case tried.Missing:
-			r.problem(f.apply(), "no client finds %s of listener %s: there is no such file", tried.Path, tried.Listener)
+			r.problem(f.apply(), "no client can reach %s of listener %s: there is no such file", tried.Path, tried.Listener)
 		case tried.Refused == tried.Path:
 			r.problem(f.apply(), "%s can't connect to %s of listener %s: the mode of the file is not that of the configuration", tried.As, tried.Path, tried.Listener)
 		case tried.Refused != "":

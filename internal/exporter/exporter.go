@@ -186,7 +186,7 @@ func (e *Exporter) timeLimit(header string) (time.Duration, error) {
 	}
 	seconds, err := strconv.ParseFloat(header, 64)
 	if err != nil || math.IsNaN(seconds) || seconds <= 0 {
-		return 0, fmt.Errorf("X-Prometheus-Scrape-Timeout-Seconds is %q, which is no number of seconds above 0", header)
+		return 0, fmt.Errorf("X-Prometheus-Scrape-Timeout-Seconds is %q, which is not a number of seconds above 0", header)
 	}
 	scrape := time.Duration(min(seconds, 86400) * float64(time.Second))
 	if scrape <= e.TimeoutOffset {

@@ -421,7 +421,7 @@ func check(node parse.Node) error {
 	case *parse.WithNode:
 		return errors.New("template: {{with}} is not supported in a greeting: use {{if}}")
 	case *parse.RangeNode:
-		return errors.New("template: {{range}} is not supported in a greeting: there is nothing to go through")
+		return errors.New("template: {{range}} is not supported in a greeting: there is no list to go through")
 	case *parse.TemplateNode:
 		return errors.New("template: {{template}} is not supported in a greeting")
 	case *parse.FieldNode:
@@ -448,7 +448,7 @@ func check(node parse.Node) error {
 // checkField looks at .IP or .Time.Year, without dots.
 func checkField(names []string) error {
 	if len(names) == 0 {
-		return fmt.Errorf("template: a dot alone says nothing: the fields are %s", known())
+		return fmt.Errorf("template: a dot alone is not supported in a greeting: the fields are %s", known())
 	}
 	if !slices.Contains(fieldNames, names[0]) {
 		return fmt.Errorf("template: there is no field .%s: the fields are %s", names[0], known())
@@ -492,7 +492,7 @@ func checkNumber(n *parse.NumberNode) error {
 	hex := strings.HasPrefix(strings.ToLower(n.Text), "0x")
 	switch {
 	case n.IsComplex:
-		return fmt.Errorf("template: %s is a complex number: a greeting has no use for it", n.Text)
+		return fmt.Errorf("template: %s is a complex number: this is not supported in a greeting", n.Text)
 	case n.IsUint && !n.IsInt && (hex || !strings.ContainsAny(n.Text, ".eE")):
 		return fmt.Errorf("template: %s is too large a number", n.Text)
 	}

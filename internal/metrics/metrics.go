@@ -149,25 +149,25 @@ var (
 	connections = prometheus.NewDesc("greetd_connections",
 		"Open connections: active ones are being greeted, lingering ones were greeted and have not hung up yet.", []string{"listener", "state"}, nil)
 	connectionsLimit = prometheus.NewDesc("greetd_connections_limit",
-		"Most connections at any one time, limits.connections of the configuration in force; 0 is no limit.", nil, nil)
+		"Maximum number of connections at once (limits.connections); 0 is no limit.", nil, nil)
 	greetingBytes = prometheus.NewDesc("greetd_greeting_bytes_total",
 		"Bytes of greetings that were handed to the kernel.", nil, nil)
 	acceptErrors = prometheus.NewDesc("greetd_accept_errors_total",
-		"Times that accepting a client failed and was tried again.", nil, nil)
+		"Failed attempts to accept a client.", nil, nil)
 	logDropped = prometheus.NewDesc("greetd_log_entries_dropped_total",
-		"Log entries lost because their receiver was too slow.", nil, nil)
+		"Log entries that were dropped because the output was too slow.", nil, nil)
 	reloads = prometheus.NewDesc("greetd_reloads_total",
-		"Reloads of the configuration: success means applied, failure that the previous configuration is kept.", []string{"result"}, nil)
+		"Reloads of the configuration, by result: success, or failure, which keeps the previous configuration.", []string{"result"}, nil)
 	lastReload = prometheus.NewDesc("greetd_config_last_reload_successful",
-		"Whether the last reload was applied: 0 means that the configuration file is bad, and the previous configuration is kept. 1 before the first reload.", nil, nil)
+		"1 if the last reload was successful, and before the first reload; 0 if it failed and the previous configuration is kept.", nil, nil)
 	generation = prometheus.NewDesc("greetd_config_generation",
-		"Number of the configuration in force, counted from 1 at the start.", nil, nil)
+		"Number of the configuration in use: 1 at the start, and 1 more after each reload that succeeds.", nil, nil)
 	certificateExpiry = prometheus.NewDesc("greetd_certificate_expiry_timestamp_seconds",
 		"When the certificate that a listener serves expires, in seconds since 1970.", []string{"listener"}, nil)
 	startTime = prometheus.NewDesc("greetd_start_time_seconds",
-		"When greetd was started, in seconds since 1970. The sandbox of its unit hides what process_start_time_seconds needs.", nil, nil)
+		"When greetd was started, in seconds since 1970. process_start_time_seconds is missing, because the unit hides the file that it is read from.", nil, nil)
 	buildInfo = prometheus.NewDesc("greetd_build_info",
-		"Always 1; the labels tell what was built.", []string{"version", "revision", "goversion"}, nil)
+		"Always 1; the labels have the version, the commit and the Go version.", []string{"version", "revision", "goversion"}, nil)
 )
 
 // Describe implements [prometheus.Collector].

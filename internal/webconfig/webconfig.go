@@ -177,7 +177,7 @@ var bcryptHash = sync.OnceValue(func() *regexp.Regexp {
 func checkUsers(users map[string]string) error {
 	for _, user := range slices.Sorted(maps.Keys(users)) {
 		if !bcryptHash().MatchString(users[user]) {
-			return fmt.Errorf("basic_auth_users: the password of %s is no bcrypt hash: make one with htpasswd -nB %s", words.Quote(user), words.Quote(user))
+			return fmt.Errorf("basic_auth_users: the password of %s is not a bcrypt hash: make one with htpasswd -nB %s", words.Quote(user), words.Quote(user))
 		}
 	}
 	return nil

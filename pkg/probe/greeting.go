@@ -46,7 +46,7 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	case n > 0 && said.kind == refusal:
 		r.classifyGreeting(said)
 	case g.End == EndEOF && n == 0:
-		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without a word"))
+		r.fail(PhaseGreeting, Closed, errors.New("the server closed the connection without sending anything"))
 	case g.End == EndReset:
 		r.fail(PhaseGreeting, Reset, brokenOff(n, err))
 	case g.End == EndTimeout && n == 0:

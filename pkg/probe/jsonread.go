@@ -18,7 +18,7 @@ func (r *Result) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	if w.Schema != schema {
-		return fmt.Errorf("the schema is %q, not %q: this is no result of a probe", w.Schema, schema)
+		return fmt.Errorf("the schema is %q, not %q: this is not a result of a probe", w.Schema, schema)
 	}
 	began, err := time.Parse(time.RFC3339, w.Time)
 	if err != nil {

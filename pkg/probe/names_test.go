@@ -26,7 +26,7 @@ func TestMailServers(t *testing.T) {
 		{"no mail, twice", []*net.MX{mx(0, "."), mx(1, ".")}, nil, "[] d.test accepts no mail: its MX record says so"},
 		{"no mail, and a server", []*net.MX{mx(0, "."), mx(1, "a.test.")}, nil, "[a.test:25] <nil>"},
 		{"one server, twice", []*net.MX{mx(1, "a.test."), mx(2, "a.test.")}, nil, "[a.test:25] <nil>"},
-		{"an address", []*net.MX{mx(1, "192.0.2.1."), mx(2, "a.test.")}, nil, `[a.test:25] resolve d.test: a bad MX record: "192.0.2.1" is no host name: it looks like an IPv4 address and is none`},
+		{"an address", []*net.MX{mx(1, "192.0.2.1."), mx(2, "a.test.")}, nil, `[a.test:25] resolve d.test: a bad MX record: "192.0.2.1" is not a host name: it looks like an IPv4 address, but is not one`},
 		{"a bad name", []*net.MX{mx(1, "a.test.")}, invalid, "[a.test:25] resolve the mail servers of d.test: " + invalid.Err},
 		{"trouble", nil, &net.DNSError{Err: "read udp 127.0.0.1:1234->192.0.2.1:53: i/o timeout", IsTimeout: true, Server: "192.0.2.1:53"}, "[] resolve the mail servers of d.test: no answer (asked 192.0.2.1:53)"},
 	} {

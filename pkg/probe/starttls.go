@@ -117,7 +117,7 @@ func (d dialogue) unexpected(protocol string, said []byte) error {
 			return refusedError{reading.refused}
 		}
 	}
-	return fmt.Errorf("the server's answer is no %s: %q", protocol, said)
+	return fmt.Errorf("the server's answer is not %s: %q", protocol, said)
 }
 
 // dismissal returns the refusal with which the server ended the session, if err, the error of a dialogue
@@ -359,7 +359,7 @@ func (d dialogue) element() ([]byte, error) {
 		long := make([]byte, 4)
 		n := int(head[1] - 0x80)
 		if n > len(long) {
-			return nil, errors.New("the server's answer is no LDAP")
+			return nil, errors.New("the server's answer is not LDAP")
 		}
 		if _, err := io.ReadFull(d, long[len(long)-n:]); err != nil {
 			return nil, err

@@ -63,9 +63,9 @@ func JoinTarget(host, port string) (Target, error) {
 	ip, err := netip.ParseAddr(addr)
 	switch {
 	case name == "" && !ip.Is6():
-		return Target{}, fmt.Errorf("%q: what is in the brackets is no IPv6 address", host)
+		return Target{}, fmt.Errorf("%q: the brackets do not contain an IPv6 address", host)
 	case err != nil:
-		return Target{}, fmt.Errorf("%q: what is in the brackets is no address", host)
+		return Target{}, fmt.Errorf("%q: the brackets do not contain an address", host)
 	case name == "":
 		return Target{Host: ip.String(), Addr: ip, Port: number}, nil
 	}
@@ -119,12 +119,12 @@ func (t Target) name() (string, error) {
 	if strings.IndexFunc(name, func(r rune) bool { return r >= 0x80 }) >= 0 {
 		ascii, err := idna.Lookup.ToASCII(name)
 		if err != nil {
-			return "", fmt.Errorf("%q is no host name: %w", t.Host, err)
+			return "", fmt.Errorf("%q is not a host name: %w", t.Host, err)
 		}
 		name = ascii
 	}
 	if err := checkName(name); err != nil {
-		return "", fmt.Errorf("%q is no host name: %w", t.Host, err)
+		return "", fmt.Errorf("%q is not a host name: %w", t.Host, err)
 	}
 	return name, nil
 }
@@ -152,7 +152,7 @@ func checkName(name string) error {
 		}
 	}
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
-		return errors.New("it looks like an IPv4 address and is none")
+		return errors.New("it looks like an IPv4 address, but is not one")
 	}
 	return nil
 }

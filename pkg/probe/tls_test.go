@@ -68,7 +68,7 @@ func TestTLS(t *testing.T) {
 			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}).Handshake()
 		}, config: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}, status: probe.TLSFailed, err: "the server refused the TLS handshake: protocol version not supported; it speaks none of TLS 1.3"},
 		{name: "silent after the handshake", behavior: over(good, testserver.Silent), config: trust(), status: probe.NoGreeting, err: "connected, but the server said nothing within 1s", verified: true},
-		{name: "hangs up after the handshake", behavior: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without a word", verified: true},
+		{name: "hangs up after the handshake", behavior: over(good, testserver.Close), config: trust(), status: probe.Closed, err: "the server closed the connection without sending anything", verified: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -256,10 +256,10 @@ func TestStartTLS(t *testing.T) {
 		{"postgres refused", probe.Postgres, binary(cert, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "Etoo many clients\x00"), probe.TLSFailed, `the server refused TLS: "Etoo many clients\x00"`},
 		{"ldap", probe.LDAP, binary(cert, ldapStartTLS, "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"), probe.OK, ""},
 		{"ldap refused", probe.LDAP, binary(cert, ldapStartTLS, "\x30\x0e\x02\x01\x01\x78\x09\x0a\x01\x02\x04\x00\x04\x02no"), probe.TLSFailed, `the server refused StartTLS with result code 2: "no"`},
-		{"ldap, no LDAP", probe.LDAP, binary(cert, ldapStartTLS, "220 mail\r\n"), probe.TLSFailed, `the server's answer is no LDAP: "220 mail\r\n"`},
+		{"ldap, no LDAP", probe.LDAP, binary(cert, ldapStartTLS, "220 mail\r\n"), probe.TLSFailed, `the server's answer is not LDAP: "220 mail\r\n"`},
 		{"ldap, HTTP", probe.LDAP, binary(cert, ldapStartTLS, "HTTP/1.1 400"), probe.RefusedByServer, `refused by the server: "HTTP/1.1 400"`},
 		{"xmpp, a mail server that refuses", probe.XMPP, testserver.GreetInPieces(20*time.Millisecond, "5", "54 no\r\n"), probe.RefusedByServer, `refused by the server: "554 no"`},
-		{"postgres, SSH", probe.Postgres, testserver.Greet("SSH-2.0-x\r\n"), probe.TLSFailed, `the server's answer is no PostgreSQL: "SSH-2.0-x\r\n"`},
+		{"postgres, SSH", probe.Postgres, testserver.Greet("SSH-2.0-x\r\n"), probe.TLSFailed, `the server's answer is not PostgreSQL: "SSH-2.0-x\r\n"`},
 		{"postgres, SSH that refuses", probe.Postgres, testserver.Greet("Not allowed at this time\r\n"), probe.RefusedByServer, `refused by the server for now: "Not allowed at this time"`},
 		{"xmpp", probe.XMPP, xmpp(cert, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), probe.OK, ""},
 		{"xmpp not offered", probe.XMPP, xmpp(cert, "", ""), probe.TLSFailed, "the server does not offer STARTTLS"},

@@ -98,8 +98,8 @@ func TestBadTargetsAreErrors(t *testing.T) {
 		"Target.Port is 0; set a port": {Host: "127.0.0.1"},
 		"Target.Path is set beside":    {Path: "/x", Host: "localhost"},
 		"unix:xxxx":                    {Path: strings.Repeat("x", 108)},
-		`"a b" is no host name`:        {Host: "a b", Port: 25},
-		`"[::1]" is no host name`:      {Host: "[::1]", Port: 25},
+		`"a b" is not a host name`:     {Host: "a b", Port: 25},
+		`"[::1]" is not a host name`:   {Host: "[::1]", Port: 25},
 	} {
 		for name, r := range everyWay(t, new(probe.Probe), target) {
 			if r.Status == probe.OK || r.Err == nil || !strings.HasPrefix(r.Err.Error(), want) {

@@ -263,7 +263,7 @@ func (s *Server) Alive(ctx context.Context) error {
 	for i, a := range acceptors {
 		asking.Go(func() {
 			if !a.heartbeat.beats(ctx, a.listener) {
-				dead[i] = fmt.Errorf("listener %s: the accept loop does not move", a.name)
+				dead[i] = fmt.Errorf("listener %s: the accept loop does not answer", a.name)
 			}
 		})
 	}

@@ -21,13 +21,13 @@ func shakeHands(c net.Conn, settings *tls.Config) (net.Conn, error) {
 	case err == nil:
 		return encrypted, nil
 	case strings.HasPrefix(below.first, "\x15\x03"):
-		return nil, fmt.Errorf("TLS handshake: the client began with a TLS alert, and no handshake: it, or a proxy before it, gave up a connection: %w", err)
+		return nil, fmt.Errorf("TLS handshake: the client began with a TLS alert instead of a handshake: it, or a proxy in front of it, gave up a connection: %w", err)
 	case below.isPlain():
-		return nil, fmt.Errorf("TLS handshake: the client speaks no TLS, it began with %q: %w", below.first, err)
+		return nil, fmt.Errorf("TLS handshake: the client does not speak TLS, it began with %q: %w", below.first, err)
 	case rejectsCertificate(err):
 		return nil, fmt.Errorf("TLS handshake: the client does not accept our certificate: %w", err)
 	case below.first == "" && errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, fmt.Errorf("TLS handshake: not a byte from the client, which may wait for plain text: %w", err)
+		return nil, fmt.Errorf("TLS handshake: the client sent nothing, and may wait for plain text: %w", err)
 	}
 	return nil, fmt.Errorf("TLS handshake: %w", err)
 }

@@ -45,9 +45,9 @@ func TestClientsWithoutTLSAreTold(t *testing.T) {
 		outcome    service.Outcome
 		why        string
 	}{
-		{"all at once", "GET / HTTP/1.1\r\nHost: greet.example\r\n", service.Refused, `speaks no TLS, it began with "GET / HTTP/1.1\r\n"`},
-		{"less than a record's header", "HI\n", service.TimedOut, `speaks no TLS, it began with "HI\n"`},
-		{"waiting for the greeting", "", service.TimedOut, "not a byte from the client, which may wait for plain text"},
+		{"all at once", "GET / HTTP/1.1\r\nHost: greet.example\r\n", service.Refused, `does not speak TLS, it began with "GET / HTTP/1.1\r\n"`},
+		{"less than a record's header", "HI\n", service.TimedOut, `does not speak TLS, it began with "HI\n"`},
+		{"waiting for the greeting", "", service.TimedOut, "the client sent nothing, and may wait for plain text"},
 		{"half a hello", "\x16\x03\x01\x02\x00\x01", service.TimedOut, "TLS handshake: read "},
 		{"a hello that is none", "\x16\x03\x01\x00\x04A\x00\x00\x00", service.Refused, "TLS handshake: local error: tls: unexpected message"},
 	} {

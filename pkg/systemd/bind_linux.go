@@ -235,7 +235,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%w and is no socket: move it away, or choose another path", unix.EEXIST)
+		return fmt.Errorf("%w and is not a socket: move it away, or choose another path", unix.EEXIST)
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -338,7 +338,7 @@ func TestBindUnixLeavesOtherFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "unix:"+path, unix.EEXIST, "is no socket")
+	refused(t, "unix:"+path, unix.EEXIST, "is not a socket")
 	if content, err := os.ReadFile(path); err != nil || string(content) != "precious" {
 		t.Errorf("the file is now %q, %v", content, err)
 	}

@@ -99,7 +99,7 @@ func (n *Notifier) Discard(name string) error {
 func checkStoreName(name string) error {
 	odd := func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }
 	if name == "" || len(filePrefix)+len(name) > maxStoreName || strings.ContainsFunc(name, odd) {
-		return fmt.Errorf("%q is no name for the fd store: use 1 to %d printable ASCII characters without colon and space",
+		return fmt.Errorf("%q is not a valid name for the fd store: use 1 to %d printable ASCII characters without colon and space",
 			name, maxStoreName-len(filePrefix))
 	}
 	return nil

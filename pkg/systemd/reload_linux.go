@@ -87,7 +87,7 @@ func maySignal(c *net.UnixConn) bool {
 func RequestReload(ctx context.Context) error {
 	pid, err := strconv.Atoi(os.Getenv("MAINPID"))
 	if err != nil {
-		return fmt.Errorf("MAINPID=%q is no process: call this from ExecReload= of the unit", os.Getenv("MAINPID"))
+		return fmt.Errorf("MAINPID=%q is not a process: call this from ExecReload= of the unit", os.Getenv("MAINPID"))
 	}
 	c, err := net.DialUnix("unix", nil, reloadAddress(pid))
 	if err != nil {

@@ -787,7 +787,7 @@ func TestDeletedSocketFileIsBoundAgain(t *testing.T) {
 
 	must(t, os.Remove(path))
 	must(t, os.WriteFile(path, nil, 0o600))
-	if _, err := svc.Prepare(t.Context(), []ListenConfig{config}); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := svc.Prepare(t.Context(), []ListenConfig{config}); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("beside another file: %v", err)
 	}
 	must(t, again[0].Remove())

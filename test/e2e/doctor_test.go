@@ -203,7 +203,7 @@ var faults = []struct {
 		start: start,
 	},
 	{
-		before: []fault{{"journal-rate", "exceeds 100", inService("LogRateLimitBurst=100"), nil}},
+		before: []fault{{"journal-rate", "above 100", inService("LogRateLimitBurst=100"), nil}},
 		start:  start,
 		after:  []fault{{"configuration", "has changed since greetd loaded it", changedLater, nil}},
 	},
@@ -217,11 +217,11 @@ var faults = []struct {
 	},
 	{
 		start: start,
-		after: []fault{{"daemon", "runs, but nobody answers at unix:/run/greetd/admin.sock", byShell("rm /run/greetd/admin.sock"), nil}},
+		after: []fault{{"daemon", "is running, but no daemon answers at unix:/run/greetd/admin.sock", byShell("rm /run/greetd/admin.sock"), nil}},
 	},
 	{
 		start: start,
-		after: []fault{{"unit", "systemd finds no file of it", byShell("mv /usr/lib/systemd/system/greetd.service /run/greetd.lost; systemctl daemon-reload"), mend(
+		after: []fault{{"unit", "systemd does not find its file", byShell("mv /usr/lib/systemd/system/greetd.service /run/greetd.lost; systemctl daemon-reload"), mend(
 			"install its file again", "mv /run/greetd.lost /usr/lib/systemd/system/greetd.service; systemctl daemon-reload; systemctl restart greetd")}},
 	},
 	{
@@ -298,7 +298,7 @@ var faults = []struct {
 			{"socket-units", "TriggerLimitIntervalSec=", inSocket("TriggerLimitIntervalSec=2s"), nil},
 			{"backlog", "only 16 clients", inSocket("Backlog=16"), nil},
 			{"address-filters", "of greetd.socket let in nobody", inSocket("IPAddressDeny=any"), nil},
-			{"address-filters", "never see clients that come through greetd.socket", func(m *machine) {
+			{"address-filters", "do not apply to clients that come through greetd.socket", func(m *machine) {
 				m.change("greetd.service", "zz-after-socket-only.conf", "[Service]", "IPAddressAllow=10.0.0.0/8")
 			}, mend("put IPAddressAllow= and IPAddressDeny= into greetd.socket", "rm /etc/systemd/system/greetd.service.d/zz-after-socket-only.conf; systemctl daemon-reload")},
 		},
@@ -459,7 +459,7 @@ func doctorWithoutBus(m *machine) {
 		m.Error("root can't ask systemd without the bus")
 	}
 	out, code := m.try("su", "nobody", "-s", "/bin/sh", "-c", "greetd doctor")
-	if code != 0 || !strings.Contains(out, "could not look at") || !strings.Contains(out, "systemd can't be asked") {
+	if code != 0 || !strings.Contains(out, "could not look at") || !strings.Contains(out, "systemd could not be queried") {
 		m.Errorf("an ordinary user: exit %d\n%s", code, out)
 	}
 }

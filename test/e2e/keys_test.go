@@ -294,7 +294,7 @@ var keys = []struct {
 		}
 		m.write("/etc/greetd/web.yaml", "basic_auth_users: {prometheus: fakepassword}\n")
 		for _, command := range []string{"check", "reload"} {
-			if out, code := m.try("greetd", command); code != 78 || !strings.Contains(out, "is no bcrypt hash") {
+			if out, code := m.try("greetd", command); code != 78 || !strings.Contains(out, "is not a bcrypt hash") {
 				m.Errorf("greetd %s with a bad file: %d %s", command, code, out)
 			}
 		}

@@ -297,7 +297,7 @@ func (r *Reaper) Alive(ctx context.Context) error {
 	case <-r.closing:
 		return nil
 	case <-ctx.Done():
-		return errors.New("lingering connections are not looked after: their loop does not move")
+		return errors.New("lingering connections are not handled: their loop does not answer")
 	}
 }
 
