@@ -4,7 +4,9 @@ package journal
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -102,6 +104,44 @@ func TestFullPipe(t *testing.T) {
 		if got+dropped != sent || dropped == 0 || got != int(count.written.Load()) {
 			t.Errorf("shared %t: %d lines, %d written and %d dropped of %d", shared, got, count.written.Load(), dropped, sent)
 		}
+	}
+}
+
+// TestSharedPipeNeverBlocks writes an entry that is longer than a pipe holds, and that nobody reads, to
+// one that must stay blocking for whoever shares it.
+func TestSharedPipeNeverBlocks(t *testing.T) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	near, far := os.NewFile(uintptr(pipe[0]), "near"), os.NewFile(uintptr(pipe[1]), "far")
+	defer near.Close()
+	const length = 200_000
+	out := to(&Stream{file: far, fd: pipe[1], kind: unix.S_IFIFO})
+	out.Encode = func(dst []byte, _, _ int) []byte { return append(dst, make([]byte, length)...) }
+	w, err := NewWriter(out, (&counter{}).hooks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Put(1, false)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 3 { // the first may be answered before the entry
+		if err := w.Alive(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	read := make(chan int64)
+	go func() {
+		n, _ := io.Copy(io.Discard, near)
+		read <- n
+	}()
+	if err := w.Close(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	far.Close()
+	if n := <-read; n != length {
+		t.Errorf("read %d bytes, want %d", n, length)
 	}
 }
 
