@@ -336,7 +336,7 @@ func TestServeConfigMistakes(t *testing.T) {
 		"modules: 1":                                                        `1: modules: must be keys with values`,
 		"allow: {ports: []}":                                                `1: allow: ports: an empty list allows nothing`,
 		"allow: {ports: 70000}":                                             `1: allow: ports: "70000" is not a port or a range; write 25 or`,
-		"allow: {targets: ['a:25']}":                                        `1: allow: targets: "a:25" is no network, address, host name`,
+		"allow: {targets: ['a:25']}":                                        `1: allow: targets: "a:25" is not a network, address, host name`,
 		"modules: [":                                                        ` line 1: did not find expected node content`,
 	} {
 		file := filepath.Join(t.TempDir(), "exporter.yaml")
