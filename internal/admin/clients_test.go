@@ -2,9 +2,13 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -12,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"greetd.example/internal/test/testserver"
 	"greetd.example/internal/webconfig"
 )
 
@@ -271,6 +276,40 @@ func TestPasswordsTakeTheirTime(t *testing.T) {
 		if took := time.Since(began).Round(time.Millisecond); took != time.Second/requestRate {
 			t.Errorf("after ten passwords the next request waits %s, want %s", took, time.Second/requestRate)
 		}
+	})
+}
+
+// A handshake costs as much as a request, and waits in the same queue.
+func TestHandshakesWait(t *testing.T) {
+	ca, dir := testserver.NewAuthority(t), t.TempDir()
+	testserver.WritePair(t, dir, ca.Sign(t, &x509.Certificate{DNSNames: []string{"greet.example"}}))
+	file := filepath.Join(dir, "web.yaml")
+	if err := os.WriteFile(file, []byte("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	web, err := webconfig.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateTest(t)
+		g.protect(web)
+		for g.queue.limit.Allow() {
+		}
+		near, far := net.Pipe()
+		server := g.secure(&client{Conn: far, limiter: g.clientLimiter, source: "192.0.2.1"}).(*tls.Conn)
+		client := tls.Client(near, &tls.Config{InsecureSkipVerify: true}) // in fake time, the certificate is not valid yet
+		began := time.Now()
+		served := make(chan error, 1)
+		go func() { served <- server.HandshakeContext(t.Context()) }()
+		if err := errors.Join(client.HandshakeContext(t.Context()), <-served); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took == 0 {
+			t.Error("a handshake did not wait for its turn")
+		}
+		near.Close()
+		far.Close()
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -267,6 +268,31 @@ func TestLosersAreHungUpOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Do returns when all that it began has ended: a lookup too that nobody needs any more.
+func TestLookupsEndBeforeDoReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{lookups: map[string]lookup{"ip4": {addrs: []string{"127.0.0.1"}}}, hosts: map[string]host{"127.0.0.1": {behavior: testserver.Greet("hi\n")}}}
+		defer n.open.Wait()
+		p := n.probe()
+		var running atomic.Int64
+		p.Resolve = func(ctx context.Context, network, name string) ([]netip.Addr, error) {
+			running.Add(1)
+			defer running.Add(-1)
+			if network == "ip6" {
+				<-ctx.Done() // when IPv4 has won
+				time.Sleep(ms(10))
+			}
+			return n.resolve(ctx, network, name)
+		}
+		if r := p.Do(t.Context(), parse(t, "mail.example:25")); r.Status != probe.OK || r.Timing.Total > time.Second || running.Load() != 0 {
+			t.Errorf("%s %v after %s, %d lookups still run", r.Status, r.Err, r.Timing.Total, running.Load())
+		}
+		if _, err := p.Addresses(t.Context(), parse(t, "mail.example:25")); err != nil || running.Load() != 0 {
+			t.Errorf("addresses: %v, %d lookups still run", err, running.Load())
+		}
+	})
 }
 
 func span(a probe.Attempt) string {

@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -57,6 +58,33 @@ func TestConnectionToItselfIsRefused(t *testing.T) {
 		if r := p.Do(t.Context(), target); r.Status != probe.Refused {
 			t.Errorf("%s: %s %v from %s, want %s", host, r.Status, r.Err, r.Local, probe.Refused)
 		}
+	}
+}
+
+// The ports of a source address are enough for as many connections to each target: here one
+// port, which another connection has already.
+func TestSourcePortsAreShared(t *testing.T) {
+	inNetwork(t)
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("45678 45678"), 0); err != nil {
+		debian.Lacking(t, "a network with one port: %v", err)
+	}
+	first := parse(t, testserver.ListenOn(t, "tcp", "127.0.0.1:20001", testserver.Silent).Addr)
+	second := testserver.ListenOn(t, "tcp", "127.0.0.1:20002", testserver.Greet("hi\n"))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 9}}),
+		unix.Connect(fd, &unix.SockaddrInet4{Addr: first.Addr.As4(), Port: int(first.Port)}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	p := probe.Probe{Source: addr("127.0.0.9")}
+	if r := p.Do(t.Context(), parse(t, second.Addr)); r.Status != probe.OK || r.Local != "127.0.0.9:45678" {
+		t.Errorf("%s %v from %s", r.Status, r.Err, r.Local)
 	}
 }
 
@@ -164,10 +192,26 @@ func withDescriptors(t *testing.T, n int) {
 	}
 	low := before
 	low.Cur = uint64(len(entries) + n)
+	if n == 0 {
+		low.Cur = 0
+	}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) })
+}
+
+// A resolver that can't open a file takes each name for unknown: that is no fault of the name.
+func TestUnknownForWantOfDescriptors(t *testing.T) {
+	p := (&network{}).probe()
+	target := parse(t, "mail.example:25")
+	if r := p.Do(t.Context(), target); r.Status != probe.ResolveFailed {
+		t.Errorf("%s %v, want %s", r.Status, r.Err, probe.ResolveFailed)
+	}
+	withDescriptors(t, 0)
+	if r := p.Do(t.Context(), target); r.Status != probe.LocalError || !errors.Is(r.Err, unix.EMFILE) {
+		t.Errorf("%s %v, want %s", r.Status, r.Err, probe.LocalError)
+	}
 }
 
 // No more targets are begun than there are descriptors for: none has to be probed twice.
