@@ -75,7 +75,7 @@ greeting: |
   {{.IP}}
 timeouts: {write: 1m30s, handshake: 500ms, linger: 0s, drain: 24h}
 limits: {connections: 0, per_source: {connections: 5, rate: 0.5, burst: 7, ipv4_prefix: 24, ipv6_prefix: 56}}
-access: {allow: ["::ffff:192.0.2.0/120"], deny: [192.0.2.7]}
+access: {allow: ["::ffff:192.0.2.0/120"], deny: ["::ffff:192.0.2.7"]}
 log: {output: stderr, level: debug, format: json, visits: problems, rate: 0, burst: 0}
 admin: {address: "[::1]:9000"}
 `)})
@@ -305,6 +305,7 @@ func TestLoadRefusesValues(t *testing.T) {
 		{"access: {allow: 10.0.0.0/8}", `access.allow: must be a list, not the text "10.0.0.0/8": write ["10.0.0.0/8"]`},
 		{"access: {allow: [10.0.0.1/8]}", `access.allow[0]: "10.0.0.1/8" has bits set beyond its length: write 10.0.0.0/8 for the network, or 10.0.0.1 for this address alone`},
 		{"access: {deny: ['::ffff:10.0.0.1/104']}", `access.deny[0]: "::ffff:10.0.0.1/104" has bits set beyond its length: write 10.0.0.0/8 for the network, or 10.0.0.1 for this address alone`},
+		{"access: {deny: ['::ffff:10.0.0.1/80']}", `access.deny[0]: "::ffff:10.0.0.1/80" has bits set beyond its length: write ::/80 for the network, or ::ffff:10.0.0.1 for this address alone`},
 		{"access: {deny: [10.0.0.0/33]}", `access.deny[0]: must be a CIDR such as 192.0.2.0/24, or an address, not the text "10.0.0.0/33"`},
 		{"access: {deny: [fe80::1%eth0]}", `access.deny[0]: "fe80::1%eth0" must not have a zone: write fe80::1`},
 		{"access: {deny: [10.1]}", `access.deny[0]: must be a CIDR such as 192.0.2.0/24, or an address, not the number 10.1`},
