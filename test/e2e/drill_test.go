@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,10 @@ type drillLine struct {
 	GapUS int64  `json:"longest_gap_us"`
 
 	WorstUS int64  `json:"worst_us"`
+	Example string `json:"example"`
 	Error   string `json:"error"`
+
+	Clients map[string]int `json:"clients"`
 }
 
 // drill runs greetprobe drill in the machine.
@@ -45,6 +49,28 @@ func (m *machine) drill(args ...string) (r drillReport) {
 	}
 	m.Logf("%v: %v: %d of %d lost", args, err, r.All.Lost, r.All.Asked)
 	return r
+}
+
+// greetedAs are the arguments for clients of greetd.service that must hear exactly one of these texts.
+func greetedAs(texts ...string) []string {
+	var quoted []string
+	for _, text := range texts {
+		quoted = append(quoted, regexp.QuoteMeta(text))
+	}
+	return []string{"--unit", "greetd.service", "--regex", `\A(` + strings.Join(quoted, "|") + `)\z`, overIPv4}
+}
+
+// check fails the test if a step failed or is missing.
+func (r drillReport) check(t *testing.T, steps int) {
+	t.Helper()
+	for _, s := range r.Steps {
+		if s.Error != "" {
+			t.Errorf("%s: %s", s.Step, s.Error)
+		}
+	}
+	if len(r.Steps) != steps {
+		t.Errorf("%d steps, want %d", len(r.Steps), steps)
+	}
 }
 
 // drillEnv set: measure the table and the picture of docs/drill.md, with more steps.

@@ -14,7 +14,8 @@ import (
 // loadRate is offered by the tests that promise something at 2,000 connections a second.
 const loadRate = 2500
 
-// everybody is the load of these tests.
+// everybody is the load of these tests: not drill, which offers less than that on two busy processors, and whose
+// clients can't each expect an address of their own.
 func everybody(greetings ...string) loadSpec {
 	return loadSpec{Network: "tcp", Address: overIPv4, Rate: loadRate, Greetings: greetings}
 }
