@@ -252,7 +252,7 @@ func as(t *testing.T, uid, gid int, do func()) {
 
 // Only root and the service's user, who could send SIGHUP, may ask for a reload.
 func TestWhoMayAskForAReload(t *testing.T) {
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: "@greetd-test-who", Net: "unix"})
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: "@greetd-test-who-" + strconv.Itoa(os.Getpid()), Net: "unix"})
 	must(t, err)
 	defer ln.Close()
 	for _, test := range []struct {
