@@ -345,8 +345,8 @@ func TestPackageKeepsTheRules(t *testing.T) {
 func TestRPMLife(t *testing.T) {
 	r := bare(releases[1]) // whose mirror has packages that do not expire
 	m := prepare(t, r, r.name)
-	if out, err := command("chroot", m.root, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends rpm"); err != nil {
-		debian.Lacking(t, "rpm in the container: %v\n%s", err, out)
+	if out, err := command("chroot", m.root, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends rpm dnf"); err != nil {
+		debian.Lacking(t, "rpm and dnf in the container: %v\n%s", err, out)
 	}
 	m.start()
 	m.bringPackages()
@@ -355,6 +355,8 @@ func TestRPMLife(t *testing.T) {
 		m.run(append([]string{"rpm", "--nodeps"}, args...)...) // /bin/sh is dpkg's here
 	}
 
+	m.bringRepositories()
+	m.run("cp", "-R", "/srv/greetd/yum", "/srv/greetd/published")
 	m.rpmChecks()
 	rpm("--install", "/var/tmp/old/greetd-tcp.rpm")
 	m.nobody(overIPv4)
@@ -412,6 +414,8 @@ func TestRPMLife(t *testing.T) {
 	if got, want := m.read("/var/tmp/helped"), "install-system-units greetd.service greetd.socket\nremove-system-units greetd.service greetd.socket\n"; got != want {
 		t.Errorf("the helper was told %q, want %q", got, want)
 	}
+	m.run("rm", "/usr/lib/systemd/systemd-update-helper")
+	m.installsFromYum()
 }
 
 // What lintian and rpm say of the packages themselves.

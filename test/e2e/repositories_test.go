@@ -32,7 +32,7 @@ var signedRepositories = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("make a key: %w\n%s", err, key)
 	}
 	sign := exec.Command("sh", filepath.Join(p.source, "deploy/packages/repositories.sh"), dir)
-	sign.Env = append(os.Environ(), "SIGNING_KEY="+key, "SOURCE_DATE_EPOCH=1767225600", "REPOSITORY_URL=file:/srv/greetd")
+	sign.Env = append(os.Environ(), "SIGNING_KEY="+key, "SOURCE_DATE_EPOCH=1767225600", "REPOSITORY_URL=file:///srv/greetd")
 	if out, err := sign.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", sign.Args, err, out)
 	}
@@ -93,7 +93,6 @@ func (m *machine) installsFromApt() {
 // rpmChecks fails the test unless rpm knows the published packages by the key, and no others.
 func (m *machine) rpmChecks() {
 	m.Helper()
-	m.bringRepositories()
 	file := filepath.Base(onlyFile(m.T, m.path("/srv/greetd/yum/greetprobe_*_"+runtime.GOARCH+".rpm")))
 	if out, code := m.try("rpm", "--checksig", "/srv/greetd/yum/"+file); code == 0 {
 		m.Errorf("rpm knows the signature without its key: %s", out)
@@ -105,6 +104,44 @@ func (m *machine) rpmChecks() {
 	m.run("sh", "-c", "printf x >>/srv/greetd/yum/"+file)
 	if out, code := m.try("rpm", "--checksig", "/srv/greetd/yum/"+file); code == 0 {
 		m.Errorf("rpm accepts an altered package: %s", out)
+	}
+}
+
+// installsFromYum goes the way of an administrator: greetd.repo, dnf, which fetches the key itself. dnf
+// refuses what somebody has altered on the way.
+func (m *machine) installsFromYum() {
+	m.Helper()
+	// rpm's database is empty on Debian. Of all that the packages require there is only /bin/sh.
+	m.write("/var/tmp/shell.spec", "Name: shell\nVersion: 1\nRelease: 1\nSummary: the shell of dpkg\nLicense: MIT\nBuildArch: noarch\nProvides: /bin/sh\n%description\n%files\n")
+	m.run("rpmbuild", "-bb", "--define", "_rpmdir /var/tmp", "/var/tmp/shell.spec")
+	m.run("rpm", "--install", "/var/tmp/noarch/shell-1-1.noarch.rpm")
+
+	// Each attempt begins with a repository as it was published, and without the key.
+	install := func(alteration string) (string, int) {
+		m.Helper()
+		m.run("sh", "-euc", "rm -rf /srv/greetd/yum; cp -R /srv/greetd/published /srv/greetd/yum; cd /srv/greetd/yum; "+alteration+
+			"; dnf --quiet clean all; rm -rf /var/cache/dnf /var/lib/dnf; rpm --query gpg-pubkey >/dev/null && rpm --erase --allmatches gpg-pubkey || :")
+		return m.try("dnf", "install", "-y", "greetd-tcp", "greetprobe")
+	}
+	m.run("install", "-D", "-m", "644", "/srv/greetd/published/greetd.repo", "/etc/yum.repos.d/greetd.repo")
+	for _, refused := range []struct{ what, alteration, reason string }{
+		{"an altered repomd.xml", "sed -i 's/<revision>1/<revision>2/' repodata/repomd.xml", "repomd.xml GPG signature verification error"},
+		{"a repository without signatures", "rm repodata/repomd.xml.asc", "repomd.xml.asc"},
+		{"an altered index", "for index in repodata/*primary.xml.gz; do printf x | dd of=$index bs=1 seek=99 conv=notrunc status=none; done", "checksum"},
+		{"an altered package", "for package in *.rpm; do printf x | dd of=$package bs=1 seek=$(($(stat -c %s $package) - 9)) conv=notrunc status=none; done", "incorrect checksum"},
+		{"a repository without its key", "rm greetd.asc", "greetd.asc"},
+	} {
+		if out, code := install(refused.alteration); code == 0 || !strings.Contains(out, refused.reason) {
+			m.Errorf("dnf with %s: exit %d, want an error with %q:\n%s", refused.what, code, refused.reason, out)
+		}
+	}
+	if out, code := install(":"); code != 0 {
+		m.Fatalf("dnf: exit %d\n%s", code, out)
+	}
+	m.run("systemctl", "start", "greetd.service")
+	m.greeted("tcp", overIPv4, hello)
+	if got := m.version(); got != newTag {
+		m.Errorf("dnf has installed %s", got)
 	}
 }
 
