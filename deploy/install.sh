@@ -172,7 +172,9 @@ refuse_to_overwrite() {
 		if [ -e "$DESTDIR/var/lib/dpkg/info/$package.list" ]; then
 			die "the package $package is installed in /usr: remove it (apt-get remove $package), or leave PREFIX at /usr/local"
 		fi
-		if command -v rpm >/dev/null && rpm --root "${DESTDIR:-/}" --query "$package" >/dev/null 2>&1; then
+		# A query would make a database where there is none.
+		if command -v rpm >/dev/null && [ -d "$DESTDIR$(rpm --eval %_dbpath)" ] &&
+			rpm --root "${DESTDIR:-/}" --query "$package" >/dev/null 2>&1; then
 			die "the package $package is installed in /usr: remove it (dnf remove $package), or leave PREFIX at /usr/local"
 		fi
 	done
