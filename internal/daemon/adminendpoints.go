@@ -12,9 +12,9 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// adminEndpoints are where operators reach the daemon. Under systemd there is always the
-// socket in the runtime directory, so that `greetd reload` finds it whatever the
-// configuration says; admin.address adds another.
+// adminEndpoints are the addresses on which operators reach the daemon. Under systemd, one of them is
+// always the socket in the runtime directory, so that `greetd reload` finds the daemon with any
+// configuration. admin.address adds another one.
 type adminEndpoints struct {
 	server  *admin.Server
 	failed  func(error)
@@ -24,11 +24,13 @@ type adminEndpoints struct {
 	open map[string]net.Listener // by address
 }
 
-// ControlAddress is where a daemon with this runtime directory can be reached.
+// ControlAddress returns the admin address of a daemon with this runtime directory.
 func ControlAddress(runtimeDirectory string) string {
 	return "unix:" + runtimeDirectory + "/admin.sock"
 }
 
+// adminAddresses returns the addresses to listen on, if admin.address is configured; "" means that it
+// is not set.
 func adminAddresses(configured string) map[string]bool {
 	addresses := make(map[string]bool)
 	if directory := systemd.RuntimeDirectory(); directory != "" {
@@ -40,8 +42,8 @@ func adminAddresses(configured string) map[string]bool {
 	return addresses
 }
 
-// reopen listens where the configuration wants it, and nowhere else, and asks of clients over TCP what
-// web says. With an error everything is as it was.
+// reopen listens on the addresses of the configuration, and closes all others. Clients over TCP must
+// then meet the requirements of web (TLS, a password). If reopen returns an error, it has changed nothing.
 func (a *adminEndpoints) reopen(configured string, web *webconfig.Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -78,14 +80,15 @@ func (a *adminEndpoints) reopen(configured string, web *webconfig.Config) error 
 	return nil
 }
 
-// protect makes the listeners that are open ask for what web says.
+// protect applies the requirements of web to the listeners that are already open.
 func (a *adminEndpoints) protect(web *webconfig.Config) {
 	for _, ln := range a.open {
 		a.server.Protect(ln, needed(ln, web))
 	}
 }
 
-// needed is what the clients of ln need: on a unix socket, nothing but its permissions.
+// needed returns the requirements for clients of ln. It returns nil for a unix socket, which is
+// protected by its permissions.
 func needed(ln net.Listener, web *webconfig.Config) *webconfig.Config {
 	if ln.Addr().Network() == "unix" {
 		return nil
@@ -93,7 +96,7 @@ func needed(ln net.Listener, web *webconfig.Config) *webconfig.Config {
 	return web
 }
 
-// close lets requests that are being answered end, for at most a second.
+// close closes the listeners, and waits at most a second for requests in progress.
 func (a *adminEndpoints) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// expiryWarning is how long before its end a certificate is reported, once each
-	// expiryInterval. Whatever renews certificates does so before that.
+	// expiryWarning is the remaining lifetime below which a certificate is reported, once in each
+	// expiryInterval. Tools that renew certificates by themselves, such as certbot, do so earlier.
 	expiryWarning  = 21 * 24 * time.Hour
 	expiryInterval = 24 * time.Hour
 )
 
-// followCertificates serves renewed certificates, and warns of those that expire.
+// followCertificates serves renewed certificates, and warns before a certificate expires.
 func (d *daemon) followCertificates(ctx context.Context) {
 	var expiry expiryWarnings
 	certificate.Follow(ctx, func() []*certificate.Pair { return d.inForce().settings.AllCertificates() }, d.newCertificates, certificate.Hooks{
@@ -63,14 +63,15 @@ func certificateFields(p *certificate.Pair) []logging.Field {
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// expiryWarnings remembers of each listener which certificate was warned of, and when. The zero value
-// remembers none.
+// expiryWarnings has, by listener, the certificate of the last warning and the time of this warning.
+// The zero value has none.
 type expiryWarnings map[string]expiryWarned
 
 type expiryWarned struct{ notAfter, at time.Time }
 
-// due reports whether to warn now of a certificate that ends at notAfter: if that is soon, for the
-// first time, and then once a day. The start has warned of one that had expired before it.
+// due reports whether to warn now about a certificate that ends at notAfter. The first warning is
+// expiryWarning before the end, and then there is one in each expiryInterval. If the first certificate of
+// a listener has already expired, there is no first warning: the method warn has logged one already.
 func (e *expiryWarnings) due(listener string, notAfter, now time.Time) bool {
 	if notAfter.Sub(now) > expiryWarning {
 		return false

@@ -7,7 +7,7 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// counts are those of all listeners together.
+// counts has the sums of the counts of all listeners.
 type counts struct {
 	active, lingering int
 	bytes             uint64
@@ -33,7 +33,8 @@ func sum(stats []service.ListenerStats) counts {
 	return c
 }
 
-// outcomes names how many visits had which outcome. Zero is left out, except of greeted.
+// outcomes returns the number of visits with each outcome, such as "12 greeted, 1 timed out". It omits
+// outcomes with no visit, except greeted.
 func (c counts) outcomes() string {
 	var words []string
 	for _, o := range service.Outcomes() {

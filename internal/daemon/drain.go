@@ -9,8 +9,9 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// lameDuck goes on greeting for timeouts.lameduck, not ready any more, and returns why that
-// is over. A second signal ends it at once.
+// lameDuck continues to greet for timeouts.lameduck, while the daemon reports that it is not ready. It
+// returns the reason for the drain that follows. A second signal ends it at once. why is the reason for
+// the shutdown.
 func (d *daemon) lameDuck(ctx context.Context, why string) string {
 	timeouts := d.inForce().Timeouts
 	if timeouts.LameDuck == 0 || ctx.Err() != nil {
@@ -24,12 +25,12 @@ func (d *daemon) lameDuck(ctx context.Context, why string) string {
 	return "lame duck ended"
 }
 
-// drain stops: no new clients, and visits that have begun end within timeouts.drain. A
-// second signal cuts them.
+// drain stops accepting clients, and waits for visits in progress for at most timeouts.drain. A second
+// signal cuts these visits at once.
 func (d *daemon) drain(why string) {
 	timeout := d.inForce().Timeouts.Drain
 	d.log.Event(logging.Stopping, fmt.Sprintf("%s, shutting down: draining for up to %v", why, timeout), logging.F("reason", why))
-	d.systemd.DrainTimeout = max(timeout, 1) // 0 is a default there
+	d.systemd.DrainTimeout = max(timeout, 1) // 0 would mean the default of systemd.Service
 	err := d.systemd.Drain(context.Background(), func(ctx context.Context) error {
 		cutting := context.AfterFunc(ctx, func() {
 			d.log.Event(logging.Stopping, fmt.Sprintf("%v, cutting the remaining visits", context.Cause(ctx)))
@@ -41,7 +42,7 @@ func (d *daemon) drain(why string) {
 	d.logTotals(err)
 }
 
-// logTotals writes the last entry.
+// logTotals writes the last entry of the log, with the counts of all visits. err is the error of the drain.
 func (d *daemon) logTotals(err error) {
 	fields := []logging.Field{logging.F("uptime_usec", time.Since(d.started).Microseconds())}
 	total := sum(d.server.Stats())

@@ -10,7 +10,7 @@ import (
 	"greetd.example/internal/metrics"
 )
 
-// newAdmin returns the admin side, which nobody can reach yet.
+// newAdmin returns the admin endpoints, which do not listen until reopen is called.
 func (d *daemon) newAdmin() *adminEndpoints {
 	failed := func(err error) { d.log.Event(logging.AdminTroubled, err.Error()) }
 	return &adminEndpoints{

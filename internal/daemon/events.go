@@ -23,11 +23,12 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// tlsWarningInterval is how long after a warning further clients that expect TLS go
-// unreported.
+// tlsWarningInterval is the shortest time between two warnings about clients that expect TLS. Clients
+// in between are not reported.
 const tlsWarningInterval = 10 * time.Second
 
-// warnTLSExpected returns what logs a client that began a TLS handshake in vain.
+// warnTLSExpected returns a function that logs a client that began a TLS handshake with a listener
+// without TLS, at most once in each tlsWarningInterval.
 func (d *daemon) warnTLSExpected() func(service.Peer) {
 	limit := rate.Sometimes{Interval: tlsWarningInterval}
 	return func(p service.Peer) { limit.Do(func() { d.logTLSExpected(p) }) }
@@ -50,7 +51,7 @@ func (d *daemon) logListener(e logging.Event, what string, l *systemd.Listener) 
 		logging.F("listener", l.Name()), logging.F("address", l.Address()), logging.F("origin", string(l.Origin())))
 }
 
-// logProblem logs what [systemd.Service] reports.
+// logProblem logs a problem that [systemd.Service] reports.
 func (d *daemon) logProblem(err error) {
 	event := logging.ConfigWarning
 	if errors.As(err, new(unhealthy)) {
@@ -59,7 +60,7 @@ func (d *daemon) logProblem(err error) {
 	d.log.Event(event, err.Error())
 }
 
-// warn logs what is in force, but probably not as it is meant.
+// warn logs settings of c that are valid, but probably do not have the effect that the operator wants.
 func (d *daemon) warn(c current) {
 	descriptors := limits.Descriptors()
 	if needed := uint64(c.Limits.Connections) + limits.ReservedDescriptors; c.Limits.Connections > 0 && needed > descriptors {
@@ -85,13 +86,14 @@ func (d *daemon) warn(c current) {
 	}
 }
 
-// reloadWarnings is what a reload that was applied reports beside its changes.
+// reloadWarnings returns the warnings that a successful reload reports in addition to its changes.
 func (d *daemon) reloadWarnings(c current) (all []string) {
 	settings.Doubts(c.Config, func(key, doubt string) { all = append(all, key+": "+doubt) })
 	return append(all, d.unitProblems(c)...)
 }
 
-// unitProblems is where the unit and its socket units do not go with the configuration.
+// unitProblems returns the settings of the unit and of its socket units that do not fit the
+// configuration.
 func (d *daemon) unitProblems(c current) []string {
 	problems := d.notServed(c)
 	if problem := d.notKept(); problem != "" {
@@ -100,8 +102,9 @@ func (d *daemon) unitProblems(c current) []string {
 	return problems
 }
 
-// notKept says how many listeners systemd has no room for; "" if it keeps all, or if its limit
-// can't be seen. systemd 254 and later name it in the environment.
+// notKept returns a warning if FileDescriptorStoreMax= of the unit is too small for the sockets that
+// greetd has bound. It returns "" if the limit is large enough or unknown. systemd 254 and later pass
+// the limit in $FDSTORE; with older versions, notKept reads the files of the unit.
 func (d *daemon) notKept() string {
 	name := systemd.Unit()
 	if name == "" || d.systemd.Notifier == nil {
@@ -123,8 +126,8 @@ func (d *daemon) notKept() string {
 	return unit.NotKept(name, most, own)
 }
 
-// notServed names the listeners whose address comes from a socket unit, and is not the one
-// that the configuration has.
+// notServed returns a warning for each listener whose socket unit has another address than the
+// configuration.
 func (d *daemon) notServed(c current) (all []string) {
 	given := make(map[string][]string)
 	for _, l := range d.systemd.Listeners() {
@@ -144,8 +147,9 @@ func (d *daemon) notServed(c current) (all []string) {
 	return all
 }
 
-// warnUnit logs that a stop may take longer than the unit allows, and which listeners keep the address filter of an
-// earlier start. It reads the unit's files: the sandbox hides the bus.
+// warnUnit logs a warning if a stop can take longer than the unit allows, and another one if the sockets
+// of listeners still have the address filter of an earlier start. It reads the files of the unit, since
+// the sandbox hides the bus of systemd.
 func (d *daemon) warnUnit() {
 	name := systemd.Unit()
 	if name == "" || d.systemd.Notifier == nil {
@@ -164,7 +168,7 @@ func (d *daemon) warnUnit() {
 	}
 }
 
-// stored names the TCP listeners whose sockets came from the fd store.
+// stored returns the names of the TCP listeners whose sockets came from the fd store.
 func (d *daemon) stored() (names []string) {
 	for _, l := range d.systemd.Listeners() {
 		if l.Origin() == systemd.FDStore && l.Addr().Network() == "tcp" {
@@ -174,8 +178,8 @@ func (d *daemon) stored() (names []string) {
 	return names
 }
 
-// capByMemory lowers limits.connections to those that the control group has memory for, and
-// warns.
+// capByMemory lowers limits.connections, and logs a warning, if the memory limit of the control group
+// is not enough for this number of connections.
 func (d *daemon) capByMemory(c *config.Config, s settings.Settings) {
 	if d.memory == 0 {
 		return
@@ -190,7 +194,7 @@ func (d *daemon) capByMemory(c *config.Config, s settings.Settings) {
 		asked, d.memory>>20, most), logging.F("key", "limits.connections"))
 }
 
-// cpus is on how many CPUs Go runs, for the log.
+// cpus returns a field for the log with the number of CPUs that Go uses.
 func cpus() logging.Field { return logging.F("cpus", runtime.GOMAXPROCS(0)) }
 
 func logOptions(l config.Log) logging.Options {

@@ -10,7 +10,7 @@ import (
 	"greetd.example/internal/logging"
 )
 
-// logControl answers systemctl service-log-level, if the unit has a bus name for it.
+// logControl answers systemctl service-log-level, if the unit sets GREETD_BUS_NAME.
 func (d *daemon) logControl(ctx context.Context) {
 	name := os.Getenv(config.EnvBusName)
 	if name == "" {

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	lostInterval = time.Second // between two checks whether unix sockets still have their files
-	lostRetry    = 10          // checks until another attempt to restore one
+	lostInterval = time.Second // time between two checks whether unix sockets still have their files
+	lostRetry    = 10          // number of checks between two attempts to restore a listener
 )
 
-// restoreLost binds unix sockets again whose file somebody has deleted or replaced.
+// restoreLost binds a unix socket again if its file was deleted or replaced.
 func (d *daemon) restoreLost(ctx context.Context) {
 	tick := time.NewTicker(lostInterval)
 	defer tick.Stop()
-	lost := make(map[*systemd.Listener]int) // how many checks have found it so
+	lost := make(map[*systemd.Listener]int) // number of checks that found the listener without its file
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,8 +37,8 @@ func (d *daemon) restoreLost(ctx context.Context) {
 	}
 }
 
-// restore replaces l, whose file is gone, as a reload of the same configuration would. It
-// logs only if it is the first attempt.
+// restore replaces l, whose file is gone, as a reload of the same configuration would do. It logs only
+// the first attempt.
 func (d *daemon) restore(ctx context.Context, l *systemd.Listener, first bool) {
 	warn := func(message string) {
 		if first {
@@ -46,7 +46,7 @@ func (d *daemon) restore(ctx context.Context, l *systemd.Listener, first bool) {
 		}
 	}
 	warn(fmt.Sprintf("socket file of listener %s was deleted or replaced: %s; listening on it again", l.Name(), l.Address()))
-	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error { // no reload meanwhile
+	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error { // no reload runs at the same time
 		c := d.inForce()
 		change, err := d.systemd.Prepare(ctx, listenConfigs(c.Config, c.settings.Listeners))
 		if err == nil {

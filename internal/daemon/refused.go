@@ -14,18 +14,19 @@ import (
 )
 
 const (
-	refusedTime     = time.Minute // how long a refused configuration is watched, while clients wait
+	refusedTime     = time.Minute // longest time to watch a refused configuration while clients wait
 	firstWatchPause = 250 * time.Millisecond
 	lastWatchPause  = 5 * time.Second
 )
 
-// refused returns err as one of the configuration, with which greetd is to exit: systemd
-// does not restart it then.
+// refused returns err as an [exit.Error] with the code of a wrong configuration. systemd does not
+// restart greetd after this code.
 //
-// What it bound itself is closed: no client must wait at a port that nobody serves. A
-// socket of a socket unit stays open, and systemd starts greetd again as long as a client
-// waits there, over and over. So greetd stays for refusedTime then, unless the
-// configuration changes: each change, and each of these times, is one more try.
+// The sockets that greetd has bound itself are closed, so that no client waits at a port that is not
+// served. A socket of a socket unit stays open, and systemd would start greetd again and again while a
+// client waits there. If a client waits, refused therefore returns only after refusedTime, when the
+// configuration has changed, or when greetd is stopped. Unless it is stopped, the socket unit then starts
+// it again.
 func (d *daemon) refused(ctx context.Context, err error, stderr *os.File) error {
 	result := exit.Error{Code: exit.Config, Err: err}
 	d.systemd.Abandon()
@@ -46,8 +47,8 @@ func (d *daemon) refused(ctx context.Context, err error, stderr *os.File) error 
 	return result
 }
 
-// fingerprint changes with the configuration's files, and with what is wrong in all that it
-// names.
+// fingerprint returns a text that changes when a file of the configuration changes, or when its problems
+// change, also those of certificates and other files that it names.
 func fingerprint(source config.Source) string {
 	loaded, _, err := settings.Load(source)
 	var files strings.Builder

@@ -19,11 +19,12 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// reloadTimeout bounds a reload, which may have to look up names.
+// reloadTimeout is the maximum time for a reload, which may have to look up names.
 const reloadTimeout = 10 * time.Second
 
-// reload applies the configuration as it is now, or leaves everything as it was, and
-// returns the result. systemd is notified of its beginning and its end, wherever the request came from.
+// reload reads the configuration again and applies it, or leaves everything unchanged, and returns the
+// result. It notifies systemd of the beginning and of the end of the reload, also if the request did not
+// come from systemd.
 func (d *daemon) reload(ctx context.Context) (result admin.ReloadResult) {
 	err := d.systemd.ReloadWith(ctx, func(ctx context.Context) error {
 		result = d.reloadNow(ctx)
@@ -35,13 +36,13 @@ func (d *daemon) reload(ctx context.Context) (result admin.ReloadResult) {
 	return result
 }
 
-// reloadOnSignal is reload with its result in the log alone.
+// reloadOnSignal reloads the configuration. The result is only logged.
 func (d *daemon) reloadOnSignal(ctx context.Context) error {
 	d.reloadNow(ctx)
 	return nil
 }
 
-// reloadNow is called while the state is reloading.
+// reloadNow reloads the configuration. Call it only while the state of the service is reloading.
 func (d *daemon) reloadNow(ctx context.Context) admin.ReloadResult {
 	d.log.Event(logging.Reloading, "reloading configuration")
 
@@ -55,7 +56,8 @@ func (d *daemon) reloadNow(ctx context.Context) admin.ReloadResult {
 	return d.reloaded(before, next)
 }
 
-// reloadFailed records, logs and returns why the configuration before stays in force.
+// reloadFailed stores and logs the failure of a reload, and returns its result. The configuration before
+// stays in force.
 func (d *daemon) reloadFailed(before current, err error) admin.ReloadResult {
 	d.failedReloads.Add(1)
 	message, reason := "reload failed, keeping the previous configuration", strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -66,7 +68,7 @@ func (d *daemon) reloadFailed(before current, err error) admin.ReloadResult {
 	return admin.ReloadResult{Generation: before.generation, Message: message, Problems: strings.Split(err.Error(), "\n")}
 }
 
-// reloaded records, logs and returns what next changes.
+// reloaded puts next in force, logs the changes, and returns the result of the reload.
 func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	d.reloads.Add(1)
 	next.lastReload = &admin.Reload{At: time.Now(), OK: true}
@@ -80,12 +82,13 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	d.warn(next)
 	select {
 	case d.newCertificates <- struct{}{}:
-	default: // it has been reported
+	default: // an earlier change has not been received yet; one is enough
 	}
 	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: d.reloadWarnings(next)}
 }
 
-// apply builds all of the new configuration first, and then makes it the one in force.
+// apply first builds the whole new configuration, and then applies it to the log, the server and the
+// listeners. If it returns an error, the configuration before stays in force.
 func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	limits.UseAllCPUs()
 	serving := before.settings
@@ -118,7 +121,7 @@ func (d *daemon) apply(ctx context.Context, before current) (current, error) {
 	return current{Loaded: loaded, settings: next, generation: before.generation + 1, since: time.Now()}, nil
 }
 
-// listenConfigs is what the configuration wants of the sockets.
+// listenConfigs returns the settings of the sockets of the configuration.
 func listenConfigs(c config.Config, served []service.Listener) []systemd.ListenConfig {
 	var wanted []systemd.ListenConfig
 	for i, l := range c.Listeners {
@@ -130,8 +133,8 @@ func listenConfigs(c config.Config, served []service.Listener) []systemd.ListenC
 	return wanted
 }
 
-// renewed names what has changed since the last reload without a change in the configuration:
-// certificates that a listener had before too, with other content.
+// renewed returns a text for each certificate whose content has changed since the last reload, although the
+// configuration is the same. A certificate of a new listener is not included.
 func renewed(before, after []*certificate.Pair) (changed []string) {
 	for _, old := range before {
 		for _, p := range after {
@@ -143,7 +146,8 @@ func renewed(before, after []*certificate.Pair) (changed []string) {
 	return changed
 }
 
-// removed names the drop-ins that are not there any more, which is how one takes them back.
+// removed returns a text with the drop-ins that were removed since the last reload. Removing its file is
+// how an operator reverts a drop-in.
 func removed(before, after []string) string {
 	gone := slices.DeleteFunc(slices.Clone(before), func(path string) bool { return slices.Contains(after, path) })
 	if len(gone) == 0 {

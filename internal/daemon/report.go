@@ -10,7 +10,8 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// status is the line of STATUS=: why the last reload was refused, if it was, the listeners, where they came from, and the counts.
+// status returns the line for STATUS=: the reason if the last reload was refused, the listeners with
+// their origins, and the counts.
 func (d *daemon) status() string {
 	c := sum(d.server.Stats())
 	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
@@ -27,7 +28,7 @@ func (d *daemon) status() string {
 	}
 }
 
-// longestReason is how much of the reason of a refused reload systemctl status shows.
+// longestReason is the maximum number of bytes of the reason of a refused reload in STATUS=.
 const longestReason = 300
 
 func shortened(reason string) string {
@@ -37,7 +38,7 @@ func shortened(reason string) string {
 	return strings.ToValidUTF8(reason[:longestReason], "") + "..."
 }
 
-// describe names each listener, its address and origin.
+// describe returns the name, the address and the origin of each listener.
 func (d *daemon) describe() string {
 	var all []string
 	for _, l := range d.systemd.Listeners() {
@@ -46,10 +47,10 @@ func (d *daemon) describe() string {
 	return strings.Join(all, ", ")
 }
 
-// trimInterval is how often it is seen whether memory can be returned.
+// trimInterval is the time between two checks whether memory can be returned to the system.
 const trimInterval = time.Second
 
-// trimMemory returns memory to the system when many connections have gone.
+// trimMemory returns memory to the system when many connections have ended, until ctx is done.
 func (d *daemon) trimMemory(ctx context.Context) {
 	tick := time.NewTicker(trimInterval)
 	defer tick.Stop()
@@ -66,14 +67,15 @@ func (d *daemon) trimMemory(ctx context.Context) {
 	}
 }
 
-// A memoryTrim decides when to return memory to the system: when nine of ten of many
-// connections have gone. The runtime would keep their memory for minutes, and much of it
-// until as many come again.
+// A memoryTrim decides when to return memory to the system: when there were many connections, and nine
+// of ten have ended. Without that, the runtime would keep their memory for minutes, and much of it until
+// there are as many connections again.
 type memoryTrim struct{ highWater int }
 
-// trimThreshold is how many connections take memory that is worth returning.
+// trimThreshold is the number of connections from which their memory is worth returning.
 const trimThreshold = 1000
 
+// due reports whether to return memory now. connections is the current number of connections.
 func (t *memoryTrim) due(connections int) bool {
 	t.highWater = max(t.highWater, connections)
 	if t.highWater < trimThreshold || connections > t.highWater/10 {

@@ -1,9 +1,8 @@
-// Package daemon is the life of one greetd: start, serve, reload, drain.
+// Package daemon runs one greetd: start, serve, reload, drain.
 //
-// [Run] is the top: it builds what the other packages offer into one daemon, and waits
-// for signals. reload.go and drain.go have the two things that a signal can cause;
-// report.go and health.go are what systemd learns; endpoints.go and status.go answer the
-// admin socket. All of them work on the struct in state.go.
+// [Run] builds the daemon from the other packages, and waits for signals. reload.go and drain.go handle
+// the signals for a reload and for a shutdown. report.go and health.go report to systemd. endpoints.go
+// and status.go answer requests on the admin socket. All of them use the struct in state.go.
 package daemon
 
 import (
@@ -29,9 +28,10 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Run greets until ctx ends, a signal comes or a listener breaks. An error is an
-// [exit.Error], and is reported to systemd and on stderr already, if it could be: its Err
-// is nil then. The log goes to stdout and stderr where the configuration says so.
+// Run greets clients until ctx is done, a signal ends it, or a listener breaks. An error is an
+// [exit.Error]. Run reports the error to systemd and on stderr; then its Err is nil. If stderr can't be
+// written, Err is not nil, and the caller has to print it. The log goes to stdout or stderr if the
+// configuration says so.
 func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) error {
 	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	err := run(ctx, source, stdout, stderr)
@@ -43,7 +43,7 @@ func Run(ctx context.Context, source config.Source, stdout, stderr *os.File) err
 		failed = exit.Error{Code: exit.Failed, Err: err}
 	}
 	sentence := strings.ReplaceAll(failed.Error(), "\n", "; ")
-	notify, _ := systemd.NewNotifier() // nil notifies nobody
+	notify, _ := systemd.NewNotifier() // a nil Notifier does nothing
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		_ = notify.Errno(errno, sentence)
 	} else {
@@ -106,7 +106,8 @@ func (d *daemon) logStart(loaded config.Loaded) {
 	d.log.Event(logging.Started, fmt.Sprintf("starting greetd %s with %s", b.Version, loaded.Name()), fields...)
 }
 
-// connect connects the server to what observes it and what it reports to.
+// connect sets the functions with which the server, the listeners and systemd.Service report to the log,
+// the metrics and the admin endpoints.
 func (d *daemon) connect() {
 	d.metrics = d.newMetrics()
 	d.server.Observer = service.Observers{d.log, d.metrics}
@@ -124,7 +125,7 @@ func (d *daemon) connect() {
 	d.admin = d.newAdmin()
 }
 
-// open opens all listeners, and reports READY.
+// open opens all listeners, and sends READY=1 to systemd.
 func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.Settings) error {
 	change, err := d.systemd.Prepare(ctx, listenConfigs(loaded.Config, next.Listeners))
 	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) {
@@ -147,13 +148,13 @@ func (d *daemon) open(ctx context.Context, loaded config.Loaded, next settings.S
 	return nil
 }
 
-// serve waits for what ends the daemon, and drains.
+// serve waits for a signal, for the end of ctx, or for a broken listener, and then drains.
 func (d *daemon) serve(ctx context.Context) error {
 	helping, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
-	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) }) // after READY, which need not wait for it
+	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) }) // after READY=1, which must not wait for it
 	helpers.Go(func() { d.trimMemory(helping) })
 	helpers.Go(func() { d.restoreLost(helping) })
 	helpers.Go(func() { d.logControl(helping) })
@@ -168,10 +169,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	return err
 }
 
-// close closes what connect and open have opened; after a drain there is little left.
+// close closes everything that connect and open have opened. After a drain, most of it is closed already.
 func (d *daemon) close() {
 	_ = d.server.Close()
 	d.listeners.Wait()
 	d.admin.close()
-	_ = d.systemd.Close() // before the log, which its reloads and its watchdog write to
+	_ = d.systemd.Close() // before the log is closed: reloads and the watchdog write to it
 }

@@ -28,13 +28,13 @@ type daemon struct {
 	sources   access.Sources
 	listeners *listeners.Set
 	admin     *adminEndpoints
-	proving   singleflight.Group // of healthy
+	proving   singleflight.Group // used by healthy alone
 	memory    int64              // limit of the control group, in bytes; 0: none, or GOMEMLIMIT is set
 
-	newCertificates chan struct{} // receives when a reload has changed those that are served
+	newCertificates chan struct{} // receives a value after a reload, which can change the certificates
 
 	current       atomic.Pointer[current]
-	reloads       atomic.Uint64 // applied
+	reloads       atomic.Uint64 // successful ones
 	failedReloads atomic.Uint64
 }
 
@@ -42,12 +42,12 @@ type daemon struct {
 type current struct {
 	config.Loaded
 	settings   settings.Settings
-	generation uint64 // counts the configurations that were applied
+	generation uint64 // number of this configuration: 1 at the start, one more after each reload
 	since      time.Time
 	lastReload *admin.Reload
 }
 
-// inForce is the current configuration; the zero value before the first.
+// inForce returns the configuration in force. It returns the zero value before the first one.
 func (d *daemon) inForce() current {
 	if now := d.current.Load(); now != nil {
 		return *now

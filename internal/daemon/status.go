@@ -23,7 +23,8 @@ var (
 	errDraining = errors.New("draining: not accepting new connections")
 )
 
-// ready returns nil while clients are greeted, on every listener of the configuration.
+// ready returns nil while greetd greets clients on every listener of the configuration. Otherwise it
+// returns the reason.
 func (d *daemon) ready() error {
 	switch d.systemd.State() {
 	case systemd.Starting:
@@ -37,10 +38,10 @@ func (d *daemon) ready() error {
 	}
 }
 
-// snapshot is what `greetd status` shows.
+// snapshot returns the status that `greetd status` shows.
 func (d *daemon) snapshot() admin.Status {
 	b := build.Read()
-	host, _ := os.Hostname() // the page does without
+	host, _ := os.Hostname() // the status page needs no host name
 	stats := d.server.Stats()
 	total := sum(stats)
 	now := d.inForce()
@@ -72,7 +73,7 @@ func (d *daemon) snapshot() admin.Status {
 	return s
 }
 
-// absolute is path from the root, so that it is right in other working directories; "" stays "".
+// absolute returns path as an absolute path, which is valid in every working directory. It returns "" for "".
 func absolute(path string) string {
 	if all, err := filepath.Abs(path); path != "" && err == nil {
 		return all
@@ -80,7 +81,7 @@ func absolute(path string) string {
 	return path
 }
 
-// absolutes are the paths from the root; never nil, which JSON shows as null.
+// absolutes returns paths as absolute paths. The result is never nil, since JSON shows nil as null.
 func absolutes(paths []string) []string {
 	all := make([]string, len(paths))
 	for i, path := range paths {
@@ -89,8 +90,8 @@ func absolutes(paths []string) []string {
 	return all
 }
 
-// listenerRows has those that are served, and then those that only have counts. Several
-// sockets of one name share their counts, which the first row has.
+// listenerRows returns first the listeners that are served, and then the removed listeners that still
+// have counts. Several sockets with the same name share their counts, which are in the first row.
 func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (rows []admin.Listener) {
 	counted, full := make(map[string]service.ListenerStats), make(map[string]bool)
 	for _, l := range stats {
@@ -105,7 +106,7 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (ro
 		numbers.Name = l.Name()
 		row := listenerRow(numbers)
 		row.Address, row.Origin, row.IPv6Only = l.Address(), l.Origin(), l.IPv6Only()
-		if row.State == admin.Removed { // which no reload has done
+		if row.State == admin.Removed { // the listener is still in the configuration: it was not removed by a reload
 			row.State = admin.Closed
 		}
 		rows = append(rows, row)
@@ -134,7 +135,7 @@ func listenerRow(stats service.ListenerStats) admin.Listener {
 	return row
 }
 
-// allOutcomes has those that no visit had, too.
+// allOutcomes returns visits with an entry for every outcome, also with 0.
 func allOutcomes(visits map[service.Outcome]uint64) admin.Outcomes {
 	all := make(admin.Outcomes)
 	for _, o := range service.Outcomes() {
@@ -143,7 +144,7 @@ func allOutcomes(visits map[service.Outcome]uint64) admin.Outcomes {
 	return all
 }
 
-// allReasons has those that no visit had, too.
+// allReasons returns counted with an entry for every reason of every outcome, also with 0.
 func allReasons(counted map[service.Outcome]map[service.Reason]uint64) admin.Reasons {
 	all := make(admin.Reasons)
 	for _, o := range service.Outcomes() {
@@ -157,7 +158,7 @@ func allReasons(counted map[service.Outcome]map[service.Reason]uint64) admin.Rea
 	return all
 }
 
-// certificateOf is nil for a listener that serves no certificate.
+// certificateOf returns the certificate of l. It returns nil if l serves no certificate.
 func certificateOf(all []*certificate.Pair, l admin.Listener) *admin.Certificate {
 	i := slices.IndexFunc(all, func(p *certificate.Pair) bool { return p.Listener == l.Name })
 	if i < 0 || l.State == admin.Removed {
