@@ -30,17 +30,16 @@ var adminAddress = text("an address such as unix:/run/greetd/admin.sock", "^("+t
 	return err
 }).except(noHostPattern)
 
-// An endpoint is what an address stands for, as far as that is known without
-// asking the resolver.
+// An endpoint is a parsed address. A host name in it is not resolved.
 type endpoint struct {
 	path string     // of a unix socket, cleaned, or its abstract name; "" for TCP
 	host string     // in lower case, without a dot at its end; "" for all addresses
-	ip   netip.Addr // what host is, unmapped, if it is one
-	port int        // 0: any free one
+	ip   netip.Addr // host, if it is an IP address, not in IPv4-mapped form; else the zero Addr
+	port int        // 0: any free port
 }
 
-// parseAddress reads host:port, [v6]:port, :port or unix:/path. Its errors go on
-// after the address: "has no port".
+// parseAddress reads host:port, [v6]:port, :port, unix:/path or unix:@name. Its errors are written to
+// follow the address in a sentence: "has no port".
 func parseAddress(s string) (endpoint, error) {
 	if s == "" {
 		return endpoint{}, errors.New(`must not be empty: give a port, such as ":10000"`)
@@ -70,7 +69,7 @@ func parseAddress(s string) (endpoint, error) {
 	return e, checkHost(host, port)
 }
 
-// maxSocketPath is what sun_path holds, less the NUL at its end (unix(7)).
+// maxSocketPath is the length of sun_path without the NUL at its end (unix(7)).
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 func checkSocketPath(p string) error {
@@ -87,15 +86,15 @@ func checkSocketPath(p string) error {
 	return noNUL(p)
 }
 
-// notAddresses are words that could be host names, and are meant otherwise.
+// notAddresses are words that are valid host names, but are probably meant as a setting.
 var notAddresses = []string{"off", "no", "none", "false", "disabled", "on", "yes", "true", "all", "any", "auto", "default", "infinity"}
 
-// transports are what other programs write before an address.
+// transports are the prefixes that other programs allow before an address.
 var transports = []string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6"}
 
 var errVsock = errors.New("is a vsock address, which only systemd can bind: let greetd.socket listen there (ListenStream=vsock:CID:PORT), and write host:port or unix:/path here")
 
-// splitError says what to write instead of s, which net.SplitHostPort didn't like.
+// splitError returns an error that says what to write instead of s, which net.SplitHostPort can't split.
 func splitError(s string) error {
 	bare := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
 	scheme, rest, isURL := strings.Cut(s, "://")
@@ -142,8 +141,8 @@ func portNumber(port string) (int, error) {
 	return n, nil
 }
 
-// checkZone reports whether ip has the zone that it needs, and only then: link-local addresses
-// exist on each interface (RFC 4007).
+// checkZone returns an error if ip is a link-local address without a zone, or another address with a
+// zone. Link-local addresses exist on each interface, so they need one (RFC 4007).
 func checkZone(ip netip.Addr) error {
 	zone := ip.Zone()
 	switch needed := ip.Is6() && !ip.Is4In6() && ip.IsLinkLocalUnicast(); {
@@ -165,8 +164,9 @@ func checkHost(host, port string) error {
 	return nil
 }
 
-// isHostName reports whether s can be the name of a host: RFC 1123, section 2.1, and
-// underscores, which are met. What ends in a number is a mistyped IPv4 address.
+// isHostName reports whether s can be a host name by RFC 1123, section 2.1. It also allows underscores,
+// since there are hosts with such names. A name whose last label is a number is not allowed: it is a
+// mistyped IPv4 address.
 func isHostName(s string) bool {
 	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
 	for _, label := range labels {
@@ -179,8 +179,8 @@ func isHostName(s string) bool {
 	return strings.Trim(last, "0123456789") != "" && len(s) <= 253
 }
 
-// overlaps reports whether only one of the two can be listened on. The zero endpoint overlaps none. All IPv4 and all IPv6 addresses,
-// 0.0.0.0 and [::], are apart from each other.
+// overlaps reports whether only one of e and o can be listened on. The zero endpoint overlaps no other
+// one. 0.0.0.0 and [::] do not overlap: the first is all IPv4 addresses, the second all IPv6 addresses.
 func (e endpoint) overlaps(o endpoint) bool {
 	if e.path != "" || o.path != "" {
 		return e.path == o.path
@@ -194,7 +194,7 @@ func (e endpoint) overlaps(o endpoint) bool {
 	case e.ip.IsValid() && o.ip.IsValid():
 		return e.ip == o.ip || e.ip.Is4() == o.ip.Is4() && (e.ip.IsUnspecified() || o.ip.IsUnspecified())
 	case e.ip.IsValid() || o.ip.IsValid():
-		return e.ip.IsUnspecified() || o.ip.IsUnspecified() // the name may be one of the family's addresses
+		return e.ip.IsUnspecified() || o.ip.IsUnspecified() // the name may resolve to an address of this family
 	}
 	return e.host == o.host
 }

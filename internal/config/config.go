@@ -1,10 +1,9 @@
-// Package config reads greetd's configuration: from a YAML file and its drop-ins, the environment
-// and the --listen flags, over defaults. It is strict: what it doesn't know or can't
-// use is a [Problem] that says where it stands and what to do about it, and all of
-// them are reported at once. A [Config] is plain data; [Loaded] also has where it came
-// from.
+// Package config reads the configuration of greetd from a YAML file and its drop-ins, the environment
+// and the --listen flags. Keys that are not set have defaults. It is strict: an unknown key or a value
+// that is not valid is a [Problem], with its place and its remedy, and all problems are reported at once.
+// A [Config] is plain data; [Loaded] also has the origin of each value.
 //
-// configs/greetd.yaml says what each key means, and why one would change it.
+// configs/greetd.yaml explains each key, and when to change it.
 package config
 
 import (
@@ -19,7 +18,7 @@ import (
 type Config struct {
 	Listeners    []Listener `mapstructure:"listeners"`     // at least one; names and addresses are unique
 	Greeting     string     `mapstructure:"greeting"`      // a text/template, not parsed here
-	GreetingFile string     `mapstructure:"greeting_file"` // its file, absolute or relative to $CREDENTIALS_DIRECTORY; "": Greeting is the template
+	GreetingFile string     `mapstructure:"greeting_file"` // file with the template, absolute or relative to $CREDENTIALS_DIRECTORY; "": Greeting is the template
 	Timeouts     Timeouts   `mapstructure:"timeouts"`
 	Limits       Limits     `mapstructure:"limits"`
 	Access       Access     `mapstructure:"access"`
@@ -30,22 +29,22 @@ type Config struct {
 // A Listener is one address to greet on.
 type Listener struct {
 	Name         string         `mapstructure:"name"`          // letters, digits, "-", "_" and "."; at most 64
-	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, unix:/path or unix:@name; the port may be a service name, 0 is any free one
+	Address      string         `mapstructure:"address"`       // host:port, [v6]:port, unix:/path or unix:@name; the port may be a service name; port 0 is any free port
 	ReusePort    bool           `mapstructure:"reuse_port"`    // SO_REUSEPORT, see socket(7); never on a unix address
-	Connections  int            `mapstructure:"connections"`   // visits at any one time; 0: Limits.Connections alone limits them
-	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header; the zero Prefix stands for those on a unix socket
+	Connections  int            `mapstructure:"connections"`   // maximum number of visits at once; 0: only Limits.Connections applies
+	ProxyTrusted []netip.Prefix `mapstructure:"proxy_trusted"` // peers that must send a PROXY header; the zero Prefix stands for the peers of a unix socket
 	TLS          TLS            `mapstructure:"tls"`
 	Mode         FileMode       `mapstructure:"mode"`  // of a unix socket's file, 0001 to 0777
-	Group        string         `mapstructure:"group"` // of a unix socket's file, by name or number; "": the service's own
+	Group        string         `mapstructure:"group"` // of a unix socket's file, by name or number; "": the group of the service
 }
 
-// DefaultMode is the Mode of a Listener that has none of its own.
+// DefaultMode is the Mode of a Listener whose mode is not set.
 const DefaultMode FileMode = 0o666
 
-// A FileMode has the permission bits of a file.
+// A FileMode has the permission bits of the file of a socket.
 type FileMode fs.FileMode
 
-// String is the octal number that chmod(1) takes: 0666.
+// String returns the mode as an octal number for chmod(1), such as 0666.
 func (m FileMode) String() string { return fmt.Sprintf("%#04o", uint32(m)) }
 
 // TLS names a certificate and its key, both PEM files, absolute or relative to
@@ -55,32 +54,32 @@ type TLS struct {
 	Key         string `mapstructure:"key"`
 }
 
-// Timeouts are at most 24 hours each.
+// Timeouts are the time limits of a visit and of a shutdown. Each is at most 24 hours.
 type Timeouts struct {
 	Write     time.Duration `mapstructure:"write"`     // for the whole greeting; above 0
 	Handshake time.Duration `mapstructure:"handshake"` // for PROXY header and TLS together; above 0
-	Linger    time.Duration `mapstructure:"linger"`    // for the client to hang up first; 0: closed at once
-	LameDuck  time.Duration `mapstructure:"lameduck"`  // for greeting on, but not ready, before the drain; 0: the drain begins at once
-	Drain     time.Duration `mapstructure:"drain"`     // for visits under way when the daemon stops; 0: cut at once
+	Linger    time.Duration `mapstructure:"linger"`    // for the client to hang up first; 0: close at once
+	LameDuck  time.Duration `mapstructure:"lameduck"`  // before the drain: still greeting, but not ready; 0: drain at once
+	Drain     time.Duration `mapstructure:"drain"`     // for visits in progress when the daemon stops; 0: cut them at once
 }
 
-// Limits bound what clients can use.
+// Limits are limits on what clients can use.
 type Limits struct {
-	Connections int       `mapstructure:"connections"` // at any one time; 0: no limit
+	Connections int       `mapstructure:"connections"` // maximum number at once; 0: no limit
 	PerSource   PerSource `mapstructure:"per_source"`
 }
 
-// PerSource are the limits of one source, which is all addresses with the same prefix.
+// PerSource has the limits of one source. A source is all addresses with the same prefix.
 type PerSource struct {
-	Connections int     `mapstructure:"connections"` // at any one time; 0: no limit
-	Rate        float64 `mapstructure:"rate"`        // visits a second in the long run; 0: no limit
-	Burst       int     `mapstructure:"burst"`       // visits at once, after a pause; 0: Rate rounded up
+	Connections int     `mapstructure:"connections"` // maximum number at once; 0: no limit
+	Rate        float64 `mapstructure:"rate"`        // average number of visits a second; 0: no limit
+	Burst       int     `mapstructure:"burst"`       // number of visits at once after a pause; 0: Rate rounded up
 	IPv4Prefix  int     `mapstructure:"ipv4_prefix"` // 1 to 32 bits
 	IPv6Prefix  int     `mapstructure:"ipv6_prefix"` // 1 to 128 bits
 }
 
-// Access says which clients are greeted. Deny wins; an empty Allow allows all. No prefix has host
-// bits set, and none is an IPv4 one in IPv6 form.
+// Access says which clients are greeted. Deny has precedence over Allow; an empty Allow allows all
+// clients. No prefix has host bits set, and no IPv4 prefix is in IPv4-mapped IPv6 form.
 type Access struct {
 	Allow []netip.Prefix `mapstructure:"allow"`
 	Deny  []netip.Prefix `mapstructure:"deny"`
@@ -92,20 +91,20 @@ type Log struct {
 	Level  string `mapstructure:"level"`  // error, warning (or warn), info or debug
 	Format string `mapstructure:"format"` // text or json
 	Visits string `mapstructure:"visits"` // all, problems or none
-	Rate   int    `mapstructure:"rate"`   // visits logged a second; 0: no limit
-	Burst  int    `mapstructure:"burst"`  // visits logged at once, after a pause; above 0 if Rate is
+	Rate   int    `mapstructure:"rate"`   // average number of visits logged a second; 0: no limit
+	Burst  int    `mapstructure:"burst"`  // number of visits logged at once after a pause; above 0 if Rate is above 0
 
 	Skip []netip.Prefix `mapstructure:"skip"` // clients whose visits are not logged
 }
 
-// Admin is the address of the admin endpoints.
+// Admin has the address of the admin endpoints, and their protection.
 type Admin struct {
-	Address string `mapstructure:"address"` // as a Listener's; "": unix:$RUNTIME_DIRECTORY/admin.sock under systemd, else off
+	Address string `mapstructure:"address"` // in the form of a Listener's Address, but not unix:@name; "": unix:$RUNTIME_DIRECTORY/admin.sock under systemd, else off
 
-	WebConfigFile string `mapstructure:"web_config_file"` // of exporter-toolkit, for a TCP Address; absolute or relative to $CREDENTIALS_DIRECTORY; "": plain HTTP for everybody
+	WebConfigFile string `mapstructure:"web_config_file"` // a file of exporter-toolkit with TLS and passwords, for a TCP Address; absolute or relative to $CREDENTIALS_DIRECTORY; "": plain HTTP without a password
 }
 
-// Default is the configuration without a file, an environment and flags.
+// Default returns the configuration without a file, environment variables and flags.
 func Default() Config {
 	return Config{
 		Listeners: []Listener{{Name: "greet", Address: ":10000", Mode: DefaultMode}},

@@ -9,8 +9,8 @@ import (
 	"greetd.example/internal/words"
 )
 
-// conflicts reports what is valid by itself, but not together. It leaves out
-// listeners without a name or an address.
+// conflicts reports values that are valid by themselves, but not together. It ignores a missing name or
+// address of a listener, which is another problem.
 func (c Config) conflicts(report func(key, reason string)) {
 	c.listenerConflicts(report)
 	if c.GreetingFile != "" && c.Greeting != Default().Greeting {
@@ -24,7 +24,7 @@ func (c Config) conflicts(report func(key, reason string)) {
 	}
 }
 
-// OverTCP reports whether Address is one of TCP.
+// OverTCP reports whether Address is a TCP address.
 func (a Admin) OverTCP() bool { return a.Address != "" && !strings.HasPrefix(a.Address, "unix:") }
 
 func (c Config) listenerConflicts(report func(key, reason string)) {
@@ -64,7 +64,7 @@ func (c Config) listenerConflicts(report func(key, reason string)) {
 	}
 }
 
-// transportConflicts reports what is for TCP alone or for unix sockets alone.
+// transportConflicts reports keys that do not apply to the kind of the address, TCP or unix.
 func (ln Listener) transportConflicts(key string, report func(key, reason string)) {
 	path, isUnix := strings.CutPrefix(ln.Address, "unix:")
 	if ln.ReusePort && isUnix {
@@ -91,7 +91,7 @@ func (ln Listener) transportConflicts(key string, report func(key, reason string
 	}
 }
 
-// normalize makes lists without elements nil, so that equal ones are equal, and gives each
+// normalize makes lists without elements nil, so that reflect.DeepEqual finds them equal, and gives each
 // listener its defaults.
 func normalize(c *Config) {
 	drop(&c.Access.Allow)
@@ -105,6 +105,7 @@ func normalize(c *Config) {
 	}
 }
 
+// drop sets an empty list to nil.
 func drop[T any](list *[]T) {
 	if len(*list) == 0 {
 		*list = nil

@@ -2,8 +2,8 @@ package config
 
 import "reflect"
 
-// Differences are the keys whose values differ in other, in the order of the
-// reference file. The list of listeners is one of them, whatever differs in it.
+// Differences returns the keys whose values differ between c and other, in the order of the reference
+// file. All differences in the list of listeners are reported as one key, listeners.
 func (c Config) Differences(other Config) []string {
 	return differences(reflect.ValueOf(c), reflect.ValueOf(other), "")
 }

@@ -13,12 +13,12 @@ import (
 	"greetd.example/internal/words"
 )
 
-// DropInDirectory is the directory whose *.yaml files, the drop-ins, add to the file at path.
+// DropInDirectory returns the directory of the drop-ins for the file at path. Drop-ins are its *.yaml files.
 func DropInDirectory(path string) string { return path + ".d" }
 
-// dropIns are the drop-ins of the file at path in lexical order, which is the order in which they
-// are merged; hidden files and other names are ignored, except *.yml, which is a mistake that would
-// leave settings out. There are none without the directory.
+// dropIns returns the drop-ins of the file at path in lexical order, the order in which they are merged.
+// It ignores hidden files and other names. A *.yml file is an error, since its settings would be missing
+// without notice. If the directory does not exist, there are no drop-ins.
 func dropIns(path string) ([]string, error) {
 	directory := DropInDirectory(path)
 	entries, err := os.ReadDir(directory) // sorted by name
@@ -43,15 +43,15 @@ func dropIns(path string) ([]string, error) {
 	return paths, mistake
 }
 
-// isLink reports whether path is a symbolic link; one to nowhere is a mistake.
+// isLink reports whether path is a symbolic link, also if its target does not exist.
 func isLink(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
-// Vanished is a [*Problem] about what was loaded, and must not be missing at a reload, since
-// less configuration can mean that more clients are greeted: the file itself, and the directory of its
-// drop-ins. A single drop-in may be removed. It is nil if nothing is missing.
+// Vanished returns a [*Problem] if the file that was loaded, or the directory of its drop-ins, does not
+// exist any more. A reload must not go on without them, since more clients could be greeted than before. A
+// single drop-in may be removed. Vanished returns nil if nothing is missing.
 func (l Loaded) Vanished() error {
 	gone := func(path string) bool {
 		_, err := os.Stat(path)
@@ -69,7 +69,7 @@ func (l Loaded) Vanished() error {
 	return nil
 }
 
-// Files are all that was read, in the order in which they were merged.
+// Files returns the files that were read, in the order in which they were merged.
 func (l Loaded) Files() []string {
 	if l.Path == "" {
 		return l.DropIns
@@ -77,7 +77,7 @@ func (l Loaded) Files() []string {
 	return append([]string{l.Path}, l.DropIns...)
 }
 
-// Name says in words which files the configuration came from.
+// Name returns the files of the configuration in words, such as "/etc/greetd/greetd.yaml and 2 drop-ins".
 func (l Loaded) Name() string {
 	switch n := len(l.DropIns); {
 	case n == 0 && l.Path == "":
@@ -91,17 +91,18 @@ func (l Loaded) Name() string {
 	}
 }
 
-// A merger puts the files on top of each other. A value and a list replace those of the files
-// before; sections are merged by key, and listeners by name.
+// A merger merges the files in order. A value or a list replaces the value of earlier files. Sections are
+// merged by key, and listeners by name.
 type merger struct {
 	origins   origins
 	problems  *problems
-	listeners []any // of map[string]any, of all files up to now; nil if none sets any
+	listeners []any // elements are map[string]any, from all files up to now; nil if no file has set any
 }
 
-// merge changes values to what that file and those before it set together.
+// merge merges the origins of the file of r into those of the files before. It replaces the listeners in
+// values by those of all files up to now; viper merges all other values.
 func (m *merger) merge(r *fileReader, values map[string]any) {
-	place := make(map[string]string) // of each element of the file's listeners, among all of them
+	place := make(map[string]string) // from the key of a listener in this file to its key in the merged list
 	if own, ok := values["listeners"].([]any); ok {
 		place = m.mergeListeners(r, own)
 		values["listeners"] = m.listeners
@@ -111,7 +112,7 @@ func (m *merger) merge(r *fileReader, values map[string]any) {
 		if element, rest, isElement := strings.Cut(key, "]"); isElement && place[element+"]"] != "" {
 			key = place[element+"]"] + rest
 			if _, known := m.origins[key]; known && (rest == "" || rest == ".name") {
-				continue // the listener stays the one of the file that named it first
+				continue // the origin of the listener and of its name is the first file that has it
 			}
 		}
 		placed[key] = from
@@ -122,7 +123,7 @@ func (m *merger) merge(r *fileReader, values map[string]any) {
 	maps.Copy(m.origins, placed)
 }
 
-// forgetElements forgets where the elements of a list came from that is replaced.
+// forgetElements removes the origins of the elements of a list that another file replaces.
 func (m *merger) forgetElements(list string) {
 	for i := 0; ; i++ {
 		key := fmt.Sprintf("%s[%d]", list, i)
@@ -133,10 +134,11 @@ func (m *merger) forgetElements(list string) {
 	}
 }
 
-// mergeListeners adds to m.listeners, and returns the key that each element of own has there.
+// mergeListeners merges own, the listeners of one file, into m.listeners. It returns the key in
+// m.listeners for the key of each element of own.
 func (m *merger) mergeListeners(r *fileReader, own []any) (place map[string]string) {
 	place = make(map[string]string)
-	before := slices.Clone(m.listeners) // two of one name in the same file are a mistake
+	before := slices.Clone(m.listeners) // two listeners with the same name in one file are not merged: that is a problem
 	for i, element := range own {
 		key := fmt.Sprintf("listeners[%d]", i)
 		listener := element.(map[string]any)
@@ -159,7 +161,7 @@ func (m *merger) mergeListeners(r *fileReader, own []any) (place map[string]stri
 	return place
 }
 
-// mergeSection sets in section what over has.
+// mergeSection sets the values of over in section. Sections below are merged by key.
 func mergeSection(section, over map[string]any) {
 	for key, value := range over {
 		below, isSection := section[key].(map[string]any)

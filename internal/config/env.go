@@ -18,18 +18,18 @@ const (
 	envPrefix = "GREETD_"
 	envListen = "GREETD_LISTEN" // the addresses to listen on
 
-	// EnvConfig is the variable that names the file to read.
+	// EnvConfig is the variable with the path of the file to read.
 	EnvConfig = "GREETD_CONFIG"
 
-	// EnvBusName is the variable with the name that the daemon asks D-Bus for, so that
-	// systemctl service-log-level finds it. It belongs into a unit, beside BusName=.
+	// EnvBusName is the variable with the name that the daemon requests on D-Bus, so that systemctl
+	// service-log-level finds it. Set it in a unit, together with BusName=.
 	EnvBusName = "GREETD_BUS_NAME"
 )
 
-// notKeys are the variables that set no key.
+// notKeys are the variables that do not set a key of the configuration.
 var notKeys = []string{EnvConfig, envListen, EnvBusName}
 
-// envValues maps each variable that sets one key to its field and that key.
+// envValues returns, for each variable that sets a key, this key and its field.
 var envValues = sync.OnceValue(func() map[string]envValue {
 	all := make(map[string]envValue)
 	for key, f := range schema.values() {
@@ -45,14 +45,14 @@ type envValue struct {
 	field field
 }
 
-// foreign matches what Kubernetes and Docker put into every container beside a
-// service that is named greetd or greetd-something.
+// foreign matches the variables that Kubernetes and Docker set in other containers, if a service is
+// named greetd or greetd-something. They have our prefix, but do not belong to us.
 var foreign = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^GREETD_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)`)
 })
 
-// ours maps the names of greetd's variables in environ to their values. As for
-// getenv(3), the first of two counts.
+// ours returns the variables of greetd in environ by name. If a name is there twice, the first one
+// counts, as with getenv(3).
 func ours(environ []string) map[string]string {
 	vars := make(map[string]string)
 	for _, e := range environ {
@@ -64,7 +64,8 @@ func ours(environ []string) map[string]string {
 	return vars
 }
 
-// checkEnv returns the variables that set a key and are valid, by key.
+// checkEnv returns the names of the valid variables that set a key, by this key. It adds the others to
+// problems.
 func checkEnv(problems *problems) map[string]string {
 	vars := ours(os.Environ())
 	valid := make(map[string]string)
@@ -117,7 +118,7 @@ func checkVariable(s string, f field) error {
 	return nil
 }
 
-// splitList is what commas separate in s, without the blanks around; nil if s is blank.
+// splitList splits s at commas, and removes the blanks around each element. It returns nil if s is blank.
 func splitList(s string) []string {
 	if strings.TrimSpace(s) == "" {
 		return nil
@@ -129,7 +130,7 @@ func splitList(s string) []string {
 	return list
 }
 
-// checkText holds s, which was not written in YAML, against a rule.
+// checkText returns an error if s, a value from the environment or a flag, does not follow the rule want.
 func checkText(s string, want rule) error {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 		return fmt.Errorf("must be UTF-8 without NUL, not %s", words.Quote(s))
@@ -143,8 +144,8 @@ func checkText(s string, want rule) error {
 	return nil
 }
 
-// listenersAt are listeners on the addresses, to replace all others. The first is
-// named greet, the others greet-2 and so on.
+// listenersAt returns one listener for each address, to replace all other listeners. The first is named
+// greet, the others greet-2 and so on.
 func listenersAt(addresses []string, from origin, origins origins, problems *problems) []any {
 	origins.set("listeners", from)
 	list := []any{}

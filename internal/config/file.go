@@ -22,13 +22,13 @@ import (
 )
 
 const (
-	mostBytes    = 4 << 20 // of a file
-	mostValues   = 250_000 // in a file, with those that its aliases repeat
-	mostSections = 1000    // in a list of sections
+	mostBytes    = 4 << 20 // maximum size of a file
+	mostValues   = 250_000 // maximum number of values in a file; those that an alias repeats count again
+	mostSections = 1000    // maximum number of elements in a list of sections
 )
 
-// readFile is the content of the regular file at path, which is at most mostBytes.
-// It never waits for a FIFO or a device.
+// readFile returns the content of the regular file at path, of at most mostBytes. It returns an error for
+// a FIFO or a device, and never waits for it.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -42,7 +42,7 @@ func readFile(path string) ([]byte, error) {
 	case info.Size() > mostBytes:
 		return nil, fmt.Errorf("has %d bytes, which is too long for a configuration: at most %d are read", info.Size(), mostBytes)
 	}
-	// O_NONBLOCK, since what is there may have been replaced by a FIFO.
+	// O_NONBLOCK, since a FIFO may have replaced the file after Stat.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, unreadable(path, err)
@@ -87,19 +87,19 @@ func kindOf(mode fs.FileMode) string {
 	return "no file"
 }
 
-// A fileReader turns a file into values, and notes problems and origins.
+// A fileReader reads one file into nested maps, and collects problems and origins.
 type fileReader struct {
 	path     string
 	dropIn   bool
 	origins  origins
 	problems *problems
-	values   int // seen so far
+	values   int // number of values up to now
 }
 
 func (r *fileReader) at(line int) origin { return origin{r.path, line} }
 
-// read is what the file sets: a map as deep as the schema, its values the text that stands
-// there. What has a problem is left out.
+// read returns the values of the file as nested maps, like the schema. Each value is the text in the
+// file. Values with a problem are left out.
 func (r *fileReader) read() map[string]any {
 	data, err := readFile(r.path)
 	if err != nil {
@@ -110,8 +110,8 @@ func (r *fileReader) read() map[string]any {
 		r.problems.add(r.at(line), "", "%s", reason)
 		return nil
 	}
-	// Each value takes some hundred bytes to parse: a file with millions, which can only
-	// be a mistake, must not take the daemon's memory.
+	// Each value needs some hundred bytes to parse. A file with millions of values can only be a
+	// mistake, and must not use up the memory of the daemon.
 	if n := values(data); n > mostValues {
 		r.problems.add(r.at(0), "", "has %d lines and commas, which is too long for a configuration: at most %d are read", n, mostValues)
 		return nil
@@ -123,8 +123,8 @@ func (r *fileReader) read() map[string]any {
 	return r.section(root, schema, "")
 }
 
-// notText returns the line in which data is no text that YAML could be (YAML 1.2, section
-// 5.1), and why; "" if it is.
+// notText returns the first line of data that can't be YAML because of its characters (YAML 1.2, section
+// 5.1), and the reason; "" if there is none.
 func notText(data []byte) (line int, reason string) {
 	line = 1
 	for i := 0; i < len(data); {
@@ -144,7 +144,7 @@ func notText(data []byte) (line int, reason string) {
 	return 0, ""
 }
 
-// values is about how many values are in data.
+// values estimates the number of values in data.
 func values(data []byte) int {
 	n := 0
 	for _, end := range []string{"\n", ",", "[", "{"} {
@@ -153,7 +153,8 @@ func values(data []byte) int {
 	return n
 }
 
-// parse is the one document in data, nil after a problem.
+// parse returns the root of the only document in data. It returns nil after a problem, and for a file
+// without a value.
 func (r *fileReader) parse(data []byte) *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -187,8 +188,8 @@ func (r *fileReader) parse(data []byte) *yaml.Node {
 	return root
 }
 
-// empty is called for a file without a value. Comments show that somebody wants the defaults;
-// a file with nothing in it is more likely one that was not written to its end.
+// empty reports a problem for a file without a value, unless it has a comment. A comment shows that the
+// operator wants the defaults. A file without a comment was probably not written completely.
 func (r *fileReader) empty(data []byte) {
 	if bytes.Contains(data, []byte("#")) {
 		return
@@ -196,7 +197,7 @@ func (r *fileReader) empty(data []byte) {
 	r.problems.add(r.at(0), "", "has no settings: write some, such as greeting: \"Hello!\", or a comment to run with the defaults")
 }
 
-// malformed reports what the YAML parser found.
+// malformed reports err, an error of the YAML parser, with the right line and a remedy.
 func (r *fileReader) malformed(data []byte, err error) {
 	yamlError := regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
 	countedFrom0 := regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`) // the errors of which yaml counts the lines from 0
@@ -218,12 +219,13 @@ func (r *fileReader) malformed(data []byte, err error) {
 		return
 	}
 	last := 1 + bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
-	line = min(max(line, 1), last) // no line is the first; the parser may report the end as one line beyond the last
+	line = min(max(line, 1), last) // an error without a line is in the first; the parser can report one line after the last
 	r.problems.add(r.at(line), "", "is not YAML: %s: correct the text at this line or before it", reason)
 }
 
-// unquotedTemplate is the value without quotes that begins with {{ in the line, or in one of the
-// two before it, where the parser may have stumbled over it.
+// unquotedTemplate looks for a value that begins with {{ and has no quotes, in the line or in the two
+// lines before it. The parser can report the error of such a value up to two lines later. at is 0 if
+// there is none.
 func unquotedTemplate(data []byte, line int) (at int, key, value string) {
 	template := regexp.MustCompile(`^[ \t{-]*(\w+):\s+(\{\{.*\S)`)
 	lines := strings.Split(string(data), "\n")
@@ -235,7 +237,7 @@ func unquotedTemplate(data []byte, line int) (at int, key, value string) {
 	return 0, "", ""
 }
 
-// section is what the mapping n sets of f, whose key is prefix.
+// section returns the values in the mapping n, which is the section f with the key prefix.
 func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]any {
 	values := make(map[string]any)
 	lines := make(map[string]int)
@@ -277,10 +279,11 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 	return values
 }
 
-// enough reports whether to stop reading, which has been reported as a problem.
+// enough reports whether to stop reading, because of too many problems or values. This is reported
+// elsewhere.
 func (r *fileReader) enough() bool { return r.problems.more || r.values > mostValues }
 
-// follow is n, or what n is an alias of.
+// follow returns n, or the node that n is an alias of. It counts the values.
 func (r *fileReader) follow(n *yaml.Node, key string) *yaml.Node {
 	r.values++
 	if r.values == mostValues+1 {
@@ -292,7 +295,7 @@ func (r *fileReader) follow(n *yaml.Node, key string) *yaml.Node {
 	return n
 }
 
-// value is what n sets f to, which has the key; nil after a problem.
+// value returns the value of n for the field f with this key. It returns nil after a problem.
 func (r *fileReader) value(n *yaml.Node, f field, key string) any {
 	switch {
 	case isNull(n):
@@ -304,7 +307,7 @@ func (r *fileReader) value(n *yaml.Node, f field, key string) any {
 	return r.one(n, f, key)
 }
 
-// one is value for what is not, or not any more, a list.
+// one returns the value of n if f is not a list, or if n is one element of the list.
 func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 	if f.fields == nil {
 		return r.scalar(n, f.rule, key)
@@ -325,8 +328,8 @@ func (r *fileReader) one(n *yaml.Node, f field, key string) any {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// tagged reports whether n, which is a section, a list or a key, has a tag that says
-// otherwise, and that this is a problem.
+// tagged reports whether n, which is a section, a list or a key, has a tag of another type, and adds a
+// problem if it has.
 func (r *fileReader) tagged(n *yaml.Node, key string) bool {
 	want := map[yaml.Kind]string{yaml.MappingNode: "!!map", yaml.SequenceNode: "!!seq", yaml.ScalarNode: yamlString}[n.Kind]
 	if n.Tag == want {
@@ -363,13 +366,13 @@ func (r *fileReader) list(n *yaml.Node, f field, key string) any {
 		if isNull(element) {
 			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
 			if f.fields != nil {
-				list = append(list, map[string]any{}) // holds the place
+				list = append(list, map[string]any{}) // so that later elements keep their index
 			}
 			continue
 		}
 		v := r.one(element, f, key)
 		if v == nil && f.fields != nil {
-			v = map[string]any{} // holds the place
+			v = map[string]any{} // so that later elements keep their index
 		}
 		if v != nil {
 			list = append(list, v)
@@ -395,7 +398,7 @@ func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
 	return n.Value
 }
 
-// quoting says whether n would be right with or without quotes, if it would.
+// quoting returns a remedy if n would be valid with quotes, without quotes or without its tag; else "".
 func quoting(n *yaml.Node, want rule) string {
 	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && want.tags[0] == yamlString {
 		return ": a text that begins with { must be in quotes"
@@ -415,7 +418,7 @@ func quoting(n *yaml.Node, want rule) string {
 	return ""
 }
 
-// describe says what stands there, for "must be this, not ...".
+// describe returns the kind and the text of n, for "must be a list, not ...".
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:

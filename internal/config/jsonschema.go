@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A jsonSchema is a JSON Schema of draft 7, which editors know best.
+// A jsonSchema is a JSON Schema of draft 7, which most editors support.
 type jsonSchema map[string]any
 
-// matching is the schema of a text; "": of any.
+// matching returns the schema of a text that matches pattern; "" allows any text.
 func matching(pattern string) jsonSchema {
 	if pattern == "" {
 		return jsonSchema{"type": "string"}
@@ -21,8 +21,9 @@ func matching(pattern string) jsonSchema {
 	return jsonSchema{"type": "string", "pattern": pattern}
 }
 
-// Patterns of what the rules accept. They have no lookahead, which not all validators know, and leave out what
-// takes arithmetic: the host bits of a prefix, and the 24 hours of a duration.
+// Patterns of the values that the rules accept. They use no lookahead, since some validators do not
+// support it. They do not check conditions that need arithmetic: the host bits of a prefix, and the
+// 24 hours of a duration.
 const (
 	durationPattern = `^\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
 
@@ -35,13 +36,14 @@ const (
 	portPattern = `(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|[0-9-]*[A-Za-z][A-Za-z0-9_.+-]*)`
 	namePattern = `([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?`
 	tcpPattern  = `(` + ipv4Pattern + `|` + namePattern + `|\[[0-9A-Fa-f:.]+(%[^\]]+)?\])?:` + portPattern
-	// noHostPattern matches what looks like a port of a host with this name.
+	// noHostPattern matches addresses that tcpPattern accepts as a host named unix or vsock, although
+	// they are mistyped unix addresses or vsock addresses.
 	noHostPattern = `^unix:([^/@]|@?$)|^vsock:`
 	unixPattern   = `unix:/.*[^/]`
 )
 
-// JSONSchema is the schema of the file, for editors. It refuses most of what [Load] refuses: values by
-// themselves, and not what is wrong with several together.
+// JSONSchema returns the JSON Schema of the file, for editors. It refuses most single values that
+// [Load] refuses. It does not see values that only conflict with other values.
 func JSONSchema() []byte {
 	root := schema.json(reflect.ValueOf(Default()))
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
@@ -51,12 +53,12 @@ func JSONSchema() []byte {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(root); err != nil {
-		panic(err) // only if the table has what JSON has not
+		panic(err) // only if the schema has a value that JSON can't express
 	}
 	return text.Bytes()
 }
 
-// json is the schema of f, whose default is v; the zero Value: there is none.
+// json returns the JSON Schema of f. v is the default of f; the zero Value means that there is none.
 func (f field) json(v reflect.Value) jsonSchema {
 	switch {
 	case f.many && f.fields != nil:
@@ -82,7 +84,7 @@ func (f field) json(v reflect.Value) jsonSchema {
 	return f.described(section, reflect.Value{})
 }
 
-// described adds what f is for, and its default.
+// described adds the description of f and its default v to s, and returns s.
 func (f field) described(s jsonSchema, v reflect.Value) jsonSchema {
 	if f.doc != "" {
 		s["description"] = f.doc

@@ -20,20 +20,20 @@ import (
 // DefaultPath is the file that is read if none is named and this one exists.
 const DefaultPath = "/etc/greetd/greetd.yaml"
 
-// A Source says where to look. Flags win over the environment, that wins over the
-// file with its drop-ins, and that over the defaults. The zero Source is DefaultPath, the environment and the
-// defaults.
+// A Source says where to look for the configuration. Flags have precedence over the environment, the
+// environment over the file with its drop-ins, and the file over the defaults. The zero Source is
+// DefaultPath, the environment and the defaults.
 type Source struct {
 	Path   string      // of the file (--config); "": $GREETD_CONFIG, else DefaultPath if it exists, else no file
-	Listen *pflag.Flag // --listen, a list of addresses that replaces the list of listeners; nil, or not changed: it does not
+	Listen *pflag.Flag // --listen, a list of addresses that replaces the list of listeners; ignored if nil or not changed
 
-	// Check, if not nil, reports what else is wrong with a value, such as a template that
-	// does not parse. It sees every configuration, with defaults for what is wrong
-	// already, so that all problems are reported at once.
+	// Check, if not nil, reports further problems of values, such as a template that does not parse. It
+	// is called for every configuration, so that all problems are reported at once; values that are
+	// already known to be wrong have their defaults in c.
 	Check func(c Config, wrong func(key string, err error))
 }
 
-// Loaded is a valid configuration, and where it came from.
+// Loaded is a valid configuration with the origin of each value.
 type Loaded struct {
 	Config
 	Path    string   // of the file that was read; "" if none was
@@ -42,10 +42,10 @@ type Loaded struct {
 	origins origins
 }
 
-// Load reads and checks the configuration from s. Its error is every [Problem] at
-// once: first those of the files, by line, then those of the environment and of the
-// flags. With an error, Loaded has what is valid, and defaults for what is not: it is good
-// for finding a daemon, and not for being one.
+// Load reads and checks the configuration from s. Its error joins every [Problem]: first those of the
+// files, by line, then those of the environment and of the flags. If there is an error, Loaded has the
+// valid values, and defaults for the others. This is enough to find a running daemon, but a daemon must
+// not run with it.
 func Load(s Source) (Loaded, error) { return load(s, DefaultPath) }
 
 func load(s Source, defaultPath string) (Loaded, error) {
@@ -91,8 +91,9 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	return l, found.err(l.Files())
 }
 
-// readFiles puts into v what the file sets that is named, or that is at defaultPath, and its drop-ins, which
-// are merged over it in lexical order. It returns which files these are, and the origins of what they set.
+// readFiles merges into v the values of the file, and then those of its drop-ins in lexical order. The
+// file is named, or the one at defaultPath if named is "". It returns the paths of these files, and the
+// origins of their values.
 func readFiles(v *viper.Viper, named, defaultPath string, found *problems) (Loaded, error) {
 	l := Loaded{Path: filePathOf(named, defaultPath), origins: make(origins)}
 	var err error
@@ -115,13 +116,13 @@ func readFiles(v *viper.Viper, named, defaultPath string, found *problems) (Load
 	return l, nil
 }
 
-// What viper knows besides the keys of the file.
+// Keys of viper that are not keys of the file.
 const (
-	configKey = "config" // the file
+	configKey = "config" // path of the file
 	listenKey = "listen" // addresses that replace the list of listeners
 )
 
-// bind binds what is no key of the file.
+// bind binds configKey and listenKey to their variables, and listenKey to its flag.
 func bind(v *viper.Viper, listen *pflag.Flag) error {
 	err := errors.Join(v.BindEnv(configKey, EnvConfig), v.BindEnv(listenKey, envListen))
 	if listen != nil && listen.Changed {
@@ -133,8 +134,8 @@ func bind(v *viper.Viper, listen *pflag.Flag) error {
 	return nil
 }
 
-// listenAddresses are those of --listen or of GREETD_LISTEN, and which of them it was. viper
-// reads the flag as CSV, in which an empty address, or a quotation mark, is lost.
+// listenAddresses returns the addresses of --listen or of GREETD_LISTEN, and their origin. It does not
+// let viper read the flag: viper reads it as CSV, and loses empty addresses and quotation marks.
 func listenAddresses(v *viper.Viper, flag *pflag.Flag) ([]string, origin) {
 	if flag != nil && flag.Changed {
 		return flag.Value.(pflag.SliceValue).GetSlice(), fromFlag
@@ -142,20 +143,20 @@ func listenAddresses(v *viper.Viper, flag *pflag.Flag) ([]string, origin) {
 	return splitList(v.GetString(listenKey)), environment(envListen)
 }
 
-// filePathOf is the file to read, "" for none: named, if it is not "", or the default if
-// there is one.
+// filePathOf returns the path of the file to read: named if it is not "", else defaultPath if this file
+// exists, else "".
 func filePathOf(named, defaultPath string) string {
 	if named != "" {
 		return named
 	}
-	if _, err := os.Lstat(defaultPath); errors.Is(err, fs.ErrNotExist) { // a link to nowhere is a mistake
+	if _, err := os.Lstat(defaultPath); errors.Is(err, fs.ErrNotExist) { // a link without a target exists here, and reading it fails
 		return ""
 	}
 	return defaultPath
 }
 
-// fromText is a mapstructure.DecodeHookFunc. File and environment have been checked by the
-// rules of the schema, and come as text.
+// fromText is a mapstructure.DecodeHookFunc. It converts the values of the file and of the environment
+// from text. The rules of the schema have already checked them.
 func fromText(_, to reflect.Type, data any) (any, error) {
 	text, ok := data.(string)
 	if !ok {
@@ -165,7 +166,7 @@ func fromText(_, to reflect.Type, data any) (any, error) {
 	case reflect.TypeFor[time.Duration]():
 		return time.ParseDuration(text)
 	case reflect.TypeFor[netip.Prefix]():
-		return parsePeers(text) // where that is allowed, says the rule
+		return parsePeers(text) // the rule has refused "unix" where it is not allowed
 	case reflect.TypeFor[FileMode]():
 		return parseMode(text)
 	case reflect.TypeFor[[]netip.Prefix]():
@@ -182,7 +183,7 @@ func fromText(_, to reflect.Type, data any) (any, error) {
 	return data, nil
 }
 
-// asMap is c as nested maps by key.
+// asMap returns c as nested maps by key.
 func asMap(c Config) map[string]any {
 	m := make(map[string]any)
 	if err := mapstructure.Decode(c, &m); err != nil {

@@ -5,17 +5,16 @@ import (
 	"strings"
 )
 
-// Origin says what set the key, such as "log.level" or "listeners[0].address":
-// "default", "/etc/greetd/greetd.yaml:12", "environment GREETD_LOG_LEVEL" or
-// "flag --listen".
+// Origin returns the origin of a key such as "log.level" or "listeners[0].address": "default",
+// "/etc/greetd/greetd.yaml:12", "environment GREETD_LOG_LEVEL" or "flag --listen".
 func (l Loaded) Origin(key string) string { return l.origin(key).String() }
 
-// IsSet reports whether the key has another origin than the defaults.
+// IsSet reports whether the origin of the key is not "default".
 func (l Loaded) IsSet(key string) bool { return l.origin(key) != fromDefault }
 
-// Problem is a [*Problem] that says err about the key, and where its value came
-// from; if it has its default, where the section came from, so that the place to set
-// it is told. For nil it is nil.
+// Problem returns a [*Problem] with err as the reason, and with the key and its origin. If the key has
+// its default, the origin is that of its section, where the operator can set the key. Problem returns nil
+// if err is nil.
 func (l Loaded) Problem(key string, err error) error {
 	if err == nil {
 		return nil
@@ -33,12 +32,12 @@ func (l Loaded) origin(key string) origin {
 		return o
 	}
 	if strings.HasSuffix(key, "]") {
-		return l.origin(parent(key)) // its list, which came as a whole
+		return l.origin(parent(key)) // the whole list has one origin
 	}
 	return fromDefault
 }
 
-// nearestOrigin is where the key was set, or else the section that it is in.
+// nearestOrigin returns the origin of the key, or of the nearest section around it that has an origin.
 func (l Loaded) nearestOrigin(key string) origin {
 	for ; key != ""; key = parent(key) {
 		if o, ok := l.origins[key]; ok {
@@ -48,15 +47,15 @@ func (l Loaded) nearestOrigin(key string) origin {
 	return fromDefault
 }
 
-// parent is the list or the section that the key is in, "" at the top.
+// parent returns the key of the list or section that contains the key; "" at the top.
 func parent(key string) string {
 	return key[:max(0, strings.LastIndexAny(key, ".["))]
 }
 
-// origins tell by key what set it. What is not in it has its default.
+// origins has the origin of each key that is set. A key without an origin has its default.
 type origins map[string]origin
 
-// set forgets where the key, and what is below it, came from before.
+// set sets the origin of the key, and removes the origins of all keys below it.
 func (o origins) set(key string, from origin) {
 	maps.DeleteFunc(o, func(k string, _ origin) bool {
 		return strings.HasPrefix(k, key+"[") || strings.HasPrefix(k, key+".")

@@ -11,11 +11,11 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A Problem is one thing in the configuration that has to be changed. Its text is
-// FILE:LINE: KEY: REASON, without what is empty.
+// A Problem is one mistake in the configuration. Its text is FILE:LINE: KEY: REASON, without the parts
+// that are empty.
 type Problem struct {
-	File   string // what set the value: a file's path, "environment NAME", "flag --listen" or "default"
-	Line   int    // in File, from 1; 0 where there is none
+	File   string // the origin of the value: the path of a file, "environment NAME", "flag --listen" or "default"
+	Line   int    // in File, from 1; 0 if there is none
 	Key    string // with dots, such as "listeners[0].address"; "" for File as a whole
 	Reason string // in words, with the remedy; never empty
 
@@ -31,12 +31,12 @@ func (p *Problem) Error() string {
 	return where + ": " + p.Key + ": " + p.Reason
 }
 
-// Unwrap is the error that [Loaded.Problem] was given, else nil.
+// Unwrap returns the error that was passed to [Loaded.Problem]. It returns nil for other problems.
 func (p *Problem) Unwrap() error { return p.cause }
 
-// An origin is what set a value.
+// An origin is the place where a value is set.
 type origin struct {
-	from string // as Problem.File
+	from string // see Problem.File
 	line int    // in a file; else 0
 }
 
@@ -58,13 +58,13 @@ var (
 	fromFlag    = origin{from: "flag --listen"}
 )
 
-// mostProblems is how many are reported.
+// mostProblems is the maximum number of problems that are reported.
 const mostProblems = 100
 
-// problems collects what is found. The zero value is empty.
+// problems collects the problems that are found. The zero value is empty.
 type problems struct {
 	found []*Problem
-	more  bool // than mostProblems
+	more  bool // there were more than mostProblems
 }
 
 func (p *problems) add(where origin, key, format string, args ...any) {
@@ -75,7 +75,8 @@ func (p *problems) add(where origin, key, format string, args ...any) {
 	p.found = append(p.found, &Problem{File: where.from, Line: where.line, Key: key, Reason: fmt.Sprintf(format, args...)})
 }
 
-// err is all that was found: first what is in the files, by line, then the rest, as found.
+// err joins all problems: first those in files, in the order of files and then by line, then the others in
+// the order in which they were found.
 func (p *problems) err(files []string) error {
 	rank := func(p *Problem) int {
 		if i := slices.Index(files, p.File); i >= 0 {
@@ -97,7 +98,7 @@ func (p *problems) err(files []string) error {
 	return errors.Join(errs...)
 }
 
-// plain is s without quotes, unless that could confuse.
+// plain returns s without quotes if it is short and clear without them. Otherwise it returns s in quotes.
 func plain(s string) string {
 	odd := strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsGraphic(r) || r == ' ' || r == ':' })
 	if s == "" || odd || len(s) > 60 {

@@ -18,12 +18,12 @@ const (
 	yamlBool   = "!!bool"
 )
 
-// A rule says what one value may be.
+// A rule says which values a key may have.
 type rule struct {
-	want  string             // what it must be: "a number from 1 to 32"
-	tags  []string           // as which types it may be written in YAML
-	check func(string) error // errWanted if want says all
-	json  jsonSchema         // the same as a JSON Schema, as far as one can say it
+	want  string             // a valid value in words: "a number from 1 to 32"
+	tags  []string           // the YAML types that are accepted
+	check func(string) error // returns errWanted if want says everything about the mistake
+	json  jsonSchema         // the rule as a JSON Schema, as far as possible
 }
 
 func text(want, pattern string, check func(string) error) rule {
@@ -34,13 +34,13 @@ var boolean = rule{"true or false", []string{yamlBool}, func(s string) error {
 	return wanted(strings.EqualFold(s, "true") || strings.EqualFold(s, "false"))
 }, jsonSchema{"type": "boolean"}}
 
-// except has the JSON Schema refuse what matches pattern.
+// except makes the JSON Schema of r refuse values that match pattern, and returns r.
 func (r rule) except(pattern string) rule {
 	r.json["not"] = jsonSchema{"pattern": pattern}
 	return r
 }
 
-// errWanted is the error of a rule whose want says all.
+// errWanted is the error of a rule for a value that is simply not what want says.
 var errWanted = errors.New("not what is wanted")
 
 func wanted(ok bool) error {
@@ -70,7 +70,7 @@ func decimal(least, most float64) rule {
 	want := fmt.Sprintf("a number from %g to %.0f", least, most)
 	return rule{want, []string{yamlInt, yamlFloat}, func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
-		return wanted(err == nil && f >= least && f <= most && !strings.ContainsAny(s, "xX")) // NaN is neither
+		return wanted(err == nil && f >= least && f <= most && !strings.ContainsAny(s, "xX")) // NaN is neither above least nor below most
 	}, jsonSchema{"type": "number", "minimum": least, "maximum": most}}
 }
 
@@ -113,7 +113,7 @@ var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlS
 	return err
 }, matching(prefixPattern)}
 
-// parsePrefix reads a prefix, or an address as the prefix that holds nothing else.
+// parsePrefix reads a prefix, or an address, for which it returns the prefix with this address alone.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		if a.Zone() != "" {
@@ -135,7 +135,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// unixPeers in a list of prefixes stands for the peers on a unix socket.
+// unixPeers in a list of prefixes stands for the peers of a unix socket.
 const unixPeers = "unix"
 
 var peers = rule{"a CIDR such as 192.0.2.0/24, an address, or unix", []string{yamlString}, func(s string) error {
@@ -143,7 +143,7 @@ var peers = rule{"a CIDR such as 192.0.2.0/24, an address, or unix", []string{ya
 	return err
 }, matching(prefixPattern + `|^unix$`)}
 
-// parsePeers is parsePrefix; the zero Prefix is unixPeers.
+// parsePeers reads a prefix, as parsePrefix does, or unixPeers, for which it returns the zero Prefix.
 func parsePeers(s string) (netip.Prefix, error) {
 	if s == unixPeers {
 		return netip.Prefix{}, nil
@@ -156,7 +156,7 @@ var fileMode = rule{`an octal file mode from "0001" to "0777"`, []string{yamlStr
 	return err
 }, jsonSchema{"type": []string{"string", "integer"}, "pattern": `^(0o[0-7]|[0-7][0-7])[0-7]{1,3}$`, "minimum": 1, "maximum": 777}}
 
-// parseMode reads what chmod(1) takes as an octal mode.
+// parseMode reads an octal mode, as chmod(1) does.
 func parseMode(s string) (FileMode, error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 9)
 	switch {
@@ -185,8 +185,8 @@ func noNUL(path string) error {
 
 const longestName = 64
 
-// listenerName accepts what can be a metric's label, a journal field's value and
-// an FDNAME of systemd (sd_pid_notify_with_fds(3)), and is read without quotes.
+// listenerName accepts names that can be the label of a metric, the value of a journal field and an
+// FDNAME of systemd (sd_pid_notify_with_fds(3)), and that need no quotes.
 var listenerName = text("a name such as greet", `^[A-Za-z0-9_.-]{1,64}$`, func(s string) error {
 	switch {
 	case s == "":

@@ -7,16 +7,16 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A field is a key of the configuration and what may stand there.
+// A field is a key of the configuration with the rule for its values.
 type field struct {
 	name   string
-	doc    string  // what it is for, in a sentence
+	doc    string  // its purpose, in a sentence
 	fields []field // the keys of a section; nil for a value
-	many   bool    // a list of such sections or values
-	rule   rule    // of a value
+	many   bool    // it is a list of such sections or values
+	rule   rule    // for a value
 
-	required bool // where its section is given
-	names    bool // its section, so that drop-ins need nothing else of what is required
+	required bool // in each section of this kind
+	names    bool // it is the name of its section: a drop-in with this key may omit other required keys
 }
 
 // schema is the whole configuration, in the order in which it is documented and shown.
@@ -72,8 +72,8 @@ var schema = field{fields: []field{
 	}},
 }}
 
-// values are the values below f and their keys with dots, in the order of the schema.
-// The keys in a list of sections are named as those of its elements: "listeners[].name".
+// values returns the fields below f that are values, with their keys, in the order of the schema. A key in
+// a list of sections has [] after the key of the list: "listeners[].name".
 func (f field) values() iter.Seq2[string, field] {
 	return func(yield func(string, field) bool) { f.walk("", yield) }
 }
@@ -97,7 +97,7 @@ func (f field) walk(prefix string, yield func(string, field) bool) bool {
 	return true
 }
 
-// child is the field of that name directly below f.
+// child returns the field with this name directly below f.
 func (f field) child(name string) (field, bool) {
 	for _, child := range f.fields {
 		if child.name == name {
@@ -107,7 +107,8 @@ func (f field) child(name string) (field, bool) {
 	return field{}, false
 }
 
-// unknown says what may have been meant by name, which is none of f's fields.
+// unknown returns a reason for a Problem with name, which is not a field of f. It suggests the key that
+// was probably meant.
 func (f field) unknown(name string) string {
 	names := make([]string, len(f.fields))
 	for i, child := range f.fields {

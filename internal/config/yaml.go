@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// YAML is the whole configuration as a file that loads to the same [Config]. A
-// comment after each value says where it came from.
+// YAML returns the whole configuration as a file that loads to the same [Config]. A comment after each
+// value has its origin.
 func (l Loaded) YAML() []byte {
 	var w yamlWriter
 	w.origin = l.Origin
@@ -23,7 +23,7 @@ type yamlWriter struct {
 	origin func(key string) string
 }
 
-// section writes the fields of v, each on lines of its own after indent.
+// section writes the fields of v, each on its own lines with this indent.
 func (w *yamlWriter) section(v reflect.Value, key, indent string) {
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("mapstructure")
@@ -31,7 +31,7 @@ func (w *yamlWriter) section(v reflect.Value, key, indent string) {
 	}
 }
 
-// value writes v, which has the key, after the indent and what introduces it.
+// value writes v, the value of key, after the indent and intro, such as "rate:" or "-".
 func (w *yamlWriter) value(v reflect.Value, key, indent, intro string) {
 	deeper := indent + "  "
 	switch v := v.Interface().(type) {
@@ -56,7 +56,7 @@ func (w *yamlWriter) value(v reflect.Value, key, indent, intro string) {
 	case FileMode:
 		w.line(key, indent+intro, strconv.Quote(v.String()))
 	case string:
-		w.line(key, indent+intro, strconv.Quote(v)) // its escapes are those of YAML
+		w.line(key, indent+intro, strconv.Quote(v)) // Go's escapes are valid in YAML
 	case float64:
 		w.line(key, indent+intro, strconv.FormatFloat(v, 'f', -1, 64))
 	case bool, int, time.Duration:
@@ -67,16 +67,16 @@ func (w *yamlWriter) value(v reflect.Value, key, indent, intro string) {
 	}
 }
 
-// listener writes v as an element of a list.
+// listener writes v as an element of a list: as a section with a dash before its first key.
 func (w *yamlWriter) listener(v reflect.Value, key, indent string) {
 	from := w.buf.Len()
 	w.section(v, key, indent+"  ")
 	w.buf.Bytes()[from+len(indent)] = '-'
 }
 
-// line writes one line. Where key isn't empty, it ends with its origin.
+// line writes one line. If key is not "", the line ends with the origin of key as a comment.
 func (w *yamlWriter) line(key, intro, value string) {
-	const column = 36 // of the comments, where values are short
+	const column = 36 // where the comment begins, unless the value is too long
 	line := intro
 	if value != "" {
 		line += " " + value
