@@ -1,11 +1,10 @@
-// Package listeners serves the sockets of [systemd.Service] with greetd's server, each
-// under the settings that the configuration has for its name.
+// Package listeners serves the sockets of [systemd.Service] with the server of greetd, each socket with
+// the settings that the configuration has for its name.
 //
-// Which socket belongs to which listener, and the way from one configuration to the next,
-// is decided by [systemd.Service.Prepare]: nothing that is served changes until
-// [Set.Commit], which can't fail. A listener that stays is served without a pause. Where a
-// socket gets another name, the clients in its backlog wait for the new one. A listener that
-// ends while nobody has closed it is reported on [Set.Broken].
+// [systemd.Service.Prepare] decides which socket belongs to which listener, and what a new configuration
+// changes. The served listeners do not change until [Set.Commit], which can't fail. A listener that stays
+// is served without a pause. If a socket gets another name, the clients in its backlog are served under
+// the new name. A listener that ends without having been closed is reported on [Set.Broken].
 package listeners
 
 import (
@@ -19,17 +18,17 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Hooks are what a Set calls. All are needed. Closed is called by the goroutine that has
-// served the listener, thus by several at once when all end.
+// Hooks are the functions that a Set calls. All of them are required. Closed is called by the goroutine that
+// has served the listener. Several goroutines can call it at once.
 type Hooks struct {
 	Serve  func(service.Listener) error // [service.Server.Serve]
-	Opened func(*systemd.Listener)      // it is served now
-	Closed func(*systemd.Listener)      // it is served no longer
+	Opened func(*systemd.Listener)      // the listener is served now
+	Closed func(*systemd.Listener)      // the listener is not served any more
 }
 
 var errEnded = errors.New("it is served no longer")
 
-// A Set is the listeners that are served.
+// A Set has the listeners that are served.
 type Set struct {
 	hooks   Hooks
 	broken  chan error
@@ -42,7 +41,7 @@ type Set struct {
 // serving is one call of Serve.
 type serving struct {
 	done chan struct{} // closed when Serve has returned
-	err  error         // what it has returned
+	err  error         // the error that Serve has returned
 }
 
 // New returns a Set that serves nothing yet.
@@ -50,9 +49,9 @@ func New(h Hooks) *Set {
 	return &Set{hooks: h, broken: make(chan error, 1), serving: make(map[*systemd.Listener]*serving)}
 }
 
-// Commit commits the change, and serves its listeners from now on with the settings of
-// their name, which have no net.Listener. When it returns, those that have ended are served
-// no longer. It is called by one goroutine at a time.
+// Commit commits the change, and serves each new listener with the settings that have its name. The
+// settings have no net.Listener. When Commit returns, the listeners that the change has closed are not
+// served any more. Only one goroutine may call it at a time.
 func (s *Set) Commit(change *systemd.Change, settings []service.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,19 +91,19 @@ func (s *Set) start(l *systemd.Listener, served service.Listener) {
 	})
 }
 
-// problem returns what is wrong when Serve of l has returned err; nil if the server shuts down.
+// problem returns the error to report after Serve of l has returned err; nil if the server shuts down.
 func problem(l *systemd.Listener, err error) error {
 	if errors.Is(err, service.ErrClosed) {
 		return nil
 	}
-	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) { // which has the name
+	if refused := (*systemd.BindError)(nil); errors.As(err, &refused) { // its text has the name of the listener
 		return err
 	}
 	return fmt.Errorf("listener %s: %w", l.Name(), cmp.Or(err, errEnded))
 }
 
-// Check returns nil while every listener that Commit has opened is served, or when the server shuts
-// down, and else which is not, and why.
+// Check returns nil while every listener that Commit has opened is served, and also when the server shuts
+// down. Otherwise its error names the listeners that are not served, with the reasons.
 func (s *Set) Check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,9 +118,9 @@ func (s *Set) Check() error {
 	return errors.Join(problems...)
 }
 
-// Broken receives why a listener ended that nobody closed. One is enough to stop for:
-// further ones are not kept.
+// Broken returns a channel that receives the error of a listener that ended without having been closed.
+// One error is enough to stop the daemon, so only the first one is kept.
 func (s *Set) Broken() <-chan error { return s.broken }
 
-// Wait waits until nothing is served any more.
+// Wait waits until no listener is served any more.
 func (s *Set) Wait() { s.running.Wait() }

@@ -1,5 +1,5 @@
-// Package settings builds from a configuration what visits use: greeter, admission,
-// timeouts, limits, and PROXY headers and TLS of each listener.
+// Package settings builds the settings of the server from a configuration: the greeter, the admission of
+// clients, timeouts and limits, and PROXY headers and TLS of each listener.
 package settings
 
 import (
@@ -23,15 +23,15 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Settings are those of one configuration: what service.Server.Update swaps in one step.
+// Settings are the settings of one configuration. service.Server.Update replaces them in one step.
 type Settings struct {
 	Service   *service.Settings  // Admit is set by Admission
 	Listeners []service.Listener // in the configuration's order, without net.Listener
 
 	Certificates []*certificate.Pair // of the listeners with TLS
 
-	Web            *webconfig.Config // what admin asks of clients over TCP; nil: nothing
-	WebCertificate *certificate.Pair // of it; nil: none that is followed
+	Web            *webconfig.Config // requirements for admin clients over TCP; nil: none
+	WebCertificate *certificate.Pair // the certificate of Web; nil if it has none
 
 	list   *access.List // nil: everybody is admitted
 	limits access.Limits
@@ -40,8 +40,8 @@ type Settings struct {
 // TLS reports whether a listener has TLS.
 func (s Settings) TLS() bool { return len(s.Certificates) > 0 }
 
-// Admission makes Service.Admit ask the access lists and then sources, which outlives a
-// reload and gets the new limits.
+// Admission sets Service.Admit, which checks the access lists and then sources. It gives sources the
+// limits of these settings. sources is the same before and after a reload.
 func (s Settings) Admission(sources *access.Sources) {
 	sources.Update(s.limits)
 	limited := s.limits.Connections > 0 || s.limits.Rate > 0
@@ -60,8 +60,8 @@ func (s Settings) Admission(sources *access.Sources) {
 	}
 }
 
-// Load reads the configuration and builds its Settings. The error has every problem, also
-// those of certificates and of the greeting.
+// Load reads the configuration and builds its Settings. The error joins all problems, including those of
+// certificates and of the greeting.
 func Load(source config.Source) (loaded config.Loaded, s Settings, err error) {
 	source.Check = func(c config.Config, wrong func(string, error)) { s = build(c, wrong) }
 	loaded, err = config.Load(source)
@@ -107,7 +107,7 @@ func build(c config.Config, wrong func(key string, err error)) Settings {
 	return s
 }
 
-// Doubts reports what is valid in c, and probably not meant.
+// Doubts reports values in c that are valid, but probably not intended.
 func Doubts(c config.Config, report func(key, doubt string)) {
 	if strings.Contains(c.Greeting, `\n`) || strings.Contains(c.Greeting, `\t`) {
 		report("greeting", "has a backslash and a letter, which clients get as they are: for a new line, write \\n in double quotes in YAML, "+
@@ -126,7 +126,7 @@ func Doubts(c config.Config, report func(key, doubt string)) {
 func checkZone(address string) error {
 	host, _, _ := net.SplitHostPort(address)
 	ip, _ := netip.ParseAddr(host)
-	if _, err := strconv.Atoi(ip.Zone()); ip.Zone() == "" || err == nil { // by its number
+	if _, err := strconv.Atoi(ip.Zone()); ip.Zone() == "" || err == nil { // no zone, or an interface by its number
 		return nil
 	}
 	if _, err := systemd.InterfaceNumber(ip.Zone()); err != nil {
@@ -135,8 +135,8 @@ func checkZone(address string) error {
 	return nil
 }
 
-// clientsSpeakFirst reports whether no client of l waits for a greeting before it has sent something: l has
-// TLS, or everybody who can connect must send a PROXY header.
+// clientsSpeakFirst reports whether every client of l must send data before it gets a greeting, because
+// l has TLS, or because every peer that can connect must send a PROXY header.
 func clientsSpeakFirst(l config.Listener) bool {
 	if l.TLS.Certificate != "" {
 		return true
@@ -162,7 +162,8 @@ func clientsSpeakFirst(l config.Listener) bool {
 	return trusts("0.0.0.0/0") && trusts("::/0")
 }
 
-// loadPair returns nil for a listener without TLS, and where something is wrong.
+// loadPair loads the certificate and the key of l. It returns nil if l has no TLS, or after a problem,
+// which it reports to wrong. key is the key of the section tls of l.
 func loadPair(key string, l config.Listener, wrong func(key string, err error)) *certificate.Pair {
 	if l.TLS.Certificate == "" || l.TLS.Key == "" {
 		return nil
@@ -177,10 +178,11 @@ func loadPair(key string, l config.Listener, wrong func(key string, err error)) 
 	return pair
 }
 
-// adminListener is the name of the admin address as a [certificate.Pair] has it. No listener can have it.
+// adminListener is the Listener of the [certificate.Pair] of the admin address. No listener can have this
+// name, since it has a space.
 const adminListener = "admin address"
 
-// AllCertificates are those of the listeners, and that of the admin address.
+// AllCertificates returns the certificates of the listeners and of the admin address.
 func (s Settings) AllCertificates() []*certificate.Pair {
 	if s.WebCertificate == nil {
 		return s.Certificates
@@ -188,7 +190,8 @@ func (s Settings) AllCertificates() []*certificate.Pair {
 	return append(slices.Clone(s.Certificates), s.WebCertificate)
 }
 
-// loadWeb loads admin.web_config_file, and the certificate that it names. Nil is none.
+// loadWeb loads admin.web_config_file, and the certificate that it names. It returns nil for both if
+// there is no such file to use, or after a problem, which it reports to wrong.
 func loadWeb(a config.Admin, wrong func(key string, err error)) (*webconfig.Config, *certificate.Pair) {
 	if a.WebConfigFile == "" || !a.OverTCP() {
 		return nil, nil
@@ -211,8 +214,8 @@ func loadWeb(a config.Admin, wrong func(key string, err error)) (*webconfig.Conf
 	return loaded, pair
 }
 
-// newGreeter parses the template of greeting or greeting_file. It is nil where something
-// is wrong.
+// newGreeter parses the template of greeting or greeting_file. It returns nil after a problem, which it
+// reports to wrong.
 func newGreeter(c config.Config, wrong func(key string, err error)) service.Greeter {
 	key, text := "greeting", c.Greeting
 	if c.GreetingFile != "" {
@@ -229,7 +232,7 @@ func newGreeter(c config.Config, wrong func(key string, err error)) service.Gree
 		return nil
 	}
 	if text, ok := greeter.Fixed(); ok {
-		return text // not a copy for each slow reader
+		return text // one text for all visits, instead of a copy for each visit
 	}
 	return greeter
 }
