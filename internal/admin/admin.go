@@ -1,28 +1,29 @@
-// Package admin lets operators and monitoring look at a running daemon, and root
-// and the service's user steer it: a [Server] that speaks HTTP over a unix socket
-// and, for reading only, over TCP, and the [Client] of greetd's own sub-commands.
+// Package admin shows and controls a running daemon over HTTP. It has a [Server], which listens on a
+// unix socket and on TCP, and a [Client], which the sub-commands of greetd use. Operators and monitoring
+// can read over both. Only the unix socket allows changes, and only to root and the user of the service.
 //
-//	GET  /           how the daemon is, for people with a browser
-//	GET  /status     the same as JSON: a [Status]
+//	GET  /           the status, as a page for a browser
+//	GET  /status     the status as JSON: a [Status]
 //	GET  /history    the last ten minutes as JSON: a [History]
-//	GET  /metrics    the same for Prometheus
-//	GET  /healthz    200 while the daemon works, 503 and the reason when not
-//	GET  /readyz     200 while new clients are greeted, 503 and the reason when not
+//	GET  /metrics    metrics for Prometheus
+//	GET  /healthz    200 while the daemon works, else 503 and the reason
+//	GET  /readyz     200 while new clients are greeted, else 503 and the reason
 //	POST /reload     reload the configuration and wait for the [ReloadResult], as JSON:
-//	                 200 applied, 422 bad and keeping the previous configuration, 503 not tried
+//	                 200 applied, 422 refused and keeping the previous configuration, 503 not tried
 //	POST /log-level  the body is the level, as plain text: 200, or 400 and the reason
 //
-// HEAD works where GET does. An error is one sentence of plain text.
-// Over TCP nothing can be changed: all but GET and HEAD is answered with 405.
+// HEAD is allowed wherever GET is. An error is one sentence of plain text. Over TCP, all methods except
+// GET and HEAD are answered with 405.
 //
-// Who may connect is a matter of the socket's file mode, 0600, and of the firewall:
-// there are no passwords. Web pages are kept out all the same. A page on the Internet
-// can have its name point at 127.0.0.1 and then read from there with its visitor's
-// browser (DNS rebinding), so on loopback the Host must be an address or a name without
-// a dot, like localhost, which no such page has. The same goes for the unix socket: ssh
-// can forward it to where a browser is. Other interfaces take any Host: scrapers go
-// there by name, and whoever reaches them may read. A POST that has an Origin comes
-// from a page and is refused everywhere.
+// The unix socket is protected by its file mode, 0600. TCP is protected by the firewall and, if
+// admin.web_config_file is set, by TLS and passwords.
+//
+// The server also refuses requests that web pages make with the browser of a visitor. A page on the
+// Internet can let its name resolve to 127.0.0.1, and then read from there (DNS rebinding). So on
+// loopback the Host must be an address or a name without a dot, such as localhost; the name of such a page
+// has a dot. This is also required on the unix socket, since ssh can forward it to a machine with a
+// browser. On other interfaces every Host is accepted: Prometheus uses names there, and a page can read no
+// more there than any other client. A POST with an Origin comes from a page, and is refused everywhere.
 package admin
 
 import (
@@ -33,24 +34,24 @@ import (
 	"greetd.example/internal/logging"
 )
 
-// A Daemon is what the [Server] shows and steers, as functions that are given once.
-// They are called from many goroutines at once, and must return: Shutdown waits for
-// them. A path whose function is nil does not exist.
+// A Daemon has the functions with which the [Server] shows and controls the daemon. Many goroutines call
+// them at once. They must return, since Shutdown waits for them. If a function is nil, its path does not
+// exist, unless its comment says otherwise.
 type Daemon struct {
 	Status   func() Status                      // never nil
-	Reload   func(context.Context) ReloadResult // serialises itself; the context ends only with that of Shutdown
-	SetLevel func(level string) error           // the client gets the error
-	Ready    func() error                       // why new clients are not greeted; nil means always ready
-	Healthy  func() error                       // why the daemon should be restarted; nil means always healthy
+	Reload   func(context.Context) ReloadResult // runs one reload at a time by itself; its context is done only when that of Shutdown is
+	SetLevel func(level string) error           // its error is sent to the client
+	Ready    func() error                       // returns the reason why new clients are not greeted; a nil func means always ready
+	Healthy  func() error                       // returns the reason why the daemon should be restarted; a nil func means always healthy
 	Metrics  http.Handler                       // answers GET /metrics
-	Problems func() []logging.Problem           // the latest, newest first, as many as a page should show; nil means none
+	Problems func() []logging.Problem           // returns the latest problems for the page, newest first; a nil func means none
 
-	// Durations counts the visits since the start by how long they took: counts[i] is
-	// those of at most bounds[i], shorter ones included, and the last of counts is all.
-	// bounds never change. The page and the history need it.
+	// Durations returns the visits since the start, counted by their duration: counts[i] is the number of
+	// visits that took at most bounds[i], and the last element of counts is the number of all visits.
+	// bounds never change. The page and the history need Durations.
 	Durations func() (bounds []time.Duration, counts []uint64)
 
-	Failed func(error) // reports a panic in one of the others, with its stack; may be nil
+	Failed func(error) // reports a panic in another function, with its stack, and failures of accept; may be nil
 }
 
 // A ReloadResult is the result of a reload.
@@ -59,7 +60,7 @@ type ReloadResult struct {
 	Unavailable bool     `json:"unavailable"` // nothing was tried: the daemon is starting or draining
 	Generation  uint64   `json:"generation"`  // of the configuration now in force, counted from 1
 	Message     string   `json:"message"`     // one sentence for a person
-	Problems    []string `json:"problems"`    // what is wrong with the new one, each as "key: reason"; empty if OK
+	Problems    []string `json:"problems"`    // of the new configuration, each as "FILE:LINE: KEY: REASON"; empty if OK
 	Changed     []string `json:"changed"`     // the keys that differ from before; empty unless OK
-	Warnings    []string `json:"warnings"`    // what is in force, and probably not as it is meant; empty unless OK
+	Warnings    []string `json:"warnings"`    // values that are in force, but probably not intended; empty unless OK
 }

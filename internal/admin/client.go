@@ -16,30 +16,30 @@ import (
 	"syscall"
 )
 
-// ErrNoDaemon says that nobody listens on the admin address.
+// ErrNoDaemon means that no daemon listens on the admin address.
 var ErrNoDaemon = errors.New("no daemon to talk to")
 
-// ErrProtected says that the daemon answers over TCP only with TLS or a password, which greetd's
-// own commands do not have.
+// ErrProtected means that the daemon requires TLS or a password on this TCP address. The commands of
+// greetd support neither.
 var ErrProtected = errors.New("asks for TLS, a certificate or a password (admin.web_config_file): greetd's commands use its unix socket " +
 	"(admin.address, or RuntimeDirectory= of a unit); to look only, curl can ask for /status")
 
-// maxAnswer is more than any answer has.
+// maxAnswer is the maximum number of bytes to read of an answer, more than any answer has.
 const maxAnswer = 16 << 20
 
-// A Client asks a daemon. Its methods may be called at once. They wait until their
-// context ends, and their errors are sentences for an operator: [ErrNoDaemon] where
-// nobody listens, [fs.ErrPermission] for users without permission.
+// A Client sends requests to the admin address of a daemon. Its methods may be called concurrently. They
+// wait at most until their context is done. Their errors are sentences for an operator: [ErrNoDaemon] if no
+// daemon listens there, [fs.ErrPermission] if the user has no permission.
 type Client struct {
-	Unit string // that runs the daemon, for advice; "": greetd
+	Unit string // the unit of the daemon, for the advice in errors; "": greetd
 
 	address string
 	host    string // of the URL
 	http    http.Client
 }
 
-// Dial returns a client for the daemon at address, "unix:/path" or "host:port" as
-// for [Listen]. It connects with each question, and needs no closing.
+// Dial returns a client for the daemon at address, "unix:/path" or "host:port" as for [Listen]. The client
+// connects for each request, and need not be closed.
 func Dial(address string) *Client {
 	c := &Client{address: address, host: address}
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
@@ -53,17 +53,17 @@ func Dial(address string) *Client {
 	return c
 }
 
-// Address is where the client asks.
+// Address returns the address of the daemon.
 func (c *Client) Address() string { return c.address }
 
-// Status asks how the daemon is.
+// Status returns the status of the daemon.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var status Status
 	return status, c.ask(ctx, http.MethodGet, "/status", "", &status)
 }
 
-// Reload makes the daemon load its configuration again, and waits for its result.
-// The error says why there is none; a bad configuration is a result.
+// Reload makes the daemon reload its configuration, and waits for the result. If the configuration is not
+// valid, the result says so. An error means that there is no result.
 func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
 	var result ReloadResult
 	return result, c.ask(ctx, http.MethodPost, "/reload", "", &result)
@@ -74,8 +74,9 @@ func (c *Client) SetLevel(ctx context.Context, level string) error {
 	return c.ask(ctx, http.MethodPost, "/log-level", level, nil)
 }
 
-// ask sends one request. An answer in JSON goes into value, whatever its code; one in
-// plain text is the reason why there is no JSON, unless none was wanted.
+// ask sends one request. It decodes an answer in JSON into value, whatever its status code. If value is
+// not nil, an answer in plain text is the reason for an error. If value is nil, it is one unless its
+// status code is 200.
 func (c *Client) ask(ctx context.Context, method, path, body string, value any) error {
 	if _, _, err := net.SplitHostPort(c.host); c.host == c.address && err != nil {
 		return fmt.Errorf("ask the daemon at %s: want unix:/path or host:port", c.address)
@@ -108,7 +109,7 @@ func (c *Client) ask(ctx context.Context, method, path, body string, value any) 
 	return nil
 }
 
-// explain finds words for a failed conversation.
+// explain returns err, the error of a failed request, as a sentence with a remedy.
 func (c *Client) explain(err error) error {
 	unit := cmp.Or(c.Unit, "greetd")
 	switch {

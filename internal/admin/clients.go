@@ -17,53 +17,52 @@ import (
 
 const (
 	maxClients   = 512 // open connections for each listener
-	requestRate  = 50  // requests a second for each listener; more have to wait
-	requestBurst = 100 // of them at once
-	passwordCost = 10  // requests for which a password counts that has to be checked
+	requestRate  = 50  // requests a second for each listener; further requests wait
+	requestBurst = 100 // requests at once, after a pause
+	passwordCost = 10  // checking a password counts as this number of requests
 
-	idle = time.Second // without a request: such a client is evicted before others
+	idle = time.Second // a client without a request for this time is evicted before others
 
-	minAcceptPause = 5 * time.Millisecond // after a failed accept; doubles up to
+	minAcceptPause = 5 * time.Millisecond // after a failed accept; it doubles up to maxAcceptPause
 	maxAcceptPause = 250 * time.Millisecond
 	reportInterval = time.Minute // between two reports of failed accepts
 )
 
-// A clientLimiter is a listener with a limit of clients. At the limit, a new client evicts an
-// old one: the one that has been idle for longest, or one of the source that has the most
-// clients, see evict. Each listener has a limiter of its own, so that clients on TCP cannot
-// shut out root on the unix socket.
+// A clientLimiter is a listener with a limit of clients. At the limit, a new client evicts another one:
+// the client that has been idle for longest, or a client of the source with the most clients; see evict.
+// Each listener has its own limiter, so that clients on TCP cannot keep root from using the unix socket.
 type clientLimiter struct {
 	net.Listener
 
-	report    func(error) // is called with the error of repeated failed accepts
+	report    func(error) // is called with the error when accept fails repeatedly
 	sometimes rate.Sometimes
-	closed    chan struct{} // with the listener
+	closed    chan struct{} // is closed together with the listener
 	once      sync.Once
 
 	mu      sync.Mutex
-	web     *webconfig.Config    // what clients need; nil: nothing
+	web     *webconfig.Config    // requirements for clients: TLS, passwords; nil: none
 	clients map[*client]struct{} // at most maxClients
-	sources map[string]int       // how many of them each source has
+	sources map[string]int       // number of clients of each source
 	queue   requestQueue
 	closing bool // no more clients are accepted
 
-	running *sync.WaitGroup // the server's: one for each goroutine that serves a client
+	running *sync.WaitGroup // Server.running: one for each goroutine that serves a client
 }
 
-// A client is one connection. What follows limiter is guarded by its mutex.
+// A client is one connection. The mutex of limiter guards the fields after it.
 type client struct {
 	net.Conn
 
 	limiter    *clientLimiter
 	source     string        // its address, or its process on this machine
-	number     uint64        // of its last request in the queue, or of its arrival if it has sent none
+	number     uint64        // number in the queue of its last request, or of its arrival before the first request
 	ready      chan struct{} // closed when its request may be answered; nil: it is not in the queue
-	lastServed time.Time     // when a request of it was last answered
-	lastActive time.Time     // when it arrived, or began its last request
+	lastServed time.Time     // time when its last request was granted
+	lastActive time.Time     // time when it arrived, or when the answer to its last request began
 	serving    bool          // a request is being answered: Shutdown waits for it
-	mutating   bool          // and that request changes something: it is not evicted
-	outdated   bool          // what clients need has changed since it connected: it is closed after its request
-	closed     bool          // by evict, drain or protect
+	mutating   bool          // the request that is being answered changes something: the client is not evicted
+	outdated   bool          // the requirements have changed since it connected: it is closed after its request
+	closed     bool          // closed by evict, drain or protect
 }
 
 func newClientLimiter(ln net.Listener, web *webconfig.Config, running *sync.WaitGroup, report func(error)) *clientLimiter {
@@ -80,9 +79,9 @@ func newClientLimiter(ln net.Listener, web *webconfig.Config, running *sync.Wait
 	}
 }
 
-// Accept accepts the next client, and evicts another one at the limit. After a temporary error
-// it tries again, with a longer pause each time, and reports the second in a row; other errors
-// are final.
+// Accept accepts the next client, and evicts another one at the limit. After a temporary error it tries
+// again, with a longer pause each time, and reports the error if it is not the first in a row. It returns
+// other errors.
 func (l *clientLimiter) Accept() (net.Conn, error) {
 	for pause := minAcceptPause; ; {
 		c, err := l.Listener.Accept()
@@ -96,7 +95,7 @@ func (l *clientLimiter) Accept() (net.Conn, error) {
 		if !service.AcceptPasses(err) {
 			return nil, err
 		}
-		if pause > minAcceptPause { // the first may be one client's fault
+		if pause > minAcceptPause { // the first error can be caused by one client
 			l.sometimes.Do(func() { l.report(fmt.Errorf("%w; trying again", err)) })
 		}
 		select {
@@ -108,7 +107,7 @@ func (l *clientLimiter) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops accepting. It may be called more than once.
+// Close closes the listener. It may be called more than once.
 func (l *clientLimiter) Close() error {
 	var err error
 	l.once.Do(func() {
@@ -119,7 +118,7 @@ func (l *clientLimiter) Close() error {
 }
 
 // admit registers c before net/http serves it, so that Shutdown waits for every client. It
-// returns nil if c itself is the one to evict.
+// returns nil if c itself is the client to evict.
 func (l *clientLimiter) admit(c net.Conn) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,8 +137,8 @@ func (l *clientLimiter) admit(c net.Conn) (net.Conn, error) {
 	return l.secure(admitted), nil
 }
 
-// secure puts TLS over the connection of c, if clients need that. The mutex is held. A handshake
-// waits in the queue, since it costs as much as a request.
+// secure returns the connection of c, with TLS over it if web requires TLS. The mutex is held. A TLS
+// handshake waits in the queue, since it costs as much as a request.
 func (l *clientLimiter) secure(c *client) net.Conn {
 	settings := l.web.TLS()
 	if settings == nil {
@@ -151,7 +150,7 @@ func (l *clientLimiter) secure(c *client) net.Conn {
 	return tls.Server(c, settings)
 }
 
-// clientOf is the client whose connection, perhaps with TLS, net/http has.
+// clientOf returns the client of a connection that net/http has. The connection can be one with TLS.
 func clientOf(c net.Conn) *client {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
@@ -159,7 +158,8 @@ func clientOf(c net.Conn) *client {
 	return c.(*client)
 }
 
-// protect changes what clients need. Clients from before must connect again, unless that is the same.
+// protect changes the requirements for clients. If web differs from before, clients that have connected
+// before must connect again.
 func (l *clientLimiter) protect(web *webconfig.Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +176,7 @@ func (l *clientLimiter) protect(web *webconfig.Config) {
 	}
 }
 
-// admits reports whether clients need nothing more than r has, and else answers it.
+// admits reports whether r meets the requirements for clients. If it does not, admits answers it.
 func (l *clientLimiter) admits(w http.ResponseWriter, r *http.Request) bool {
 	l.mu.Lock()
 	web := l.web
@@ -184,15 +184,16 @@ func (l *clientLimiter) admits(w http.ResponseWriter, r *http.Request) bool {
 	return web == nil || web.Admit(w, r, l.slowDown)
 }
 
-// slowDown makes the next requests wait, for the time that a password takes.
+// slowDown makes the next requests wait, since the check of a password takes as long as several requests.
 func (l *clientLimiter) slowDown() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue.limit.ReserveN(time.Now(), passwordCost)
 }
 
-// evict closes one client: the one that has been idle for longest, else, of the source with the
-// most clients, the last one in the queue. It reports false if that is the new one.
+// evict closes one client: the client that has been idle for longest, if one is idle. Otherwise it is,
+// among the clients of the source with the most clients, the last one in the queue. If this is the
+// newcomer, evict closes nothing and returns false.
 func (l *clientLimiter) evict(newcomer *client) bool {
 	var idlest *client
 	last := newcomer
@@ -216,7 +217,7 @@ func (l *clientLimiter) evict(newcomer *client) bool {
 	return true
 }
 
-// drain accepts no more clients, and closes those without a request that is being answered.
+// drain stops accepting clients, and closes the clients without a request that is being answered.
 func (l *clientLimiter) drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,7 +229,8 @@ func (l *clientLimiter) drain() {
 	}
 }
 
-// remove makes room for another client. The mutex is held. A second call does nothing.
+// remove removes c from the clients of l, which makes room for another one. The mutex is held. A second
+// call does nothing.
 func (l *clientLimiter) remove(c *client) {
 	if _, ok := l.clients[c]; !ok {
 		return
@@ -239,18 +241,18 @@ func (l *clientLimiter) remove(c *client) {
 	}
 }
 
-// closeLocked closes the connection. The mutex is held.
+// closeLocked closes the connection, and removes c from its limiter. The mutex is held.
 func (c *client) closeLocked() {
 	c.closed = true
 	_ = c.Close()
 	c.limiter.remove(c)
 	if c.ready != nil {
-		c.limiter.queue.grant(c) // beginRequest then reports that it is closed
+		c.limiter.queue.grant(c) // ends wait; beginRequest then reports that c is closed
 	}
 }
 
-// beginRequest marks the client as being answered. It reports false if the connection was
-// closed in the meantime.
+// beginRequest marks the client as being answered. It returns false if the connection was closed in the
+// meantime. mutating means that the request changes something.
 func (c *client) beginRequest(mutating bool) bool {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
@@ -258,7 +260,7 @@ func (c *client) beginRequest(mutating bool) bool {
 	return !c.closed
 }
 
-// endRequest is called when the answer was written.
+// endRequest marks the end of a request, when its answer has been written.
 func (c *client) endRequest() {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
@@ -268,7 +270,7 @@ func (c *client) endRequest() {
 	}
 }
 
-// release is called when the goroutine that served the client has ended.
+// release removes the client, when the goroutine that served it has ended.
 func (c *client) release() {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
@@ -276,7 +278,7 @@ func (c *client) release() {
 	c.limiter.running.Done()
 }
 
-// CloseWrite lets net/http half-close a connection whose body it does not read to the end.
+// CloseWrite half-closes the connection. net/http calls it if it does not read a request body to its end.
 func (c *client) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// Find returns the addresses of all unix sockets on which other processes of this program
-// listen and which only their user may reach, as [Listen] makes them. /proc shows root all
-// of them, and others their own. One may be for something else than admin.
+// Find returns the addresses of unix sockets on which other processes of this program listen, and whose
+// files have the mode 0600, as [Listen] makes them. For root, /proc has the processes of all users, and
+// for other users their own. A socket in the result can have another purpose than admin.
 func Find() []string {
 	own, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -28,7 +28,7 @@ func Find() []string {
 		if err != nil || process.PID == os.Getpid() || strings.TrimSuffix(exe, " (deleted)") != strings.TrimSuffix(own, " (deleted)") {
 			continue
 		}
-		targets, _ := process.FileDescriptorTargets() // none, if it has just ended
+		targets, _ := process.FileDescriptorTargets() // none if the process has just ended
 		for _, target := range targets {
 			inodes[target] = true
 		}
@@ -39,8 +39,8 @@ func Find() []string {
 	return listeningOn(inodes)
 }
 
-// listeningOn returns the addresses of the listening unix sockets among those, which are
-// named as in /proc/PID/fd.
+// listeningOn returns the addresses of the sockets that are listening unix sockets with the file mode
+// 0600. The sockets are named as in /proc/PID/fd: "socket:[INODE]".
 func listeningOn(sockets map[string]bool) []string {
 	const listening = 1 << 16 // __SO_ACCEPTCON
 	proc, err := procfs.NewFS(procfs.DefaultMountPoint)

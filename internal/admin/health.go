@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	healthWindow = time.Minute // that visits count for
-	pastTroubles = 20          // that are over, and still shown
-	fewVisits    = 5           // fewer that were lost or refused say nothing
-	amberShare   = 0.01        // of clients that are lost
-	redShare     = 0.1
-	amberDays    = 21 // before a certificate expires
+	healthWindow = time.Minute // a visit counts for this time
+	pastTroubles = 20          // number of past troubles that are shown
+	fewVisits    = 5           // fewer lost or refused visits are not a trouble
+	amberShare   = 0.01        // share of lost clients from which the color is amber
+	redShare     = 0.1         // share of lost clients from which the color is red
+	amberDays    = 21          // a certificate with fewer days left is amber
 )
 
-// A Color says how well clients are served. Red: some listener does not do its work. Amber: it does, and
-// somebody should look.
+// A Color says how well clients are served. Red means that a listener does not work as it should. Amber means
+// that all listeners work, but an operator should look.
 type Color string
 
 // The colors, from the best to the worst.
@@ -32,54 +32,56 @@ const (
 	Red   Color = "red"
 )
 
-// rank orders colors by how bad they are.
+// rank returns the severity of c; green has 0.
 func (c Color) rank() int { return slices.Index([]Color{Green, Amber, Red}, c) }
 
 // A Health says how well a daemon serves its clients.
 type Health struct {
-	Color    Color     `json:"color"`    // of the worst present trouble
+	Color    Color     `json:"color"`    // of the worst present trouble; green without one
 	Headline string    `json:"headline"` // one sentence
-	Troubles []Trouble `json:"troubles"` // present ones first, the worst before the others; then those that are over, the latest first
+	Troubles []Trouble `json:"troubles"` // first the present troubles, the worst first; then the past troubles, the latest first
 }
 
-// A Trouble is a reason why clients are not, or may soon not be, served well.
+// A Trouble is a reason why clients are not served well, or can soon not be served well.
 type Trouble struct {
 	Color    Color      `json:"color"`
-	Listener string     `json:"listener"` // "": it is not of one listener
+	Listener string     `json:"listener"` // "" if the trouble is not of one listener
 	Message  string     `json:"message"`
 	Since    time.Time  `json:"since"`
 	Until    *time.Time `json:"until"` // nil while it is present
 
-	key string // the same for the same trouble of the same listener
+	key string // identifies the kind of the trouble and its listener
 }
 
-// A healthTracker remembers the samples and troubles of the past. Its methods may be called at once from
-// many goroutines.
+// A healthTracker keeps past samples and troubles. Many goroutines may call complete at once; it locks the
+// mutex for the other methods.
 type healthTracker struct {
 	mu      sync.Mutex
-	samples []healthSample // of the last healthWindow, the oldest first
-	lossy   map[string]episode
+	samples []healthSample     // of the last healthWindow, the oldest first
+	lossy   map[string]episode // of lost or refused visits, by listener; "": of dropped log entries
 	present []Trouble
 	past    []Trouble // the latest first
 }
 
-// An episode is a time in which something happened again within each healthWindow.
+// An episode is a period of events with at most one healthWindow between an event and the next one. first
+// and last are the times of its first and its last event.
 type episode struct{ first, last time.Time }
 
-// A healthSample is what was counted at a time.
+// A healthSample has the counts at one time.
 type healthSample struct {
 	at        time.Time
 	listeners map[string]healthCounts
 	dropped   uint64
 }
 
-// healthCounts counts the visits of a listener. Clients that hang up by themselves are not counted.
+// healthCounts has the counts of the visits of a listener. Only the field visits includes clients that hang
+// up by themselves.
 type healthCounts struct {
-	visits  uint64 // all, those that hang up among them
+	visits  uint64 // all visits, including clients that hang up
 	greeted uint64
-	lost    uint64 // they should have been greeted
-	refused uint64 // they did not do what the listener expects of its clients
-	denied  uint64 // the configuration refuses them
+	lost    uint64 // clients that should have been greeted, but were not
+	refused uint64 // clients that did not do what the listener requires, such as a PROXY header
+	denied  uint64 // clients that the access lists or the limits of the configuration refuse
 }
 
 func countsOf(l Listener) (c healthCounts) {
@@ -94,7 +96,7 @@ func countsOf(l Listener) (c healthCounts) {
 	return c
 }
 
-// since returns what was counted after an earlier time.
+// since returns the difference between c and the counts at an earlier time.
 func (c healthCounts) since(before healthCounts) healthCounts {
 	return healthCounts{
 		c.visits - before.visits, c.greeted - before.greeted, c.lost - before.lost,
@@ -105,15 +107,16 @@ func (c healthCounts) since(before healthCounts) healthCounts {
 func sampleOf(now time.Time, s *Status) healthSample {
 	sample := healthSample{now, make(map[string]healthCounts), s.Log.Dropped}
 	for _, l := range s.Listeners {
-		if _, known := sample.listeners[l.Name]; !known { // of several sockets, the first has the counts
+		if _, known := sample.listeners[l.Name]; !known { // of several sockets with one name, the first has the counts
 			sample.listeners[l.Name] = countsOf(l)
 		}
 	}
 	return sample
 }
 
-// complete adds to a status of now what takes knowledge of the past: Health, and what each listener did in
-// the last minute. If keep is true, later calls know of it; that is for once a second.
+// complete sets the fields of s, a status of now, that depend on the past: Health, and the visits of each
+// listener in the last minute. If keep is true, it keeps the counts for later calls. keepHistory sets keep,
+// once a second.
 func (ht *healthTracker) complete(now time.Time, s *Status, keep bool) {
 	ht.mu.Lock()
 	defer ht.mu.Unlock()
@@ -148,7 +151,8 @@ func (ht *healthTracker) complete(now time.Time, s *Status, keep bool) {
 	}
 }
 
-// remember notes losses since the latest sample, and forgets what is old.
+// remember updates lossy with the losses since the latest sample, and removes samples that are older than
+// healthWindow.
 func (ht *healthTracker) remember(sample healthSample) {
 	if ht.lossy == nil {
 		ht.lossy = make(map[string]episode)
@@ -176,7 +180,8 @@ func (ht *healthTracker) remember(sample healthSample) {
 	ht.samples = slices.DeleteFunc(ht.samples, func(old healthSample) bool { return sample.at.Sub(old.at) > healthWindow })
 }
 
-// base is what was counted when the window began: nothing, where that is before the start.
+// base returns the counts at the beginning of the window. If the window began before the start of the
+// daemon, these are zero, at the time of the start.
 func (ht *healthTracker) base(sample healthSample, started time.Time) healthSample {
 	switch {
 	case sample.at.Sub(started) <= healthWindow:
@@ -187,7 +192,7 @@ func (ht *healthTracker) base(sample healthSample, started time.Time) healthSamp
 	return ht.samples[0]
 }
 
-// commonTroubles are those that are not of one listener.
+// commonTroubles returns the troubles that are not of one listener.
 func (ht *healthTracker) commonTroubles(s *Status, sample, base healthSample) (troubles []Trouble) {
 	switch {
 	case s.State == systemd.Running && !s.Ready:
@@ -209,7 +214,7 @@ func (ht *healthTracker) commonTroubles(s *Status, sample, base healthSample) (t
 	return troubles
 }
 
-// listenerTroubles are those of one listener.
+// listenerTroubles returns the troubles of l. recent has its visits of the last minute.
 func (ht *healthTracker) listenerTroubles(now time.Time, l Listener, recent healthCounts) (troubles []Trouble) {
 	name := words.Printable(l.Name)
 	add := func(kind string, color Color, since time.Time, message string) {
@@ -236,7 +241,8 @@ func (ht *healthTracker) listenerTroubles(now time.Time, l Listener, recent heal
 	return troubles
 }
 
-// trouble says what is wrong with the recent visits of a listener; kind is "" if nothing is.
+// trouble returns the trouble of a listener with these counts in the last minute; kind is "" if there is
+// none.
 func (c healthCounts) trouble(name string) (kind string, color Color, message string) {
 	share := float64(c.lost) / float64(max(c.greeted+c.lost, 1))
 	switch {
@@ -255,8 +261,9 @@ func (c healthCounts) trouble(name string) (kind string, color Color, message st
 	return "clients", color, fmt.Sprintf("listener %s did not greet %.2g %% of its clients in the last minute: %d of %d", name, 100*share, c.lost, c.greeted+c.lost)
 }
 
-// update compares the troubles of now with those that were present. One that comes again within
-// healthWindow was not over.
+// update makes troubles the present ones. A trouble that was present before keeps its beginning, and so
+// does a past trouble that comes again within healthWindow. Other troubles that were present become past
+// ones.
 func (ht *healthTracker) update(now time.Time, troubles []Trouble) {
 	before := ht.present
 	ht.present = nil
@@ -285,11 +292,11 @@ func (ht *healthTracker) update(now time.Time, troubles []Trouble) {
 	})
 }
 
-// health summarizes the troubles. all is what became of the clients of the last minute.
+// health summarizes the troubles. all has the visits of all listeners in the last minute.
 func (ht *healthTracker) health(all healthCounts) Health {
 	h := Health{Color: Green, Troubles: make([]Trouble, 0, len(ht.present)+len(ht.past))}
 	for _, t := range ht.present {
-		t.Until = nil // it was when it was seen last
+		t.Until = nil // it was the time of the last event; a present trouble has no end
 		h.Troubles = append(h.Troubles, t)
 	}
 	h.Troubles = append(h.Troubles, ht.past...)

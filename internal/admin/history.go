@@ -12,25 +12,25 @@ import (
 
 const (
 	historyStep   = time.Second
-	historyLength = 600 // points: the last ten minutes
+	historyLength = 600 // number of points: ten minutes
 )
 
-// A History is the course of the last ten minutes, as GET /history answers.
-// With ?after=N it has only the points that are newer than number N.
+// A History has the points of the last ten minutes. It is the answer to GET /history. With ?after=N it has
+// only the points after number N.
 type History struct {
-	Started time.Time `json:"started"` // as in [Status]: a new daemon numbers its points anew
+	Started time.Time `json:"started"` // as in [Status]; after a restart of the daemon, the numbers begin again at 1
 	Points  []Point   `json:"points"`  // oldest first
 }
 
-// A Point is about one second.
+// A Point has the counts of one period of about one second.
 type Point struct {
-	Number    uint64    `json:"number"` // counts the points of a daemon, from 1
-	At        time.Time `json:"at"`     // its end, by a clock that does not jump
+	Number    uint64    `json:"number"` // of the point, from 1
+	At        time.Time `json:"at"`     // end of the period, by the monotonic clock
 	Seconds   float64   `json:"seconds"`
-	Outcomes  Outcomes  `json:"outcomes"`    // the visits that have ended in it
+	Outcomes  Outcomes  `json:"outcomes"`    // visits that ended in the period
 	Active    int       `json:"active"`      // at its end
 	Lingering int       `json:"lingering"`   // at its end
-	Median    *float64  `json:"p50_seconds"` // how long its visits took, interpolated; nil if there were none
+	Median    *float64  `json:"p50_seconds"` // of the duration of its visits, interpolated; nil if there were none
 	P99       *float64  `json:"p99_seconds"`
 }
 
@@ -40,13 +40,13 @@ type history struct {
 	ring   [historyLength]Point // number n is at n % historyLength
 	latest uint64               // the number of the latest point; 0 if there is none
 
-	// What was counted when the latest point ended.
+	// The counts at the end of the latest point.
 	at       time.Time
 	outcomes Outcomes
 	counts   []uint64
 }
 
-// keepHistory takes a point each second until Shutdown.
+// keepHistory adds a point each second until Shutdown.
 func (s *Server) keepHistory() {
 	defer s.recoverPanic("keep the history")
 	tick := time.NewTicker(historyStep)
@@ -61,7 +61,7 @@ func (s *Server) keepHistory() {
 	}
 }
 
-// sample takes one point. The first call is what the second one counts from.
+// sample adds one point. The first call adds none: it stores the counts from which the second call counts.
 func (s *Server) sample() {
 	status := s.daemon.Status()
 	s.tracker.complete(time.Now(), &status, true)
@@ -93,9 +93,9 @@ func (h *history) add(now time.Time, status Status, bounds []time.Duration, coun
 	h.at, h.outcomes, h.counts = p.At, status.Outcomes, counts
 }
 
-// quantile returns the seconds that the share q of the visits did not exceed, as
-// Prometheus estimates them: as if visits were spread evenly in their bucket. Beyond
-// the last bound it is that bound. It is nil if there were no visits.
+// quantile returns the q-quantile of the durations of visits, in seconds. It estimates as Prometheus does: it
+// assumes that the durations in a bucket are spread evenly. If the quantile is above the last bound, it
+// returns the last bound. It returns nil if there were no visits.
 func quantile(q float64, bounds []time.Duration, counts []uint64) *float64 {
 	rank := q * float64(counts[len(bounds)])
 	if rank == 0 {
@@ -114,7 +114,7 @@ func quantile(q float64, bounds []time.Duration, counts []uint64) *float64 {
 	return &seconds
 }
 
-// after returns the points with numbers beyond n, as far as they are kept.
+// after returns the points with numbers above n that are still kept.
 func (h *history) after(n uint64) []Point {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,14 +14,15 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// maxSocketPath is what fits into sockaddr_un, with its closing zero (unix(7)).
+// maxSocketPath is the length of sun_path in sockaddr_un without the NUL at its end (unix(7)).
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// Listen opens address: "unix:/path" or "host:port".
+// Listen listens on address: "unix:/path" or "host:port".
 //
-// A socket file has mode 0600 from its first moment, whatever the umask. One that a
-// crash has left behind is replaced, by one daemon only; one that somebody listens on is
-// not, and neither is any other file. Close removes the file, unless it is another's by then.
+// A socket file has mode 0600 as soon as it exists, with any umask. Listen replaces a socket file that a
+// crash has left behind; if several daemons try this at once, only one succeeds. It returns an error if
+// another program listens on the socket, or if the file is not a socket. Close removes the file, unless
+// another file has replaced it.
 func Listen(address string) (net.Listener, error) {
 	ln, err := listen(address)
 	if err != nil {
@@ -50,7 +51,7 @@ func listen(address string) (net.Listener, error) {
 	return ln, err
 }
 
-// remedy reduces a network error to what the kernel said, and adds advice.
+// remedy reduces a network error to the error of the kernel, and adds advice.
 func remedy(err error, advice string) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		err = errno
@@ -71,8 +72,8 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	defer release()
 
-	// Linux gives the file the mode that the socket has when it is bound, less the
-	// umask: there is no moment in which others could connect.
+	// Linux gives the file the mode of the socket at the time of bind, less the umask. So other users
+	// can't connect at any time.
 	config := net.ListenConfig{Control: func(_, _ string, socket syscall.RawConn) error {
 		var err error
 		if failed := socket.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); failed != nil {
@@ -84,9 +85,9 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, explainFile(err, path)
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove whatever is there by then
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it would also remove the file of another listener
 	own := &socketFile{Listener: ln, path: path}
-	if err := os.Chmod(path, 0o600); err != nil { // a umask of 0777 would shut us out
+	if err := os.Chmod(path, 0o600); err != nil { // with a umask of 0777, our own user could not connect
 		_ = ln.Close()
 		return nil, err
 	}
@@ -122,7 +123,8 @@ func explainFile(err error, path string) error {
 	return remedy(err, "choose another path in admin.address")
 }
 
-// A socketFile is a unix listener that takes its file along, if it is still its own.
+// A socketFile is a unix listener that removes its file when it is closed, unless another file has
+// replaced it.
 type socketFile struct {
 	net.Listener
 
@@ -130,7 +132,8 @@ type socketFile struct {
 	info fs.FileInfo
 }
 
-// Close removes the file first, so that nobody finds it without a listener.
+// Close removes the file and closes the listener. It removes the file first, so that no client finds a
+// file without a listener.
 func (s *socketFile) Close() error {
 	if now, err := os.Lstat(s.path); err == nil && os.SameFile(s.info, now) {
 		_ = os.Remove(s.path)

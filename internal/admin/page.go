@@ -17,8 +17,8 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// The page is one file for the browser: nothing else is fetched but itself and the
-// history. Without JavaScript it loads itself again every few seconds.
+// The page is one file for the browser, with its style and its script. The browser fetches nothing else
+// except the history. Without JavaScript, the page is loaded again every few seconds.
 var (
 	//go:embed page.html
 	pageHTML string
@@ -28,21 +28,21 @@ var (
 	pageJS string
 )
 
-// pagePolicy is the page's content security policy: what is not named here is forbidden.
-// The icon is a data: URL.
+// pagePolicy returns the content security policy of the page. Everything that it does not name is
+// forbidden. The icon is a data: URL.
 func pagePolicy() string {
 	return "default-src 'none'; style-src " + hash(pageCSS) + "; script-src " + hash(pageJS) +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" +
 		"; require-trusted-types-for 'script'; trusted-types 'none'"
 }
 
-// hash names an inline script or style in a content security policy.
+// hash returns the name of an inline script or style in a content security policy.
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// A page is what page.html shows.
+// A page has the data for page.html.
 type page struct {
 	Status
 
@@ -52,7 +52,8 @@ type page struct {
 	JS       template.JS
 }
 
-// parsedPage is made at the first request: start-up must not wait for it.
+// parsedPage returns the template of the page. It is parsed at the first request, so that the start does
+// not wait for it.
 var parsedPage = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
 		"age":         age,
@@ -84,7 +85,7 @@ func colorClass(c Color) string {
 	return map[Color]string{Green: "good", Amber: "so-so", Red: "bad"}[c]
 }
 
-// percent writes a share, rounded down: only all is 100 %.
+// percent formats a share, rounded down, so that only a share of 1 is "100 %".
 func percent(share *float64) string {
 	if share == nil {
 		return "none"
@@ -92,7 +93,7 @@ func percent(share *float64) string {
 	return fmt.Sprintf("%g %%", math.Floor(*share*1000)/10)
 }
 
-// count writes a whole number with commas, as in 1,234,567.
+// count formats a whole number with commas, such as 1,234,567.
 func count(n any) string {
 	digits := fmt.Sprint(n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -108,7 +109,7 @@ func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	}
 	var text bytes.Buffer
 	if err := parsedPage().Execute(&text, shown); err != nil {
-		panic(err) // only if page.html and page do not fit each other
+		panic(err) // only if page.html uses something that page does not have
 	}
 	w.Header().Set("Content-Security-Policy", pagePolicy())
 	w.Header().Set("Referrer-Policy", "no-referrer")

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A requestQueue orders the requests of one listener, of which a limited number a second is
-// answered. First comes the source that was answered longest ago, of its clients the one that
-// was answered longest ago, and of those that never were, the one that has waited longest. The
-// limiter's mutex guards it.
+// A requestQueue orders the requests of one listener, of which only a limited number is answered each
+// second. The next request is from the source that was answered longest ago, and there from the client
+// that was answered longest ago. Among clients that were never answered, the request that has waited
+// longest is the next. The mutex of the limiter guards the queue.
 type requestQueue struct {
 	limit      *rate.Limiter
-	last       uint64               // the last number that was given
+	last       uint64               // the last number that next has returned
 	waiting    map[*client]struct{} // clients with a request in the queue
-	lastServed map[string]time.Time // by source: when one of its requests was answered; at least those of the last minute
+	lastServed map[string]time.Time // by source: time of its last granted request; all of the last minute, perhaps older ones
 	scheduled  bool                 // a timer runs that grants the next request
 }
 
@@ -32,7 +32,7 @@ func newRequestQueue() requestQueue {
 	}
 }
 
-// wait waits until the request of c may be answered, or until ctx ends.
+// wait waits until the request of c may be answered, or until ctx is done.
 func (l *clientLimiter) wait(ctx context.Context, c *client) error {
 	l.mu.Lock()
 	ready := make(chan struct{})
@@ -53,7 +53,7 @@ func (l *clientLimiter) wait(ctx context.Context, c *client) error {
 	}
 }
 
-// schedule grants requests as the rate allows, and starts a timer for the next. l.mu is held.
+// schedule grants the requests that the rate allows now, and starts a timer for the next one. l.mu is held.
 func (l *clientLimiter) schedule() {
 	q := &l.queue
 	for q.scheduled = false; len(q.waiting) > 0 && !q.scheduled; {
@@ -88,14 +88,14 @@ func (q *requestQueue) grantNext() {
 	q.prune()
 }
 
-// grant lets the request of c be answered.
+// grant ends the wait of c, so that its request is answered.
 func (q *requestQueue) grant(c *client) {
 	ready := c.ready
 	q.remove(c)
 	close(ready)
 }
 
-// remove takes c out of the queue.
+// remove removes c from the queue.
 func (q *requestQueue) remove(c *client) {
 	delete(q.waiting, c)
 	c.ready = nil
@@ -118,7 +118,8 @@ func (q *requestQueue) next() uint64 {
 	return q.last
 }
 
-// prune keeps lastServed small: sources from before the last minute count as new ones.
+// prune removes from lastServed, if it is large, the sources that were not answered in the last minute.
+// They then count as new sources.
 func (q *requestQueue) prune() {
 	if len(q.lastServed) > 2*60*requestRate {
 		before := time.Now().Add(-time.Minute)
@@ -126,7 +127,7 @@ func (q *requestQueue) prune() {
 	}
 }
 
-// sourceOf is the address of a client, or its process on this machine.
+// sourceOf returns the source of a client: its IP address, or its process if it uses the unix socket.
 func sourceOf(c net.Conn) string {
 	switch remote := c.RemoteAddr().(type) {
 	case *net.TCPAddr:
@@ -137,7 +138,7 @@ func sourceOf(c net.Conn) string {
 	return ""
 }
 
-// peerProcess is the process at the other end of a unix socket; 0 if it is unknown.
+// peerProcess returns the process at the other end of a unix socket; 0 if it is unknown.
 func peerProcess(c net.Conn) (pid int) {
 	socket, ok := c.(syscall.Conn)
 	if !ok {

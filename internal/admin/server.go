@@ -28,40 +28,40 @@ import (
 const (
 	readTimeout  = 5 * time.Second // for a whole request
 	writeTimeout = 5 * time.Second // for a whole answer
-	idleTimeout  = 2 * time.Minute // between requests: longer than scrapes are apart
+	idleTimeout  = 2 * time.Minute // between requests: longer than a usual scrape interval
 	maxHeader    = 8 << 10
 	maxBody      = 1 << 10
-	maxReloads   = 8 // under way or waiting; more are turned away
+	maxReloads   = 8 // in progress or waiting; further ones are refused
 )
 
-// A Server answers over HTTP for one [Daemon]. Whatever its clients do, they hold at
-// most 512 connections for each listener, for seconds, and are answered 50 times a
-// second, the sources that ask seldom first.
+// A Server answers HTTP requests for one [Daemon]. The clients of each listener have at most 512
+// connections, and get at most 50 answers a second in the long run. Sources with few requests are
+// answered first.
 type Server struct {
 	daemon  Daemon
 	mux     *http.ServeMux
 	reading []string // the paths of GET, sorted
-	writing []string // and those of POST
+	writing []string // the paths of POST
 	history history
 	tracker healthTracker
 	http    http.Server
-	reloads chan struct{} // holds one for each reload under way or waiting
+	reloads chan struct{} // has one element for each reload in progress or waiting
 
-	ending  context.Context // ends when Shutdown begins
+	ending  context.Context // done when Shutdown begins
 	end     context.CancelFunc
-	stopped context.Context // ends with Shutdown's context
+	stopped context.Context // done when the context of Shutdown is done, or when Shutdown has closed all connections
 	stop    context.CancelFunc
 
 	mu       sync.Mutex
-	limiters map[*clientLimiter]struct{} // those that Serve is at
+	limiters map[*clientLimiter]struct{} // of the calls of Serve that have not returned
 	serving  bool                        // Serve was called
-	running  sync.WaitGroup              // one for each goroutine that serves a client, and the history's
+	running  sync.WaitGroup              // one for each goroutine that serves a client, and one for keepHistory
 }
 
 type clientKey struct{}
 
-// New returns a server that answers for d, as soon as it is given a listener to
-// [Server.Serve]. Let it [Server.Shutdown] in the end.
+// New returns a server for d. Call [Server.Serve] with a listener to answer requests, and [Server.Shutdown]
+// to end it.
 func New(d Daemon) *Server {
 	s := &Server{daemon: d, reloads: make(chan struct{}, maxReloads), limiters: make(map[*clientLimiter]struct{})}
 	s.ending, s.end = context.WithCancel(context.Background())
@@ -89,7 +89,7 @@ func New(d Daemon) *Server {
 	return s
 }
 
-// newMux routes to what the daemon has functions for.
+// newMux returns a ServeMux with the paths for which the daemon has functions.
 func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.notFound)
@@ -99,7 +99,7 @@ func (s *Server) newMux() *http.ServeMux {
 		}
 		pattern := at
 		if at == "/" {
-			pattern = "/{$}" // itself alone, not all that is below
+			pattern = "/{$}" // only this path, without the paths below it
 		}
 		mux.HandleFunc(method+" "+pattern, answer) // GET includes HEAD
 		mux.HandleFunc(pattern, otherMethod(method))
@@ -126,7 +126,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	writeText(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
 }
 
-// otherMethod answers requests for a path with a method that it does not take.
+// otherMethod returns a handler that answers 405 to requests with other methods than method.
 func otherMethod(method string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", strings.Replace(method, http.MethodGet, "GET, HEAD", 1))
@@ -134,12 +134,13 @@ func otherMethod(method string) http.HandlerFunc {
 	}
 }
 
-// Serve answers the clients of ln, and always closes ln. It returns nil after Shutdown or
-// when somebody else closes ln, else the reason why ln is broken. Requests that are being
-// answered by then are not cut. It may be called for several listeners at once.
+// Serve answers the clients of ln, and closes ln before it returns. It returns nil after Shutdown, and when
+// ln is closed elsewhere; otherwise it returns the error of accept. It does not cut requests that are being
+// answered. It may be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error { return s.ServeProtected(ln, nil) }
 
-// ServeProtected is Serve for clients that need what web says; nil: nothing.
+// ServeProtected does the same as Serve, for clients that must meet the requirements of web; nil means no
+// requirements.
 func (s *Server) ServeProtected(ln net.Listener, web *webconfig.Config) error {
 	l := newClientLimiter(ln, web, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
 	defer func() { _ = l.Close() }()
@@ -154,8 +155,8 @@ func (s *Server) ServeProtected(ln net.Listener, web *webconfig.Config) error {
 	return fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)
 }
 
-// Protect changes what the clients of ln need, which is being served. Requests that are being
-// answered go on, and other clients from before have to connect again, unless web is Equal to that before.
+// Protect changes the requirements for the clients of ln, a listener that is being served. If web differs
+// from before, connected clients must connect again. Requests that are being answered are finished first.
 func (s *Server) Protect(ln net.Listener, web *webconfig.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +167,7 @@ func (s *Server) Protect(ln net.Listener, web *webconfig.Config) {
 	}
 }
 
-// open registers a limiter, and reports false after Shutdown.
+// open registers a limiter. It returns false after Shutdown.
 func (s *Server) open(l *clientLimiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +182,7 @@ func (s *Server) open(l *clientLimiter) bool {
 	return true
 }
 
-// close unregisters a limiter, and closes its clients without a request.
+// close unregisters a limiter, and closes its clients that have no request being answered.
 func (s *Server) close(l *clientLimiter) {
 	l.drain()
 	s.mu.Lock()
@@ -189,10 +190,10 @@ func (s *Server) close(l *clientLimiter) {
 	delete(s.limiters, l)
 }
 
-// Shutdown closes all listeners and lets the requests that are being answered end,
-// with a reload that is under way. When ctx ends it cuts them, says so to
-// [Daemon.Reload] through its context, and returns the reason. In any case, nothing
-// is running any more when it returns. Serve opens nothing after it.
+// Shutdown closes all listeners, and waits for the requests that are being answered, including a reload.
+// When ctx is done, Shutdown cuts these requests, cancels the context of [Daemon.Reload], and returns the
+// reason. When it returns, no goroutine of the server is running any more, and Serve does not serve
+// further listeners.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.end()
@@ -219,7 +220,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 
-	// The whole request is read first: a client that sends slowly holds no place in the queue.
+	// Read the whole request first, so that a client that sends slowly does not take a place in the queue.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
 	case tooLarge:
@@ -239,7 +240,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// route passes the request on, if this client may make it.
+// route passes the request to its handler, or refuses it if the client may not send it. trusted means
+// that the client is on the unix socket.
 func (s *Server) route(w http.ResponseWriter, r *http.Request, c *client, trusted bool) {
 	if rebound(c.LocalAddr(), r.Host) {
 		writeText(w, http.StatusMisdirectedRequest, "on this machine, ask by address or as localhost: names like "+words.Quote(r.Host)+" can be a web page's trick")
@@ -258,8 +260,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, c *client, truste
 	}
 }
 
-// rebound reports whether a web page may be behind a request: it comes from this
-// machine, yet for a host whose name has a dot.
+// rebound reports whether a request can come from a web page by DNS rebinding: the listener is on loopback
+// or a unix socket, but the host of the request is a name with a dot.
 func rebound(local net.Addr, host string) bool {
 	if to, err := netip.ParseAddrPort(local.String()); err == nil && !to.Addr().Unmap().IsLoopback() {
 		return false
@@ -305,14 +307,15 @@ func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, s.status())
 }
 
-// status is the daemon's, with what takes knowledge of the past.
+// status returns the status of the daemon, with the fields that depend on the past.
 func (s *Server) status() Status {
 	status := s.daemon.Status()
 	s.tracker.complete(time.Now(), &status, false)
 	return status
 }
 
-// serveCondition answers for a condition that holds while it returns nil.
+// serveCondition returns a handler that answers 200 while condition returns nil, else 503 with its error.
+// A nil condition always holds.
 func serveCondition(condition func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if condition == nil {
@@ -325,7 +328,7 @@ func serveCondition(condition func() error) http.HandlerFunc {
 	}
 }
 
-// serveReload goes on when its client hangs up: half a reload would help nobody.
+// serveReload reloads the configuration. It completes the reload even if the client hangs up.
 func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 	select {
 	case s.reloads <- struct{}{}:
@@ -337,7 +340,7 @@ func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 	}
 
 	result := s.daemon.Reload(s.stopped)                                             //nolint:contextcheck // not the request's: that ends when its client hangs up
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // anew: a reload takes long
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a new deadline, since a reload can take long
 
 	result.Problems = nonNil(result.Problems)
 	result.Changed = nonNil(result.Changed)
@@ -368,19 +371,19 @@ func (s *Server) serveLogLevel(w http.ResponseWriter, r *http.Request) {
 	writeText(w, http.StatusOK, "log level is "+level+" until the next reload")
 }
 
-// writeJSON answers with a value, as JSON that people can read.
+// writeJSON answers with value as indented JSON.
 func writeJSON(w http.ResponseWriter, code int, value any) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(value); err != nil {
-		panic(err) // NaN or a year beyond 9999
+		panic(err) // only for NaN, or for a year after 9999
 	}
 	write(w, code, "application/json", text.Bytes())
 }
 
-// nonNil makes an empty list one in JSON, too.
+// nonNil returns list, or an empty list for nil, so that JSON has [] and not null.
 func nonNil(list []string) []string {
 	if list == nil {
 		return []string{}

@@ -9,17 +9,17 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// A Status is a snapshot of a daemon. Counts are since its start, and they never
-// fall: the totals include listeners that a reload has removed.
+// A Status is a snapshot of a daemon. The counts begin at its start and never decrease: the totals include
+// listeners that a reload has removed.
 type Status struct {
-	Health        Health        `json:"health"` // by the Server
+	Health        Health        `json:"health"` // set by the Server
 	Version       string        `json:"version"`
 	Commit        string        `json:"commit"` // "" if it was built outside a repository
 	GoVersion     string        `json:"go_version"`
 	Hostname      string        `json:"hostname"`
 	PID           int           `json:"pid"`
 	State         systemd.State `json:"state"`
-	Ready         bool          `json:"ready"` // as GET /readyz says
+	Ready         bool          `json:"ready"` // true if GET /readyz answers 200
 	Started       time.Time     `json:"started"`
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Configuration Configuration `json:"configuration"`
@@ -32,43 +32,43 @@ type Status struct {
 	Limits        Limits        `json:"limits"`
 }
 
-// A Configuration says which one is in force, and how the last reload went.
+// A Configuration describes the configuration in force, and the last reload.
 type Configuration struct {
-	Path       string    `json:"path"`        // absolute; "" if the defaults serve without a file
+	Path       string    `json:"path"`        // absolute; "" if no file was read
 	DropIns    []string  `json:"drop_ins"`    // of Path, absolute, in the order in which they were merged
-	Generation uint64    `json:"generation"`  // counts the configurations that were applied, from 1
-	Loaded     time.Time `json:"loaded"`      // when this one was
+	Generation uint64    `json:"generation"`  // number of the configuration: 1 at the start, one more after each reload
+	Loaded     time.Time `json:"loaded"`      // time when the configuration was loaded
 	LastReload *Reload   `json:"last_reload"` // nil if there was none
 }
 
-// A Reload is how one ended.
+// A Reload is the result of a reload, with its time.
 type Reload struct {
 	At    time.Time `json:"at"`
 	OK    bool      `json:"ok"`
-	Error string    `json:"error"` // why the previous configuration was kept; "" if OK
+	Error string    `json:"error"` // the reason why the previous configuration was kept; "" if OK
 }
 
-// A Listener is one address that clients come to, and what came of them.
+// A Listener is one address that greetd serves, with the counts of its visits.
 type Listener struct {
 	Name          string         `json:"name"`
-	Address       string         `json:"address"`   // the actual one: port 0 is resolved
-	IPv6Only      bool           `json:"ipv6_only"` // it has all IPv6 addresses, and no IPv4
+	Address       string         `json:"address"`   // the actual address, with the actual port instead of port 0
+	IPv6Only      bool           `json:"ipv6_only"` // bound to all IPv6 addresses, but to no IPv4 address
 	Origin        systemd.Origin `json:"origin"`
 	State         ListenerState  `json:"state"`
-	Trouble       string         `json:"trouble"`   // why accepting fails; "" if it does not
-	Active        int            `json:"active"`    // visits under way
-	Lingering     int            `json:"lingering"` // greeted, and waiting for the client to hang up
+	Trouble       string         `json:"trouble"`   // the reason why accept fails; "" if it does not fail
+	Active        int            `json:"active"`    // number of visits in progress
+	Lingering     int            `json:"lingering"` // number of greeted clients that have not hung up yet
 	Outcomes      Outcomes       `json:"outcomes"`
 	Reasons       Reasons        `json:"reasons"`
 	GreetingBytes uint64         `json:"greeting_bytes"`
-	Certificate   *Certificate   `json:"certificate"` // nil: it has no TLS
+	Certificate   *Certificate   `json:"certificate"` // nil if the listener has no TLS
 
-	ConnectionsLimit int      `json:"connections_limit"` // of active ones, its own; 0: that of all alone
-	VisitsPerSecond  float64  `json:"visits_per_second"` // in the last minute, by the Server
-	GreetedRatio     *float64 `json:"greeted_ratio"`     // of the clients of the last minute that should be greeted, those that were; nil: there were none
+	ConnectionsLimit int      `json:"connections_limit"` // maximum number of active visits of this listener; 0: only limits.connections applies
+	VisitsPerSecond  float64  `json:"visits_per_second"` // in the last minute; set by the Server
+	GreetedRatio     *float64 `json:"greeted_ratio"`     // share of greeted clients among those of the last minute that should be greeted; nil if there were none; set by the Server
 }
 
-// Place is the address, with what it does not say itself.
+// Place returns the address, followed by "(IPv6 only)" if it has no IPv4 address.
 func (l Listener) Place() string {
 	if l.IPv6Only {
 		return l.Address + " (IPv6 only)"
@@ -76,23 +76,23 @@ func (l Listener) Place() string {
 	return l.Address
 }
 
-// A Certificate is the one that a listener serves.
+// A Certificate describes the certificate that a listener serves.
 type Certificate struct {
 	File      string    `json:"file"` // as in the configuration
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
-	DaysLeft  int       `json:"days_left"` // whole ones; below 0 when it has expired
+	DaysLeft  int       `json:"days_left"` // number of whole days; below 0 when it has expired
 	SHA256    string    `json:"sha256"`    // its fingerprint, in hexadecimal digits
 }
 
 // A ListenerState says whether a listener accepts connections.
 type ListenerState string
 
-// The last two are for good.
+// The states of a listener. A listener never leaves the last two, Closed and Removed.
 const (
 	Listening ListenerState = "listening"
 	Full      ListenerState = "full"    // limits.connections is reached: clients wait in the backlog
-	Troubled  ListenerState = "trouble" // accepting fails, and is tried again
+	Troubled  ListenerState = "trouble" // accept fails, and is tried again
 	Closed    ListenerState = "closed"  // by the drain
 	Removed   ListenerState = "removed" // by a reload; its counts stay
 )
@@ -100,14 +100,14 @@ const (
 // Gone reports whether the listener accepts no client any more.
 func (s ListenerState) Gone() bool { return s == Closed || s == Removed }
 
-// Outcomes counts the visits by how they ended, with all outcomes present.
+// Outcomes has the number of visits with each outcome. Every outcome has an entry.
 type Outcomes map[service.Outcome]uint64
 
-// Reasons counts the visits that were not greeted by outcome and then by reason, with all
-// reasons of each outcome present.
+// Reasons has the number of visits that were not greeted, by outcome and then by reason. Every reason of
+// each outcome has an entry.
 type Reasons map[service.Outcome]map[service.Reason]uint64
 
-// Words names the reasons that occurred with their numbers; "" if none did.
+// Words returns the reasons that have occurred, with their numbers; "" if none has.
 func (r Reasons) Words() string {
 	var words []string
 	for outcome, reason := range allReasons {
@@ -118,24 +118,24 @@ func (r Reasons) Words() string {
 	return strings.Join(words, ", ")
 }
 
-// Connections counts the open ones of all listeners.
+// Connections has the number of open connections of all listeners.
 type Connections struct {
-	Active    int `json:"active"`    // visits under way
-	Lingering int `json:"lingering"` // greeted, and waiting for the client to hang up
+	Active    int `json:"active"`    // number of visits in progress
+	Lingering int `json:"lingering"` // number of greeted clients that have not hung up yet
 }
 
-// A Log says where the log goes and what did not get there.
+// A Log describes the output of the log, and the entries that it does not have.
 type Log struct {
 	Output     string `json:"output"` // journald, syslog, stdout or stderr
 	Level      string `json:"level"`
-	Dropped    uint64 `json:"dropped"`    // entries lost because the receiver was too slow
-	Suppressed uint64 `json:"suppressed"` // visits in summaries instead of entries of their own
+	Dropped    uint64 `json:"dropped"`    // number of entries lost because the output was too slow
+	Suppressed uint64 `json:"suppressed"` // number of visits that are only counted in summaries
 }
 
-// Limits are those in force; 0 means none.
+// Limits are the limits in force; 0 means no limit.
 type Limits struct {
 	Connections          int     `json:"connections"`
 	PerSourceConnections int     `json:"per_source_connections"`
-	PerSourceRate        float64 `json:"per_source_rate"` // a second
-	Descriptors          uint64  `json:"descriptors"`     // open files for the process (RLIMIT_NOFILE)
+	PerSourceRate        float64 `json:"per_source_rate"` // visits a second
+	Descriptors          uint64  `json:"descriptors"`     // open files of the process (RLIMIT_NOFILE)
 }

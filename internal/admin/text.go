@@ -15,8 +15,8 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// WriteText writes the status for a person with a terminal of 80 columns: plain text
-// without colours, and in the time zone of the reader. The error is that of w.
+// WriteText writes the status as plain text for a terminal with 80 columns, without colors, and with times
+// in the local time zone. The error is that of w.
 func (s Status) WriteText(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "greetd %s, process %d, %s\n", s.build(), s.PID, s.phase())
@@ -58,7 +58,7 @@ func (s Status) WriteText(w io.Writer) error {
 
 // write writes the headline, and each trouble with its beginning and end.
 func (h Health) write(b *bytes.Buffer) {
-	if h.Color == "" { // of an older daemon
+	if h.Color == "" { // the status is from an older daemon
 		return
 	}
 	fmt.Fprintf(b, "%s: %s\n", h.Color, words.Printable(h.Headline))
@@ -70,7 +70,7 @@ func (h Health) write(b *bytes.Buffer) {
 	}
 }
 
-// When says from when to when it was there, with times as form writes them.
+// When returns the period of the trouble, such as "since TIME" or "TIME to TIME". form formats the times.
 func (t Trouble) When(form func(time.Time) string) string {
 	if t.Until == nil {
 		return "since " + form(t.Since)
@@ -100,7 +100,7 @@ func (s Status) connections() string {
 	return words
 }
 
-// places is the table of the listeners.
+// places returns the table of the listeners.
 func (s Status) places() [][]string {
 	rows := [][]string{{"LISTENER", "ADDRESS", "ORIGIN", "STATE", "ACTIVE", "LINGERING"}}
 	for _, l := range s.Listeners {
@@ -112,8 +112,8 @@ func (s Status) places() [][]string {
 	return rows
 }
 
-// counts is the table of the visits, with a last row for all if there is more than one. Of
-// several sockets of one name, the first has the visits of all.
+// counts returns the table of the visits. If there is more than one listener, the last row has the totals.
+// Several sockets with the same name have one row, with the visits of all of them.
 func (s Status) counts() [][]string {
 	head := []string{"VISITS"}
 	for _, outcome := range service.Outcomes() {
@@ -131,7 +131,8 @@ func (s Status) counts() [][]string {
 	return rows
 }
 
-// notGreeted is the table of why visits were not greeted, with those reasons that occurred.
+// notGreeted returns the table of the visits that were not greeted, by reason. It has only reasons that
+// have occurred.
 func (s Status) notGreeted() [][]string {
 	rows := [][]string{{"NOT GREETED", "OUTCOME", "REASON", "VISITS"}}
 	for _, l := range s.Listeners {
@@ -155,7 +156,7 @@ func allReasons(yield func(service.Outcome, service.Reason) bool) {
 	}
 }
 
-// Words says until when it is valid, with the time as form writes it.
+// Words returns how long the certificate is still valid, or when it expired. form formats the time.
 func (c Certificate) Words(form func(time.Time) string) string {
 	if c.DaysLeft < 0 {
 		return "expired at " + form(c.NotAfter)
@@ -203,10 +204,10 @@ func (l Log) words() string {
 	return text
 }
 
-// stamp formats a time in the reader's time zone.
+// stamp formats a time in the local time zone.
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
 
-// age formats seconds in their two largest units.
+// age formats a number of seconds in its two largest units.
 func age(seconds float64) string {
 	n := int64(seconds)
 	switch {
@@ -220,12 +221,12 @@ func age(seconds float64) string {
 	return fmt.Sprintf("%dd %dh", n/86400, n/3600%24)
 }
 
-// indent lets the lines after the first begin below it.
+// indent indents all lines of s except the first.
 func indent(s string, columns int) string {
 	return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", columns))
 }
 
-// printableLines returns text with each of its lines printable.
+// printableLines returns text with the unprintable characters of each line escaped.
 func printableLines(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
@@ -234,7 +235,8 @@ func printableLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// writeTable aligns the first columns left and the others, numbers, right.
+// writeTable writes rows as a table. It aligns the first left columns to the left, and the others, which
+// are numbers, to the right.
 func writeTable(b *bytes.Buffer, left int, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
