@@ -8,7 +8,7 @@ import (
 	"greetd.example/internal/words"
 )
 
-// acceptFailures remembers which listeners can't accept.
+// acceptFailures has the listeners that can't accept at present.
 type acceptFailures struct {
 	mu sync.Mutex
 	by map[string]acceptFailure // by listener
@@ -20,12 +20,12 @@ type acceptFailure struct {
 	err      error
 }
 
-// AcceptFailed implements [service.Observer]. However often it is called, a failure
-// has two entries: one when it begins, and one when it is over, with how long it took
-// and how many attempts failed.
+// AcceptFailed implements [service.Observer]. It logs two entries for a failure, even if it is called many
+// times: one when the failure begins, and one when it is over, with its duration and the number of failed
+// attempts.
 func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 	l.acceptFailures.mu.Lock()
-	defer l.acceptFailures.mu.Unlock() // held while it is logged, so that the two entries keep their order
+	defer l.acceptFailures.mu.Unlock() // after the call of Event, so that the two entries keep their order
 	f, known := l.acceptFailures.by[listener]
 	if err == nil {
 		if known {
@@ -48,7 +48,7 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 	l.acceptFailures.by[listener] = f
 }
 
-// whatNext says what is done about an accept that failed.
+// whatNext returns in words what the server does after a failed accept.
 func whatNext(retryIn time.Duration) string {
 	if retryIn == 0 {
 		return "closing lingering connections"

@@ -9,12 +9,12 @@ import (
 	"greetd.example/pkg/journal"
 )
 
-// summaryEvery is how old suppressed visits, and under load dropped entries, become
-// before they are reported.
+// summaryEvery is the time after which suppressed visits are reported. It also applies to dropped entries
+// while other entries wait.
 const summaryEvery = time.Second
 
-// An account reports what is not in the log: visits that were suppressed, entries that
-// were dropped, and the time during which the output failed.
+// An account reports what is missing in the log: suppressed visits, dropped entries, and times in which the
+// output failed.
 type account struct {
 	limit    *budgets
 	untraced *untraced
@@ -22,15 +22,15 @@ type account struct {
 	drops    drops
 	warn     func(output, message string) // on stderr
 
-	report *entry // about the output, to be written before all others; for the writer alone
+	report *entry // about a failure of the output, to be written before all others; used only by the writer's goroutine
 }
 
 func (a *account) hooks() journal.Hooks[*entry] {
 	return journal.Hooks[*entry]{Next: a.next, Done: a.done, Failing: a.failing, Recovered: a.recovered}
 }
 
-// next implements [journal.Hooks]. Under load drops are reported once a second; else when
-// no entry waits, together.
+// next implements [journal.Hooks]. It reports dropped entries together, as soon as no entry waits. If
+// entries wait all the time, it reports them once a second.
 func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
 	age := summaryEvery
 	if s.Idle {
@@ -52,8 +52,9 @@ func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
 	return e, e != nil, again
 }
 
-// suppressed returns the summary of the suppressed visits, or of those whose steps were left out, once
-// the first of them is older than age; else when that will be, or the zero time if there are none.
+// suppressed returns the summary of the suppressed visits, or of the visits whose steps were left out, if
+// the first of them is older than age. Otherwise it returns the time when it will be, or the zero time if
+// there are no such visits.
 func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
 	for i := range a.limit {
 		t, next := a.limit[i].take(age)
@@ -69,7 +70,7 @@ func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
 	return nil, earlier(due, next)
 }
 
-// earlier returns the earlier one of two times, of which the zero value is none.
+// earlier returns the earlier one of two times. It ignores a zero time.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -77,8 +78,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// dropped returns the entry that reports the drops, once the first of them is older
-// than age; else nil.
+// dropped returns the entry that reports the dropped entries, if the first of them was dropped longer than
+// age ago. Otherwise it returns nil.
 func (a *account) dropped(output string, age time.Duration) *entry {
 	d := a.drops.take(age)
 	if d.entries == 0 {
@@ -118,8 +119,8 @@ func (a *account) recovered(output string, failed time.Duration, err error) {
 	a.recent.add(a.report)
 }
 
-// left returns how many entries, and how many visits in them or in no entry, are not in
-// the log after the writer has given up.
+// left returns the number of entries that are not in the log after the writer has given up, and the number
+// of visits that are in these entries or in no entry.
 func (a *account) left() (entries, visits uint64) {
 	d := a.drops.take(0)
 	return d.entries, d.visits + a.limit.left()
@@ -135,8 +136,8 @@ type drops struct {
 type dropCounts struct {
 	since    time.Time // when the first one was dropped
 	entries  uint64
-	visits   uint64             // how many the entries stand for
-	outcomes [visitKinds]uint64 // how many of the entries are of one visit, by its outcome
+	visits   uint64             // number of visits in the entries
+	outcomes [visitKinds]uint64 // number of entries of single visits, by outcome
 	reasons  reasonCounts
 }
 
@@ -155,8 +156,8 @@ func (d *drops) add(e *entry) {
 	}
 }
 
-// take returns what was dropped since the last take, if the first of it is older than
-// age.
+// take returns the counts since the last take, if the first entry was dropped at least age ago. Otherwise
+// it returns the zero value.
 func (d *drops) take(age time.Duration) dropCounts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -168,7 +169,7 @@ func (d *drops) take(age time.Duration) dropCounts {
 	return taken
 }
 
-// total returns how many entries were dropped ever.
+// total returns the number of all entries that were dropped.
 func (d *drops) total() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

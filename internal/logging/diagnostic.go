@@ -9,15 +9,14 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Among the fields of a logrus entry these are for the form. They can't be mistaken for
-// others, which are in lower case.
+// Keys of a logrus entry that are for the form. Keys of fields are in lower case, so they can't be the same.
 const (
 	eventKey = "MESSAGE_ID" // an Event
 	limitKey = "LIMIT"      // the longest value that the output accepts, an int
 )
 
-// newDiagnostic returns an entry that the logger of the output will log. The fields are
-// printed now, since what they refer to may change.
+// newDiagnostic returns an entry that the logger of the output will log. It formats the values of the
+// fields now, since they can refer to data that changes.
 func newDiagnostic(event Event, message string, fields []Field) *entry {
 	e := newEntry(event, time.Now(), message)
 	data := make(logrus.Fields, len(fields)+2)
@@ -35,18 +34,16 @@ func newDiagnostic(event Event, message string, fields []Field) *entry {
 	return e
 }
 
-// A form is how entries look in an output: to logrus, which logs the diagnostics, a
-// formatter, and to the log of visits, which has no time for a map of fields, a
-// function that appends.
+// A form is the format of entries in an output. It is a logrus formatter for diagnostics. For visits it has
+// the method append, since a map of fields for each visit would take too much time.
 type form interface {
 	logrus.Formatter
 
-	// append appends e to dst and returns the extended slice. No value is longer than
-	// limit bytes in it.
+	// append appends e to dst and returns the extended slice. It cuts each value to at most limit bytes.
 	append(dst []byte, e *entry, limit int) []byte
 }
 
-// formatted is the Format of each form.
+// formatted implements Format for all forms.
 func formatted(f form, from *logrus.Entry) ([]byte, error) {
 	event, ours := from.Data[eventKey].(Event)
 	e := newEntry(event, from.Time, from.Message)
@@ -66,20 +63,20 @@ func formatted(f form, from *logrus.Entry) ([]byte, error) {
 	return f.append(nil, e, limit), nil
 }
 
-// An encoder encodes the entries of one output. Its logger stands behind the queue and
-// not before it: logrus formats at once and in its caller, so what waits would keep the
-// form of an output that a reload has changed.
+// An encoder encodes the entries of one output. Its logger works after the queue, and not before it: logrus
+// formats in the goroutine of its caller, so entries in the queue would keep the form of an output that a
+// reload has replaced.
 type encoder struct {
 	form   form
 	logger *logrus.Logger
-	buf    []byte // what the logger writes to
+	buf    []byte // receives the output of the logger
 }
 
 func newEncoder(f form) *encoder {
 	c := &encoder{form: f, logger: logrus.New()}
 	c.logger.SetFormatter(f)
 	c.logger.SetOutput(c)
-	c.logger.SetLevel(logrus.TraceLevel) // what is in the queue was asked for when it was logged
+	c.logger.SetLevel(logrus.TraceLevel) // the level was already checked when the entry was logged
 	return c
 }
 
@@ -95,7 +92,7 @@ func (c *encoder) encode(dst []byte, e *entry, limit int) []byte {
 	return c.buf
 }
 
-// Write implements [io.Writer] for the logger.
+// Write implements [io.Writer] for the logger. It appends line to buf.
 func (c *encoder) Write(line []byte) (int, error) {
 	c.buf = append(c.buf, line...)
 	return len(line), nil

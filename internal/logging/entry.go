@@ -13,35 +13,33 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// An entry is one thing to log, in no output's form yet, so that it can wait for any
-// output. It comes from newEntry and goes back with free.
+// An entry is one entry of the log. It does not have the form of an output yet, so that it can wait for any
+// output. Get one from newEntry, and return it with free.
 type entry struct {
 	event    Event
 	level    logrus.Level
 	priority journal.Priority
 	time     time.Time
-	text     []byte         // the message, then the values of the fields, end to end
-	message  int            // where the message ends in text
-	visits   uint64         // how many it stands for
-	reason   service.Reason // of the visit that it is for
+	text     []byte         // the message, followed by the values of the fields without separators
+	message  int            // length of the message in text
+	visits   uint64         // number of visits that the entry reports
+	reason   service.Reason // of the visit, if the entry is for one visit
 	fields   []fieldSpan
 
-	// diagnostic is what the entry of a diagnostic waits as instead of fields: the output's
-	// logger logs it.
+	// diagnostic, if not nil, has the fields instead of fields. The logger of the output logs it.
 	diagnostic *logrus.Entry
 }
 
-// A fieldSpan is a field of an entry. Its value begins in text where that of the
-// field before it ends.
+// A fieldSpan is a field of an entry. Its value begins in text at the end of the value of the field before.
 type fieldSpan struct {
 	key  string
 	end  int
-	bare bool // without quotes in JSON
+	bare bool // the value has no quotes in JSON
 }
 
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// newEntry returns an entry of the event's own level, without fields.
+// newEntry returns an entry without fields, with the level of the event.
 func newEntry(event Event, now time.Time, message string) *entry {
 	e := entries.Get().(*entry)
 	kind := eventKinds[event]
@@ -55,9 +53,9 @@ func newEntry(event Event, now time.Time, message string) *entry {
 	return e
 }
 
-// free gives the entry back. It must not be used any more.
+// free returns the entry to the pool. The caller must not use it any more.
 func (e *entry) free() {
-	if cap(e.text) <= 8<<10 { // a rare big one must not stay
+	if cap(e.text) <= 8<<10 { // do not keep the memory of a rare long entry
 		entries.Put(e)
 	}
 }
@@ -85,7 +83,7 @@ func (e *entry) addAddr(key string, value netip.Addr) {
 	e.end(key, false)
 }
 
-// add appends a field as fmt prints it. A nil value is left out.
+// add adds a field with value as fmt prints it. It omits a nil value.
 func (e *entry) add(key string, value any) {
 	if value != nil {
 		e.text = fmt.Append(e.text, value)
@@ -93,7 +91,7 @@ func (e *entry) add(key string, value any) {
 	}
 }
 
-// isBare reports whether JSON has value without quotes, as fmt prints it.
+// isBare reports whether value, as fmt prints it, is a number or a boolean of JSON, which needs no quotes.
 func isBare(value any) bool {
 	switch value.(type) {
 	case int, int32, int64, uint, uint8, uint16, uint32, uint64, bool:
@@ -102,7 +100,7 @@ func isBare(value any) bool {
 	return false
 }
 
-// end ends the value at the end of text.
+// end adds the field with this key. Its value is the text after the value of the field before.
 func (e *entry) end(key string, bare bool) {
 	e.fields = append(e.fields, fieldSpan{key, len(e.text), bare})
 }

@@ -7,36 +7,34 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// An Event is a kind of entry. Each has a MESSAGE_ID of its own, which the message
-// catalog explains (deploy/systemd/greetd-tcp.catalog), and a level. The zero value
-// is Detail.
+// An Event is a kind of entry. Each Event has a level and its own MESSAGE_ID, which the message catalog
+// (deploy/systemd/greetd-tcp.catalog) explains. The zero value is Detail.
 type Event int
 
-// What the daemon logs with [Log.Event]. The remaining ones are logged by the Log
-// itself.
+// The events that the daemon logs with [Log.Event].
 const (
 	Detail             Event = iota // details for finding a fault; debug
 	Started                         // the process runs and has read its configuration
 	Ready                           // every listener is open, clients are greeted
 	Reloading                       // a reload has begun
-	Reloaded                        // the new configuration applies
-	ReloadFailed                    // the new configuration is bad, the old one stays
+	Reloaded                        // the new configuration is in force
+	ReloadFailed                    // the new configuration is not valid, the previous one stays in force
 	ListenerOpened                  // a listener accepts connections
-	ListenerClosed                  // a listener accepts no more connections
-	Stopping                        // the drain has begun: visits may end, none begins
+	ListenerClosed                  // a listener does not accept connections any more
+	Stopping                        // the lame duck or the drain has begun, or the drain cuts the remaining visits
 	Stopped                         // the last entry, with the totals
-	ConfigWarning                   // the configuration applies, but probably not as meant
-	WatchdogRefused                 // the watchdog was not pinged, and why
-	AdminTroubled                   // requests on the admin sockets may get no answer, and why
-	TLSExpected                     // a client began a TLS handshake where there is none
+	ConfigWarning                   // the configuration is in force, but probably not as intended
+	WatchdogRefused                 // no WATCHDOG=1 was sent; with the reason
+	AdminTroubled                   // requests to the admin addresses can remain without an answer; with the reason
+	TLSExpected                     // a client began a TLS handshake with a listener without TLS
 	CertificateRenewed              // a listener serves another certificate
 	CertificateRefused              // the files of a certificate have changed, and can't be served
 	CertificateExpires              // a certificate expires soon, or has expired
 )
 
-// What the Log logs by itself.
+// The events that the Log logs by itself.
 const (
-	LevelChanged Event = CertificateExpires + 1 + iota // by SetLevel; logged whatever the level
+	LevelChanged Event = CertificateExpires + 1 + iota // SetLevel has changed the level; logged at every level
 	VisitGreeted
 	VisitRefused
 	VisitHungUp
@@ -45,19 +43,19 @@ const (
 	VisitFailed
 	VisitStep        // a step of a visit; debug
 	GreeterPanicked  // a visit that failed by a panic; with its stack
-	VisitsSuppressed // how many visits exceeded the rate, by outcome
-	AcceptTroubled   // a listener can't accept
-	AcceptRecovered  // it can again
-	EntriesDropped   // how many entries found the queue full
-	OutputTroubled   // the output could not be written to for a while
+	VisitsSuppressed // the number of visits without an entry, by outcome
+	AcceptTroubled   // a listener can't accept connections
+	AcceptRecovered  // a listener accepts connections again
+	EntriesDropped   // the number of entries that were dropped
+	OutputTroubled   // the output could not be written for some time
 	numEvents        = iota + int(LevelChanged)
 )
 
-// eventKinds has what journald stores of each Event.
+// eventKinds has the MESSAGE_ID, the level and the priority of each Event.
 //
-// A client that left, was refused or ran out of time is worth a notice, for nobody
-// here did wrong. A visit that the daemon cut is a warning: a client lost its
-// greeting by our doing, and a longer timeouts.drain helps.
+// A visit that was refused, hung up or timed out has the priority notice, since the daemon works as it
+// should. A visit that was cut is a warning: the client got no complete greeting because the daemon stopped,
+// and a longer timeouts.drain helps.
 var eventKinds = [numEvents]struct {
 	id       string // MESSAGE_ID
 	level    logrus.Level
@@ -99,10 +97,10 @@ var eventKinds = [numEvents]struct {
 // ID returns the MESSAGE_ID of e, 32 hexadecimal digits.
 func (e Event) ID() string { return eventKinds[e].id }
 
-// outcomes lists the outcomes in the order of their events.
+// outcomes are all outcomes, in the order of their events.
 var outcomes = service.Outcomes()
 
-// outcomeEvent returns the Event of a visit with that outcome.
+// outcomeEvent returns the Event of a visit with the outcome o.
 func outcomeEvent(o service.Outcome) Event {
 	for i, known := range outcomes {
 		if o == known {
@@ -112,7 +110,8 @@ func outcomeEvent(o service.Outcome) Event {
 	return VisitFailed
 }
 
-// outcomeIndex returns the place in outcomes of the visit that e is logged for.
+// outcomeIndex returns the index in outcomes of the outcome of a visit that is logged as e. It returns false
+// if e is not the Event of a visit.
 func (e Event) outcomeIndex() (int, bool) {
 	if e == GreeterPanicked {
 		e = VisitFailed
@@ -120,8 +119,8 @@ func (e Event) outcomeIndex() (int, bool) {
 	return int(e - VisitGreeted), VisitGreeted <= e && e <= VisitFailed
 }
 
-// A Field is a named value of an entry: GREETD_ and the key in capitals in the
-// journal, the key itself in JSON.
+// A Field is a named value of an entry. In JSON its name is the key. In the journal its name is GREETD_ and
+// the key in upper case.
 type Field struct {
 	Key   string // lower case letters, digits and _, beginning with a letter, at most 57 bytes
 	Value any    // as fmt prints it; a field whose value is nil is left out

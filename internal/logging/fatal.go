@@ -8,9 +8,9 @@ import (
 	"greetd.example/pkg/journal"
 )
 
-// Fatal writes to stderr, at once and independent of any Log, why the process ends.
-// Where stderr goes to journald each line has the priority of an error; else it begins
-// with the program's name. It waits for a stderr that blocks at most half a second. The
+// Fatal writes message, the reason why the process ends, to the file to, at once and without a Log. The
+// file is usually stderr. If it goes to journald, each line has the priority of an error; otherwise the
+// message begins with the name of the program. If a write blocks, Fatal waits at most half a second. The
 // error is that of the write.
 func Fatal(to *os.File, message string) error {
 	return newStandard(to).write(message, flushTime)

@@ -17,11 +17,11 @@ import (
 const (
 	identifier = "greetd" // SYSLOG_IDENTIFIER, the tag in syslog
 
-	// microseconds is RFC 3339 with microseconds.
+	// microseconds is the time format of RFC 3339 with microseconds.
 	microseconds = "2006-01-02T15:04:05.000000Z07:00"
 )
 
-// A nativeForm is the form of the journal's native protocol.
+// A nativeForm formats an entry for the native protocol of the journal.
 type nativeForm struct{}
 
 // Format implements [logrus.Formatter].
@@ -40,9 +40,9 @@ func (nativeForm) append(dst []byte, e *entry, limit int) []byte {
 	return dst
 }
 
-// A jsonForm is a JSON object in a line of stdout or stderr.
+// A jsonForm formats an entry as a JSON object in one line, for stdout or stderr.
 type jsonForm struct {
-	journal bool // goes to journald, which reads the priority from <N>
+	journal bool // the stream goes to journald, which reads the priority from <N>
 }
 
 // Format implements [logrus.Formatter].
@@ -85,13 +85,13 @@ func object(dst []byte, e *entry, limit int) []byte {
 	return append(dst, '}')
 }
 
-// appendJSON appends value as a JSON string. What is not UTF-8 becomes U+FFFD.
+// appendJSON appends value as a JSON string. It replaces bytes that are not UTF-8 by U+FFFD.
 func appendJSON(dst, value []byte) []byte {
 	quoted, _ := json.Marshal(string(value)) // a string can always be marshalled
 	return append(dst, quoted...)
 }
 
-// plain appends the message of e as one printable line without its end.
+// plain appends the message of e as one printable line, without a newline.
 func plain(dst []byte, e *entry, limit int) []byte {
 	return words.AppendPrintable(dst, journal.Cut(e.text[:e.message], limit))
 }
@@ -103,11 +103,11 @@ var (
 	levelColors     = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
 )
 
-// A textForm is a line of stdout or stderr for people, and for a stack one for each of
-// its lines.
+// A textForm formats an entry as one line of text for stdout or stderr. If the entry has a stack, one line
+// for each line of the stack follows.
 type textForm struct {
-	journal  bool // goes to journald, which adds the time and reads the priority from <N>
-	terminal bool // somebody reads along
+	journal  bool // the stream goes to journald, which adds the time and reads the priority from <N>
+	terminal bool // the stream is a terminal: the time has no date
 	color    bool
 }
 
@@ -131,7 +131,7 @@ func (f textForm) append(dst []byte, e *entry, limit int) []byte {
 	return dst
 }
 
-// begin appends what comes before the message.
+// begin appends the beginning of a line: the priority for journald, or the time and the level.
 func (f textForm) begin(dst []byte, priority journal.Priority, now time.Time) []byte {
 	switch {
 	case f.journal:
@@ -152,13 +152,13 @@ func (f textForm) begin(dst []byte, priority journal.Priority, now time.Time) []
 	return append(dst, ' ')
 }
 
-// appendPriority appends what begins a line that goes to journald.
+// appendPriority appends the prefix <N> with the priority, for a line that goes to journald.
 func appendPriority(dst []byte, priority journal.Priority) []byte {
 	return append(dst, '<', '0'+byte(priority), '>')
 }
 
-// A syslogForm is the form of a local syslog socket, <PRI>TIMESTAMP TAG[PID]: MSG, as
-// log/syslog and syslog(3) send it.
+// A syslogForm formats an entry for a local syslog socket: <PRI>TIMESTAMP TAG[PID]: MSG, as log/syslog and
+// syslog(3) do.
 type syslogForm struct {
 	json bool
 }

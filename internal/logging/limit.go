@@ -9,11 +9,11 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// budgets are what visits may take of the log: those that were greeted, and the others, so that a flood
-// of greetings hides no problem.
+// budgets limit the entries for visits. Greeted visits and other visits have separate limits, so that many
+// greeted visits do not suppress the entries of problems.
 type budgets [2]limiter
 
-// The budgets, and what they are called.
+// The indexes of the budgets; budgetNames has their names in the log.
 const (
 	greetedBudget = iota
 	problemBudget
@@ -21,7 +21,7 @@ const (
 
 var budgetNames = [...]string{"greeted", "problems"}
 
-// of returns the budget of visits with an outcome.
+// of returns the budget for visits with an outcome.
 func (b *budgets) of(outcome int) *limiter {
 	if VisitGreeted+Event(outcome) == VisitGreeted {
 		return &b[greetedBudget]
@@ -29,14 +29,14 @@ func (b *budgets) of(outcome int) *limiter {
 	return &b[problemBudget]
 }
 
-// set changes the limit of both, as [limiter.set] does.
+// set changes the limit of both budgets with [limiter.set].
 func (b *budgets) set(perSecond, burst int) {
 	for i := range b {
 		b[i].set(perSecond, burst)
 	}
 }
 
-// suppressed returns how many visits were not admitted.
+// suppressed returns the number of visits that were not admitted.
 func (b *budgets) suppressed() (n uint64) {
 	for i := range b {
 		n += b[i].suppressed()
@@ -44,7 +44,7 @@ func (b *budgets) suppressed() (n uint64) {
 	return n
 }
 
-// left counts the visits that are in no entry yet, and forgets them.
+// left returns the number of visits that are in no entry yet, and resets it.
 func (b *budgets) left() (n uint64) {
 	for i := range b {
 		t, _ := b[i].take(0)
@@ -53,8 +53,8 @@ func (b *budgets) left() (n uint64) {
 	return n
 }
 
-// A limiter lets visits into the log up to a rate and counts the rest. All its methods
-// may be called at once.
+// A limiter admits visits to the log up to a rate, and counts the others. Its methods may be called
+// concurrently.
 type limiter struct {
 	mu     sync.Mutex
 	bucket *rate.Limiter // nil: no limit
@@ -68,7 +68,7 @@ type tally struct {
 	counts  [visitKinds]uint64
 	reasons reasonCounts
 	sources topSources
-	err     error // of the last that failed
+	err     error // of the last visit that failed
 }
 
 const visitKinds = int(VisitFailed-VisitGreeted) + 1
@@ -80,8 +80,8 @@ func (t *tally) total() (n uint64) {
 	return n
 }
 
-// set changes the limit to perSecond, or none if that is 0. One that differs from the
-// limit so far begins with a full bucket. What was counted stays counted.
+// set changes the limit to perSecond; 0 means no limit. If the limit differs from the previous one, the
+// bucket is full again. The counts do not change.
 func (l *limiter) set(perSecond, burst int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,8 +94,8 @@ func (l *limiter) set(perSecond, burst int) {
 	}
 }
 
-// admit reports whether a visit may be logged. If it may not, the visit is counted,
-// and first reports whether nothing was counted before it.
+// admit reports whether a visit may be logged. If not, it counts the visit, and first reports whether this
+// is the first one since the last take.
 func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,8 +109,8 @@ func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	return false, l.count(outcome, v, now)
 }
 
-// admitSteps reports whether the steps of a visit may be logged. They count in advance; those
-// that exceed the burst reserve what comes next.
+// admitSteps reports whether the steps of a visit may be logged. If so, it takes mostSteps from the bucket
+// in advance. If the burst is smaller than mostSteps, it reserves the others from the future.
 func (l *limiter) admitSteps() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,14 +128,14 @@ func (l *limiter) admitSteps() bool {
 	return true
 }
 
-// suppress counts a visit that is not to be logged, and reports whether nothing was
-// counted before it.
+// suppress counts a visit without an entry. first reports whether this is the first one since the last take.
 func (l *limiter) suppress(outcome int, v service.Visit) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count(outcome, v, time.Now())
 }
 
+// count counts a visit that was not admitted. l.mu is held.
 func (l *limiter) count(outcome int, v service.Visit, now time.Time) (first bool) {
 	first = l.rest.since.IsZero()
 	if first {
@@ -151,16 +151,15 @@ func (l *limiter) count(outcome int, v service.Visit, now time.Time) (first bool
 	return first
 }
 
-// suppressed returns how many visits were not admitted.
+// suppressed returns the number of visits that were not admitted.
 func (l *limiter) suppressed() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ever
 }
 
-// take returns what was counted since the last take, if the first of it was counted
-// at least age ago; else it returns when that will be, or the zero time if nothing
-// was counted.
+// take returns the counts since the last take, if the first visit was counted at least age ago. Otherwise
+// due is the time when it will be, or the zero time if no visit was counted.
 func (l *limiter) take(age time.Duration) (t tally, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

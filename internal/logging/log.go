@@ -37,23 +37,23 @@ const (
 	none     = "none"
 )
 
-// Options say what is logged, and where to. They are the log section of the
+// Options say what is logged, and to which output. They are the values of the section log of the
 // configuration.
 type Options struct {
-	// Output is auto, journald, syslog, stdout or stderr. auto is journald where stderr
-	// goes to it (JOURNAL_STREAM of systemd.exec(5)), else stderr.
+	// Output is auto, journald, syslog, stdout or stderr. auto is journald if stderr goes to the journal
+	// (JOURNAL_STREAM of systemd.exec(5)), else stderr.
 	Output string
-	Level  string // panic, fatal, error, warn, info or debug: what is less important is left out
-	Format string // text or json, for syslog, stdout and stderr; the journal has fields instead
-	Visits string // all; problems: those that were not greeted; or none
-	Rate   int    // entries a second for visits that were greeted, and as many for others, the rest is summed up; 0: no limit
-	Burst  int    // how many of each at once, after a pause; at least 1
+	Level  string // panic, fatal, error, warn, info or debug: less important entries are not logged
+	Format string // text or json, for syslog, stdout and stderr; not for the journal, which has fields
+	Visits string // all, problems (visits that were not greeted) or none
+	Rate   int    // average number of entries a second for greeted visits, and the same number for other visits; summaries count the rest; 0: no limit
+	Burst  int    // number of entries of each of the two kinds at once, after a pause; 0 means 1
 
 	Skip []netip.Prefix // clients whose visits are not logged; IPv4 in IPv4 form
 }
 
-// A Log logs visits and events. Its methods may be called at once; none of them waits
-// for the output, except Close. It implements [service.Observer].
+// A Log logs visits and events. It implements [service.Observer]. Its methods may be called concurrently.
+// Only Close waits for the output.
 type Log struct {
 	level          atomic.Uint32          // a logrus.Level
 	visits         atomic.Pointer[string] // Options.Visits
@@ -68,14 +68,14 @@ type Log struct {
 
 	mu        sync.Mutex // of Apply, SetLevel and Close
 	env       *environment
-	out       *output // the latest, which the writer has or will have
+	out       *output // the latest output, which the writer uses or will use
 	closed    bool
 	flushTime time.Duration
 }
 
-// Open starts a Log with the options o; stdout and stderr are the process's own. It
-// fails on values that are not valid, not on an output that can't be reached: entries
-// wait for that, and stderr has a warning. The caller must Close the Log.
+// Open starts a Log with the options o. stdout and stderr are those of the process. Open returns an error if
+// an option is not valid, but not if the output can't be reached: then entries wait for the output, and Open
+// writes a warning to stderr. The caller must Close the Log.
 func Open(o Options, stdout, stderr *os.File) (*Log, error) {
 	return open(o, newEnvironment(stdout, stderr))
 }
@@ -88,12 +88,12 @@ func open(o Options, env *environment) (*Log, error) {
 	l := &Log{env: env, out: env.output(o, ""), flushTime: flushTime}
 	l.account = account{limit: &l.limit, untraced: &l.untraced, recent: &l.recent, warn: l.warn}
 	l.use(o, level)
-	l.out.Conn, _ = env.connect(l.out.Name) // the writer tries again, and warns
+	l.out.Conn, _ = env.connect(l.out.Name) // after an error, the writer tries again and writes the warning
 	l.writer, err = journal.NewWriter(l.out, l.account.hooks())
 	return l, err
 }
 
-// check returns the level of o, or what is wrong with each value that is not valid.
+// check returns the level of o. The error joins the problems of all values that are not valid.
 func (o Options) check() (logrus.Level, error) {
 	level, err := parseLevel(o.Level)
 	return level, errors.Join(err,
@@ -126,9 +126,9 @@ func atLeastZero(key string, value int) error {
 	return nil
 }
 
-// Apply changes the options to o. With an error everything stays as it was: on a value
-// that is not valid, and on a different output that can't be reached. Entries that wait
-// go to the new output; none is lost or written twice.
+// Apply changes the options to o. It returns an error, and changes nothing, if a value is not valid, if a new
+// output can't be reached, or if the Log is closed. Entries that wait go to the new output; no entry is lost
+// or written twice.
 func (l *Log) Apply(o Options) error {
 	level, err := o.check()
 	if err != nil {
@@ -151,7 +151,7 @@ func (l *Log) Apply(o Options) error {
 	return nil
 }
 
-// use applies what is not the writer's.
+// use applies the options that the writer does not need.
 func (l *Log) use(o Options, level logrus.Level) {
 	l.level.Store(uint32(level))
 	l.visits.Store(&o.Visits)
@@ -159,8 +159,7 @@ func (l *Log) use(o Options, level logrus.Level) {
 	l.skip.Store(&o.Skip)
 }
 
-// SetLevel changes the level until the next Apply, and says so in the log whatever
-// the level.
+// SetLevel changes the level until the next Apply. It logs the change at every level.
 func (l *Log) SetLevel(name string) error {
 	level, err := parseLevel(name)
 	if err != nil {
@@ -177,11 +176,11 @@ func (l *Log) SetLevel(name string) error {
 // Level returns the level in force.
 func (l *Log) Level() string { return logrus.Level(l.level.Load()).String() }
 
-// enabled reports whether the level in force includes e.
+// enabled reports whether e is logged at the level in force.
 func (l *Log) enabled(e Event) bool { return eventKinds[e].level <= logrus.Level(l.level.Load()) }
 
-// Event logs that e has happened. message is one sentence without a full stop;
-// fields say the same to a program, and more.
+// Event logs that e has happened. message is one sentence without a full stop, for people. fields have the
+// same facts, and more, for programs.
 func (l *Log) Event(e Event, message string, fields ...Field) {
 	if l.enabled(e) {
 		l.put(newDiagnostic(e, message, fields))
@@ -190,24 +189,23 @@ func (l *Log) Event(e Event, message string, fields ...Field) {
 
 // put queues e.
 func (l *Log) put(e *entry) {
-	l.recent.add(e) // first: the writer may free it
+	l.recent.add(e) // before Put: the writer can free e
 	l.writer.Put(e, e.urgent())
 }
 
-// warn writes to stderr that entries don't reach the output, if that is not stderr
-// itself.
+// warn writes message, a warning about the output, to stderr, unless the output is stderr.
 func (l *Log) warn(output, message string) {
 	if output != toStderr {
 		_ = l.env.stderr.write(message, 0)
 	}
 }
 
-// Dropped returns how many entries were dropped since Open, because they found the
-// queue full or the Log closed, or were not written when Close gave up.
+// Dropped returns the number of entries that were dropped since Open: because the queue was full, because
+// the Log was closed, or because Close gave up before they were written.
 func (l *Log) Dropped() uint64 { return l.account.drops.total() }
 
-// Suppressed returns how many visits are in summaries instead of entries of their own
-// since Open.
+// Suppressed returns the number of visits since Open that have no entry of their own, and are only counted
+// in summaries.
 func (l *Log) Suppressed() uint64 { return l.limit.suppressed() }
 
 // Output returns where the log goes: journald, syslog, stdout or stderr.
@@ -217,12 +215,12 @@ func (l *Log) Output() string {
 	return l.out.Name
 }
 
-// Alive returns nil if the log's writer runs, even if it waits for an output that is
-// stuck. It returns an error if the writer has not answered when ctx ends, or has ended.
+// Alive returns nil if the writer of the log runs, even if it waits for an output that blocks. It returns an
+// error if the writer has ended, or has not answered when ctx is done.
 func (l *Log) Alive(ctx context.Context) error { return l.writer.Alive(ctx) }
 
-// Close writes the entries that wait, for at most half a second. The error says how many
-// were not written. What is logged after it is dropped. A second Close does nothing.
+// Close writes the entries that wait, for at most half a second. The error has the number of entries that
+// were not written. Entries that are logged after Close are dropped. A second Close does nothing.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -230,7 +228,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	l.limit.set(0, 0) // from now on a visit is dropped, not summed up
+	l.limit.set(0, 0) // no limit: a later visit is dropped and counted, instead of waiting for a summary
 	err := l.writer.Close(l.flushTime)
 	if errors.Is(err, journal.ErrNotWritten) {
 		entries, visits := l.account.left()

@@ -12,17 +12,17 @@ import (
 const (
 	syslogSocket = "/dev/log"
 
-	// A value is cut at this length. The journal accepts more, but not in a datagram of
-	// the default size; rsyslog ends a line at 8 KiB.
+	// The maximum length of a value, in bytes. Longer values are cut. The journal accepts longer values,
+	// but not in a datagram of the default size. rsyslog ends a line at 8 KiB.
 	journalLimit = 32 << 10
 	syslogLimit  = 7 << 10
 	streamLimit  = 32 << 10
 )
 
-// An output is where entries go, and in which form.
+// An output is a destination of entries, with the form of the entries there.
 type output = journal.Output[*entry]
 
-// An environment is what the process was started with.
+// An environment has the streams of the process and the sockets of the log daemons.
 type environment struct {
 	stdout, stderr standard
 	journalSocket  string
@@ -50,7 +50,8 @@ func newStandard(file *os.File) standard {
 	return s
 }
 
-// output returns the output that o asks for, which does not have a Conn yet.
+// output returns the output for the options o, without a Conn. now is the name of the output in use; "" if
+// there is none.
 func (e *environment) output(o Options, now string) *output {
 	switch name := e.resolve(o.Output, now); name {
 	case toJournald:
@@ -62,8 +63,8 @@ func (e *environment) output(o Options, now string) *output {
 	}
 }
 
-// resolve returns the name of the output that is called name, which may be auto. In that
-// case a log that goes to journald now stays there, even if journald is away.
+// resolve returns the name of the output for name, which can be auto. For auto, a log that goes to journald
+// now stays there, even if journald does not run at present.
 func (e *environment) resolve(name, now string) string {
 	switch {
 	case name != toAuto:
@@ -86,8 +87,8 @@ func newOutput(name string, f form, limit int) *output {
 	return &output{Name: name, Encode: newEncoder(f).encode, Limit: limit}
 }
 
-// connect returns a Conn to the output of that name. One that can't be reached is
-// returned too, with the reason: it may come back. It has no descriptor.
+// connect returns a Conn to the output with this name. If the output can't be reached, it returns an error,
+// and also a Conn without a descriptor, with which the writer tries again later.
 func (e *environment) connect(name string) (conn journal.Conn, err error) {
 	switch name {
 	case toJournald:
@@ -103,7 +104,7 @@ func (e *environment) connect(name string) (conn journal.Conn, err error) {
 	return conn, err
 }
 
-// standard returns the stream of the output of that name.
+// standard returns the stream of the output with this name.
 func (e *environment) standard(name string) standard {
 	if name == toStdout {
 		return e.stdout

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// recentSize is how many problems are remembered.
+// recentSize is the number of problems that are kept.
 const recentSize = 50
 
 // A Problem is a warning, or worse, that was logged.
@@ -15,14 +15,14 @@ type Problem struct {
 	Message string
 }
 
-// recent remembers the last problems, whether or not their entries get anywhere.
+// recent keeps the last problems, even if their entries do not reach the output.
 type recent struct {
 	mu   sync.Mutex
 	ring [recentSize]Problem
 	seen uint64
 }
 
-// add remembers e if it is a warning or worse.
+// add adds e if it is a warning or worse.
 func (r *recent) add(e *entry) {
 	if !e.urgent() {
 		return
@@ -33,8 +33,8 @@ func (r *recent) add(e *entry) {
 	r.seen++
 }
 
-// Problems returns the last 50 warnings, errors and worse, newest first. Those that
-// the level, or the rate for visits, left out are not among them.
+// Problems returns the last 50 entries that are warnings or worse, newest first. It does not include entries
+// that were not logged because of the level or of the rate for visits.
 func (l *Log) Problems() []Problem {
 	r := &l.recent
 	r.mu.Lock()

@@ -8,28 +8,28 @@ import (
 )
 
 const (
-	repeatTime  = 30 * time.Second // a source over its limit is logged again after this time, or up to twice of it
-	mostRepeats = 8192             // sources that are remembered for that, and as many older ones
+	repeatTime  = 30 * time.Second // a source over its limit is logged again after this time, or at most twice this time
+	mostRepeats = 8192             // maximum number of sources in each of current and previous
 )
 
-// limited is an error that says a source is over its limit: an address, or all that
-// share a prefix.
+// limited is an error which says that a source is over its limit. A source is an address, or all addresses
+// with the same prefix.
 type limited interface {
 	error
 	LimitedSource() (source netip.Prefix, ok bool)
 }
 
-// repeats remembers which sources over their limits were logged lately, so that their
-// further attempts are in a summary only. Its memory is bounded: when too many come,
-// the oldest are forgotten, and may be logged again. All its methods may be
-// called at once. The zero value remembers nobody.
+// repeats has the sources over their limits that were logged recently, so that their further attempts are
+// only counted in a summary. Its memory is bounded: if there are too many sources, it removes the oldest
+// ones, and these can be logged again. Its methods may be called concurrently. The zero value has no source.
 type repeats struct {
 	mu                sync.Mutex
 	current, previous map[netip.Prefix]struct{}
-	began             time.Time // when current did
+	began             time.Time // when current was created
 }
 
-// again reports whether err says of a source what was logged of it already.
+// again reports whether err says that a source is over its limit, and an entry for this source was logged
+// recently. If none was, again adds the source.
 func (r *repeats) again(err error) bool {
 	l, ok := errors.AsType[limited](err)
 	if !ok {

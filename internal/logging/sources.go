@@ -7,13 +7,13 @@ import (
 )
 
 const (
-	countedSources = 32 // whose visits a tally counts at any one time
-	namedSources   = 10 // of them, in a summary
+	countedSources = 32 // maximum number of sources whose visits a tally counts at once
+	namedSources   = 10 // maximum number of sources in a summary
 )
 
-// topSources counts visits by source, in bounded memory: when another source comes, the one with the
-// fewest visits gives way, and the new one takes over its count (the space-saving algorithm of
-// Metwally et al., 2005). So a count can be too high, and no source with many visits is missing.
+// topSources counts visits by source in bounded memory, with the space-saving algorithm of Metwally et al.
+// (2005): if there is no room for a new source, it replaces the source with the fewest visits, and continues
+// the count of that source. So a count can be too high, but no source with many visits is missing.
 type topSources struct {
 	n   int
 	all [countedSources]sourceCount
@@ -24,7 +24,7 @@ type sourceCount struct {
 	visits uint64
 }
 
-// add counts a visit. One without an address, through a unix socket, is not counted.
+// add counts a visit. It ignores a client without an address, on a unix socket.
 func (t *topSources) add(addr netip.Addr) {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
@@ -56,14 +56,14 @@ func (t *topSources) add(addr netip.Addr) {
 	*least = sourceCount{source, least.visits + 1}
 }
 
-// most returns those with the most visits, the greatest first.
+// most returns the sources with the most visits, in descending order.
 func (t *topSources) most() []sourceCount {
 	counted := slices.Clone(t.all[:t.n])
 	slices.SortStableFunc(counted, func(a, b sourceCount) int { return int(b.visits) - int(a.visits) }) //nolint:gosec // far below 2^63
 	return counted[:min(t.n, namedSources)]
 }
 
-// append appends the source and its visits with what stands between and after them.
+// append appends the source, the text between, the number of its visits, and the text after.
 func (c sourceCount) append(dst []byte, between, after string) []byte {
 	if c.source.IsSingleIP() {
 		dst = c.source.Addr().AppendTo(dst)

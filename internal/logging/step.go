@@ -11,12 +11,13 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// mostSteps is how many entries the steps of a visit make at most.
+// mostSteps is the maximum number of entries for the steps of one visit.
 const mostSteps = 7
 
-// Trace is the Trace of a [service.Server]. At level debug it returns what logs each step of a visit;
-// at every other level nil, and without allocating. The steps have the budget of greeted visits: a visit
-// that finds it used up has none, and an entry a second counts such visits.
+// Trace is the Trace of a [service.Server]. At the level debug it returns a function that logs each step of a
+// visit. At every other level it returns nil, and does not allocate. The steps count against the budget of
+// greeted visits. If the budget is exhausted, no step of the visit is logged, and one entry a second has the
+// number of such visits.
 func (l *Log) Trace(service.Peer) func(service.Step) {
 	if !l.enabled(VisitStep) || *l.visits.Load() == none {
 		return nil
@@ -27,11 +28,12 @@ func (l *Log) Trace(service.Peer) func(service.Step) {
 // visitSteps logs the steps of one visit.
 type visitSteps struct {
 	log               *Log
-	asked, suppressed bool // of the budget
+	asked, suppressed bool // whether the budget was asked, and whether it has refused
 }
 
-// add logs a step, unless the client is one of Options.Skip. A proxy may be one, and who comes through
-// it not: so the budget is asked for the first step that is to be logged.
+// add logs a step, unless Options.Skip has the client. The address of the client can change with the PROXY
+// header, from a proxy that is skipped to a client that is not. So the budget is asked at the first step that
+// is to be logged.
 func (t *visitSteps) add(s service.Step) {
 	l := t.log
 	if t.suppressed || !l.enabled(VisitStep) || l.skips(s.Peer) {
@@ -53,7 +55,7 @@ func (t *visitSteps) add(s service.Step) {
 	l.put(e)
 }
 
-// addStep adds the fields of a step. Those that count visits are not among them.
+// addStep adds the fields of a step. It does not add the fields outcome and reason, which count visits.
 func (e *entry) addStep(s service.Step) {
 	e.addPeer(s.Peer)
 	e.addText("step", string(s.Name))
@@ -69,7 +71,7 @@ func (e *entry) addStep(s service.Step) {
 	e.addPresent("close_cause", string(s.Closed))
 }
 
-// stepVerbs say what happened, before the client.
+// stepVerbs are the beginnings of the messages, before the client.
 var stepVerbs = map[service.StepName]string{
 	service.StepAccepted:     "accepted ",
 	service.StepProxyHeader:  "read PROXY header of ",
@@ -80,7 +82,7 @@ var stepVerbs = map[service.StepName]string{
 	service.StepClosed:       "closed ",
 }
 
-// closeWords say why a connection was closed.
+// closeWords are the reasons why a connection was closed, in words.
 var closeWords = map[service.CloseCause]string{
 	service.CloseByClient: "the client closed it",
 	service.CloseTimeout:  "timeouts.linger passed",
@@ -88,7 +90,7 @@ var closeWords = map[service.CloseCause]string{
 	service.CloseShutdown: "greetd shuts down",
 }
 
-// appendStep appends what a person reads of a step, in one line.
+// appendStep appends the message for a step, in one line.
 func appendStep(text []byte, s service.Step) []byte {
 	text = appendPeer(append(text, stepVerbs[s.Name]...), s.Peer)
 	text = appendDuration(append(text, ", after "...), s.Elapsed)
@@ -114,14 +116,14 @@ func appendStep(text []byte, s service.Step) []byte {
 	return text
 }
 
-// untraced counts visits whose steps were not logged. Its methods may be called at once.
+// untraced counts visits whose steps were not logged. Its methods may be called concurrently.
 type untraced struct {
 	mu    sync.Mutex
-	since time.Time // when the first one was counted; zero: none was
+	since time.Time // when the first one was counted; valid if n is not 0
 	n     uint64
 }
 
-// add counts a visit, and reports whether nothing was counted before it.
+// add counts a visit. first reports whether this is the first one since the last take.
 func (u *untraced) add() (first bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -132,8 +134,8 @@ func (u *untraced) add() (first bool) {
 	return first
 }
 
-// take returns what was counted since the last take, and when there will be something, as [limiter.take]
-// does.
+// take returns the number of visits since the last take, if the first one was counted at least age ago.
+// Otherwise due is the time when it will be, or the zero time if no visit was counted.
 func (u *untraced) take(age time.Duration) (n uint64, due time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -147,8 +149,8 @@ func (u *untraced) take(age time.Duration) (n uint64, due time.Time) {
 	return n, time.Time{}
 }
 
-// printableText returns what a client sent, cut, without anything that could end a line or steer a
-// terminal.
+// printableText returns s, a text that a client has sent, cut to errorLimit, and without characters that
+// could end a line or control a terminal.
 func printableText(s string) string {
 	return string(journal.Cut(words.AppendPrintable(nil, []byte(s)), errorLimit))
 }

@@ -15,17 +15,16 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// errorLimit is how many bytes of a visit's error are logged: a client may have had
-// its hand in it.
+// errorLimit is the maximum number of bytes of the error of a visit in the log. A client can influence the
+// text of such an error.
 const errorLimit = 512
 
 // Opened implements [service.Observer]. It logs nothing: a visit has one entry, at
 // its end.
 func (l *Log) Opened(service.Peer) {}
 
-// Closed implements [service.Observer]. It logs the visit, counts it for the next
-// summary, or leaves it out as the level and Options.Visits say. It does not block,
-// and allocates only for an error.
+// Closed implements [service.Observer]. It logs the visit, or counts it for the next summary, or omits it
+// because of the level, Options.Visits or Options.Skip. It does not block, and allocates only for an error.
 func (l *Log) Closed(v service.Visit) {
 	event := outcomeEvent(v.Outcome)
 	outcome, _ := event.outcomeIndex()
@@ -34,7 +33,7 @@ func (l *Log) Closed(v service.Visit) {
 	}
 	if l.repeats.again(v.Err) {
 		if l.limit.of(outcome).suppress(outcome, v) {
-			l.writer.Wake() // it sets the timer of the summary
+			l.writer.Wake() // the writer sets the timer for the summary
 		}
 		return
 	}
@@ -54,7 +53,7 @@ func (l *Log) Closed(v service.Visit) {
 	l.put(e)
 }
 
-// skips reports whether the visits of a client are left out: Options.Skip has its address.
+// skips reports whether Options.Skip has the address of a client, so that its visits are not logged.
 func (l *Log) skips(p service.Peer) bool {
 	skip := *l.skip.Load()
 	if len(skip) == 0 || !p.Remote.IsValid() {
@@ -64,7 +63,7 @@ func (l *Log) skips(p service.Peer) bool {
 	return slices.ContainsFunc(skip, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// wants reports whether a visit with that event belongs into the log.
+// wants reports whether visits with this event are logged, by the level and Options.Visits.
 func (l *Log) wants(event Event) bool {
 	visits := *l.visits.Load()
 	if visits == none || visits == problems && event == VisitGreeted {
@@ -73,7 +72,7 @@ func (l *Log) wants(event Event) bool {
 	return l.enabled(event)
 }
 
-// addPeer adds the fields of a client. What is not known is left out.
+// addPeer adds the fields of a client. It omits fields with an unknown value.
 func (e *entry) addPeer(p service.Peer) {
 	e.addNumber("visit", p.ID)
 	e.addText("listener", p.Listener)
@@ -87,7 +86,7 @@ func (e *entry) addPeer(p service.Peer) {
 	e.addProxyInfo(p.ProxyInfo)
 }
 
-// addVisit adds the fields of a visit. What is not known is left out.
+// addVisit adds the fields of a visit. It omits fields with an unknown value.
 func (e *entry) addVisit(v service.Visit) {
 	e.addPeer(v.Peer)
 	e.addText("outcome", string(v.Outcome))
@@ -99,7 +98,7 @@ func (e *entry) addVisit(v service.Visit) {
 	e.addError(v.Err)
 }
 
-// addProxyInfo adds what the proxy said about the client, which may be nil.
+// addProxyInfo adds the fields of p, the information of a proxy about the client. p may be nil.
 func (e *entry) addProxyInfo(p *service.ProxyInfo) {
 	if p == nil {
 		return
@@ -116,14 +115,14 @@ func (e *entry) addProxyInfo(p *service.ProxyInfo) {
 	}
 }
 
-// addPresent adds a text, unless it is empty.
+// addPresent adds a field with text, unless text is empty.
 func (e *entry) addPresent(key, text string) {
 	if text != "" {
 		e.addText(key, text)
 	}
 }
 
-// addError adds the text of err, and the stack if it is of a panic.
+// addError adds the text of err, and the stack if err is a panic.
 func (e *entry) addError(err error) {
 	if err == nil {
 		return
@@ -134,7 +133,7 @@ func (e *entry) addError(err error) {
 	}
 }
 
-// appendVisit appends what a person reads of a visit, in one line.
+// appendVisit appends the message for a visit, in one line.
 func appendVisit(text []byte, v service.Visit) []byte {
 	text = append(text, strings.ReplaceAll(string(v.Outcome), "_", " ")...)
 	text = appendPeer(append(text, ' '), v.Peer)
@@ -162,13 +161,13 @@ func appendPeer(text []byte, p service.Peer) []byte {
 	return text
 }
 
-// appendAddrPort appends an address as a person writes it, without the IPv6 form
-// that an IPv4 client has on a socket for both.
+// appendAddrPort appends an address and port. An IPv4 address in IPv4-mapped form, which it has on a socket
+// for both families, is written as IPv4.
 func appendAddrPort(dst []byte, a netip.AddrPort) []byte {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).AppendTo(dst)
 }
 
-// appendDuration appends d in a unit that suits it.
+// appendDuration appends d with a unit that fits its size.
 func appendDuration(dst []byte, d time.Duration) []byte {
 	switch {
 	case d < time.Millisecond:
@@ -182,16 +181,16 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	}
 }
 
-// duration is appendDuration as a string.
+// duration returns the text of appendDuration.
 func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
-// printable returns the text of err, cut, without anything that could end a line or
-// steer a terminal.
+// printable returns the text of err, cut to errorLimit, and without characters that could end a line or
+// control a terminal.
 func printable(err error) string {
 	return string(journal.Cut(words.AppendPrintable(nil, fmt.Append(nil, err)), errorLimit))
 }
 
-// stackOf returns the stack of the panic that err is, nil if it is none.
+// stackOf returns the stack if err is a panic, else nil.
 func stackOf(err error) []byte {
 	if panicked, ok := errors.AsType[*service.PanicError](err); ok {
 		return bytes.TrimSpace(panicked.Stack)
@@ -199,7 +198,7 @@ func stackOf(err error) []byte {
 	return nil
 }
 
-// summary returns the entry of the visits in t, which exceeded a budget.
+// summary returns the entry for the visits in t, which exceeded a budget.
 func summary(t tally, budget string, now time.Time) *entry {
 	text := words.AppendCount([]byte("suppressed log entries for "), t.total(), "visit")
 	text = appendDuration(append(text, " in "...), now.Sub(t.since))
@@ -243,7 +242,7 @@ func summary(t tally, budget string, now time.Time) *entry {
 	return e
 }
 
-// suppressedKeys and droppedKeys are the fields of each outcome's count.
+// suppressedKeys and droppedKeys are the keys of the fields with the count of each outcome.
 var (
 	suppressedKeys = outcomeKeys("suppressed_")
 	droppedKeys    = outcomeKeys("dropped_")
