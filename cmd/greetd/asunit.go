@@ -18,11 +18,11 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// asUnitTimeout bounds an examination in the unit's sandbox.
+// asUnitTimeout is the maximum time for an examination in the sandbox of the unit.
 const asUnitTimeout = 30 * time.Second
 
-// examineAsMeant examines the configuration as the unit that is meant would, or, with here
-// or where that is not possible, as this process does. It says so on stderr then.
+// examineAsMeant examines the configuration as the unit of the daemon sees it. With here, or if that is
+// not possible, it examines it as this process sees it; in the second case it prints a note on stderr.
 func (p *program) examineAsMeant(ctx context.Context, here bool) (examination, error) {
 	if !here {
 		p.inferInstance(ctx)
@@ -53,8 +53,8 @@ func (p *program) examineAsMeant(ctx context.Context, here bool) (examination, e
 	return e, nil
 }
 
-// inferInstance takes the unit greetd@NAME for the one that is meant if --config is its file, and
-// it is enabled, or has been started.
+// inferInstance sets the instance to NAME if --config is the file of greetd@NAME, and this unit is enabled
+// or has been started.
 func (p *program) inferInstance(ctx context.Context) {
 	name, isInstance := strings.CutPrefix(absolute(p.source.Path), "/etc/greetd/")
 	name, isYAML := strings.CutSuffix(name, ".yaml")
@@ -62,7 +62,7 @@ func (p *program) inferInstance(ctx context.Context) {
 	if p.instance != "" || !isInstance || !isYAML || name == "greetd" || inferred.Set(name) != nil {
 		return
 	}
-	if systemd.Unit() == inferred.unit()+".service" { // in its sandbox systemctl can't be executed
+	if systemd.Unit() == inferred.unit()+".service" { // in the sandbox of the unit, systemctl can't be executed
 		p.instance = inferred
 		return
 	}
@@ -79,7 +79,7 @@ func booted() bool {
 	return err == nil && info.IsDir()
 }
 
-// unitText is the unit with its drop-ins, or why there is none.
+// unitText returns the text of the unit with its drop-ins, or the reason why there is none.
 func unitText(ctx context.Context, name string) (text, whyNot string) {
 	if !booted() {
 		return "", "systemd does not run here"
@@ -94,14 +94,15 @@ func unitText(ctx context.Context, name string) (text, whyNot string) {
 	return string(out), ""
 }
 
-// A sandbox is the text of a unit that examines in place of serving.
+// A sandbox has the settings and the command of a unit, to examine the configuration in the same sandbox
+// instead of serving.
 type sandbox struct {
-	settings []string // the lines of [Service] that decide what the process sees
+	settings []string // the lines of [Service], except those of notForExamine
 	command  string   // the last ExecStart=
 }
 
-// notForExamine are the settings of a unit that start other programs, tell others of this
-// one, or belong to the daemon alone.
+// notForExamine are the settings of a unit that an examination must not have: they start other programs,
+// make the process known to others, or are only for the daemon.
 var notForExamine = []string{
 	"BusName", "ExecCondition", "ExecReload", "ExecStart", "ExecStartPost", "ExecStartPre", "ExecStop", "ExecStopPost",
 	"FileDescriptorStoreMax", "FileDescriptorStorePreserve", "NotifyAccess", "PIDFile", "RemainAfterExit", "Restart",
@@ -109,7 +110,7 @@ var notForExamine = []string{
 	"StandardError", "StandardInput", "StandardOutput", "SuccessExitStatus", "TimeoutSec", "TimeoutStartSec", "Type", "WatchdogSec",
 }
 
-// sandboxOf reads what systemctl cat says of a unit.
+// sandboxOf parses the output of systemctl cat for a unit.
 func sandboxOf(text string) sandbox {
 	drop := make(map[string]bool)
 	for _, name := range notForExamine {
@@ -136,7 +137,8 @@ func sandboxOf(text string) sandbox {
 	return s
 }
 
-// withoutComments drops them first, as systemd does: a line that continues goes on behind them.
+// withoutComments removes comments before continued lines are joined, as systemd does: a continued line can
+// have comments in between.
 func withoutComments(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -147,8 +149,8 @@ func withoutComments(text string) string {
 	return b.String()
 }
 
-// examineCommandLine puts the command into that of the unit, in place of serve; "" if the unit
-// starts something else than greetd.
+// examineCommandLine returns the command of the unit with the sub-command examine instead of serve. It
+// returns "" if the unit does not start greetd itself.
 func (s sandbox) examineCommandLine(config string) string {
 	words := strings.Fields(s.command)
 	if len(words) == 0 || filepath.Base(strings.TrimLeft(words[0], "@-:+!")) != "greetd" || strings.HasPrefix(words[0], "@") {
@@ -165,9 +167,9 @@ func (s sandbox) examineCommandLine(config string) string {
 	return line
 }
 
-// examineAs runs the command examine in a unit that has the user, environment, credentials
-// and sandbox of the one with that text. systemd reads the settings itself, so that those of
-// any version count.
+// examineAs runs the command examine in a temporary unit with the user, environment, credentials and sandbox
+// of the unit with this text. systemd itself reads the settings, so that those of every version of systemd
+// have their effect.
 func (p *program) examineAs(ctx context.Context, text string) (e examination, err error) {
 	ctx, cancel := context.WithTimeout(ctx, asUnitTimeout)
 	defer cancel()
@@ -205,7 +207,7 @@ func (p *program) examineAs(ctx context.Context, text string) (e examination, er
 		_ = os.Remove(file)
 		_ = exec.Command("systemctl", "reset-failed", name).Run() //nolint:noctx // also when ctx has ended
 	}()
-	_ = exec.CommandContext(ctx, "systemctl", "start", name).Run() // what it did is in the files
+	_ = exec.CommandContext(ctx, "systemctl", "start", name).Run() // the result is in the files
 	stdout, _ := os.ReadFile(filepath.Join(directory, "stdout"))
 	if err := json.Unmarshal(stdout, &e); err != nil {
 		return e, p.whyNotExamined(ctx, name, directory)
@@ -213,7 +215,7 @@ func (p *program) examineAs(ctx context.Context, text string) (e examination, er
 	return e, nil
 }
 
-// whyNotExamined says why systemd could not start what the unit would.
+// whyNotExamined returns the reasons why the temporary unit could not examine the configuration.
 func (p *program) whyNotExamined(ctx context.Context, name, directory string) error {
 	stderr, _ := os.ReadFile(filepath.Join(directory, "stderr"))
 	status, _ := exec.CommandContext(ctx, "systemctl", "show", "--property=Result,ExecMainStatus", name).Output()

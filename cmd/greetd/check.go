@@ -42,7 +42,7 @@ user, environment, credentials and sandbox. --here checks as this user instead.`
 	return cmd
 }
 
-// warn prints what is valid, and probably not meant.
+// warn prints warnings about values that are valid, but probably not intended.
 func (p *program) warn(warnings []string) {
 	for _, warning := range warnings {
 		fmt.Fprintf(p.stderr, "greetd: warning: %s\n", warning)

@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	askTimeout      = 30 * time.Second // for a conversation with the daemon: a reload may have to look up names
-	identifyTimeout = 5 * time.Second  // for the question which configuration a daemon runs with
+	askTimeout      = 30 * time.Second // for all requests of a command: a reload may have to look up names
+	identifyTimeout = 5 * time.Second  // for the request that identifies a daemon by its configuration file
 )
 
-// ask puts a question to the daemon that is meant: that of --instance, or the one that runs
-// with the file of --config or $GREETD_CONFIG, or else that of greetd.service. It never
-// reaches another one. Nothing can be changed over TCP, so a question that changes
-// something goes to unix sockets first.
+// ask calls question with a client for the right daemon: the daemon of --instance, or the one that runs
+// with the file of --config or $GREETD_CONFIG, or else the daemon of greetd.service. It never calls question
+// for another daemon. changes means that question changes something. Since this is impossible over TCP, ask
+// then tries unix sockets first.
 func (p *program) ask(ctx context.Context, changes bool, question func(context.Context, *admin.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -53,16 +53,16 @@ func (p *program) ask(ctx context.Context, changes bool, question func(context.C
 // A search looks for one daemon.
 type search struct {
 	instance  instance
-	addresses []string // where it may be, in the order in which they are asked
-	file      string   // the daemon must run with it; "": any will do at addresses
-	found     []string // more of them, where other daemons may be: nobody but the one that runs with file or fallback will do
-	fallback  string   // the file of the daemon that is meant if file is ""
-	read      string   // changes must reach the daemon that answers at this TCP address, if one does
-	unread    error    // why the configuration does not say where the daemon is
+	addresses []string // addresses of the daemon to try, in this order
+	file      string   // the configuration file that the daemon must run with; "": any daemon at addresses is right
+	found     []string // further addresses, where other daemons may listen: the daemon must run with file, or with fallback
+	fallback  string   // the configuration file of the daemon if file is ""
+	read      string   // TCP address: if a daemon answers there, changes must reach this daemon; "": no such address
+	unread    error    // the reason why admin.address could not be read from the configuration
 
-	absent error   // nobody listens there
-	others []error // daemons that were found, and are not meant
-	failed []error // daemons that did not say whether they are meant
+	absent error   // no daemon listens at an address
+	others []error // daemons that were found, but are not the right one
+	failed []error // daemons that could not be identified, because their request failed
 }
 
 func (p *program) newSearch(changes bool) *search {
@@ -80,8 +80,8 @@ func (p *program) newSearch(changes bool) *search {
 		s.file = absolute(s.file)
 	}
 
-	// First comes what can't have changed since the daemon started. In a unit with a
-	// runtime directory of its own, no other daemon will do.
+	// The socket in the runtime directory comes first, since it can't have changed after the start of the
+	// daemon. If the unit has its own runtime directory, no other daemon is right.
 	if directory != "" {
 		s.addresses = append(s.addresses, daemon.ControlAddress(directory))
 	}
@@ -103,15 +103,15 @@ func (p *program) newSearch(changes bool) *search {
 	return s
 }
 
-// elsewhere is where daemons listen that are not where the configuration says: it may be
-// bad, or say something else than it did when they started.
+// elsewhere returns addresses at which daemons listen, although the configuration does not have them: the
+// configuration can be invalid, or can have changed since these daemons started.
 func (s *search) elsewhere() []string {
 	var all []string
 	if s.file == "" && booted() {
-		return nil // greetd.service is meant, and no daemon that somebody started by hand
+		return nil // the right daemon is that of greetd.service, and not one that was started by hand
 	}
 	if s.file != "" {
-		instances, _ := filepath.Glob("/run/greetd@*/admin.sock") // the pattern is a good one
+		instances, _ := filepath.Glob("/run/greetd@*/admin.sock") // the pattern is valid
 		for _, socket := range instances {
 			all = append(all, "unix:"+socket)
 		}
@@ -137,8 +137,7 @@ func (s *search) dial(address string) *admin.Client {
 	return client
 }
 
-// isMeant reports whether the daemon behind client is the one that is meant, and else
-// remembers why not.
+// isMeant reports whether client reaches the right daemon. If not, it stores the reason for notFound.
 func (s *search) isMeant(ctx context.Context, client *admin.Client) bool {
 	file, found := s.file, slices.Contains(s.found, client.Address())
 	if found {
@@ -154,7 +153,7 @@ func (s *search) isMeant(ctx context.Context, client *admin.Client) bool {
 	case errors.Is(err, admin.ErrNoDaemon):
 		s.absent = cmp.Or(s.absent, err)
 		return false
-	case err != nil && found: // it may be no daemon, or somebody else's
+	case err != nil && found: // it may be no daemon, or one of another user
 		return false
 	case err != nil:
 		s.failed = append(s.failed, err)
@@ -177,7 +176,7 @@ func (s *search) isMeant(ctx context.Context, client *admin.Client) bool {
 	return true
 }
 
-// runsWith reports whether the daemon loads file at its next reload.
+// runsWith reports whether the daemon with this status loads file at its next reload.
 func runsWith(status admin.Status, file string) bool {
 	own := cmp.Or(status.Configuration.Path, config.DefaultPath)
 	if own == file {
@@ -191,7 +190,7 @@ func runsWith(status admin.Status, file string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// notFound is why no daemon was asked.
+// notFound returns the reasons why the right daemon was not found.
 func (s *search) notFound() error {
 	if len(s.failed) > 0 {
 		return exit.Error{Code: exit.Failed, Err: errors.Join(append(s.failed, s.others...)...)}
@@ -210,14 +209,14 @@ func (s *search) notFound() error {
 	return exit.Error{Code: exit.NoDaemon, Err: errors.Join(problems...)}
 }
 
-// sourceOfUnit is where the daemon that is meant finds its configuration.
+// sourceOfUnit returns the source from which the daemon of the unit loads its configuration.
 func (p *program) sourceOfUnit() config.Source {
 	source := p.source
 	source.Path = cmp.Or(source.Path, p.instance.path())
 	return source
 }
 
-// absolute is path from the root; as it is where there is no working directory.
+// absolute returns path as an absolute path. If there is no working directory, it returns path unchanged.
 func absolute(path string) string {
 	if all, err := filepath.Abs(path); err == nil {
 		return all

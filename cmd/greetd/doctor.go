@@ -26,7 +26,7 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// doctorTimeout bounds the wait for a daemon that may hang.
+// doctorTimeout is the maximum time to wait for the daemon, which may not answer.
 const doctorTimeout = 5 * time.Second
 
 func (p *program) doctorCommand() *cobra.Command {
@@ -66,13 +66,13 @@ func (p *program) print(r doctor.Report, asJSON bool) error {
 	return out.Encode(r)
 }
 
-// place is what doctor can't know by itself.
+// place returns the facts and functions that the package doctor can't have by itself.
 func (p *program) place() doctor.Place {
 	place := doctor.Place{
 		Unit:              p.instance.unit() + ".service",
 		DescriptorsBeside: limits.ReservedDescriptors,
 	}
-	// An instance has a runtime directory of its own, with the name of its unit.
+	// The runtime directory of a unit has the name of the unit.
 	if directory := systemd.RuntimeDirectory(); directory != "" && p.instance == "" {
 		place.Unit = filepath.Base(directory) + ".service"
 	}
@@ -95,7 +95,7 @@ func (p *program) place() doctor.Place {
 			return nil, doctor.Silence{
 				Forbidden: errors.Is(err, fs.ErrPermission),
 				Nobody:    errors.Is(err, admin.ErrNoDaemon),
-				Address:   addresses[len(addresses)-1], // the usual one
+				Address:   addresses[len(addresses)-1], // the usual address
 				Reason:    err.Error(),
 			}
 		}
@@ -108,7 +108,7 @@ func (p *program) place() doctor.Place {
 	return place
 }
 
-// daemonOf is what doctor needs of a status.
+// daemonOf returns the values of a status that doctor needs.
 func daemonOf(s admin.Status) *doctor.Daemon {
 	d := &doctor.Daemon{
 		Version: s.Version, PID: s.PID, State: string(s.State), Ready: s.Ready,
@@ -131,23 +131,24 @@ func daemonOf(s admin.Status) *doctor.Daemon {
 	return d
 }
 
-// adoptEnvironment makes the variables of a daemon those of this process, and returns what
-// takes that back.
+// adoptEnvironment replaces the environment of this process by environ, that of a daemon. It returns a
+// function that restores the environment.
 func adoptEnvironment(environ []string) (restore func()) {
 	own := os.Environ()
 	replace := func(variables []string) {
 		os.Clearenv()
 		for _, variable := range variables {
 			name, value, _ := strings.Cut(variable, "=")
-			_ = os.Setenv(name, value) // fails for names that no environment has
+			_ = os.Setenv(name, value) // fails only for names that are not valid in an environment
 		}
 	}
 	replace(environ)
 	return func() { replace(own) }
 }
 
-// configFor loads what a daemon with that environment would load if it started now;
-// without one, and without the path of a daemon's file, what the caller would.
+// configFor loads the configuration that a daemon with this environment would load if it started now. If
+// environ is nil, it uses the environment of the caller. path is the configuration file of the running
+// daemon; it is used if the source has none.
 func (p *program) configFor(environ []string, path string) doctor.Config {
 	source := p.sourceOfUnit()
 	if environ != nil {
@@ -194,7 +195,8 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	return c
 }
 
-// asUnitSees is what check says as root; seen is false where that is not possible.
+// asUnitSees returns the problems and warnings that `greetd check` reports as root. seen is false if the
+// configuration can't be examined in the sandbox of the unit.
 func (p *program) asUnitSees(path string) (problems, warnings []string, seen bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), asUnitTimeout)
 	defer cancel()
@@ -215,7 +217,8 @@ func (p *program) asUnitSees(path string) (problems, warnings []string, seen boo
 	return e.Problems, e.Warnings, true
 }
 
-// needsCredentials reports whether only the unit's own processes can find all files.
+// needsCredentials reports whether a certificate or key of c is a credential, and this process has none.
+// Only the processes of the unit can read it then.
 func needsCredentials(c config.Config) bool {
 	for _, l := range c.Listeners {
 		if l.TLS.Certificate != "" && (!filepath.IsAbs(l.TLS.Certificate) || !filepath.IsAbs(l.TLS.Key)) {

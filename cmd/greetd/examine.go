@@ -16,21 +16,21 @@ import (
 	"greetd.example/internal/unit"
 )
 
-// An examination is what check and config have to say of a configuration, as one process
-// sees it. It goes as JSON from the unit's sandbox to the caller.
+// An examination has the facts about a configuration that check and config print, as one process sees the
+// configuration. The sandbox of the unit sends it to the caller as JSON.
 type examination struct {
 	Name     string        // of the file and its drop-ins, in words
 	Unusable []string      // the problems of the configuration itself
-	Problems []string      // those, and the ones of certificates and greeting
-	Warnings []string      // what is valid, and probably not meant
+	Problems []string      // the problems in Unusable, and those of certificates and of the greeting
+	Warnings []string      // about values that are valid, but probably not intended
 	YAML     string        // the effective configuration; "" if it is unusable
-	Stop     time.Duration // that a stop may take
-	Set      []listener    // those whose address is set
+	Stop     time.Duration // the maximum time of a stop: lame duck and drain
+	Set      []listener    // listeners whose address is not the default
 }
 
 type listener struct{ Key, Name, Address string }
 
-// examine looks at the configuration from here, with the rights of this process.
+// examine examines the configuration with the permissions and the environment of this process.
 func examine(source config.Source) examination {
 	loaded, err := config.Load(source)
 	e := examination{Name: loaded.Name(), Unusable: lines(err)}
@@ -61,7 +61,7 @@ func lines(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-// holdAgainst adds the warnings that the unit gives cause for.
+// holdAgainst compares the configuration with the unit s, and adds a warning for each conflict.
 func (e *examination) holdAgainst(s unit.Service) {
 	for _, l := range e.Set {
 		if problem := s.NotServed(l.Name, l.Address); problem != "" {
@@ -73,7 +73,7 @@ func (e *examination) holdAgainst(s unit.Service) {
 	}
 }
 
-// examineCommand is what a unit's sandbox runs for check and config.
+// examineCommand returns the hidden command that check and config run in the sandbox of the unit.
 func (p *program) examineCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    examineName,

@@ -11,15 +11,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// An instance is the NAME of a unit greetd@NAME.service, escaped as in the unit's name; ""
-// is greetd.service.
+// An instance is the NAME of a unit greetd@NAME.service, escaped as in the name of the unit. "" stands for
+// greetd.service.
 type instance string
 
-// maxUnitName is what systemd allows (UNIT_NAME_MAX, less the zero at its end).
+// maxUnitName is the maximum length of the name of a unit (UNIT_NAME_MAX of systemd, without the NUL at its
+// end).
 const maxUnitName = 255
 
-// Set implements [pflag.Value]. It escapes what a unit's name can't have, as systemctl does
-// with the names that it is given.
+// Set implements [pflag.Value]. It escapes characters that are not allowed in the name of a unit, as
+// systemctl does with its arguments.
 func (i *instance) Set(name string) error {
 	if name == "" {
 		return errors.New("must not be empty: give the NAME of greetd@NAME.service")
@@ -50,7 +51,7 @@ func (i *instance) Type() string { return "NAME" }
 
 var _ pflag.Value = (*instance)(nil)
 
-// unit is the one that runs the daemon, without its ".service".
+// unit returns the name of the unit of the daemon, without ".service".
 func (i *instance) unit() string {
 	if *i == "" {
 		return "greetd"
@@ -58,11 +59,11 @@ func (i *instance) unit() string {
 	return "greetd@" + string(*i)
 }
 
-// runtimeDirectory is RuntimeDirectory= of that unit.
+// runtimeDirectory returns the path of RuntimeDirectory= of this unit.
 func (i *instance) runtimeDirectory() string { return "/run/" + i.unit() }
 
-// path is the configuration that greetd@.service names; "" for greetd.service, which
-// names none.
+// path returns the configuration file that greetd@.service sets. It returns "" for greetd.service, which
+// sets none.
 func (i *instance) path() string {
 	if *i == "" {
 		return ""
@@ -70,7 +71,7 @@ func (i *instance) path() string {
 	return "/etc/greetd/" + string(*i) + ".yaml"
 }
 
-// addInstanceFlag gives cmd the flag --instance.
+// addInstanceFlag adds the flag --instance to cmd, and returns cmd.
 func (p *program) addInstanceFlag(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().Var(&p.instance, "instance", "the daemon and the unit greetd@`NAME`, with /etc/greetd/NAME.yaml")
 	return cmd

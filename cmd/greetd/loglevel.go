@@ -30,7 +30,7 @@ warning, info or debug.`,
 	}
 }
 
-// isLevel also accepts "warn", as the configuration does.
+// isLevel returns an error unless args is one level. It also accepts "warn", as the configuration does.
 func isLevel(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("name one level: %s", strings.Join(cmd.ValidArgs, ", "))

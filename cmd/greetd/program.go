@@ -9,16 +9,16 @@ import (
 	"greetd.example/internal/exit"
 )
 
-// program is what the commands share.
+// program has the state that all commands share.
 type program struct {
 	stdout *os.File
 	stderr *os.File
 	source config.Source
 
-	instance instance // of --instance
+	instance instance // the value of --instance
 }
 
-// failedToWrite gives an error of writing to stdout its exit code; nil stays nil.
+// failedToWrite returns err, an error of writing to stdout, as an [exit.Error]. It returns nil for nil.
 func failedToWrite(err error) error {
 	if err == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"greetd.example/internal/exit"
 )
 
-// credentialsTimeout bounds the question to systemd for credentials.
+// credentialsTimeout is the maximum time to ask the daemon and systemd about credentials.
 const credentialsTimeout = 2 * time.Second
 
 func (p *program) reloadCommand() *cobra.Command {
@@ -44,7 +44,8 @@ systemctl reload greetd calls.`,
 	}
 }
 
-// warnOfStaleCredentials says what a reload can't renew.
+// warnOfStaleCredentials prints a warning for each credential whose file has changed, but that this reload
+// could not renew.
 func (p *program) warnOfStaleCredentials(ctx context.Context, client *admin.Client) {
 	ctx, cancel := context.WithTimeout(ctx, credentialsTimeout)
 	defer cancel()
@@ -57,7 +58,7 @@ func (p *program) warnOfStaleCredentials(ctx context.Context, client *admin.Clie
 	}
 }
 
-// printResult prints the result of a reload; a failed one is an error.
+// printResult prints the result of a successful reload. For a failed reload it returns an error.
 func (p *program) printResult(v admin.ReloadResult) error {
 	if v.OK {
 		fmt.Fprintln(p.stdout, v.Message)

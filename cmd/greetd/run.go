@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 			fmt.Fprintf(stderr, "greetd: %s\n", suggestion)
 		}
 		fmt.Fprintln(stderr, "Try 'greetd --help'.")
-		return exit.Usage // what cobra itself finds wrong
+		return exit.Usage // an error of cobra, about flags or arguments
 	}
 	if c.Err != nil {
 		for line := range strings.SplitSeq(c.Err.Error(), "\n") {
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	return c.Code
 }
 
-// commands returns the root of them. Help and completion go to out.
+// commands returns the root command with all sub-commands. Help and completion are written to out.
 func (p *program) commands(out io.Writer) *cobra.Command {
 	root := p.serveCommand()
 	root.Use = "greetd [COMMAND]"
@@ -80,7 +80,7 @@ greetd(8), and greetd.yaml(5) for the configuration.`
 		p.addInstanceFlag(p.reloadCommand()), p.addInstanceFlag(p.statusCommand()),
 		p.addInstanceFlag(p.logLevelCommand()), p.addInstanceFlag(p.doctorCommand()), p.versionCommand(), p.examineCommand(),
 	)
-	root.SetOut(out) // which cobra's completion wants to know now
+	root.SetOut(out) // must be set now, for the completion of cobra
 	usage.Set(root)
 	return root
 }

@@ -47,7 +47,7 @@ something else needs attention, and green otherwise.`,
 	return cmd
 }
 
-// printStatus prints it for a person or for a program.
+// printStatus prints the status as text, or as JSON.
 func (p *program) printStatus(status admin.Status, asJSON bool) error {
 	if !asJSON {
 		return failedToWrite(status.WriteText(p.stdout))

@@ -24,7 +24,7 @@ func (p *program) versionCommand() *cobra.Command {
 	}
 }
 
-// version is the version with commit and Go version, as printed by version and --version.
+// version returns the version with commit and Go version, as the command version and --version print it.
 func version() string {
 	b := build.Read()
 	return fmt.Sprintf("%s (commit %s, %s)", b.Version, cmp.Or(b.Commit, "unknown"), b.GoVersion)
