@@ -16,15 +16,15 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// refreshOnReload is the first systemd that can pass credentials again at a reload.
+// refreshOnReload is the first version of systemd that can pass credentials again at a reload.
 const refreshOnReload = 260
 
-// A Credential is one that LoadCredential= names.
+// A Credential is a credential that LoadCredential= of the unit sets.
 type Credential struct {
 	Name, Source string
 }
 
-// credentials returns those whose source is a path.
+// credentials returns the credentials of u whose source is an absolute path.
 func (u *Unit) credentials() (all []Credential) {
 	for _, c := range u.LoadCredential {
 		if len(c) != 2 {
@@ -39,8 +39,8 @@ func (u *Unit) credentials() (all []Credential) {
 	return all
 }
 
-// stale returns the credentials of u whose files have changed since systemd passed them. What this
-// caller can't look at is left out. started is when greetd was; the zero value if that is not known.
+// stale returns the credentials of u whose files have changed since systemd passed them. It omits files
+// that this caller can't see. started is the time when greetd was started; the zero time if it is unknown.
 func (u *Unit) stale(started time.Time) (all []Credential) {
 	passed := filepath.Join("/run/credentials", u.Name)
 	for _, c := range u.credentials() {
@@ -51,7 +51,7 @@ func (u *Unit) stale(started time.Time) (all []Credential) {
 			if outdated(filepath.Join(passed, c.Name), c.Source, started) {
 				all = append(all, c)
 			}
-		default: // each file in it is a credential with the name in front
+		default: // each file in the directory is a credential, whose name begins with that of the directory
 			files, _ := os.ReadDir(c.Source)
 			for _, file := range files {
 				one := Credential{c.Name + "_" + file.Name(), filepath.Join(c.Source, file.Name())}
@@ -64,8 +64,9 @@ func (u *Unit) stale(started time.Time) (all []Credential) {
 	return all
 }
 
-// outdated reports whether the file at source differs from what was passed; where one of them can't be
-// read, as in the control processes of a unit, whether source has changed since started.
+// outdated reports whether the file at source differs from the file at passed, which systemd has passed. If
+// one of them can't be read, as in the control processes of a unit, it reports whether source has changed
+// since started.
 func outdated(passed, source string, started time.Time) bool {
 	was, passedErr := os.ReadFile(passed)
 	is, sourceErr := readRegular(source)
@@ -94,8 +95,8 @@ func (f *Facts) staleCredentials(r *results) {
 	}
 }
 
-// unitOfDaemon asks systemd for the unit of a daemon. In that unit's own sandbox, as in ExecReload=,
-// it reads the unit's files instead.
+// unitOfDaemon returns Facts with the unit of a daemon, from systemd. In the sandbox of this unit, as in
+// ExecReload=, it reads the files of the unit instead.
 func unitOfDaemon(ctx context.Context, pid int) (f Facts) {
 	if m, err := connect(ctx); err == nil {
 		defer m.Close()
@@ -118,7 +119,7 @@ func unitOfDaemon(ctx context.Context, pid int) (f Facts) {
 	return f
 }
 
-// renewCredentials is how to make systemd pass them again.
+// renewCredentials returns the remedy that makes systemd pass the credentials again.
 func (f *Facts) renewCredentials() string {
 	switch {
 	case f.Systemd.Version < refreshOnReload:
@@ -130,7 +131,7 @@ func (f *Facts) renewCredentials() string {
 }
 
 // StaleCredentials returns a finding for each credential of the unit of a daemon whose file has changed
-// since systemd passed it. It returns none where systemd or the files can't be seen.
+// since systemd passed it. It returns none if systemd can't be asked or the files can't be seen.
 func StaleCredentials(ctx context.Context, pid int, started time.Time) []Finding {
 	f := unitOfDaemon(ctx, pid)
 	if strings.Contains(fmt.Sprint(f.Unit.RefreshOnReload), "credentials") {

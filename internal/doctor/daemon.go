@@ -12,9 +12,9 @@ import (
 	"greetd.example/internal/words"
 )
 
-const oldestSystemd = 252 // that greetd is tested with
+const oldestSystemd = 252 // the oldest version that greetd is tested with
 
-// permission says once what the other checks could not look at.
+// permission reports everything that the other checks could not look at, in one finding.
 func permission(f *Facts, r *results) {
 	var unseen []string
 	switch p := f.Process; {
@@ -32,7 +32,7 @@ func permission(f *Facts, r *results) {
 	r.ok("root may see everything")
 }
 
-// asRoot is the remedy for what this caller can't see.
+// asRoot returns the remedy for facts that this caller can't see.
 func (f *Facts) asRoot() string {
 	switch {
 	case f.Process != nil && f.Process.Self:
@@ -43,7 +43,7 @@ func (f *Facts) asRoot() string {
 	return "sudo greetd doctor"
 }
 
-// answers is about the daemon itself.
+// answers checks whether the daemon answers, is ready, and can accept clients.
 func answers(f *Facts, r *results) {
 	d := f.Daemon
 	if d == nil {
@@ -66,7 +66,7 @@ func answers(f *Facts, r *results) {
 		[]any{d.Version, d.PID, d.State, f.startedAs(), d.Asked, cmp.Or(d.Path, "no configuration file")})
 }
 
-// startedAs is whose the daemon's process is.
+// startedAs returns the unit of the process of the daemon, in words.
 func (f *Facts) startedAs() string {
 	if f.Process == nil || f.Process.Unit == "" {
 		return "in no visible unit"
@@ -74,7 +74,7 @@ func (f *Facts) startedAs() string {
 	return f.Process.Unit
 }
 
-// whySilent says why the daemon does not answer.
+// whySilent reports the reason why the daemon does not answer.
 func whySilent(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
@@ -104,7 +104,8 @@ func whySilent(f *Facts, r *results) {
 	}
 }
 
-// startFailure says why the unit does not start: in greetd's own words, if it had any.
+// startFailure reports the reason why the unit does not start. It begins with the last status of greetd, if
+// there is one.
 func startFailure(f *Facts, r *results) {
 	u := &f.Unit
 	remedy, why := f.journal(), "result "+u.Result
@@ -147,7 +148,7 @@ func startFailure(f *Facts, r *results) {
 	r.problem(remedy, "%s%s does not start%s: %s", first, u.Name, again, why)
 }
 
-// startedBySystemd is about the process: is it the unit's?
+// startedBySystemd checks whether the process of the daemon is the main process of its unit.
 func startedBySystemd(f *Facts, r *results) {
 	p := f.Process
 	start := f.systemctl("enable", "--now", f.Unit.Name)
@@ -174,17 +175,18 @@ func startedBySystemd(f *Facts, r *results) {
 	r.ok("systemd %d started it as %s", f.Systemd.Version, f.Unit.Name)
 }
 
-// outside reports whether there is a process that the unit's promises don't reach.
+// outside reports whether there is a process to which the settings of the unit do not apply.
 func (f *Facts) outside() bool {
 	p := f.Process
 	return p != nil && !p.Self && (p.Unit != f.Unit.Name || f.Unit.MainPID != p.PID)
 }
 
-// elsewhere reports whether the daemon answers, and its process is none of this place.
+// elsewhere reports whether the daemon answers, but its process can't be seen here, for example because it
+// runs in another container.
 func (f *Facts) elsewhere() bool { return f.Daemon != nil && f.Process == nil }
 
-// hasUnit reports whether there is a unit for a check to be about, and greetd is run by
-// it. If not, it says so in the results.
+// hasUnit reports whether there is a unit that a check can examine, and greetd is started by it. If not, it
+// adds the reason to the results.
 func (f *Facts) hasUnit(r *results) bool {
 	switch {
 	case !f.Systemd.Booted:
@@ -203,10 +205,10 @@ func (f *Facts) hasUnit(r *results) bool {
 	return false
 }
 
-// byUnit is hasUnit, without the reason.
+// byUnit reports the same as hasUnit, and adds no reason to results.
 func (f *Facts) byUnit() bool { return f.hasUnit(new(results)) }
 
-// configuration is about the file: valid, readable for greetd, and in force?
+// configuration checks whether the configuration file is valid, readable for greetd, and in force.
 func configuration(f *Facts, r *results) {
 	c := f.Config
 	name := c.Path
@@ -252,7 +254,7 @@ func configuration(f *Facts, r *results) {
 	r.ok("%s, generation %d", name, f.Daemon.Generation)
 }
 
-// apply is how to make greetd load its configuration.
+// apply returns the command that makes greetd load its configuration.
 func (f *Facts) apply() string {
 	switch {
 	case !f.byUnit():
@@ -263,27 +265,27 @@ func (f *Facts) apply() string {
 	return f.systemctl("reload", f.Unit.Name)
 }
 
-// mayRead reports whether greetd may read the file, as far as permission bits tell.
+// mayRead reports whether greetd may read the file, by its permission bits.
 func (f *Facts) mayRead(file File) bool {
 	if f.Process == nil {
-		return file.Mode&0o004 != 0 || !f.Unit.DynamicUser // which is nobody yet
+		return file.Mode&0o004 != 0 || !f.Unit.DynamicUser // the dynamic user does not exist before the start
 	}
 	return f.Process.may(file, 4)
 }
 
-// may reports whether p may do with a file what bit means: 4 is to read, 2 to write.
+// may reports whether p has the permission bit for a file: 4 for reading, 2 for writing.
 func (p *Process) may(file File, bit uint32) bool {
 	return p.UID == 0 || file.Mode&bit != 0 ||
 		p.UID == file.UID && file.Mode&(bit<<6) != 0 ||
 		slices.Contains(p.GIDs, file.GID) && file.Mode&(bit<<3) != 0
 }
 
-// systemctl is a command for the manager that has the unit.
+// systemctl returns a systemctl command for the manager of the unit.
 func (f *Facts) systemctl(words ...string) string {
 	return "systemctl " + f.user() + strings.Join(words, " ")
 }
 
-// journal is a command that shows what greetd and systemd said last.
+// journal returns a command that shows the last log entries of greetd, and those of systemd about it.
 func (f *Facts) journal() string {
 	if !f.Systemd.Booted {
 		return "look at what greetd has written to its log"
@@ -291,7 +293,7 @@ func (f *Facts) journal() string {
 	return "journalctl -e " + f.user() + "-u " + f.Unit.Name
 }
 
-// user is the option for a user's own manager.
+// user returns the option --user if the unit belongs to the manager of a user.
 func (f *Facts) user() string {
 	if f.Systemd.User {
 		return "--user "
@@ -299,7 +301,7 @@ func (f *Facts) user() string {
 	return ""
 }
 
-// set is how to put settings into the unit.
+// set returns the remedy that adds settings to the section [Service] of the unit.
 func (f *Facts) set(settings ...string) string { return f.setIn("Service", settings...) }
 
 func (f *Facts) setIn(section string, settings ...string) string {
@@ -307,7 +309,7 @@ func (f *Facts) setIn(section string, settings ...string) string {
 		strings.Join(settings, " and "), f.systemctl("restart", f.Unit.Name))
 }
 
-// program is the path of greetd in the unit.
+// program returns the path of greetd in ExecStart= of the unit.
 func (f *Facts) program() string {
 	if path, _ := command(f.Unit.ExecStart); path != "" {
 		return path

@@ -1,8 +1,8 @@
-// Package doctor says which promises of greetd's units hold on a machine, and what to
-// do about the others. [Gather] asks systemd, the daemon and /proc, and [Examine] makes
-// findings of their answers.
+// Package doctor checks whether greetd and its units work on a machine as they should, and suggests a
+// remedy for each problem. [Gather] collects facts from systemd, the daemon and /proc. [Examine] makes
+// findings from these facts.
 //
-// A new check is a function of Facts that adds to results, and a line in the table of checks.
+// To add a check, write a function that reads Facts and adds to results, and add a line to the table checks.
 package doctor
 
 import (
@@ -11,22 +11,21 @@ import (
 	"strings"
 )
 
-// A Severity says how bad a finding is.
+// A Severity is the severity of a finding.
 type Severity string
 
-// From worst to best.
+// The severities, from worst to best.
 const (
-	Problem       Severity = "problem" // a promise does not hold, and clients or the machine pay for it
-	Warning       Severity = "warning" // weaker than it could be: by choice, or since nothing more is possible here
-	Unknown       Severity = "unknown" // it could not be looked at
+	Problem       Severity = "problem" // something does not work as it should, and clients or the machine can be affected
+	Warning       Severity = "warning" // it works, but less well than possible: by choice, or because of this machine
+	Unknown       Severity = "unknown" // the check could not be made
 	OK            Severity = "ok"
-	NotApplicable Severity = "n/a" // there is no such promise in this place
+	NotApplicable Severity = "n/a" // the check does not apply here
 )
 
 var worstFirst = []Severity{Problem, Warning, Unknown, OK, NotApplicable}
 
-// A Finding is the outcome of one check. A check that has more to say than one thing
-// has several.
+// A Finding is a result of a check. A check has one finding or several.
 type Finding struct {
 	Check    string   `json:"check"` // its name, from a closed set
 	Severity Severity `json:"verdict"`
@@ -34,8 +33,8 @@ type Finding struct {
 	Remedy   string   `json:"remedy"` // a command or a setting; "" if there is nothing to do
 }
 
-// A Report is what `greetd doctor --json` prints: every finding, the worst first, and
-// equally bad ones in the order of the checks. Every check is in it at least once.
+// A Report has all findings, the worst first, and findings of the same severity in the order of the checks.
+// Every check has at least one finding. `greetd doctor --json` prints the Report:
 //
 //	{
 //	  "healthy": false,            no finding is a problem
@@ -50,16 +49,16 @@ type Finding struct {
 //	  ]
 //	}
 //
-// The names of checks and verdicts are for programs, and stay. What is found and what helps is for
-// people, and gets better.
+// The names of checks and verdicts are for programs, and do not change. The texts of found and remedy are for
+// people, and can change.
 type Report struct {
 	Healthy  bool             `json:"healthy"`
-	Counts   map[Severity]int `json:"counts"` // of every verdict
+	Counts   map[Severity]int `json:"counts"` // number of findings with each verdict, also 0
 	Findings []Finding        `json:"findings"`
 }
 
-// checks are all that there are, in the order of a report. Those that are about the unit
-// are only called where there is one, and greetd runs by it.
+// checks are all checks, in the order of a report. Checks with aboutUnit are only called if there is a unit,
+// and greetd is started by it.
 var checks = []struct {
 	name      string
 	aboutUnit bool
@@ -89,7 +88,7 @@ var checks = []struct {
 	{"name-collision", false, nameCollision},
 }
 
-// Examine makes a report of the facts, and of nothing else.
+// Examine returns the report about the facts. It looks at nothing else.
 func Examine(f Facts) Report {
 	r := Report{Counts: make(map[Severity]int)}
 	for _, s := range worstFirst {
@@ -124,10 +123,10 @@ func (r *results) warning(remedy, format string, args ...any) { r.add(Warning, r
 
 func (r *results) unknown(remedy, format string, args ...any) { r.add(Unknown, remedy, format, args) }
 
-// ok is for a check that has found nothing, and else adds nothing.
+// ok adds a finding with OK if the check has no finding yet.
 func (r *results) ok(format string, args ...any) { r.otherwise(OK, format, args) }
 
-// notApplicable is as ok.
+// notApplicable adds a finding with NotApplicable if the check has no finding yet.
 func (r *results) notApplicable(format string, args ...any) {
 	r.otherwise(NotApplicable, format, args)
 }

@@ -11,56 +11,55 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Facts are what was seen of a machine, its systemd and its greetd. Findings are made
-// from them alone. A nil says that something is not there, or that this caller may not
-// see it; comments say which.
+// Facts are the observations about a machine, its systemd and its greetd. Findings depend on nothing else. A
+// nil means that something does not exist, or that this caller can't see it; the comments say which.
 type Facts struct {
 	Now         time.Time
-	Root        bool     // root asks
-	Container   string   // what this machine is a container of, such as systemd-nspawn; "" if it is none
-	Unseen      []string // what could not be looked at, and why
+	Root        bool     // the caller is root
+	Container   string   // the kind of container that this machine is, such as systemd-nspawn; "" if it is none
+	Unseen      []string // things that could not be looked at, with the reasons
 	Systemd     Systemd
-	Daemon      *Daemon      // what greetd says of itself; nil: it doesn't
-	Silence     Silence      // why not
-	AdminSocket *File        // the unix socket at which Daemon was asked; nil: it is none, or can't be seen
-	Process     *Process     // greetd's, or the caller's own before the start; nil: none that can be seen
-	Unit        Unit         // the unit of the process, or else the one that would start it
-	Sockets     []Unit       // the socket units that are there for Unit
-	Stale       []Credential // of Unit, whose files have changed since systemd passed them
-	Config      Config       // as a daemon that starts now would load it
-	Listening   []Socket     // TCP, in the caller's network namespace; nil: can't be seen
+	Daemon      *Daemon      // the status that greetd reports; nil: it does not answer
+	Silence     Silence      // the reason, if Daemon is nil
+	AdminSocket *File        // the unix socket at which Daemon was asked; nil: it is no unix socket, or can't be seen
+	Process     *Process     // the process of greetd, or before its start that of the caller; nil: none can be seen
+	Unit        Unit         // the unit of the process, or else the unit that would start it
+	Sockets     []Unit       // the socket units for Unit
+	Stale       []Credential // credentials of Unit whose files have changed since systemd passed them
+	Config      Config       // the configuration that a daemon would load if it started now
+	Listening   []Socket     // TCP sockets in the network namespace of the caller; nil: can't be seen
 	Trials      []Trial      // of the TCP listeners of Unit and Sockets
 	Reached     []Reach      // the unix sockets of the daemon that were tried
 	Somaxconn   int          // net.core.somaxconn; 0: can't be seen
 	Journald    RateLimit
-	Journal     string // why journald does not answer; "" if it does, or is not used
-	Syslog      string // why /dev/log does not answer; "" if it does, or is not used
+	Journal     string // the reason why journald does not answer; "" if it does, or is not used
+	Syslog      string // the reason why /dev/log does not answer; "" if it does, or is not used
 	Namesake    Namesake
 
-	// DescriptorsBeside is how many greetd needs apart from its clients.
+	// DescriptorsBeside is the number of descriptors that greetd needs in addition to those of its clients.
 	DescriptorsBeside int
 }
 
-// Systemd is the service manager of the machine, and what its tools say of Unit.
+// Systemd has the facts about the service manager of the machine, and the results of its tools for Unit.
 type Systemd struct {
-	Booted     bool     // it runs here at all
-	Version    int      // 0: it could not be asked
-	Trouble    string   // why not
-	User       bool     // Unit is one of a user's own manager (systemctl --user)
+	Booted     bool     // systemd runs this machine
+	Version    int      // 0: systemd could not be asked
+	Trouble    string   // the reason, if Version is 0
+	User       bool     // Unit belongs to the manager of a user (systemctl --user)
 	Verify     []string // the lines of systemd-analyze verify
-	Open       []string // what systemd-analyze security finds open; nil: not looked at
+	Open       []string // the protections that systemd-analyze security reports as missing; nil: unknown
 	ExitStatus string   // the name of Unit.ExecMainStatus, such as EXEC for 203; "" for none
 }
 
-// Silence is why the daemon says nothing.
+// Silence is the reason why the daemon does not answer.
 type Silence struct {
-	Forbidden bool   // the caller may not ask
-	Nobody    bool   // nobody listens
-	Address   string // where it was asked last
+	Forbidden bool   // the caller has no permission to ask the daemon
+	Nobody    bool   // no daemon listens there
+	Address   string // the last address that was tried
 	Reason    string // one sentence
 }
 
-// A Daemon is what greetd says of itself.
+// A Daemon has the values of the status of greetd that the checks need.
 type Daemon struct {
 	Asked          string // the address at which it answered
 	Path           string // of its configuration; "" without a file
@@ -69,8 +68,8 @@ type Daemon struct {
 	State          string
 	Ready          bool
 	Generation     uint64    // of the configuration
-	Loaded         time.Time // when it loaded that
-	Refused        string    // why the last reload changed nothing; "" if it did, or if there was none
+	Loaded         time.Time // when it loaded the configuration
+	Refused        string    // the reason why the last reload was refused; "" if it was not, or if there was none
 	Listeners      []Listener
 	LogOutput      string // journald, syslog, stdout or stderr
 	LogDropped     uint64
@@ -83,27 +82,27 @@ type Listener struct {
 	Name    string
 	Address string
 	Origin  systemd.Origin
-	Trouble string // why accepting fails; "" if it does not
+	Trouble string // the reason why accept fails; "" if it does not
 
 	Mode  fs.FileMode // of a unix socket in the configuration
 	Group string
 
-	Certificate string // fingerprint of the one that is served; "" without TLS, or if that is not known
+	Certificate string // fingerprint of the certificate that is served; "" without TLS, or if it is unknown
 }
 
-// A Process is one, as /proc shows it.
+// A Process has the facts about a process from /proc.
 type Process struct {
 	PID      int
-	Self     bool // the caller's own, started by the unit before greetd itself (ExecStartPre=)
+	Self     bool // it is the process of the caller, which the unit started before greetd (ExecStartPre=)
 	UID      int
 	GIDs     []int             // the first is the effective one
 	MaxFiles uint64            // RLIMIT_NOFILE; 0: can't be seen
-	Unit     string            // that it belongs to; "" for none
-	Environ  map[string]string // nil: only root and its user may look
+	Unit     string            // the unit that it belongs to; "" for none
+	Environ  map[string]string // nil: the caller is neither root nor the user of the process
 }
 
-// A Unit has the properties of a service or socket unit, by the names that they have on
-// D-Bus: see org.freedesktop.systemd1(5). Without a LoadState systemd could not be asked.
+// A Unit has the properties of a service or socket unit. The fields have the names of the properties on D-Bus:
+// see org.freedesktop.systemd1(5). If LoadState is "", systemd could not be asked.
 type Unit struct {
 	Name string
 
@@ -115,7 +114,7 @@ type Unit struct {
 	StandardOutput, StandardError                                 string
 	ExecStart, ExecReload                                         [][]any // the path, the arguments, …
 	RuntimeDirectory, Environment                                 []string
-	RestrictAddressFamilies                                       []any // are they those allowed, and which
+	RestrictAddressFamilies                                       []any // whether the families are allowed or forbidden, and the families
 	IPAddressAllow, IPAddressDeny                                 [][]any
 	LoadCredential                                                [][]any // name and source
 	RefreshOnReload                                               any     // from systemd 260 on
@@ -138,13 +137,13 @@ type Unit struct {
 
 	SocketMode uint32
 
-	group uint64 // the number that the kernel has for ControlGroup; 0: none, or can't be seen
+	group uint64 // ID of ControlGroup in the kernel; 0: none, or can't be seen
 }
 
-// unset is what systemd says where it has no number, and for infinity.
+// unset is the value of systemd for a number that is not set, and for infinity.
 const unset = math.MaxUint64
 
-// A Span is a time in microseconds, as systemd counts.
+// A Span is a duration in microseconds, as systemd has it.
 type Span uint64
 
 func (s Span) duration() time.Duration {
@@ -154,13 +153,13 @@ func (s Span) duration() time.Duration {
 func (u *Unit) loaded() bool { return u.LoadState == "loaded" }
 func (u *Unit) active() bool { return u.ActiveState == "active" || u.ActiveState == "reloading" }
 
-// starting reports whether systemd is about to start u, again or for the first time.
+// starting reports whether systemd is starting u, or will soon start it again.
 func (u *Unit) starting() bool { return u.ActiveState == "activating" }
 
-// down reports whether u neither runs nor is about to.
+// down reports whether u neither runs nor is being started.
 func (u *Unit) down() bool { return u.ActiveState == "inactive" || u.ActiveState == "failed" }
 
-// streams are the addresses that a socket unit listens at.
+// streams returns the addresses of ListenStream= of a socket unit.
 func (u *Unit) streams() []string {
 	var all []string
 	for _, l := range u.Listen {
@@ -171,7 +170,8 @@ func (u *Unit) streams() []string {
 	return all
 }
 
-// command is the path and the arguments of the first of commands such as ExecStart=.
+// command returns the path and the arguments of the first command of a setting such as ExecStart=. args[0]
+// is the path, too.
 func command(commands [][]any) (path string, args []string) {
 	if len(commands) == 0 || len(commands[0]) < 2 {
 		return "", nil
@@ -181,7 +181,7 @@ func command(commands [][]any) (path string, args []string) {
 	return path, args
 }
 
-// allowsFamily reads RestrictAddressFamilies=. An empty list allows all.
+// allowsFamily reports whether RestrictAddressFamilies= allows the address family. An empty list allows all.
 func (u *Unit) allowsFamily(family string) bool {
 	if len(u.RestrictAddressFamilies) != 2 {
 		return true
@@ -191,7 +191,8 @@ func (u *Unit) allowsFamily(family string) bool {
 	return slices.Contains(families, family) == allowed || !allowed && len(families) == 0
 }
 
-// prefixes reads IPAddressAllow= or IPAddressDeny=: family, address, length.
+// prefixes returns the prefixes of IPAddressAllow= or IPAddressDeny=, whose elements are family, address and
+// length.
 func prefixes(property [][]any) []string {
 	var all []string
 	for _, p := range property {
@@ -208,13 +209,13 @@ func prefixes(property [][]any) []string {
 	return all
 }
 
-// A Config is what doctor needs to know of the configuration.
+// A Config has the values of the configuration that the checks need.
 type Config struct {
 	Path         string
-	DropIns      []string // those of Path
-	File         *File    // nil: there is none; Changed is that of the newest drop-in, if it is newer
+	DropIns      []string // of Path
+	File         *File    // nil: there is none; its Changed is that of the newest drop-in, if this is newer
 	Problems     []string
-	Forbidden    bool // the caller may not read it
+	Forbidden    bool // the caller has no permission to read the file
 	MaxConns     int
 	AdminSet     bool // admin.address is set
 	LogOutput    string
@@ -223,12 +224,12 @@ type Config struct {
 	LogBurst     int
 	Listeners    []Listener // Name and Address
 	Certificates []Certificate
-	Warnings     []string // what is valid, and not meant in this unit, each as "what is so; remedy"
+	Warnings     []string // about values that are valid, but do not fit the unit, each as "finding; remedy"
 	Hidden       bool     // certificates are credentials, which this caller can't read
-	Valid        bool     // there is one: without Problems, and not Forbidden
+	Valid        bool     // the configuration was loaded: it has no Problems, and is not Forbidden
 }
 
-// A Certificate is that of a listener, as it is on disk.
+// A Certificate describes the certificate of a listener in its file.
 type Certificate struct {
 	Listener, Path      string
 	NotBefore, NotAfter time.Time
@@ -236,33 +237,34 @@ type Certificate struct {
 	Credential          bool   // the unit gets it from systemd
 }
 
-// A File is the configuration's.
+// A File has the permissions and the time of the configuration file or of a socket.
 type File struct {
 	Mode     uint32 // permission bits
 	UID, GID int
 	Changed  time.Time
 }
 
-// A Socket listens for TCP.
+// A Socket is a listening TCP socket.
 type Socket struct {
 	Address netip.AddrPort
-	Backlog int    // how many clients may wait
-	PID     int    // of the process that has it; 0: only root may look
-	Program string // the name of that process
-	Unit    string // that the process belongs to, or that process 1 has the socket for; "" if it is not known
-	Group   uint64 // the control group that it was made in, as the kernel numbers it; 0: it does not say
+	Backlog int    // maximum number of clients that can wait
+	PID     int    // of the process that has the socket; 0: unknown, for example because the caller is not root
+	Program string // the name of this process
+	Unit    string // the unit of this process, or the unit for which process 1 has the socket; "" if it is unknown
+	Group   uint64 // ID of the control group in which the socket was created; 0: unknown
 }
 
-// A RateLimit is journald's: Burst entries in each Interval; 0 in either is no limit.
+// A RateLimit is the rate limit of journald: Burst entries in each Interval. If one of them is 0, there is no
+// limit.
 type RateLimit struct {
-	Known    bool // it could be seen
+	Known    bool // the limit could be read
 	Interval time.Duration
 	Burst    int
 }
 
-// A Namesake is what was seen of greetd, the login manager.
+// A Namesake has the traces of greetd, the login manager with the same name.
 type Namesake struct {
-	Package  string   // what dpkg says of the package greetd: installed, config-files, …; "" if it doesn't know it
+	Package  string   // the state of the package greetd in dpkg: installed, config-files, …; "" if it is unknown to dpkg
 	Programs []string // files named greetd that are other programs
 	PAM      bool     // /etc/pam.d/greetd exists
 	Display  bool     // display-manager.service is Unit

@@ -14,15 +14,15 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// ours are the filters of greetd itself.
+// ours names the filters of greetd itself.
 const ours = "access.allow and access.deny in greetd.yaml"
 
-// addressFilters is about IPAddressDeny= and IPAddressAllow=, which need BPF.
+// addressFilters checks IPAddressDeny= and IPAddressAllow=, which need BPF.
 func addressFilters(f *Facts, r *results) {
 	var words []string
 	for _, u := range append([]Unit{f.Unit}, f.activeSockets()...) {
 		if u.Name != f.Unit.Name && !f.bySocket() {
-			continue // nobody is served through it
+			continue // no client is served through this socket unit
 		}
 		letsIn, narrow := u.clients()
 		service := u.Name == f.Unit.Name
@@ -59,7 +59,7 @@ func addressFilters(f *Facts, r *results) {
 
 const nobody = "lets in nobody"
 
-// letIn is how to let everybody in, by the filters of u.
+// letIn returns the remedy that makes the filters of u let in all clients.
 func (f *Facts) letIn(u Unit) string {
 	const everybody = "IPAddressAllow=0.0.0.0/0 ::/0"
 	remedy := fmt.Sprintf("%s: [Service] %s; then %s", f.systemctl("edit", u.Name), everybody, f.bindAgain())
@@ -69,12 +69,12 @@ func (f *Facts) letIn(u Unit) string {
 	return remedy + "; or only the networks of the clients"
 }
 
-// clients says which addresses the filters of u admit, and whether they deny any.
+// clients returns in words which clients the filters of u admit, and whether they keep out any.
 func (u *Unit) clients() (words string, narrow bool) {
 	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
 	everybody := func(all []string) bool { return slices.Contains(all, "0.0.0.0/0") && slices.Contains(all, "::/0") }
 	switch {
-	case len(denied) == 0 || everybody(allowed): // what is allowed is never denied
+	case len(denied) == 0 || everybody(allowed): // allowed addresses are never denied
 		return "lets in everybody", false
 	case !everybody(denied):
 		return "keeps out " + strings.Join(denied, " "), true
@@ -84,7 +84,7 @@ func (u *Unit) clients() (words string, narrow bool) {
 	return "lets in " + strings.Join(allowed, " "), true
 }
 
-// admits reports whether the filters of u let in a client from ip: what is allowed is never denied.
+// admits reports whether the filters of u let in a client from ip. Allowed addresses are never denied.
 func (u *Unit) admits(ip netip.Addr) bool {
 	contain := func(all []string) bool {
 		return slices.ContainsFunc(all, func(text string) bool {
@@ -95,8 +95,9 @@ func (u *Unit) admits(ip netip.Addr) bool {
 	return contain(prefixes(u.IPAddressAllow)) || !contain(prefixes(u.IPAddressDeny))
 }
 
-// shutOff is the name of a listener at which the filters of u, which let in somebody, let in nobody; "" for none.
-// Clients of a loopback address come from there, and those of an IPv4 address by IPv4.
+// shutOff returns the name of a listener at which the filters of u let in no client, although they let in
+// clients elsewhere; "" if there is none. Clients of a loopback address have a loopback address themselves,
+// and clients of an IPv4 address have IPv4 addresses.
 func (f *Facts) shutOff(u Unit) string {
 	allowed, denied := prefixes(u.IPAddressAllow), prefixes(u.IPAddressDeny)
 	for _, l := range f.listenersOf(u) {
@@ -122,7 +123,8 @@ type tcpListener struct {
 	address netip.AddrPort
 }
 
-// listenersOf are the TCP listeners of the daemon that u has made: the service itself, or a socket unit.
+// listenersOf returns the TCP listeners of the daemon whose sockets u has created. u is the service or a socket
+// unit.
 func (f *Facts) listenersOf(u Unit) (all []tcpListener) {
 	origins := []systemd.Origin{systemd.OwnBind, systemd.FDStore}
 	if u.Name != f.Unit.Name {
@@ -138,27 +140,29 @@ func (f *Facts) listenersOf(u Unit) (all []tcpListener) {
 	return all
 }
 
-// A Trial is what became of clients of this machine at a TCP listener. systemd may not have applied the filters that
-// it reports: of a running unit systemd 257 applies a change late, or BPF is not available.
+// A Trial has the results of connections from this machine to a TCP listener. They are needed since systemd can
+// report filters that it has not applied: systemd 257 applies a change of a running unit late, and BPF can be
+// unavailable.
 type Trial struct {
 	Listener string
-	Unit     Unit // whose filters should apply
+	Unit     Unit // the unit whose filters should apply
 
-	// Earlier says that the socket is in the control group of an earlier start. It stays in the one that it was made
-	// in, with the filters that this one had at its end.
+	// Earlier means that the socket is in the control group of an earlier start. A socket stays in the control
+	// group in which it was created, with the last filters of this group.
 	Earlier bool
 
-	// Addresses of this machine: a client connects from there, or waits in vain.
+	// Reached has the addresses of this machine from which a client could connect. Unanswered has those from
+	// which it got no answer.
 	Reached, Unanswered []netip.Addr
 }
 
 const (
-	trialTimeout = 2 * time.Second // in which a client repeats its SYN once
-	maxTrials    = 16              // addresses
+	trialTimeout = 2 * time.Second // time for a connection; the kernel repeats a lost SYN once in this time
+	maxTrials    = 16              // maximum number of addresses to connect from
 )
 
-// tryListeners connects to the TCP listeners that have address filters, or may have those of an earlier start: each
-// client is a visit in greetd's log.
+// tryListeners connects to the TCP listeners that have address filters, or can have the filters of an earlier
+// start. Each connection is a visit in the log of greetd.
 func (f *Facts) tryListeners(ctx context.Context) {
 	if !f.byUnit() {
 		return
@@ -168,7 +172,7 @@ func (f *Facts) tryListeners(ctx context.Context) {
 			here := func(s Socket) bool { return s.Address == l.address }
 			same := func(s Socket) bool { return here(s) && (s.Group == u.group || s.Group == 0) }
 			if !slices.ContainsFunc(f.Listening, here) {
-				continue // in another network namespace
+				continue // the listener is in another network namespace
 			}
 			t := Trial{Listener: l.Name, Unit: u, Earlier: u.group != 0 && !slices.ContainsFunc(f.Listening, same)}
 			if _, narrow := u.clients(); narrow || t.Earlier {
@@ -179,7 +183,7 @@ func (f *Facts) tryListeners(ctx context.Context) {
 	}
 }
 
-// connect connects once from each address of this machine.
+// connect connects once from each address of this machine, from at most maxTrials.
 func (t *Trial) connect(ctx context.Context, listener netip.AddrPort) {
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
@@ -221,14 +225,15 @@ func connectFrom(ctx context.Context, from netip.Addr, to netip.AddrPort) error 
 	return c.Close()
 }
 
-// filtered reports whether a client waited in vain whom the filters of u keep out: they are active.
+// filtered reports whether a client that the filters of u keep out has got no answer, which shows that the
+// filters are active.
 func (f *Facts) filtered(u Unit) bool {
 	return slices.ContainsFunc(f.Trials, func(t Trial) bool {
 		return t.Unit.Name == u.Name && slices.ContainsFunc(t.Unanswered, func(ip netip.Addr) bool { return !u.admits(ip) })
 	})
 }
 
-// report compares t with the filters of the unit.
+// report compares the results of t with the filters of the unit.
 func (t *Trial) report(f *Facts, r *results) {
 	remedy, why := f.bindAgain(), "systemd has not applied them, or BPF is not available"
 	if t.Unit.Name != f.Unit.Name {

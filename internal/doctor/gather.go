@@ -18,36 +18,35 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// askTimeout bounds all questions to systemd, and to other programs.
+// askTimeout is the maximum time of Gather, with all its requests to systemd and other programs.
 const askTimeout = 15 * time.Second
 
-// maxComm is how much of its name a process has in /proc/PID/comm.
+// maxComm is the maximum length of the name of a process in /proc/PID/comm.
 const maxComm = 15
 
-// A Place is what Gather needs to know.
+// A Place has the facts and functions that Gather needs.
 type Place struct {
-	// Unit is the one that would start greetd: greetd.service.
+	// Unit is the unit that would start greetd, usually greetd.service.
 	Unit string
 
-	// Module is the module that greetd is built from, to distinguish it from others of
-	// its name; "" if that is not known.
+	// Module is the Go module of greetd, to distinguish greetd from other programs with this name; "" if
+	// it is unknown.
 	Module string
 
-	// DescriptorsBeside is how many greetd needs apart from its clients.
+	// DescriptorsBeside is the number of descriptors that greetd needs in addition to those of its clients.
 	DescriptorsBeside int
 
-	// Ask asks the daemon. The Daemon is nil if that does not answer, and then the
-	// Silence says why.
+	// Ask asks the daemon for its status. If the daemon does not answer, it returns nil and the reason.
 	Ask func(context.Context) (*Daemon, Silence)
 
-	// Configure loads the configuration with this environment, the daemon's own; nil
-	// is the caller's.
+	// Configure loads the configuration with environ, the environment of the daemon. nil means the
+	// environment of the caller.
 	Configure func(environ []string) Config
 }
 
-// Gather looks at this machine. What can't be seen is left out of the facts, and is no
-// error. It changes nothing, starts systemd-analyze and dpkg-query, and takes a moment;
-// ctx can end it early.
+// Gather collects the facts about this machine. It omits facts that it can't see, which is no error. It changes
+// nothing. It runs systemd-analyze and dpkg-query, connects to listeners with address filters, and can take
+// some seconds. When ctx is done, it returns early.
 func Gather(ctx context.Context, p Place) Facts {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -60,7 +59,7 @@ func Gather(ctx context.Context, p Place) Facts {
 	}
 	f.Somaxconn, _ = strconv.Atoi(firstLine(readFile("/proc/sys/net/core/somaxconn")))
 	f.Daemon, f.Silence = p.Ask(ctx)
-	if f.Daemon != nil && look(f.Daemon.PID) == nil { // it may have ended since
+	if f.Daemon != nil && look(f.Daemon.PID) == nil { // the process may have ended after its answer
 		f.Daemon, f.Silence = p.Ask(ctx)
 	}
 	switch {
@@ -107,13 +106,13 @@ func Gather(ctx context.Context, p Place) Facts {
 	return f
 }
 
-// unanswered is why no datagram can be sent to a unix socket; "" if it can.
+// unanswered returns the reason why no datagram can be sent to a unix socket; "" if it can.
 func unanswered(ctx context.Context, path string) string {
 	c, err := new(net.Dialer).DialContext(ctx, "unixgram", path)
 	switch {
 	case err == nil:
 		_ = c.Close()
-	case ctx.Err() == nil: // or else it was not asked
+	case ctx.Err() == nil: // if ctx is done, the socket was not tried
 		return err.Error()
 	}
 	return ""
@@ -123,8 +122,9 @@ func (f *Facts) unseen(format string, args ...any) {
 	f.Unseen = append(f.Unseen, fmt.Sprintf(format, args...))
 }
 
-// environ is that of the daemon, or what its unit would give it, with the file that the
-// unit names; nil is the caller's.
+// environ returns the environment of the daemon, or else the environment that its unit sets. GREETD_CONFIG in it
+// is the file of --config in ExecStart=, if there is one. It returns nil if the environment of the caller is
+// the right one.
 func (f *Facts) environ() []string {
 	var environ []string
 	switch p := f.Process; {
@@ -145,7 +145,7 @@ func (f *Facts) environ() []string {
 	return environ
 }
 
-// look returns what /proc shows of a process, or nil if there is none.
+// look returns the facts about a process from /proc, or nil if there is no such process.
 func look(pid int) *Process {
 	proc, err := procfs.NewProc(pid)
 	if err != nil {
@@ -175,8 +175,8 @@ func look(pid int) *Process {
 	return p
 }
 
-// isGreetd reports whether the main process of u is what ExecStart= says, or greetd. Before it is, it is a
-// child of systemd: as root, without a sandbox, and with its name in parentheses.
+// isGreetd reports whether p, the main process of u, already runs the program of ExecStart=, or greetd. Before
+// that, it is a child of systemd that runs as root, without a sandbox, and has its name in parentheses.
 func (p *Process) isGreetd(u *Unit) bool {
 	name := strings.TrimSuffix(readFile(fmt.Sprintf("/proc/%d/comm", p.PID)), "\n")
 	program, _ := command(u.ExecStart)
@@ -184,20 +184,20 @@ func (p *Process) isGreetd(u *Unit) bool {
 	return name == "greetd" || name == program[:min(len(program), maxComm)]
 }
 
-// readFile is "" for a file that can't be read.
+// readFile returns the content of a file; "" if it can't be read.
 func readFile(path string) string {
 	text, _ := os.ReadFile(path)
 	return string(text)
 }
 
-// look looks for the signs of the login manager, as make install does.
+// look looks for traces of the login manager, as make install does.
 func (n *Namesake) look(ctx context.Context, module string) {
 	if state, err := run(ctx, "dpkg-query", "-W", "-f", "${db:Status-Status}", "greetd"); err == nil {
 		n.Package = strings.TrimSpace(state)
 	}
 	seen := make(map[string]bool)
 	for _, path := range []string{"/usr/sbin/greetd", "/usr/bin/greetd", "/usr/local/sbin/greetd", "/usr/local/bin/greetd"} {
-		target, err := filepath.EvalSymlinks(path) // where /usr/sbin is /usr/bin, once is enough
+		target, err := filepath.EvalSymlinks(path) // the same file can have two of these paths, if /usr/sbin is a link to /usr/bin
 		if err != nil || seen[target] {
 			continue
 		}
@@ -212,8 +212,8 @@ func (n *Namesake) look(ctx context.Context, module string) {
 	n.PAM = err == nil
 }
 
-// builtFrom reports whether a program was built from a Go module. All of them have a line
-// about it in them, so debug/buildinfo, which knows every format, is not needed for this.
+// builtFrom reports whether a program was built from a Go module. Every Go program contains a line with its
+// module, so debug/buildinfo, which parses every executable format, is not needed.
 func builtFrom(program []byte, module string) bool {
 	return bytes.Contains(program, []byte("\nmod\t"+module+"\t"))
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// descriptors is about limits.connections: does each client get a descriptor?
+// descriptors checks whether there are enough descriptors for limits.connections.
 func descriptors(f *Facts, r *results) {
 	wanted, have := f.Config.MaxConns, f.Unit.LimitNOFILE
 	if !f.Config.Valid {
@@ -34,7 +34,7 @@ func descriptors(f *Facts, r *results) {
 	switch asked := f.Unit.LimitNOFILE; {
 	case !f.byUnit():
 		more = fmt.Sprintf("ulimit -n %d before greetd is started", need)
-	case asked > have && f.Container != "": // systemd gives as much of what the unit asks as it can, without a word
+	case asked > have && f.Container != "": // systemd silently sets a lower limit if it can't set the limit of the unit
 		more = fmt.Sprintf("more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=%d, docker --ulimit nofile=%[1]d), and %s", need, more)
 	case asked >= need:
 		more = f.systemctl("restart", f.Unit.Name) + ", since the unit now allows more"
@@ -43,8 +43,8 @@ func descriptors(f *Facts, r *results) {
 		"limits.connections is %d and needs %d open files, but the process may open only %d", wanted, need, have)
 }
 
-// resources is about limits that only a control group enforces: systemd counts where
-// there is one that can.
+// resources checks the limits that only a control group enforces. If systemd reports no current value, the
+// control group has no such controller.
 func resources(f *Facts, r *results) {
 	u := &f.Unit
 	for _, l := range []struct {
@@ -68,7 +68,7 @@ func resources(f *Facts, r *results) {
 	r.ok("MemoryMax=%dM and TasksMax=%d, enforced", u.MemoryMax>>20, u.TasksMax)
 }
 
-// logOutput is where the log goes: as the daemon says, or else its configuration.
+// logOutput returns the output of the log, from the daemon, or else from its configuration.
 func (f *Facts) logOutput() string {
 	if f.Daemon != nil {
 		return f.Daemon.LogOutput
@@ -76,7 +76,7 @@ func (f *Facts) logOutput() string {
 	return f.Config.LogOutput
 }
 
-// journal is about the fields of the log: do they reach the journal, or syslog?
+// journal checks whether the log reaches journald with its fields, or syslog.
 func journal(f *Facts, r *results) {
 	output := f.logOutput()
 	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
@@ -118,7 +118,7 @@ func journal(f *Facts, r *results) {
 	r.ok("the log goes to journald in its native protocol, with all fields")
 }
 
-// journalRate is about entries that journald suppresses by itself.
+// journalRate checks whether the rate limit of journald suppresses entries.
 func journalRate(f *Facts, r *results) {
 	if f.Daemon != nil && f.Daemon.LogOutput != "journald" {
 		r.notApplicable("the log does not go to journald")
@@ -129,7 +129,7 @@ func journalRate(f *Facts, r *results) {
 		limit = RateLimit{Known: true, Interval: u.LogRateLimitIntervalUSec.duration(), Burst: u.LogRateLimitBurst}
 	}
 	c := f.Config
-	visits := 2 * (float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)) // greeted ones, and others
+	visits := 2 * (float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)) // the limits apply separately to greeted visits and to other visits
 	switch {
 	case !c.Valid:
 		r.unknown("greetd check", "without a valid configuration there is no log.rate")
@@ -149,7 +149,7 @@ func journalRate(f *Facts, r *results) {
 	r.ok("%.0f visits in %v at most: journald accepts them", visits, limit.Interval)
 }
 
-// nameCollision is about Debian's greetd, which is a login manager.
+// nameCollision checks for the package greetd of Debian, which is a login manager.
 func nameCollision(f *Facts, r *results) {
 	n := f.Namesake
 	var signs, left []string

@@ -12,11 +12,11 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// wantedBacklog is what greetd.socket asks for: with 128, of 6,000 clients at once most
-// had to try again, and waited a second for that; with 4,096 none.
+// wantedBacklog is the backlog of greetd.socket. In a test with 6,000 clients at once and a backlog of 128, most
+// clients had to repeat their SYN, and waited a second for that; with 4,096 none had to.
 const wantedBacklog = 4096
 
-// from returns the daemon's listeners of these origins.
+// from returns the listeners of the daemon with these origins.
 func (f *Facts) from(origins ...systemd.Origin) []Listener {
 	if f.Daemon == nil {
 		return nil
@@ -24,16 +24,16 @@ func (f *Facts) from(origins ...systemd.Origin) []Listener {
 	return slices.DeleteFunc(slices.Clone(f.Daemon.Listeners), func(l Listener) bool { return !slices.Contains(origins, l.Origin) })
 }
 
-// activeSockets are the socket units that listen.
+// activeSockets returns the socket units that listen.
 func (f *Facts) activeSockets() []Unit {
 	return slices.DeleteFunc(slices.Clone(f.Sockets), func(s Unit) bool { return !s.active() })
 }
 
-// requires reports whether the service can't run without s.
+// requires reports whether the service has Requires= for s.
 func (f *Facts) requires(s Unit) bool { return slices.Contains(f.Unit.Requires, s.Name) }
 
-// bySocket reports whether the listeners are a socket unit's: those that there are, or
-// else those that there would be.
+// bySocket reports whether listeners of the daemon come from a socket unit, or, if there are no listeners,
+// whether they would.
 func (f *Facts) bySocket() bool {
 	if f.Daemon != nil && len(f.Daemon.Listeners) > 0 {
 		return len(f.from(systemd.SocketUnit)) > 0
@@ -41,7 +41,7 @@ func (f *Facts) bySocket() bool {
 	return slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() || f.requires(s) })
 }
 
-// expected are the listeners of the daemon, or those that a socket unit has for it.
+// expected returns the listeners of the daemon, or, if it does not answer, those of its active socket units.
 func (f *Facts) expected() []Listener {
 	if f.Daemon != nil {
 		return f.Daemon.Listeners
@@ -55,8 +55,8 @@ func (f *Facts) expected() []Listener {
 	return all
 }
 
-// needed are the listeners that a greetd which does not run needs, or its socket units
-// that don't.
+// needed returns the listeners that must still be opened: none if greetd runs, else those of its inactive socket
+// units, or of the configuration if it uses no socket unit.
 func (f *Facts) needed() []Listener {
 	switch {
 	case f.Daemon != nil || f.Unit.active():
@@ -75,7 +75,7 @@ func (f *Facts) needed() []Listener {
 	return all
 }
 
-// ports is about addresses that something else has.
+// ports checks whether another process holds an address that greetd needs.
 func ports(f *Facts, r *results) {
 	needed := f.needed()
 	switch {
@@ -90,7 +90,7 @@ func ports(f *Facts, r *results) {
 	}
 	for _, l := range needed {
 		for _, s := range f.Listening {
-			mine := s.PID == 1 && s.Unit == f.Unit.Name // stored, for the next start
+			mine := s.PID == 1 && s.Unit == f.Unit.Name // in the fd store, for the next start
 			if overlap(l.Address, s.Address) && !mine {
 				f.held(l, s, r)
 			}
@@ -103,7 +103,8 @@ func ports(f *Facts, r *results) {
 	r.ok("no other process has an address of greetd")
 }
 
-// heldForNobody is about addresses that systemd has stored for a unit that is down: clients connect there, and wait.
+// heldForNobody reports addresses that systemd keeps in the fd store for a unit that is down. Clients can
+// connect there, but are not served.
 func (f *Facts) heldForNobody(r *results) {
 	for _, s := range f.Listening {
 		if s.PID == 1 && s.Unit == f.Unit.Name && f.Unit.down() {
@@ -131,7 +132,7 @@ func (f *Facts) held(l Listener, s Socket, r *results) {
 		"listener %s needs %s, and %s is held by %s", l.Name, l.Address, s.Address, by)
 }
 
-// socketUnits is about where the listeners come from.
+// socketUnits checks the socket units, and whether the listeners come from them.
 func socketUnits(f *Facts, r *results) {
 	for _, s := range f.Sockets {
 		if s.active() || s.UnitFileState == "enabled" {
@@ -163,7 +164,7 @@ func (f *Facts) socketNames() string {
 	return strings.Join(names, ", ")
 }
 
-// socketUnit is about the settings of one of them.
+// socketUnit checks the state and the settings of one socket unit.
 func (f *Facts) socketUnit(s Unit, r *results) {
 	if !s.active() && f.Unit.active() {
 		r.problem(f.systemctl("stop", f.Unit.Name)+"; "+f.systemctl("start", s.Name),
@@ -190,12 +191,13 @@ func (f *Facts) socketUnit(s Unit, r *results) {
 	}
 }
 
-// reopen is how to open the sockets of s again.
+// reopen returns the commands that open the sockets of s again.
 func (f *Facts) reopen(s Unit) string {
 	return f.systemctl("stop", f.Unit.Name, s.Name) + "; " + f.systemctl("start", s.Name)
 }
 
-// bindAgain is how to have greetd bind its addresses again, which a restart does not: systemd stores the sockets.
+// bindAgain returns the commands that make greetd bind its addresses again. A restart does not, since systemd
+// keeps the sockets in the fd store.
 func (f *Facts) bindAgain() string {
 	steps := []string{f.systemctl("stop", f.Unit.Name), f.systemctl("start", f.Unit.Name)}
 	if f.Unit.FileDescriptorStorePreserve == "yes" {
@@ -204,7 +206,7 @@ func (f *Facts) bindAgain() string {
 	return strings.Join(steps, "; ")
 }
 
-// fdStore is about own listeners across a restart.
+// fdStore checks whether systemd keeps the listeners that greetd binds itself across a restart.
 func fdStore(f *Facts, r *results) {
 	own := len(f.from(systemd.OwnBind, systemd.FDStore))
 	if own == 0 && f.bySocket() {
@@ -228,7 +230,7 @@ func fdStore(f *Facts, r *results) {
 	r.ok("%s kept across a restart, of %d at most", words.Count(own, "listener"), most)
 }
 
-// backlog is about clients that come all at once, or during a restart.
+// backlog checks whether enough clients can wait if many come at once, or during a restart.
 func backlog(f *Facts, r *results) {
 	if f.Listening == nil {
 		r.unknown("ss -ltn, column Send-Q", "could not read the sockets of this machine")
@@ -236,7 +238,7 @@ func backlog(f *Facts, r *results) {
 	}
 	least, tcp := 0, false
 	for _, l := range f.expected() {
-		address, err := netip.ParseAddrPort(l.Address) // or a unix socket
+		address, err := netip.ParseAddrPort(l.Address) // fails for a unix socket
 		tcp = tcp || err == nil
 		for _, s := range f.Listening {
 			if s.Address != netip.AddrPortFrom(address.Addr().WithZone(""), address.Port()) {
@@ -264,8 +266,8 @@ func backlog(f *Facts, r *results) {
 	}
 }
 
-// longerQueue is how to have one for l: by the kernel's limit, that of its socket unit,
-// and opening it again, since a restart keeps it.
+// longerQueue returns the remedy for a longer backlog of l: raise the limit of the kernel and that of its socket
+// unit where needed, and open the socket again, since a restart keeps it open.
 func (f *Facts) longerQueue(l Listener) string {
 	remedy := f.bindAgain()
 	if !f.byUnit() {
@@ -288,7 +290,7 @@ func (f *Facts) longerQueue(l Listener) string {
 	return fmt.Sprintf("mkdir -p /etc/sysctl.d; echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
 }
 
-// served compares the certificate on disk with the one that the daemon serves.
+// served reports a problem if the daemon serves another certificate than c.
 func (f *Facts) served(c Certificate, r *results) {
 	if f.Daemon == nil || c.SHA256 == "" {
 		return
@@ -301,10 +303,10 @@ func (f *Facts) served(c Certificate, r *results) {
 	}
 }
 
-// renewal is how long before its end a certificate should have been renewed.
+// renewal is the remaining lifetime before which a certificate should be renewed.
 const renewal = 21 * 24 * time.Hour
 
-// certificates is about those on disk, which a reload serves.
+// certificates checks the certificates in the files of the configuration, and whether the daemon serves them.
 func certificates(f *Facts, r *results) {
 	f.staleCredentials(r)
 	for _, c := range f.Config.Certificates {

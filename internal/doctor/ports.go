@@ -22,14 +22,14 @@ const (
 	diagControlGroup = 21 // INET_DIAG_CGROUP_ID
 )
 
-// A diagSocket is a Socket with the inode that its holders show in /proc.
+// A diagSocket is a Socket with its inode, by which the processes that have it are found in /proc.
 type diagSocket struct {
 	Socket
 	inode uint32
 }
 
-// listening asks sock_diag(7) for the TCP sockets that listen in this network namespace.
-// /proc/net/tcp does not have the maximum of the backlog.
+// listening returns the listening TCP sockets in this network namespace, from sock_diag(7). /proc/net/tcp does
+// not have the maximum of the backlog.
 func listening() ([]diagSocket, error) {
 	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
 	if err != nil {
@@ -81,7 +81,7 @@ func parseDiag(m []byte) (diagSocket, bool) {
 	}, true
 }
 
-// controlGroup reads INET_DIAG_CGROUP_ID among the attributes of a socket; 0 where the kernel does not say it.
+// controlGroup returns INET_DIAG_CGROUP_ID from the attributes of a socket; 0 if the kernel does not report it.
 func controlGroup(attributes []byte) (id uint64) {
 	decoder, err := netlink.NewAttributeDecoder(attributes)
 	for err == nil && decoder.Next() {
@@ -92,8 +92,8 @@ func controlGroup(attributes []byte) (id uint64) {
 	return id
 }
 
-// overlap reports whether a socket at used keeps another from being bound to the
-// address. A name, or the path of a unix socket, overlaps nothing.
+// overlap reports whether no other socket can be bound to address, because there is one at used. It returns
+// false for a host name and for a unix socket.
 func overlap(address string, used netip.AddrPort) bool {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port != strconv.Itoa(int(used.Port())) {
@@ -111,8 +111,8 @@ func overlap(address string, used netip.AddrPort) bool {
 		there.IsUnspecified() && (there.Is6() || ip.Is4())
 }
 
-// lookAtPorts sees who listens, and who has the addresses that a greetd needs which does
-// not run.
+// lookAtPorts sets Listening. If greetd does not run, it also finds the processes that hold the addresses that
+// greetd needs.
 func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 	sockets, err := listening()
 	if err != nil {
@@ -148,8 +148,9 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 	}
 }
 
-// findHolders returns the process that has each socket, as /proc names it: of several the
-// first, which is the parent of the others, or systemd.
+// findHolders returns a process for each open file, by the name of the file in /proc, such as "socket:[INODE]". If
+// several processes have it, the result is the one with the lowest PID, usually the parent of the others, or
+// systemd.
 func findHolders() map[string]procfs.Proc {
 	holders := make(map[string]procfs.Proc)
 	procs, _ := procfs.AllProcs()

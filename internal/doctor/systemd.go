@@ -19,23 +19,23 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 )
 
-// A manager is a systemd that answers over D-Bus.
+// A manager is a connection to systemd over D-Bus.
 type manager struct{ *dbus.Conn }
 
-// connect connects to systemd: over the bus, or as root to systemd itself.
+// connect connects to systemd: over the system bus, or, as root, directly.
 func connect(ctx context.Context) (*manager, error) {
 	connection, err := dbus.NewWithContext(ctx)
 	return &manager{connection}, err
 }
 
-// unit returns the properties of a unit, which systemd loads for this if it has to.
-// Without an answer there is only the name.
+// unit returns the properties of a unit. systemd loads the unit if it is not loaded yet. If systemd does not
+// answer, the result has only the name.
 func (m manager) unit(ctx context.Context, name string) Unit {
 	properties, err := m.GetAllPropertiesContext(ctx, name)
 	if err != nil {
 		return Unit{Name: name}
 	}
-	u, _ := decode(name, properties) // one of another type stays zero
+	u, _ := decode(name, properties) // a property with an unexpected type remains zero
 	return u
 }
 
@@ -45,8 +45,8 @@ func decode(name string, properties map[string]any) (Unit, error) {
 	return u, err
 }
 
-// addSlices adds the address filters of the slices that u is in: systemd applies all of them as one, in
-// which an address that is allowed anywhere is not denied.
+// addSlices adds the address filters of the slices of u to those of u. systemd applies all of them together: an
+// address that one of them allows is not denied.
 func (m manager) addSlices(ctx context.Context, u *Unit) {
 	for name := u.Slice; name != ""; {
 		slice := m.unit(ctx, name)
@@ -56,7 +56,7 @@ func (m manager) addSlices(ctx context.Context, u *Unit) {
 	}
 }
 
-// lookAtGroup sees which control group u has.
+// lookAtGroup sets the ID of the control group of u.
 func (u *Unit) lookAtGroup() {
 	if u.ControlGroup == "" {
 		return
@@ -67,15 +67,14 @@ func (u *Unit) lookAtGroup() {
 	}
 }
 
-// version returns the number of the version; 0 if it can't be seen.
+// version returns the version of systemd as a number; 0 if it is unknown.
 func (m manager) version() (number int) {
 	text, _ := m.GetManagerProperty("Version")
 	_, _ = fmt.Sscanf(text, `"%d`, &number)
 	return number
 }
 
-// sockets returns the socket units that are there for a service: those that name it, and
-// the one of the same name.
+// sockets returns the socket units of a service: those that trigger it, and the one with the same name.
 func (m manager) sockets(ctx context.Context, service Unit) []Unit {
 	names := []string{strings.TrimSuffix(service.Name, ".service") + ".socket"}
 	for _, name := range service.TriggeredBy {
@@ -92,9 +91,9 @@ func (m manager) sockets(ctx context.Context, service Unit) []Unit {
 	return sockets
 }
 
-// unitOf returns the unit that process 1 has a socket for: the one that has stored it, or a socket unit
-// that listens there. Before systemd 254, which does not say what it stores, that is a guess: a greetd
-// that has stored something. "" if it finds none.
+// unitOf returns the unit for which process 1 has a socket: a socket unit that listens on its address, or the
+// service that has it in the fd store; "" if it finds none. Before version 254, systemd does not report the
+// sockets in the fd store; then unitOf returns a unit greetd* that has any, which is a guess.
 func (m manager) unitOf(ctx context.Context, s diagSocket) string {
 	all, err := m.ListUnitsByPatternsContext(ctx, nil, []string{"*.socket", "*.service"})
 	if err != nil {
@@ -131,8 +130,8 @@ func number(p *dbus.Property, err error) (uint32, bool) {
 	return n, ok
 }
 
-// storedInodes are the inodes of what systemd has stored for a service; known is false before systemd 254,
-// which does not say.
+// storedInodes returns the inodes of the files in the fd store of a service. known is false if systemd does not
+// report them, as before version 254.
 func storedInodes(ctx context.Context, service string) (inodes []uint32, known bool) {
 	text, err := run(ctx, "systemd-analyze", "fdstore", "--json=short", service)
 	var stored []struct{ Inode uint32 }
@@ -145,8 +144,8 @@ func storedInodes(ctx context.Context, service string) (inodes []uint32, known b
 	return inodes, true
 }
 
-// askSystemd connects to systemd, finds the unit of the process, and asks systemd and
-// its tools about it. The caller closes the connection; it is nil if there is none.
+// askSystemd connects to systemd, finds the unit of the process, and asks systemd and its tools about this unit.
+// It returns the connection, which the caller must close, or nil if there is none.
 func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	m, err := connect(ctx)
 	if err != nil {
@@ -172,7 +171,7 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 		}
 	}
 	f.Unit = units.unit(ctx, f.Unit.Name)
-	if f.Unit.Name != p.Unit && f.outside() { // a shell's, which may be in the service of sshd
+	if f.Unit.Name != p.Unit && f.outside() { // the process was started from a shell, which can be in the service of sshd
 		f.Systemd.User = false
 		f.Unit = m.unit(ctx, p.Unit)
 	}
@@ -191,10 +190,10 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	return m
 }
 
-// awaitStart waits until a daemon that was started just now listens, or is known to have
-// failed: with a wrong Type= systemd calls it active before that. Of a unit that starts over and
-// over it keeps the last status, which systemd clears with each start: with a short RestartSec= it
-// is there for some milliseconds only.
+// awaitStart waits until a daemon that has just been started listens, or has failed. With a wrong Type=, systemd
+// reports the unit as active before that. If the unit is restarted again and again, awaitStart keeps its last
+// status text: systemd clears it at each start, so with a short RestartSec= it can be seen only for some
+// milliseconds.
 func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
@@ -229,8 +228,8 @@ func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 	}
 }
 
-// shippedOpen are what systemd-analyze security finds open in the unit as it is shipped,
-// since a network service, or {{.Hostname}} of a greeting, needs it.
+// shippedOpen are the protections that systemd-analyze security reports as missing in the shipped unit. It does
+// not have them because a network service, or {{.Hostname}} in a greeting, would not work with them.
 var shippedOpen = []string{
 	"RootDirectoryOrRootImage", "RestrictAddressFamilies_AF_UNIX", "RestrictAddressFamilies_AF_INET_INET6",
 	"PrivateNetwork", "DeviceAllow", "IPAddressDeny", "ProtectHostname",
@@ -288,7 +287,7 @@ func (f *Facts) analyze(ctx context.Context) {
 	}
 }
 
-// timespan reads a time as systemd.time(7) has it.
+// timespan parses a time span in the format of systemd.time(7).
 func timespan(ctx context.Context, text string) (time.Duration, bool) {
 	out, err := run(ctx, "systemd-analyze", "timespan", text)
 	_, number, found := strings.Cut(out, "s: ") // μs, in one of two spellings
@@ -300,8 +299,7 @@ func timespan(ctx context.Context, text string) (time.Duration, bool) {
 	return Span(n).duration(), err == nil
 }
 
-// parseRateLimit reads the limit out of the files that make up journald.conf, put one
-// after the other.
+// parseRateLimit returns the rate limit from text, the concatenated files of journald.conf.
 func parseRateLimit(text string, timespan func(string) (time.Duration, bool)) RateLimit {
 	limit := RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000} // journald.conf(5)
 	for line := range strings.Lines(text) {
@@ -321,8 +319,8 @@ func parseRateLimit(text string, timespan func(string) (time.Duration, bool)) Ra
 	return limit
 }
 
-// run starts a program and returns what it prints. The error is what it says on standard
-// error, if it fails and says something.
+// run runs a program and returns its standard output. If the program fails and writes to standard error, this is
+// the text of the error.
 func run(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=", "SYSTEMD_LOG_LEVEL=warning", "SYSTEMD_LOG_TARGET=console")

@@ -15,10 +15,8 @@ const (
 	arrow   = "-> "
 )
 
-// WriteText writes the report for a person with a terminal of 80 columns, as plain text:
-// a line for each finding, continued below where it is longer, and its remedy below
-// that. Single words that are longer than the terminal is wide stay whole. The error is
-// that of w.
+// WriteText writes the report as plain text for a terminal with 80 columns. Each finding has a line, wrapped if
+// it is longer, and its remedy below. Words that are longer than a line are not broken. The error is that of w.
 func (r Report) WriteText(w io.Writer) error {
 	var b bytes.Buffer
 	severities, names := 0, 0
@@ -39,7 +37,7 @@ func (r Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// writeWrapped writes text after head, and breaks it between words.
+// writeWrapped writes text after head, and wraps it between words. Further lines begin with margin.
 func writeWrapped(b *bytes.Buffer, head, margin, text string) {
 	b.WriteString(head)
 	column := utf8.RuneCountInString(head)

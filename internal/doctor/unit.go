@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	notifyReload  = 253              // since then there is Type=notify-reload
-	shortWatchdog = 10 * time.Second // a shorter one may kill a greetd that is only busy
+	notifyReload  = 253              // the first version of systemd with Type=notify-reload
+	shortWatchdog = 10 * time.Second // with a shorter WatchdogSec=, systemd can kill a greetd that is only busy
 )
 
-// unitFile is about the files that the unit is read from.
+// unitFile checks the files of the unit.
 func unitFile(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
 	case u.LoadState == "masked" && !f.outside():
 		remedy := f.systemctl("unmask", u.Name)
-		if u.active() { // systemd has dropped what it kept for it
+		if u.active() { // systemd has dropped the sockets in its fd store
 			remedy += "; " + f.systemctl("restart", u.Name)
 		}
 		r.problem(remedy, "%s is masked: once stopped, it can't be started", u.Name)
@@ -46,7 +46,7 @@ func unitFile(f *Facts, r *results) {
 	r.ok("%s and %s", u.FragmentPath, words.Count(len(u.DropInPaths), "drop-in"))
 }
 
-// notify is about READY=1 and the others: does systemd hear them?
+// notify checks whether systemd accepts READY=1 and the other notifications.
 func notify(f *Facts, r *results) {
 	u := &f.Unit
 	switch {
@@ -65,7 +65,7 @@ func notify(f *Facts, r *results) {
 	r.ok("Type=%s, NotifyAccess=%s", u.Type, u.NotifyAccess)
 }
 
-// reload is about ExecReload=.
+// reload checks ExecReload=, and whether greetd may use its admin socket.
 func reload(f *Facts, r *results) {
 	_, args := command(f.Unit.ExecReload)
 	ours := "ExecReload=" + f.program() + " reload"
@@ -86,7 +86,7 @@ func reload(f *Facts, r *results) {
 	}
 }
 
-// watchdog is about a greetd that hangs.
+// watchdog checks whether systemd restarts a greetd that hangs.
 func watchdog(f *Facts, r *results) {
 	interval := f.Unit.WatchdogUSec
 	switch {
@@ -100,7 +100,7 @@ func watchdog(f *Facts, r *results) {
 	r.ok("a greetd that hangs for %v is restarted", interval.duration())
 }
 
-// restart is about a greetd that fails.
+// restart checks whether systemd restarts a greetd that fails.
 func restart(f *Facts, r *results) {
 	u := &f.Unit
 	if u.Restart != "on-failure" && u.Restart != "always" {
@@ -113,8 +113,7 @@ func restart(f *Facts, r *results) {
 	r.ok("Restart=%s, without a limit of starts", u.Restart)
 }
 
-// sandbox is about what greetd may do and need not: that it is root, and what
-// systemd-analyze finds open.
+// sandbox checks whether greetd runs as root, and whether the unit lacks protections of the shipped unit.
 func sandbox(f *Facts, r *results) {
 	p, u := f.Process, &f.Unit
 	byUnit := "run greetd by its unit; or docker run --user 65534 --cap-drop ALL --security-opt no-new-privileges --read-only"

@@ -15,20 +15,20 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// nobodyID is the user and the group that own nothing, on every system.
+// nobodyID is the ID of the user nobody and of its group, which own no files.
 const nobodyID = 65534
 
 // A Reach is an attempt to reach a unix socket as a local user without privileges.
 type Reach struct {
 	Listener, Path string
-	As             string // who tried: "user nobody", "group adm"
-	Refused        string // the directory or socket that they may not use; "" if they may
+	As             string // the user or group of the attempt: "user nobody", "group 4"
+	Refused        string // the directory or socket for which the permission is missing; "" if none is
 	Missing        bool   // there is no such file
-	Hidden         bool   // there is one for the daemon only: the sandbox hides it
+	Hidden         bool   // only the daemon sees the file: the sandbox hides it from others
 }
 
-// reach tries the unix sockets of the daemon that somebody else than its user may use: as root in the
-// place of an ordinary user, or else as the caller.
+// reach tries the unix sockets of the daemon whose mode allows other users to connect. If the caller is root, it
+// tries as an ordinary user, else as the caller.
 func (f *Facts) reach(ctx context.Context) {
 	if f.Daemon == nil || f.Process == nil {
 		return
@@ -59,7 +59,8 @@ func (f *Facts) reach(ctx context.Context) {
 	}
 }
 
-// modeOf is what the file of l's socket should have: of the socket unit, or else of the configuration.
+// modeOf returns the mode that the socket of l should have, from the socket unit, or else from the
+// configuration.
 func (f *Facts) modeOf(l Listener) fs.FileMode {
 	for _, s := range f.Sockets {
 		if l.Origin == systemd.SocketUnit && slices.Contains(s.streams(), strings.TrimPrefix(l.Address, "unix:")) {
@@ -74,8 +75,8 @@ func (f *Facts) modeOf(l Listener) fs.FileMode {
 	return 0
 }
 
-// refused returns what of path this user may not use: connect(2) needs the right to write to the socket
-// and to search each directory above it.
+// refused returns the directory or socket in path for which this user has no permission; "" if there is none.
+// connect(2) needs write permission for the socket, and search permission for each directory above it.
 func refused(ctx context.Context, path string, as *syscall.Credential) string {
 	may := func(test, path string) bool {
 		cmd := exec.CommandContext(ctx, "test", test, path)
@@ -101,7 +102,7 @@ func refused(ctx context.Context, path string, as *syscall.Credential) string {
 	return path
 }
 
-// unixSockets is about those that other users of this machine should reach.
+// unixSockets checks whether other users of this machine reach the unix sockets that are open to them.
 func unixSockets(f *Facts, r *results) {
 	for _, tried := range f.Reached {
 		switch {
@@ -123,7 +124,7 @@ func unixSockets(f *Facts, r *results) {
 	r.ok("other users reach %s", words.Count(len(f.Reached), "unix socket"))
 }
 
-// openDirectory is how to let others search a directory above a socket.
+// openDirectory returns the remedy that lets other users search a directory above a socket.
 func (f *Facts) openDirectory(directory string) string {
 	switch {
 	case directory == "/run/private" || strings.HasPrefix(directory, "/run/private/"):
