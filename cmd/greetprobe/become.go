@@ -9,15 +9,15 @@ import (
 	"syscall"
 )
 
-// Exit codes of a command that can't be started, as the shell and env(1) have them.
+// Exit codes for a command that can't be started, the same as those of the shell and of env(1).
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
 )
 
-// become makes this process the command: the same process ID, descriptors and
-// environment. It returns only if that fails, or where the system can't do it, with
-// the exit code of the command.
+// become replaces this process by the command, with the same process ID, descriptors and environment. It
+// returns only if that fails, with an exit code. On Windows, which can't replace a process, it runs the
+// command as a child, and returns with the exit code of the child.
 func become(command []string, std streams) error {
 	path, err := exec.LookPath(command[0])
 	if err == nil && runtime.GOOS != "windows" {

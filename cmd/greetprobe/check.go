@@ -20,7 +20,7 @@ import (
 // service begins the status line of the plugin.
 const service = "GREET"
 
-// checkFlags are those of greetprobe check.
+// checkFlags are the flags of greetprobe check.
 type checkFlags struct {
 	probeFlags
 	hosts, ports       []string
@@ -28,7 +28,7 @@ type checkFlags struct {
 	mismatch, refused  plugin.Choice
 	days               string
 	warnDays, critDays plugin.Range // of days, for days
-	all, refusedSet    bool         // --all, and --refuse, were given
+	all, refusedSet    bool         // --all was given; --refuse was given
 }
 
 func newCheck(ctx context.Context, std streams) *cobra.Command {
@@ -78,19 +78,19 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	}
 }
 
-// misused says what is wrong with the call.
+// misused ends a check with wrong arguments. err has the problems.
 func misused(std streams, err error) error {
 	return unknown(std, strings.ReplaceAll(err.Error(), "\n", "; ")+"; see "+pluginName+" --help")
 }
 
-// unknown ends a check without a result. A monitoring system reads standard output
-// only.
+// unknown ends a check without a result. It prints the reason to standard output, since a monitoring system
+// reads nothing else.
 func unknown(std streams, why string) error {
 	fmt.Fprint(std.out, &plugin.Report{Service: service, State: plugin.Unknown, Text: why})
 	return exitCode(plugin.Unknown)
 }
 
-// seconds is a duration that is in seconds if it has no unit.
+// seconds is the value of a flag with a duration. A number without a unit means seconds.
 type seconds time.Duration
 
 func (s *seconds) Set(text string) error {
@@ -110,7 +110,7 @@ func (s *seconds) String() string { return time.Duration(*s).String() }
 
 func (*seconds) Type() string { return "duration" }
 
-// takeSeconds lets the timeouts do without a unit, as those of other plugins do.
+// takeSeconds makes the timeout flags accept a number of seconds without a unit, as other plugins do.
 func (f *checkFlags) takeSeconds(flags *pflag.FlagSet) {
 	for name, to := range map[string]*time.Duration{
 		"timeout": &f.total, "connect-timeout": &f.connect, "read-timeout": &f.read, "idle": &f.idle,
@@ -155,7 +155,7 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	return exitCode(report.State)
 }
 
-// targets returns each host with each port, and the arguments, each once.
+// targets returns each host with each port, and the targets of the arguments. Each target is returned once.
 func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
 	targets, err := argTargets(args)
 	errs := []error{err}

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// setCertificate reads the client's certificate and key.
+// setCertificate reads the certificate and the key of the client into config.
 func (f *probeFlags) setCertificate(config *tls.Config) error {
 	if f.cert == "" {
 		if f.key != "" {
@@ -22,7 +22,7 @@ func (f *probeFlags) setCertificate(config *tls.Config) error {
 	if err != nil {
 		return fmt.Errorf("--cert: %w", err)
 	}
-	key := cert // read once: it may be a pipe
+	key := cert // the same content: the file is read only once, since it can be a pipe
 	if f.key != "" {
 		if key, err = os.ReadFile(f.key); err != nil {
 			return fmt.Errorf("--key: %w", err)
@@ -42,8 +42,8 @@ func (f *probeFlags) setCertificate(config *tls.Config) error {
 	return nil
 }
 
-// checkPair returns what is wrong with the files of --cert and --key, as far as
-// crypto/tls says it in words that name neither of them.
+// checkPair returns an error that names the wrong file, --cert or --key, for problems whose errors from
+// crypto/tls do not name the file.
 func (f *probeFlags) checkPair(cert, key []byte) error {
 	certBlock := pemBlock(cert, func(kind string) bool { return kind == "CERTIFICATE" })
 	keyBlock := pemBlock(key, func(kind string) bool { return kind == "PRIVATE KEY" || strings.HasSuffix(kind, " PRIVATE KEY") })
@@ -64,7 +64,7 @@ func (f *probeFlags) checkPair(cert, key []byte) error {
 	return nil
 }
 
-// pemBlock returns the first block of text whose type is wanted, nil if there is none.
+// pemBlock returns the first PEM block of text whose type is wanted; nil if there is none.
 func pemBlock(text []byte, wanted func(kind string) bool) *pem.Block {
 	for {
 		var block *pem.Block

@@ -25,10 +25,11 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// stepTimeout bounds one step. Start and stop of a unit have 90 s each by default.
+// stepTimeout is the maximum time of one step. The default timeouts of a unit are 90 s for its start and 90 s
+// for its stop.
 const stepTimeout = 5 * time.Minute
 
-// drillFlags are those of greetprobe drill.
+// drillFlags are the flags of greetprobe drill.
 type drillFlags struct {
 	loadFlags
 	units      []string
@@ -93,13 +94,13 @@ that wait for their clients, such as a web server.`,
 	return cmd
 }
 
-// A step is one thing that is done to the server.
+// A step is one action on the server, such as a restart.
 type step struct {
 	name string
 	do   func(ctx context.Context, u *drill.Unit) error
 }
 
-// steps are what is to be done, in order.
+// steps returns the steps of the drill, in order.
 func (f *drillFlags) steps() (all []step) {
 	add := func(n int, name string, do func(context.Context, *drill.Unit) error) {
 		for range n {
@@ -145,7 +146,7 @@ func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	return d.run(ctx)
 }
 
-// check refuses what is wrong with the flags of drill.
+// check returns the problems of the flags of drill.
 func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	for _, name := range []string{"restart", "reload", "kill", "stop-start", "times"} {
@@ -165,7 +166,7 @@ func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	return errors.Join(append(errs, f.loadFlags.check(flags))...)
 }
 
-// unit is the one that is named; "" if there is none.
+// unit returns the name of the unit; "" if there is none.
 func (f *drillFlags) unit() string {
 	if len(f.units) == 0 {
 		return ""
@@ -173,17 +174,17 @@ func (f *drillFlags) unit() string {
 	return f.units[0]
 }
 
-// A drilling is one under way.
+// A drilling is a drill in progress.
 type drilling struct {
 	*drillFlags
 	streams
-	load       load // for its target, its sources and its probe; its tally is nil
+	load       load // has the target, the sources and the probe; its tally is nil
 	record     drill.Record
 	steps      []stepResult
 	begin      time.Time
-	end        atomic.Pointer[time.Time] // after which no client is due; nil before
-	due        int                       // clients, when all have ended
-	unrestored bool                      // the unit is not as it was found
+	end        atomic.Pointer[time.Time] // end of the schedule; nil while it is not known
+	due        int                       // number of clients that were due; valid when all have ended
+	unrestored bool                      // the unit was not restored to its state before the drill
 }
 
 // A stepResult is a step that was carried out.
@@ -194,7 +195,7 @@ type stepResult struct {
 	err       error
 }
 
-// plan says what is going to happen.
+// plan returns the text that says what the drill will do.
 func (d *drilling) plan() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "probe %s at %v clients a second", d.load.target, d.rate)
@@ -213,7 +214,7 @@ func (d *drilling) plan() string {
 	return b.String()
 }
 
-// consent asks on a terminal before anything is touched, twice before a soft reboot.
+// consent asks on the terminal before the drill changes anything, and asks twice before a soft reboot.
 func (d *drilling) consent() error {
 	if d.yes {
 		return nil
@@ -255,21 +256,21 @@ func (d *drilling) run(ctx context.Context) error {
 		d.say("%s: %s", safe(d.load.target.String()), safe(err.Error()))
 		return exitCode(exitTimeout)
 	}
-	if unit != nil { // a wrong port is no reason to restart anything
+	if unit != nil { // do not restart a unit if the target is wrong, for example its port
 		if r := d.load.probe.Do(ctx, d.load.target); r.Status != probe.OK {
 			d.say("%s is left alone, since its clients are not served before the first step: %s: %s",
 				unit.Name, safe(d.load.target.String()), safe(r.Err.Error()))
 			return exitCode(exitFor(r.Status))
 		}
-		if err := d.possible(ctx, unit); err != nil { // a socket unit has just started its service
+		if err := d.possible(ctx, unit); err != nil { // after the probe: it can make a socket unit start its service
 			d.say("%s", err)
 			return exitCode(exitLocal)
 		}
 	}
-	again := make(chan os.Signal, 1) // an interrupt, after which a second one must not leave the unit stopped
+	again := make(chan os.Signal, 1) // receives further interrupts, which must not leave the unit stopped
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(again)
-	if !signal.Ignored(syscall.SIGHUP) { // as by nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) makes a process ignore it
 		signal.Notify(again, syscall.SIGHUP)
 		var stop func()
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
@@ -285,7 +286,7 @@ func (d *drilling) run(ctx context.Context) error {
 	d.carryOut(ctx, unit)
 	d.enough()
 	if unit != nil && ctx.Err() != nil {
-		d.restore(ctx, unit, again) // first of all
+		d.restore(ctx, unit, again) // before waiting for the clients
 	}
 	clients.Wait()
 	if unit != nil && ctx.Err() == nil {
@@ -294,7 +295,8 @@ func (d *drilling) run(ctx context.Context) error {
 	return d.conclude(ctx)
 }
 
-// possible returns an error if the unit can't do a step, or if that would stop units that nobody has named.
+// possible returns an error if a step is not possible with the unit, or would stop other units, which the
+// operator has not named.
 func (d *drilling) possible(ctx context.Context, unit *drill.Unit) error {
 	var errs []error
 	if d.restart+d.stopStart > 0 {
@@ -306,8 +308,8 @@ func (d *drilling) possible(ctx context.Context, unit *drill.Unit) error {
 	return errors.Join(errs...)
 }
 
-// restore leaves the unit as it was found, unless an interrupt comes again meanwhile. One that comes within a second is
-// the same one: timeout(1) sends it to the process, and to its process group.
+// restore restores the state of the unit before the drill. Another interrupt ends this. It ignores an interrupt
+// within a second, which is the same one: timeout(1) sends it to the process, and also to its process group.
 func (d *drilling) restore(ctx context.Context, unit *drill.Unit, again <-chan os.Signal) {
 	restoring, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -334,19 +336,20 @@ func (d *drilling) restore(ctx context.Context, unit *drill.Unit, again <-chan o
 	}
 }
 
-// enough ends the schedule, unless it has ended.
+// enough ends the schedule now, unless it has already ended.
 func (d *drilling) enough() {
 	now := time.Now()
 	d.end.CompareAndSwap(nil, &now)
 }
 
-// over reports whether the schedule has ended before a client that is due at that time.
+// over reports whether the schedule has ended at or before the time at, so that no client is due then.
 func (d *drilling) over(at time.Time) bool {
 	end := d.end.Load()
 	return end != nil && !at.Before(*end)
 }
 
-// schedule is when clients are due, counted from the begin. It counts them.
+// schedule yields the times at which clients are due, from the beginning of the drill. It counts the clients in
+// due.
 func (d *drilling) schedule(yield func(time.Duration) bool) {
 	for at := range d.loadFlags.schedule() {
 		if d.over(d.begin.Add(at)) || !yield(at) {
@@ -358,10 +361,11 @@ func (d *drilling) schedule(yield func(time.Duration) bool) {
 	}
 }
 
-// startLimit is how late this machine may start a client. It does not start a later one, which is no loss.
+// startLimit is the maximum delay with which this machine starts a client. A client with a longer delay is not
+// started, and does not count as lost.
 const startLimit = time.Second
 
-// client probes once, and records what became of it.
+// client makes one probe, and records its outcome.
 func (d *drilling) client(ctx context.Context, s openloop.Request) {
 	c := drill.Client{Due: s.Due, Ended: s.Started, Late: s.Started.Sub(s.Due)}
 	switch {
@@ -384,13 +388,13 @@ func (d *drilling) client(ctx context.Context, s openloop.Request) {
 	if r.Err != nil {
 		c.Error = safe(r.Err.Error())
 	}
-	if ctx.Err() != nil && c.Outcome == drill.Other { // whatever ended first
+	if ctx.Err() != nil && c.Outcome == drill.Other { // the interrupt, and not the server, can have ended the probe
 		c.Outcome = drill.NotAsked
 	}
 	d.record.Add(c)
 }
 
-// inflightReached says which limit held clients back.
+// inflightReached returns in words the limit because of which clients were not started.
 func (d *drilling) inflightReached() string {
 	if n := drill.Inflight(d.maxInflight); n < d.maxInflight {
 		return fmt.Sprintf("only %d can be under way at once, because of the limit of open files (ulimit -n)", n)
@@ -398,7 +402,7 @@ func (d *drilling) inflightReached() string {
 	return fmt.Sprintf("--max-inflight %d was reached", d.maxInflight)
 }
 
-// outcomeOf says what became of a client, in the words of a drill.
+// outcomeOf returns the outcome of a client for the drill.
 func outcomeOf(r probe.Result) drill.Outcome {
 	switch r.Status {
 	case probe.OK:
@@ -417,7 +421,7 @@ func outcomeOf(r probe.Result) drill.Outcome {
 	return drill.Other
 }
 
-// carryOut does one step after the other, until one fails or ctx is done.
+// carryOut carries out one step after the other, until one fails or ctx is done.
 func (d *drilling) carryOut(ctx context.Context, unit *drill.Unit) {
 	if !pause(ctx, d.each) {
 		return
@@ -444,7 +448,7 @@ func (d *drilling) carryOut(ctx context.Context, unit *drill.Unit) {
 	}
 }
 
-// pause sleeps, and reports whether ctx let it.
+// pause sleeps for d. It returns false if ctx was done before.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -468,7 +472,7 @@ func (d *drilling) conclude(ctx context.Context) error {
 		r.Exit = exitGreeting
 	}
 	if d.output == "json" {
-		text, _ := json.Marshal(r) // it is made of strings and numbers
+		text, _ := json.Marshal(r) // can't fail: r consists of strings and numbers
 		_, _ = d.out.Write(append(text, '\n'))
 	} else {
 		r.print(d.out, d.course())

@@ -12,16 +12,16 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A drillReport is the outcome of a drill. Its JSON form is the schema greetprobe-drill/1.
+// A drillReport has the results of a drill. Its JSON form is the schema greetprobe-drill/1.
 type drillReport struct {
 	Schema  string     `json:"schema"`
 	Time    string     `json:"time"` // RFC 3339, when the first probe was due
 	Target  string     `json:"target"`
 	Unit    string     `json:"unit"` // "" for --do alone
 	Rate    float64    `json:"rate"`
-	Due     int        `json:"due"`            // clients: those asked, and those of not_asked
-	LateUS  int64      `json:"start_delay_us"` // from when a client was due until this machine started it, at most
-	Before  stepLine   `json:"before"`         // until the first step
+	Due     int        `json:"due"`            // number of clients: those that were started, and those of not_asked
+	LateUS  int64      `json:"start_delay_us"` // longest time from when a client was due until this machine started it
+	Before  stepLine   `json:"before"`         // the time before the first step
 	Steps   []stepLine `json:"steps"`
 	All     stepLine   `json:"all"`
 	SliceUS int64      `json:"slice_us"` // the width of each slice of the course
@@ -29,37 +29,37 @@ type drillReport struct {
 	Summary string     `json:"summary"`
 	Exit    int        `json:"exit"`
 
-	unasked string // why the first client that was not asked was not; "" if it was too late
+	unasked string // the reason why the first client of not_asked was not started; "" if it was too late
 }
 
-// A stepLine is what one step cost, or all of them together.
+// A stepLine has the results of one step, or of all steps together.
 type stepLine struct {
 	Step          string                `json:"step"`
-	AtUS          int64                 `json:"at_us"`           // of the request, from the beginning
-	AnsweredUS    int64                 `json:"answered_us"`     // from the request until systemd, or the command, said that it is done
-	ServedAgainUS *int64                `json:"served_again_us"` // from the request until clients were served again, see [drill.Summary.Again]; null: none was
+	AtUS          int64                 `json:"at_us"`           // time of the request, from the beginning of the drill
+	AnsweredUS    int64                 `json:"answered_us"`     // from the request until systemd reported the end of the step, or the command ended
+	ServedAgainUS *int64                `json:"served_again_us"` // from the request until clients were served again, see [drill.Summary.Again]; null: no client was
 	Clients       map[drill.Outcome]int `json:"clients"`
 	Asked         int                   `json:"asked"`
 	Lost          int                   `json:"lost"`
-	GapUS         int64                 `json:"longest_gap_us"` // without a client served
-	P50US         int64                 `json:"p50_us"`         // from when a client was due
+	GapUS         int64                 `json:"longest_gap_us"` // longest time without a served client
+	P50US         int64                 `json:"p50_us"`         // latency, from when a client was due
 	P99US         int64                 `json:"p99_us"`
 	WorstUS       int64                 `json:"worst_us"`
 	Example       string                `json:"example"` // the error of the first client that was lost
-	Error         string                `json:"error"`   // why the step failed
+	Error         string                `json:"error"`   // the reason why the step failed
 }
 
-// A slice is a short time of a drill, by when its clients were due.
+// A slice has the results of the clients that were due in one short period of a drill.
 type slice struct {
 	Served  int   `json:"served"`
 	Lost    int   `json:"lost"`
-	WorstUS int64 `json:"worst_us"` // of those who were served
+	WorstUS int64 `json:"worst_us"` // worst latency of the served clients
 }
 
-// courseSlices is how many slices the course has in JSON, at most.
+// courseSlices is the maximum number of slices of the course in JSON.
 const courseSlices = 400
 
-// report sums up.
+// report returns the report of the drill.
 func (d *drilling) report() *drillReport {
 	begin, end := d.begin, *d.end.Load()
 	all := d.record.Summary(drill.Window{From: begin, To: end, Last: true})
@@ -69,7 +69,7 @@ func (d *drilling) report() *drillReport {
 		Steps: []stepLine{}, All: d.lineOf("all", begin, all), unasked: all.Unasked,
 	}
 	r.All.Clients[drill.NotAsked] = r.Due - all.Asked
-	until := func(i int) drill.Window { // the step before step i
+	until := func(i int) drill.Window { // a window that ends with the request of step i
 		if i < len(d.steps) {
 			return drill.Window{To: d.steps[i].requested}
 		}
@@ -112,7 +112,7 @@ func (d *drilling) lineOf(name string, from time.Time, s drill.Summary) stepLine
 	return line
 }
 
-// print writes the report for people, with a picture of the course.
+// print writes the report as text, with a plot of the course.
 func (r *drillReport) print(w io.Writer, course string) {
 	var b strings.Builder
 	row := func(name string, cells ...string) {
@@ -149,10 +149,11 @@ func (r *drillReport) print(w io.Writer, course string) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// startDelay is how late this machine may start clients before the report says so.
+// startDelay is the delay of started clients from which the report mentions it.
 const startDelay = 100 * time.Millisecond
 
-// limits says what this machine could not do, which is no loss.
+// limits returns in words how many clients this machine did not start, and how late it started others. Clients
+// that were not started do not count as lost.
 func (r *drillReport) limits() string {
 	var b strings.Builder
 	missing := r.All.Clients[drill.NotAsked]
@@ -174,7 +175,7 @@ func (r *drillReport) limits() string {
 	return b.String()
 }
 
-// label names step i.
+// label returns the name of step i in the table and in the plot.
 func (s stepLine) label(i int) string {
 	return fmt.Sprintf("%d %s", i+1, clipTo(strings.Join(strings.Fields(safe(s.Step)), " "), 14))
 }
@@ -205,7 +206,7 @@ func (s stepLine) counts() []string {
 	return counts
 }
 
-// course draws the worst latency over time. x is a client that was lost; below are the steps.
+// course returns a plot of the worst latency over time. An x marks a lost client. Below the plot are the steps.
 func (d *drilling) course() string {
 	begin, end, on := d.begin, *d.end.Load(), screenOf(d.out)
 	width := max(end.Sub(begin)/time.Duration(on.curve())+1, time.Millisecond)
@@ -214,7 +215,7 @@ func (d *drilling) course() string {
 		switch {
 		case s.Lost > 0:
 			values = append(values, math.NaN())
-		case s.Served == 0 && i > 0 && !math.IsNaN(values[i-1]): // nobody was due
+		case s.Served == 0 && i > 0 && !math.IsNaN(values[i-1]): // no client was due
 			values = append(values, values[i-1])
 		default:
 			values = append(values, s.Worst.Seconds()*1000)
@@ -234,7 +235,7 @@ func (d *drilling) course() string {
 	return picture + on.cut(strings.Repeat(" ", labelWidth)+strings.TrimRight(string(marks), " ")+"\n")
 }
 
-// thousands writes n with commas.
+// thousands formats n with commas.
 func thousands(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
@@ -243,7 +244,7 @@ func thousands(n int) string {
 	return text
 }
 
-// clipTo cuts text to n characters.
+// clipTo cuts text to at most n characters.
 func clipTo(text string, n int) string {
 	if runes := []rune(text); len(runes) > n {
 		return string(runes[:n])

@@ -8,7 +8,8 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// Exit codes of the default command, as the ancestor's clients had them.
+// Exit codes of the default command. They are the same as those of the clients of the ancestor, the program in
+// docs/from-sockets-to-systemd.md.
 const (
 	exitOK       = 0
 	exitUsage    = 1
@@ -19,7 +20,7 @@ const (
 	exitCanceled = 130
 )
 
-// exitFor returns the exit code of a probe that ended so.
+// exitFor returns the exit code for a probe with the status s.
 func exitFor(s probe.Status) int {
 	switch s {
 	case probe.OK:
@@ -41,7 +42,7 @@ func exitFor(s probe.Status) int {
 
 // object returns the JSON object of r, with the exit code before the error.
 func object(r probe.Result) []byte {
-	text, _ := json.Marshal(r)    // it is made of strings and numbers
-	before := []byte(`,"error":`) // in no string, where its quotes would have backslashes
+	text, _ := json.Marshal(r)    // can't fail: r consists of strings and numbers
+	before := []byte(`,"error":`) // only matches the key: quotes in a string have a backslash
 	return bytes.Replace(text, before, fmt.Appendf(nil, `,"exit":%d%s`, exitFor(r.Status), before), 1)
 }

@@ -11,11 +11,11 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxExplained is how many attempts or names are listed: the server says how many
-// there are.
+// maxExplained is the maximum number of attempts or names that are listed. It is needed since the server
+// determines their number.
 const maxExplained = 20
 
-// few joins names, the first ones only if there are many.
+// few joins names. If there are many, it joins only the first ones.
 func few(names []string) string {
 	more := len(names) - maxExplained
 	if more <= 0 {
@@ -24,7 +24,7 @@ func few(names []string) string {
 	return fmt.Sprintf("%s and %d more (all with --output json)", clip(strings.Join(names[:maxExplained], " ")), more)
 }
 
-// explain writes why a probe took as long as it did.
+// explain writes the steps and attempts of a probe with their times.
 func explain(w io.Writer, r probe.Result) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "greetprobe: %s: %s after %s\n", safe(r.Target.String()), r.Status, millis(r.Timing.Total))
@@ -39,7 +39,7 @@ func explain(w io.Writer, r probe.Result) {
 	if words := phases(r.Timing); words != "" {
 		fmt.Fprintf(&b, "  %s\n", words)
 	}
-	if r.TCP != nil && (r.TCP.RTT > 0 || r.TCP.SynRetrans > 0) { // a refusal measured nothing
+	if r.TCP != nil && (r.TCP.RTT > 0 || r.TCP.SynRetrans > 0) { // after a refusal there are no values
 		fmt.Fprintf(&b, "  round trip %s, %d SYN sent again\n", millis(r.TCP.RTT), r.TCP.SynRetrans)
 	}
 	if r.Protocol != "" {
@@ -50,7 +50,7 @@ func explain(w io.Writer, r probe.Result) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// phases lists the steps that were completed.
+// phases returns the steps that were completed, with their times.
 func phases(t probe.Timing) string {
 	var words []string
 	for _, phase := range timings(t) {
@@ -66,7 +66,7 @@ type timing struct {
 	took *time.Duration // nil: not reached
 }
 
-// timings lists the steps in their order, without the total.
+// timings returns the steps in their order, without the total.
 func timings(t probe.Timing) []timing {
 	return []timing{
 		{"resolve", t.Resolve},
@@ -115,7 +115,7 @@ func explainSteps(w io.Writer, steps []probe.StepResult) {
 	}
 }
 
-// millis writes d in milliseconds, as ping(8) does.
+// millis formats d in milliseconds, as ping(8) does.
 func millis(d time.Duration) string {
 	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
 }

@@ -19,11 +19,11 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// probeFlags say how to probe one target. Every command has them.
+// probeFlags are the flags that say how to probe one target. Every command has them.
 type probeFlags struct {
 	ipv4, ipv6  bool
 	source      string
-	network     bool // source is one, for the command to choose from
+	network     bool // source is a network, from which the command chooses addresses
 	connect     time.Duration
 	read        time.Duration
 	total       time.Duration
@@ -49,7 +49,7 @@ type probeFlags struct {
 	tlsMax      string
 	proxy       string
 	connectOnly bool
-	verbose     int // how often -v was given
+	verbose     int // number of times that -v was given
 }
 
 // register declares the flags on cmd, with their completions.
@@ -97,13 +97,12 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	}
 }
 
-// flagsWithoutFiles take what a shell can't complete.
+// flagsWithoutFiles are the flags whose values a shell can't complete, and which are no files.
 var flagsWithoutFiles = []string{
 	"source", "connect-timeout", "read-timeout", "timeout", "idle", "max-bytes", "expect", "regex", "reject", "send", "quit", "sni", "ehlo",
 }
 
-// protocols are those of --starttls.
-// greeters are the protocols of --protocol.
+// greeters returns the protocols of --protocol.
 func greeters() (names []string) {
 	for _, protocol := range probe.Protocols() {
 		names = append(names, string(protocol))
@@ -118,15 +117,14 @@ func protocols() (names []string) {
 	return names
 }
 
-// complete makes words the completions of a flag.
+// complete sets words as the completions of a flag.
 func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // there is no such flag: a mistake in this package
+		panic(err) // only if there is no such flag, which is a mistake in this package
 	}
 }
 
-// probe makes a probe of the flags that cmd was called with. The error has all that
-// is wrong with them.
+// probe returns the probe for flags. The error joins all problems of the flags.
 func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	p := probe.Probe{
 		Connect: f.connect, Read: f.read, Total: f.total, Idle: f.idle, MaxBytes: f.maxBytes,
@@ -147,12 +145,11 @@ func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
 	return &p, nil
 }
 
-// maybeEmpty are flags for which an empty text means something: nothing is sent, or the
-// default.
+// maybeEmpty are the flags that may have an empty value. It means that nothing is sent, or the default.
 var maybeEmpty = []string{"send", "quit", "ehlo", "protocol"}
 
-// checkEmpty refuses an empty text, such as that of a variable that is not set: a --ca or
-// --starttls that does nothing makes another question.
+// checkEmpty refuses empty values, for example from a shell variable that is not set. Without that, an empty --ca
+// or --starttls would have no effect, and the result would be that of another probe than the user wants.
 func checkEmpty(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	flags.Visit(func(f *pflag.Flag) {
@@ -181,17 +178,17 @@ func (f *probeFlags) checkNumbers() error {
 	return errors.Join(errs...)
 }
 
-// flagErrors is what is wrong with the flags of a command.
+// flagErrors are the problems of the flags of a command.
 type flagErrors []error
 
-// refuse adds an error if something is wrong.
+// refuse adds an error if wrong is true.
 func (e *flagErrors) refuse(wrong bool, format string, args ...any) {
 	if wrong {
 		*e = append(*e, fmt.Errorf(format, args...))
 	}
 }
 
-// checkPairs refuses flags that contradict each other, or would do nothing.
+// checkPairs returns an error for flags that contradict each other, or would have no effect.
 func (f *probeFlags) checkPairs(flags *pflag.FlagSet, p *probe.Probe) error {
 	var errs flagErrors
 	patterns := len(f.expect)+len(f.regex)+len(f.reject) > 0
@@ -278,10 +275,10 @@ func (f *probeFlags) setTexts(p *probe.Probe) error {
 	return errors.Join(errSend, errQuit)
 }
 
-// secure reports whether there will be TLS.
+// secure reports whether the flags ask for TLS.
 func (f *probeFlags) secure() bool { return f.tls || f.startTLS != "" || f.tlsStep }
 
-// setSteps reads --steps and --step.
+// setSteps sets the steps of p from --steps and --step.
 func (f *probeFlags) setSteps(p *probe.Probe) error {
 	var errs []error
 	add := func(where, line string) {
@@ -343,8 +340,8 @@ var tlsVersions = map[string]uint16{
 	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
 }
 
-// setVersions lets TLS be as old as the library can: what is old is reported, and not
-// guessed from a refusal.
+// setVersions sets the TLS versions of --tls-min and --tls-max. By default it allows all versions that crypto/tls
+// supports, so that the probe can report an old version instead of only failing.
 func (f *probeFlags) setVersions(config *tls.Config) error {
 	var errs []error
 	for _, flag := range []struct {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// An hdrFile takes the times of a load in a form that HdrHistogram's tools read. nil
-// takes nothing.
+// An hdrFile is a file with the times of a load, in a format of the tools of HdrHistogram. A nil hdrFile does
+// nothing.
 type hdrFile struct {
 	file *os.File
 	*bufio.Writer
-	intervals bool // a log second by second, else percentiles
+	intervals bool // the format is a log with one interval a second; else percentiles
 }
 
-// createHDR creates or empties the file. It is nil for no path.
+// createHDR creates or truncates the file at path. It returns nil if path is "".
 func createHDR(path string) (*hdrFile, error) {
 	if path == "" {
 		return nil, nil
@@ -30,7 +30,7 @@ func createHDR(path string) (*hdrFile, error) {
 	return &hdrFile{file, bufio.NewWriter(file), strings.HasSuffix(path, ".hlog")}, nil
 }
 
-// log is where to write a log second by second. It is nil if there is none.
+// log returns the writer for an interval log; nil if the file has another format.
 func (h *hdrFile) log() io.Writer {
 	if h == nil || !h.intervals {
 		return nil
@@ -38,14 +38,14 @@ func (h *hdrFile) log() io.Writer {
 	return h
 }
 
-// finish writes what is known only at the end, and closes the file.
+// finish writes the percentiles, if they are the format of the file, and closes the file.
 func (h *hdrFile) finish(t *tally) error {
 	if h == nil {
 		return nil
 	}
 	err := t.course.err
 	if !h.intervals {
-		const ticksPerHalfDistance = 5 // as HdrHistogram's own tools
+		const ticksPerHalfDistance = 5 // the default of the tools of HdrHistogram
 		_, err = t.latency.PercentilesPrint(h, ticksPerHalfDistance, float64(time.Millisecond))
 	}
 	if err := errors.Join(err, h.Flush(), h.file.Close()); err != nil {

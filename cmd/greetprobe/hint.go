@@ -7,13 +7,13 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// tlsPorts are where servers expect TLS from the first byte.
+// tlsPorts are the ports on which servers expect TLS from the first byte.
 var tlsPorts = map[uint16]string{
 	443: "HTTPS", 465: "SMTP", 563: "NNTP", 636: "LDAP", 853: "DNS", 990: "FTP", 992: "telnet", 993: "IMAP",
 	994: "IRC", 995: "POP3", 5061: "SIP", 5223: "XMPP", 6697: "IRC", 8443: "HTTPS",
 }
 
-// clientPorts are where the client speaks first.
+// clientPorts are the ports of protocols in which the client sends data first.
 var clientPorts = map[uint16]string{
 	53: "DNS", 80: "HTTP", 88: "Kerberos", 111: "RPC", 139: "NetBIOS", 179: "BGP", 389: "LDAP", 445: "SMB",
 	1433: "SQL Server", 1883: "MQTT", 3128: "HTTP", 3268: "LDAP", 3389: "RDP", 5060: "SIP", 5222: "XMPP",
@@ -21,8 +21,8 @@ var clientPorts = map[uint16]string{
 	27017: "MongoDB",
 }
 
-// hint says what may be wrong with the question, where the answer suggests that it is
-// not the server. It is empty where nothing does.
+// hint returns advice about the command line, if the result suggests that it is wrong, and not the server. It
+// returns "" if there is none.
 func (f *probeFlags) hint(r probe.Result) string {
 	port := r.Target.Port
 	switch secure := f.secure(); {

@@ -19,10 +19,10 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxRate is far above what one machine can ask.
+// maxRate is the maximum of --rate, in probes a second. It is far above the rate that one machine can reach.
 const maxRate = 1e6
 
-// loadFlags are those of greetprobe load.
+// loadFlags are the flags of greetprobe load.
 type loadFlags struct {
 	probeFlags
 	rate        float64
@@ -89,13 +89,13 @@ func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 		p.HangUp = probe.Abruptly
 	}
 	if f.arrivals == "poisson" && !flags.Changed("seed") {
-		f.seed = uint64(rand.Uint32()) // short enough to be typed again
+		f.seed = uint64(rand.Uint32()) // 32 bits, short enough to type it again
 	}
 	l := load{loadFlags: f, streams: std, probe: *p, target: target, sources: sources}
 	return l.run(ctx)
 }
 
-// check refuses what is wrong with the flags of load.
+// check returns the problems of the flags of load.
 func (f *loadFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	switch {
@@ -112,7 +112,7 @@ func (f *loadFlags) check(flags *pflag.FlagSet) error {
 	return errors.Join(append(errs, checkForm(f.output))...)
 }
 
-// sources takes a network out of --source. It is the zero value if there is none.
+// sources returns the network of --source. It returns the zero value if --source is no network.
 func (f *loadFlags) sources() (spread, error) {
 	if !strings.Contains(f.source, "/") {
 		return spread{}, nil
@@ -125,7 +125,7 @@ func (f *loadFlags) sources() (spread, error) {
 	return s, nil
 }
 
-// schedule is when probes are due.
+// schedule returns the times at which probes are due, from the start.
 func (f *loadFlags) schedule() iter.Seq[time.Duration] {
 	due := openloop.Constant(f.rate)
 	if f.arrivals == "poisson" {
@@ -134,13 +134,13 @@ func (f *loadFlags) schedule() iter.Seq[time.Duration] {
 	return openloop.Before(f.duration, due)
 }
 
-// A load is one under way.
+// A load is a load in progress.
 type load struct {
 	*loadFlags
 	streams
 	probe   probe.Probe
 	target  probe.Target
-	sources spread // its count is 0: as probe has it
+	sources spread // addresses to connect from; if its count is 0, the source is that of probe
 	tally   *tally
 }
 
@@ -188,7 +188,7 @@ func (l *load) run(ctx context.Context) error {
 	return exitCode(report.Exit)
 }
 
-// resolve resolves the target's name for all probes.
+// resolve resolves the name of the target once for all probes.
 func (l *load) resolve(ctx context.Context) error {
 	if l.sources.count > 0 {
 		l.probe.Source = l.sources.at(0)
@@ -219,12 +219,12 @@ func (l *load) request(ctx context.Context, s openloop.Request) {
 	}
 	l.tally.start(s)
 	r := p.Do(ctx, l.target)
-	l.tally.end(s, &r, s.Started.Add(r.Timing.Total)) // leaving is no part of a greeting
+	l.tally.end(s, &r, s.Started.Add(r.Timing.Total)) // the time until the greeting: closing the connection does not count
 }
 
 func (l *load) print(r *loadReport) {
 	if l.output == "json" {
-		text, _ := json.Marshal(r) // it is made of strings and numbers
+		text, _ := json.Marshal(r) // can't fail: r consists of strings and numbers
 		_, _ = l.out.Write(append(text, '\n'))
 		return
 	}
@@ -237,7 +237,7 @@ func (l *load) print(r *loadReport) {
 	}
 }
 
-// draw draws the course and the percentiles.
+// draw prints plots of the course and of the percentiles.
 func (l *load) draw() {
 	on, course := screenOf(l.out), l.tally.course.p99
 	fmt.Fprint(l.out, "\n", overTime(stretch(course, on.curve()), float64(len(course)),
@@ -247,7 +247,7 @@ func (l *load) draw() {
 	}
 }
 
-// progress shows how far the load is, every second, on a terminal.
+// progress shows the progress of the load on a terminal, every second.
 func (l *load) progress(start time.Time, over <-chan struct{}) {
 	if !l.animated() || l.output != "text" {
 		return

@@ -9,19 +9,18 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A course is a load second by second, each request in the second of its end.
+// A course has the results of a load for each second. A request counts in the second in which it ended.
 type course struct {
 	start   time.Time
 	latency *hdrhistogram.Histogram // of the present second
 	service *hdrhistogram.Histogram
-	p99     []float64 // of the latency, in milliseconds, of the seconds before; NaN: none was greeted
+	p99     []float64 // 99th percentile of the latency in each earlier second, in milliseconds; NaN: no client was greeted
 	log     *hdrhistogram.HistogramLogWriter
-	err     error // the first one of the log
+	err     error // the first error of log
 }
 
-// newCourse also writes an interval log in HdrHistogram's format, version 1.3, to
-// log, if that is not nil: two lines a second, with the tags latency and service,
-// in nanoseconds.
+// newCourse returns an empty course. If log is not nil, the course writes an interval log to it, in version 1.3
+// of the format of HdrHistogram: two lines a second, with the tags latency and service, in nanoseconds.
 func newCourse(start time.Time, log io.Writer) *course {
 	c := &course{start: start, latency: newTimes(), service: newTimes()}
 	if log != nil {
@@ -50,7 +49,7 @@ func (c *course) record(now time.Time, latency, service time.Duration) {
 	record(c.service, service)
 }
 
-// advance closes the seconds before this one.
+// advance ends all seconds before second.
 func (c *course) advance(second int) {
 	for len(c.p99) < second {
 		from := c.start.Add(time.Duration(len(c.p99)) * time.Second)
@@ -60,7 +59,7 @@ func (c *course) advance(second int) {
 	}
 }
 
-// write logs the histogram of the second that began then, and empties it.
+// write logs h, the histogram of the second that began at from, and resets it.
 func (c *course) write(tag string, h *hdrhistogram.Histogram, from time.Time) {
 	defer h.Reset()
 	if c.log == nil || c.err != nil || h.TotalCount() == 0 {
@@ -72,7 +71,7 @@ func (c *course) write(tag string, h *hdrhistogram.Histogram, from time.Time) {
 	c.err = c.log.OutputIntervalHistogram(h)
 }
 
-// finish closes all seconds of a load of that duration, and what came after.
+// finish ends all seconds of a load with this duration, and the time after it if requests ended there.
 func (c *course) finish(took time.Duration) {
 	c.advance(int(took / time.Second))
 	if c.latency.TotalCount() > 0 {
@@ -87,11 +86,10 @@ func p99(h *hdrhistogram.Histogram) float64 {
 	return float64(h.ValueAtPercentile(99)) / float64(time.Millisecond)
 }
 
-// mostNines is how far a picture of percentiles goes: to 99.9999 %.
+// mostNines is the maximum number of nines in a plot of percentiles: 99.9999 %.
 const mostNines = 6
 
-// percentiles is a chart of the times in h over their percentiles. Each nine has as much
-// room as the one before it.
+// percentiles returns a chart of the times in h by percentile. Each further nine has the same width on the axis.
 func percentiles(h *hdrhistogram.Histogram, columns int) chart {
 	nines := min(max(math.Ceil(math.Log10(float64(h.TotalCount()))), 1), mostNines)
 	values := make([]float64, columns)
@@ -107,8 +105,8 @@ func percentiles(h *hdrhistogram.Histogram, columns int) chart {
 
 func milliseconds(ns int64) float64 { return float64(ns) / float64(time.Millisecond) }
 
-// ninesLabel returns how to write the percentile with that many nines, on an axis that
-// ends at the greatest.
+// ninesLabel returns a function that formats the percentile with a number of nines, as the label of an axis that
+// ends at end.
 func ninesLabel(end float64) func(float64) string {
 	return func(nines float64) string {
 		switch n := int(math.Round(nines)); {

@@ -16,28 +16,27 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// A loadReport is the outcome of a load. Its JSON form is the schema
-// greetprobe-load/1.
+// A loadReport has the results of a load. Its JSON form is the schema greetprobe-load/1.
 type loadReport struct {
 	Schema      string                  `json:"schema"`
 	Time        string                  `json:"time"` // RFC 3339, when the first probe was due
 	Target      string                  `json:"target"`
 	Arrivals    string                  `json:"arrivals"` // constant or poisson
-	Seed        *uint64                 `json:"seed"`     // of poisson
+	Seed        *uint64                 `json:"seed"`     // for poisson; null for constant
 	DurationUS  int64                   `json:"duration_us"`
 	Asked       float64                 `json:"asked_per_second"`
-	Achieved    float64                 `json:"achieved_per_second"` // started
+	Achieved    float64                 `json:"achieved_per_second"` // probes that were started
 	Due         int                     `json:"due"`
 	Started     int                     `json:"started"`
 	Outcomes    map[probe.Status]int    `json:"outcomes"`
 	Examples    map[probe.Status]string `json:"examples"`   // the first error of each outcome
-	LatencyUS   *distribution           `json:"latency_us"` // of those greeted, from when they were due
-	ServiceUS   *distribution           `json:"service_us"` // of those greeted, from when they started
-	LateUS      *distribution           `json:"late_us"`    // of those started that no limit held back
-	Inflight    int                     `json:"inflight"`   // at once, at most
+	LatencyUS   *distribution           `json:"latency_us"` // of greeted probes, from when they were due
+	ServiceUS   *distribution           `json:"service_us"` // of greeted probes, from when they started
+	LateUS      *distribution           `json:"late_us"`    // delay of started probes that no limit has delayed
+	Inflight    int                     `json:"inflight"`   // maximum number of probes in flight at once
 	MaxInflight int                     `json:"max_inflight"`
-	Held        int                     `json:"held"`       // started late because of MaxInflight
-	Bottleneck  []string                `json:"bottleneck"` // why the client, not the server, set the pace; one sentence each
+	Held        int                     `json:"held"`       // number of probes that started late because of MaxInflight
+	Bottleneck  []string                `json:"bottleneck"` // reasons why this machine, and not the server, limited the load; one sentence each
 	Interrupted bool                    `json:"interrupted"`
 	Exit        int                     `json:"exit"`
 }
@@ -54,7 +53,7 @@ type distribution struct {
 	Max   float64 `json:"max"`
 }
 
-// distributionOf is nil for an empty histogram.
+// distributionOf returns the distribution of h. It returns nil for an empty histogram.
 func distributionOf(h *hdrhistogram.Histogram) *distribution {
 	if h.TotalCount() == 0 {
 		return nil
@@ -72,7 +71,7 @@ func distributionOf(h *hdrhistogram.Histogram) *distribution {
 	}
 }
 
-// report sums up. took is from the start to the end of the schedule, or to the
+// report returns the report of a load. took is the time from the start to the end of the schedule, or to the
 // interrupt.
 func (t *tally) report(f *loadFlags, target string, start time.Time, took time.Duration, due int, interrupted bool) *loadReport {
 	t.mu.Lock()
@@ -126,8 +125,8 @@ func (r *loadReport) limitReached() []string {
 	return []string{note}
 }
 
-// startedLate reports lag that changes the picture: more than a millisecond, and
-// a tenth of the latency at the same percentile.
+// startedLate returns a sentence if the start delay of this machine distorts the latency: if it is more than a
+// millisecond, and more than a tenth of the latency at the same percentile.
 func (r *loadReport) startedLate() []string {
 	late, latency := r.LateUS, r.LatencyUS
 	if late == nil || latency == nil {
@@ -148,7 +147,7 @@ func (r *loadReport) startedLate() []string {
 	return nil
 }
 
-// remedies says what to do where this machine was short of something.
+// remedies has the remedy for each resource that this machine can lack.
 var remedies = map[syscall.Errno]string{
 	syscall.EADDRNOTAVAIL: "no local address or port left: spread the source with --source CIDR, or leave no TIME_WAIT with --rst",
 	syscall.EADDRINUSE:    "no local port left: spread the source with --source CIDR, or leave no TIME_WAIT with --rst",
@@ -172,7 +171,7 @@ func (t *tally) shortage() (notes []string) {
 	return notes
 }
 
-// print writes the report for people.
+// print writes the report as text.
 func (r *loadReport) print(w io.Writer) {
 	var b strings.Builder
 	took := time.Duration(r.DurationUS) * time.Microsecond
@@ -194,7 +193,7 @@ func (r *loadReport) print(w io.Writer) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// times writes the table of distributions.
+// times writes the table of the distributions.
 func (r *loadReport) times(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%-15s %8s %8s %8s %8s %8s %8s %8s\n", "ms", "min", "mean", "p50", "p90", "p99", "p99.9", "max")
 	for _, row := range []struct {
@@ -218,8 +217,7 @@ func (r *loadReport) arrivals() string {
 	return r.Arrivals
 }
 
-// threeDigits formats microseconds as milliseconds, no more exactly than a histogram
-// knows them.
+// threeDigits formats microseconds as milliseconds, with the precision of the histograms.
 func threeDigits(us float64) string {
 	switch ms := us / 1000; {
 	case ms < 10:

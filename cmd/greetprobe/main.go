@@ -1,9 +1,9 @@
-// A probe has to speak with servers that are too old for others, to say that they are.
+// A probe must be able to connect to servers with old algorithms, which Go disables, to report that they are old.
 //
 //go:debug tlssha1=1
 //go:debug rsa1024min=0
 
-// Command greetprobe asks servers that speak first what they have to say: see greetprobe(1).
+// Command greetprobe probes servers that send a greeting first: see greetprobe(1).
 package main
 
 import (

@@ -14,10 +14,10 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// metrics are the results in the text format of Prometheus. Of two for the same
-// target, the later counts.
+// metrics collects results, and writes them in the text format of Prometheus. If there are several results for a
+// target, the last one counts.
 type metrics struct {
-	labels  []string // --label, each as NAME="VALUE"; every sample has them
+	labels  []string // of --label, each as NAME="VALUE"; every sample has them
 	results []probe.Result
 	index   map[string]int
 }
@@ -35,7 +35,7 @@ func (m *metrics) add(r probe.Result) {
 	m.results = append(m.results, r)
 }
 
-// text returns all metrics, each family under its HELP and TYPE.
+// text returns all metrics, each family after its HELP and TYPE.
 func (m *metrics) text() []byte {
 	var b bytes.Buffer
 	family(&b, "greetprobe_success", "Whether the greeting came and was as expected.")
@@ -100,7 +100,7 @@ func (m *metrics) certificates(b *bytes.Buffer) {
 	}
 }
 
-// sample writes one line: the target, then labels, then those of --label.
+// sample writes one line. Its labels are the target, then labels, then those of --label.
 func (m *metrics) sample(b *bytes.Buffer, name string, r probe.Result, value string, labels ...string) {
 	all := slices.Concat([]string{label("target", r.Target.String())}, labels, m.labels)
 	fmt.Fprintf(b, "%s{%s} %s\n", name, strings.Join(all, ","), value)
@@ -110,16 +110,16 @@ func family(b *bytes.Buffer, name, help string) {
 	fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
 }
 
-// label writes a label as the text format wants it. Its value must be UTF-8.
+// label formats a label for the text format. It replaces bytes of value that are not UTF-8.
 func label(name, value string) string {
 	value = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value)
 	return name + `="` + strings.ToValidUTF8(value, "\ufffd") + `"`
 }
 
-// labelName is what Prometheus accepts as the name of a label.
+// labelName matches the names that Prometheus accepts for a label.
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
-// parseLabels reads the values of --label. The error names everything that is wrong.
+// parseLabels parses the values of --label. The error joins all problems.
 func parseLabels(flags []string) (labels []string, err error) {
 	taken := []string{"target", "phase", "status"}
 	var errs []error

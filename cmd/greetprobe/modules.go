@@ -20,8 +20,8 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// A moduleKey is a key of a module, and the flag that does the same. Where
-// blackbox_exporter has such a key, it has its name.
+// A moduleKey is a key of a module, with the flag that has the same meaning. If blackbox_exporter has such a key, the
+// name is the same.
 type moduleKey struct{ key, flag string }
 
 var moduleKeys = []moduleKey{
@@ -56,10 +56,10 @@ var tlsConfigKeys = []moduleKey{
 	{"max_version", "tls-max"},
 }
 
-// structuredKeys are the keys of a module that are no flag as they are.
+// structuredKeys are the keys of a module that do not correspond to one flag.
 var structuredKeys = []string{"steps", "tls_config", "ip_protocol"}
 
-// blackboxKeys says what to write in place of a key that blackbox_exporter has.
+// blackboxKeys has, for keys of blackbox_exporter that are not supported, what to write instead.
 var blackboxKeys = map[string]string{
 	"prober":                "every module is of TCP here; leave it out",
 	"tcp":                   "its keys are those of the module here: write them one level up",
@@ -69,16 +69,16 @@ var blackboxKeys = map[string]string{
 	"expect_bytes":          "write expect, or regex",
 }
 
-// stepKeys are those of a step, in the order in which they are done.
+// stepKeys are the keys of a step, in the order in which they are carried out.
 var stepKeys = []string{"expect", "reject", "send", "starttls"}
 
-// A configFile collects what is wrong with a file, each with its line.
+// A configFile collects the mistakes of a file, each with its line.
 type configFile struct {
 	name string
 	errs []lineError
 }
 
-// A lineError is what is wrong with a line.
+// A lineError is a mistake in a line.
 type lineError struct {
 	line int
 	error
@@ -89,7 +89,7 @@ func (c *configFile) wrong(line int, format string, args ...any) {
 	c.errs = append(c.errs, lineError{line, err})
 }
 
-// err is all that is wrong, in the order of the file.
+// err joins all mistakes, in the order of the file.
 func (c *configFile) err() error {
 	slices.SortStableFunc(c.errs, func(a, b lineError) int { return a.line - b.line })
 	var errs []error
@@ -99,7 +99,7 @@ func (c *configFile) err() error {
 	return errors.Join(errs...)
 }
 
-// builtinConfig is that without a file.
+// builtinConfig returns the configuration without a file.
 func builtinConfig() *exporter.Config {
 	return &exporter.Config{Modules: map[string]*probe.Probe{exporter.DefaultModule: new(probe.Probe)}}
 }
@@ -136,9 +136,9 @@ type item struct {
 	value *yaml.Node
 }
 
-// entries returns the keys of a mapping, once each. Those that are not known are mistakes,
-// for which there may be remedies; known nil means that any is good. What << merges comes
-// last, and gives way.
+// entries returns the keys of a mapping with their values, each key once. A key that is not in known is a mistake;
+// remedies can have advice for it. If known is nil, every key is valid. Keys that << merges come last, and only
+// if the mapping does not have them itself.
 func (c *configFile) entries(what string, node *yaml.Node, known []string, remedies map[string]string) (all []item) {
 	node = resolve(node)
 	switch {
@@ -179,7 +179,7 @@ func (c *configFile) entries(what string, node *yaml.Node, known []string, remed
 	return all
 }
 
-// resolve returns what an alias stands for.
+// resolve returns the node that an alias refers to. It returns other nodes unchanged.
 func resolve(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -209,8 +209,8 @@ func (c *configFile) modules(node *yaml.Node, config *exporter.Config) {
 	}
 }
 
-// module reads one module, by way of the flags that its keys stand for: what is wrong with
-// them is wrong with it, too.
+// module reads one module. It sets the flags that correspond to its keys, so that mistakes are found by the checks
+// of the flags.
 func (c *configFile) module(e item) *probe.Probe {
 	m := module{configFile: c, what: "module " + words.Quote(e.key), lines: make(map[string]int)}
 	cmd := &cobra.Command{}
@@ -248,22 +248,22 @@ func (c *configFile) module(e item) *probe.Probe {
 	return p
 }
 
-// A module is one that is being read.
+// A module is a module that is being read.
 type module struct {
 	*configFile
 	what  string
 	probe probeFlags
 	flags *pflag.FlagSet
-	lines map[string]int // of the keys that were set, by flag
+	lines map[string]int // lines of the keys that are set, by flag
 }
 
-// wanted is what the values of a flag have to be, by its type.
+// wanted has the description of a valid value, by the type of the flag.
 var wanted = map[string]string{
 	"duration": "a duration with its unit, such as 5s", "int": "a whole number", "bool": "true or false",
 	"string": "one text", "stringArray": "one text or a list of them",
 }
 
-// set gives a flag the value of a key.
+// set sets the flag name to the value of a key.
 func (m *module) set(e item, key, name string) {
 	flag := m.flags.Lookup(name)
 	values := []*yaml.Node{e.value}
@@ -286,7 +286,7 @@ func (m *module) set(e item, key, name string) {
 	flag.Changed = true
 }
 
-// tlsVersionOf turns TLS12, as blackbox_exporter has it, into 1.2.
+// tlsVersionOf converts a version of blackbox_exporter, such as TLS12, to that of the flags, such as 1.2.
 func tlsVersionOf(text string) string {
 	if digits, ok := strings.CutPrefix(text, "TLS"); ok && len(digits) == 2 {
 		return digits[:1] + "." + digits[1:]
@@ -316,8 +316,8 @@ func (m *module) family(e item) {
 	}
 }
 
-// steps reads a list whose items are steps as --step has them, or mappings as
-// query_response of blackbox_exporter has them.
+// steps reads a list of steps. Each item is a text as for --step, or a mapping as in query_response of
+// blackbox_exporter.
 func (m *module) steps(node *yaml.Node) {
 	if node.Kind != yaml.SequenceNode {
 		m.wrong(node.Line, "%s: steps: must be a list", m.what)
@@ -355,11 +355,11 @@ func (m *module) step(line int, text string) {
 	m.probe.step = append(m.probe.step, text)
 }
 
-// flagInText finds a flag that a message names.
+// flagInText matches a flag in a message.
 var flagInText = regexp.MustCompile(`--[a-z][a-z-]*`)
 
-// explain adds what the flags say is wrong, in the words of the file: each message stands at
-// the line of the first key in it, or at that of the module.
+// explain adds the mistakes that the checks of the flags have found. It replaces flags in the messages by keys. The
+// line of a mistake is that of the first key in its message, or that of the module.
 func (m *module) explain(line int, err error) {
 	for text := range strings.Lines(err.Error()) {
 		text, at := strings.TrimSuffix(text, "\n"), 0
@@ -387,7 +387,7 @@ func (m *module) explain(line int, err error) {
 	}
 }
 
-// allow reads what may be probed.
+// allow reads the section allow, with the targets and ports that may be probed.
 func (c *configFile) allow(node *yaml.Node, to *exporter.Allow) {
 	for _, e := range c.entries("allow", node, []string{"targets", "ports"}, nil) {
 		values := []*yaml.Node{e.value}

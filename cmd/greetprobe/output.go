@@ -14,8 +14,8 @@ import (
 type output struct {
 	*rootFlags
 	streams
-	count   int // results
-	exit    int // the largest so far
+	count   int // number of results
+	exit    int // the largest exit code up to now
 	midline bool
 	metrics metrics
 	hinted  map[string]bool
@@ -27,7 +27,7 @@ func newOutput(f *rootFlags, std streams) *output {
 	return &output{rootFlags: f, streams: std, metrics: metrics{labels: f.labels}}
 }
 
-// result reports a target that has ended. One that was interrupted has not.
+// result reports the result of a probe. It ignores an interrupted probe.
 func (o *output) result(r probe.Result) {
 	if r.Status == probe.Canceled {
 		return
@@ -46,7 +46,7 @@ func (o *output) result(r probe.Result) {
 		o.say("%s: old: %s", safe(r.Target.String()), safe(strings.Join(r.TLS.Old, ", ")))
 	}
 	switch {
-	case r.Status == probe.InvalidTarget: // its error names the line
+	case r.Status == probe.InvalidTarget: // the error has the line of the target
 		o.say("%s", safe(r.Err.Error()))
 	case r.Err != nil:
 		o.say("%s: %s", safe(r.Target.String()), safe(r.Err.Error()))
@@ -54,7 +54,7 @@ func (o *output) result(r probe.Result) {
 	}
 }
 
-// hint gives each hint once: it is about the command line as much as about the server.
+// hint prints the hint for a result, each hint once, since it applies to all targets of the command line.
 func (o *output) hint(r probe.Result) {
 	text := o.rootFlags.hint(r)
 	if text == "" || o.quiet || o.hinted[text] {
@@ -67,7 +67,8 @@ func (o *output) hint(r probe.Result) {
 	o.say("hint: %s", text)
 }
 
-// readable is the targets among entries. What is none is reported when its turn comes.
+// readable yields the targets of entries. If an entry has an error instead of a target, it reports the error when
+// it reaches this entry.
 func (o *output) readable(entries []entry) iter.Seq[probe.Target] {
 	return func(yield func(probe.Target) bool) {
 		for _, e := range entries {
@@ -80,7 +81,7 @@ func (o *output) readable(entries []entry) iter.Seq[probe.Target] {
 	}
 }
 
-// try reports a try of --wait that did not succeed. It may be called at any time.
+// try reports an attempt of --wait that did not succeed. It may be called concurrently.
 func (o *output) try(r probe.Result) {
 	if o.verbose > 0 {
 		o.tries.Lock()
@@ -104,7 +105,7 @@ func (o *output) print(r probe.Result) {
 	_, _ = o.out.Write(text)
 }
 
-// text returns the greeting under its headline. Unless raw, it ends with a newline.
+// text returns the greeting after its headline. It ends with a newline, unless the output is raw.
 func (o *output) text(r probe.Result) []byte {
 	var b bytes.Buffer
 	if o.midline {
@@ -124,7 +125,7 @@ func (o *output) text(r probe.Result) []byte {
 	return b.Bytes()
 }
 
-// end writes what had to wait for the last result, and returns the exit code.
+// end writes the output that needs all results, such as metrics, and returns the exit code.
 func (o *output) end() error {
 	if o.output == "prom" && !o.quiet {
 		_, _ = o.out.Write(o.metrics.text())
@@ -141,7 +142,7 @@ func (o *output) end() error {
 	return exitCode(o.exit)
 }
 
-// safe makes one line of s that is safe for a terminal.
+// safe returns s as one line that is safe for a terminal.
 func safe(s string) string {
 	return string(bytes.ReplaceAll([]byte(probe.Escape([]byte(s))), []byte("\n"), []byte(`\n`)))
 }

@@ -25,13 +25,13 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// leastInterval keeps a ping from being a load.
+// leastInterval is the minimum of --interval. For shorter intervals there is greetprobe load.
 const leastInterval = time.Millisecond
 
-// redraw is how often a plot is drawn again, at most.
+// redraw is the shortest time between two drawings of a plot.
 const redraw = 100 * time.Millisecond
 
-// pingFlags are those of greetprobe ping.
+// pingFlags are the flags of greetprobe ping.
 type pingFlags struct {
 	probeFlags
 	count    int
@@ -85,7 +85,7 @@ func (f *pingFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	return s.run(ctx, p.Do, asked)
 }
 
-// check refuses what is wrong with the flags of ping.
+// check returns the problems of the flags of ping.
 func (f *pingFlags) check() error {
 	var errs []error
 	if f.count < 0 {
@@ -103,7 +103,7 @@ func (f *pingFlags) check() error {
 	return errors.Join(append(errs, checkForm(f.output))...)
 }
 
-// checkForm refuses an output that is neither text nor json.
+// checkForm returns an error if output is neither text nor json.
 func checkForm(output string) error {
 	if output != "text" && output != "json" {
 		return fmt.Errorf("--output %s: the formats are text and json", output)
@@ -111,7 +111,7 @@ func checkForm(output string) error {
 	return nil
 }
 
-// oneTarget reads HOST PORT or TARGET.
+// oneTarget returns the target of the arguments HOST PORT or TARGET.
 func oneTarget(args []string) (probe.Target, error) {
 	targets, err := argTargets(args)
 	switch {
@@ -125,7 +125,7 @@ func oneTarget(args []string) (probe.Target, error) {
 	return targets[0], nil
 }
 
-// A pingSeries is one ping under way.
+// A pingSeries is a ping in progress.
 type pingSeries struct {
 	streams
 	flags  *pingFlags
@@ -135,15 +135,15 @@ type pingSeries struct {
 
 	mu       sync.Mutex // guards the rest, and the streams
 	stats    *pingStats
-	missed   int    // skipped
-	hint     string // of the last failure
+	missed   int    // number of skipped probes
+	hint     string // for the last failure
 	outcomes map[probe.Status]int
-	exit     int       // the largest so far
+	exit     int       // the largest exit code up to now
 	start    time.Time // of the first probe
-	last     time.Time // start of the last one that ended
-	live     *livePlot // nil: lines
+	last     time.Time // start of the last probe that has ended
+	live     *livePlot // nil: print a line for each probe
 	drawn    time.Time
-	line     string    // of the last probe, below the plot
+	line     string    // line of the last probe, shown below the plot
 	course   []float64 // milliseconds, in the order of their ends
 }
 
@@ -162,8 +162,8 @@ func newPingSeries(f *pingFlags, target probe.Target, std streams) *pingSeries {
 	return s
 }
 
-// run probes until the count is reached or ctx is done. Whenever asked it sums up and
-// goes on.
+// run probes until the count is reached or ctx is done. When it receives a signal from asked, it prints a summary
+// and continues.
 func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Target) probe.Result, asked <-chan os.Signal) error {
 	if s.flags.output == "text" && s.live == nil {
 		fmt.Fprintf(s.out, "probing %s every %s\n", s.name, s.flags.interval)
@@ -187,7 +187,7 @@ func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Tar
 	return s.finish(ctx.Err() != nil)
 }
 
-// answer sums up whenever asked, until done.
+// answer prints a summary for each signal from asked, until done is closed.
 func (s *pingSeries) answer(asked <-chan os.Signal, done <-chan struct{}) {
 	for {
 		select {
@@ -201,7 +201,8 @@ func (s *pingSeries) answer(asked <-chan os.Signal, done <-chan struct{}) {
 	}
 }
 
-// leastPause keeps a busy machine from being taken for one that was stopped.
+// leastPause is the shortest pause that is taken for a stop of this process. A shorter one can be caused by a busy
+// machine.
 const leastPause = 500 * time.Millisecond
 
 // skipped reports probes that were due while this process was stopped.
@@ -213,8 +214,7 @@ func (s *pingSeries) skipped(probes int, since, until time.Time) {
 		until.Sub(since).Round(100*time.Millisecond)+s.flags.interval)
 }
 
-// suspended reports that the wall clock went on by gap without this process: the
-// schedule continues where it was.
+// suspended reports that the machine was suspended for the time gap. The schedule continues where it was.
 func (s *pingSeries) suspended(gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,15 +224,16 @@ func (s *pingSeries) suspended(gap time.Duration) {
 		words.Count(probes, "probe"), gap.Round(time.Second))
 }
 
-// A suspension is seen where the wall clock and the monotonic clock, which stands
-// still meanwhile, grow apart.
+// A suspension detects that the machine was suspended: the monotonic clock then stops, and the difference between
+// it and the wall clock grows.
 type suspension struct {
 	mu    sync.Mutex
 	start time.Time     // of the series, with a monotonic reading
-	apart time.Duration // that was reported
+	apart time.Duration // difference of the clocks that has been reported
 }
 
-// leastSuspension is more than a clock is adjusted by without being set.
+// leastSuspension is the smallest difference that is taken for a suspension. It is more than the gradual
+// adjustment of a clock.
 const leastSuspension = 2 * time.Second
 
 func (p *suspension) look(s *pingSeries) {
@@ -250,7 +251,7 @@ func (p *suspension) look(s *pingSeries) {
 	}
 }
 
-// ended reports one probe. One that was interrupted is not counted.
+// ended reports one probe. It ignores an interrupted probe.
 func (s *pingSeries) ended(request openloop.Request, r probe.Result) {
 	if r.Status == probe.Canceled {
 		return
@@ -275,7 +276,7 @@ func (s *pingSeries) ended(request openloop.Request, r probe.Result) {
 	}
 }
 
-// show writes the line of a probe, or draws the plot anew.
+// show prints the line of a probe, or draws the plot again.
 func (s *pingSeries) show(seq int, r probe.Result) {
 	s.line = pingLine(seq, r)
 	if s.live == nil {
@@ -295,13 +296,13 @@ func (s *pingSeries) show(seq int, r probe.Result) {
 
 func (s *pingSeries) draw() {
 	on := screenOf(s.out)
-	on.columns-- // no terminal wraps then
+	on.columns-- // some terminals wrap a line as wide as the screen
 	seconds := float64(len(s.course)) * s.flags.interval.Seconds()
 	picture := overTime(s.course, seconds, fmt.Sprintf("ms to the greeting of %s; x: failed", s.name)).draw(on)
 	s.live.draw(picture + on.letters(on.cut(s.line)) + "\n")
 }
 
-// cut shortens text to that many characters.
+// cut shortens text to at most most characters.
 func cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most])
@@ -309,7 +310,7 @@ func cut(text string, most int) string {
 	return text
 }
 
-// pingLine says how one probe ended, in one line.
+// pingLine returns the line with the result of one probe.
 func pingLine(seq int, r probe.Result) string {
 	if r.Status != probe.OK {
 		return fmt.Sprintf("%s: seq=%d %s: %s", safe(r.Target.String()), seq, r.Status, safe(r.Err.Error()))
@@ -325,7 +326,7 @@ func pingLine(seq int, r probe.Result) string {
 	return fmt.Sprintf("%s from %s: seq=%d time=%s ms", words.Count(size, "byte"), safe(from), seq, pingTime(r.Timing.Total))
 }
 
-// pingTime formats milliseconds in at least three digits, rounded as ping(8) does.
+// pingTime formats d in milliseconds with at least three digits, rounded as in ping(8).
 func pingTime(d time.Duration) string {
 	us := d.Microseconds()
 	switch {
@@ -340,7 +341,7 @@ func pingTime(d time.Duration) string {
 	}
 }
 
-// finish sums up for the last time, and returns the exit code.
+// finish prints the last summary, and returns the exit code.
 func (s *pingSeries) finish(interrupted bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -357,12 +358,12 @@ func (s *pingSeries) finish(interrupted bool) error {
 	return exitCode(s.exit)
 }
 
-// sumUp prints the numbers so far. The caller holds mu.
+// sumUp prints a summary of the probes up to now. The caller holds mu.
 func (s *pingSeries) sumUp(final, interrupted bool) {
 	now := time.Now()
 	took := max(s.last.Sub(s.start), 0)
 	if s.flags.output == "json" {
-		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // it is made of strings and numbers
+		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // can't fail: a summary consists of strings and numbers
 		_, _ = s.out.Write(append(text, '\n'))
 		return
 	}
@@ -380,11 +381,11 @@ func (s *pingSeries) sumUp(final, interrupted bool) {
 		fmt.Fprintf(s.out, "failed: %s\n", failures)
 	}
 	if s.live != nil {
-		s.live.lines = 0 // the next plot comes below
+		s.live.lines = 0 // draw the next plot below the summary
 	}
 }
 
-// failures counts what went wrong, the most frequent first.
+// failures returns the failed outcomes with their numbers, the most frequent first.
 func (s *pingSeries) failures() string {
 	byCount := func(a, b probe.Status) int {
 		return cmp.Or(s.outcomes[b]-s.outcomes[a], cmp.Compare(a, b))
@@ -398,7 +399,7 @@ func (s *pingSeries) failures() string {
 	return strings.Join(words, ", ")
 }
 
-// A pingSummary is the schema greetprobe-ping/1.
+// A pingSummary is a summary of a ping. Its JSON form is the schema greetprobe-ping/1.
 type pingSummary struct {
 	Schema      string               `json:"schema"`
 	Time        string               `json:"time"` // RFC 3339, when the first probe was due
@@ -406,12 +407,12 @@ type pingSummary struct {
 	Sent        int                  `json:"sent"`
 	Received    int                  `json:"received"`
 	Loss        float64              `json:"loss_percent"`
-	Took        int64                `json:"time_us"` // from the start of the first probe to that of the last
+	Took        int64                `json:"time_us"` // from the start of the first probe to the start of the last one
 	Greeting    *pingTimes           `json:"greeting_us"`
 	Outage      *pingOutage          `json:"longest_outage"`
 	Outcomes    map[probe.Status]int `json:"outcomes"`
-	Skipped     int                  `json:"skipped"` // while this process was stopped
-	Final       bool                 `json:"final"`   // false: asked for in between
+	Skipped     int                  `json:"skipped"` // number of probes not made while this process was stopped
+	Final       bool                 `json:"final"`   // false: a signal asked for this summary
 	Interrupted bool                 `json:"interrupted"`
 	Exit        int                  `json:"exit"`
 }
@@ -457,7 +458,7 @@ func (s *pingSeries) summary(now time.Time, took time.Duration, final, interrupt
 	return sum
 }
 
-// wireTime is a time as in the schema greetprobe/1.
+// wireTime formats a time as in the schema greetprobe/1.
 func wireTime(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00")
 }

@@ -13,16 +13,16 @@ import (
 	"greetd.example/internal/words"
 )
 
-// longest is the greatest time that our histograms tell apart, far above what the
-// timeouts let a probe take. Three digits are kept of each.
+// longest is the maximum time in the histograms. It is far above the time that the timeouts allow for a probe. The
+// histograms have a precision of three digits.
 const longest = time.Hour
 
-// pingStats adds up a series of probes, in the numbers of ping(8). Times count in
-// whole microseconds, as there.
+// pingStats has the statistics of a series of probes, the same as those of ping(8). Times are in whole
+// microseconds, as in ping(8).
 type pingStats struct {
-	sent, received int // those that ended
+	sent, received int // number of probes that have ended, and of those with a greeting
 	min, max       time.Duration
-	sum, sumSquare float64 // of microseconds and their squares
+	sum, sumSquare float64 // of the times in microseconds, and of their squares
 	times          *hdrhistogram.Histogram
 	outages        outages
 }
@@ -31,8 +31,8 @@ func newPingStats() *pingStats {
 	return &pingStats{times: hdrhistogram.New(1, longest.Microseconds(), 3)}
 }
 
-// add counts the probe with this number, from 0, that was due then. took is how
-// long it was until the greeting, if there was one.
+// add counts the probe with the number seq, from 0, which was due at due. took is the time until the greeting, if ok
+// is true.
 func (s *pingStats) add(seq int, due time.Time, ok bool, took time.Duration) {
 	s.sent++
 	s.outages.add(seq, due, ok)
@@ -48,10 +48,10 @@ func (s *pingStats) add(seq int, due time.Time, ok bool, took time.Duration) {
 	us := float64(took.Microseconds())
 	s.sum += us
 	s.sumSquare += us * us
-	_ = s.times.RecordValue(min(took, longest).Microseconds()) // which is in its range
+	_ = s.times.RecordValue(min(took, longest).Microseconds()) // can't fail: the value is in the range of the histogram
 }
 
-// loss is a percentage.
+// loss returns the share of probes without a greeting, in percent.
 func (s *pingStats) loss() float64 {
 	return float64(s.sent-s.received) * 100 / float64(max(s.sent, 1))
 }
@@ -60,9 +60,9 @@ func (s *pingStats) avg() time.Duration {
 	return time.Duration(s.sum/float64(max(s.received, 1))) * time.Microsecond
 }
 
-// mdev is the standard deviation of the whole, by the arithmetic of ping_common.c
-// in iputils: of two ways that differ in rounding it takes the one that suits the
-// sum, and cuts off fractions of microseconds, of the variance and of its root.
+// mdev returns the standard deviation of the times, with the arithmetic of ping_common.c in iputils: there are two
+// formulas with different rounding, of which the size of the sum chooses one. Fractions of the variance and of its
+// root, in microseconds, are cut off.
 func (s *pingStats) mdev() time.Duration {
 	if s.received == 0 {
 		return 0
@@ -83,7 +83,7 @@ func (s *pingStats) percentile(p float64) time.Duration {
 	return min(time.Duration(s.times.ValueAtPercentile(p))*time.Microsecond, s.max)
 }
 
-// print writes the summary. took is from the first probe to the last one's start.
+// print writes the summary. took is the time from the start of the first probe to the start of the last one.
 func (s *pingStats) print(w io.Writer, target string, took time.Duration, now time.Time) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n--- %s greeting statistics ---\n", target)
@@ -99,21 +99,21 @@ func (s *pingStats) print(w io.Writer, target string, took time.Duration, now ti
 	_, _ = io.WriteString(w, b.String())
 }
 
-// ms formats milliseconds to the microsecond, as ping(8) does in its summary.
+// ms formats d in milliseconds with three decimals, as ping(8) does in its summary.
 func ms(d time.Duration) string { return decimals(d, time.Millisecond) }
 
-// decimals formats a duration in units, with three decimals that are cut, not rounded.
+// decimals formats d as a number of units with three decimals. It cuts further decimals, and does not round.
 func decimals(d, unit time.Duration) string {
 	return fmt.Sprintf("%d.%03d", d/unit, d%unit*1000/unit)
 }
 
-// outage is a row of probes that failed.
+// outage is a sequence of consecutive probes that failed.
 type outage struct {
-	first  int       // its first probe
-	probes int       // how many
+	first  int       // number of its first probe
+	probes int       // number of probes
 	from   time.Time // when its first probe was due
-	until  time.Time // when the first good one after it was due, or the present
-	over   bool      // there was a good one after it
+	until  time.Time // when the first successful probe after it was due; the present if there is none
+	over   bool      // there was a successful probe after it
 }
 
 func (o outage) length() time.Duration { return o.until.Sub(o.from) }
@@ -126,16 +126,16 @@ func (o outage) when() string {
 	return text
 }
 
-// outages finds the longest one. Probes may end in any order; they are looked at
-// in that of their numbers.
+// outages finds the longest outage. Probes may end in any order; outages processes them in the order of their
+// numbers.
 type outages struct {
-	next    int // the number that is to be looked at
+	next    int // number of the next probe to process
 	waiting map[int]ended
-	current outage // probes is 0: none
-	worst   outage // of those that are over
+	current outage // its probes is 0 if there is none
+	worst   outage // the longest outage that is over
 }
 
-// ended is a probe that waits for an earlier one to end.
+// ended is a probe that has ended before an earlier one.
 type ended struct {
 	due time.Time
 	ok  bool
@@ -168,8 +168,8 @@ func (o *outages) look(e ended) {
 	}
 }
 
-// longestUntil returns the longest outage so far, the present one included. Its
-// probes is 0 if all went well.
+// longestUntil returns the longest outage up to now, including the current one. Its probes is 0 if there was no
+// outage.
 func (o *outages) longestUntil(now time.Time) outage {
 	if current := o.current; current.probes > 0 {
 		current.until = now

@@ -12,30 +12,29 @@ import (
 	"greetd.example/internal/words"
 )
 
-// labelWidth is what a plot needs before its curve, a time of timeWidth and the axis, and
-// labelMargin what the last label below it needs behind it.
+// labelWidth is the number of columns before the curve of a plot, for a time of timeWidth columns and the axis.
+// labelMargin is the number of columns after the curve, for the last label of the horizontal axis.
 const (
 	labelWidth  = timeWidth + 3
 	timeWidth   = 9
 	labelMargin = 4
 )
 
-// belowPlot is how many lines a plot has below its curve: the axis, its labels, the
-// caption and what is beyond the top.
+// belowPlot is the number of lines below the curve of a plot: the axis, its labels, the caption, and the line about
+// values above the top.
 const belowPlot = 4
 
-// A chart is times in milliseconds over an axis. NaN is a probe that failed, and gets an
-// x at the bottom.
+// A chart has times in milliseconds for a plot. NaN stands for a failed probe, which is drawn as an x at the bottom.
 type chart struct {
 	values  []float64
 	caption string
-	to      float64              // where the horizontal axis ends; it begins at 0
-	ticks   int                  // of the horizontal axis, both ends included
-	label   func(float64) string // of a tick
+	to      float64              // end of the horizontal axis, which begins at 0
+	ticks   int                  // number of ticks on the horizontal axis, including both ends
+	label   func(float64) string // formats the label of a tick
 }
 
-// draw draws the chart as wide as the screen. What is far above the rest is cut off at
-// the top, with a ^, and counted below the caption.
+// draw returns a plot of the chart, as wide as the screen. Values far above the others are cut off at the top, marked
+// with a ^, and counted below the caption.
 func (c chart) draw(on screen) string {
 	top := c.top()
 	beyond, greatest := 0, 0.0
@@ -46,7 +45,7 @@ func (c chart) draw(on screen) string {
 	}
 	values := squeeze(c.values, on.curve())
 	if len(values) == 1 {
-		values = append(values, values[0]) // one point makes no line
+		values = append(values, values[0]) // a line needs two points
 	}
 	failed, cut, shown := marks(values, math.IsNaN, 0), marks(values, func(v float64) bool { return v > top }, top), cutAt(values, top)
 	series, chars := [][]float64{failed}, []asciigraph.CharSet{asciigraph.CreateCharSet("x")}
@@ -78,15 +77,15 @@ func (c chart) draw(on screen) string {
 	return on.letters(b.String())
 }
 
-// An outlier is so many times as long as what 95 of 100 are below. It is cut off at
-// headroom times that.
+// A value is an outlier if it is more than outlier times the 95th percentile. Outliers are cut off at headroom times
+// the 95th percentile.
 const (
 	outlier  = 4
 	headroom = 1.5
 )
 
-// top returns the greatest time that is shown as it is: the greatest of all, unless that
-// would make the rest look flat.
+// top returns the greatest value that is shown without being cut off. Usually no value is cut off. Outliers are, since
+// the curve of the other values would look flat.
 func (c chart) top() float64 {
 	var times []float64
 	for _, v := range c.values {
@@ -94,7 +93,7 @@ func (c chart) top() float64 {
 			times = append(times, v)
 		}
 	}
-	if len(times) < 4 { // what is usual?
+	if len(times) < 4 { // too few values for a percentile
 		return math.Inf(1)
 	}
 	slices.Sort(times)
@@ -106,7 +105,7 @@ func (c chart) top() float64 {
 	return times[last]
 }
 
-// marks has a mark at this height for each value that is so, and NaN for the others.
+// marks returns height for each value for which so returns true, and NaN for the others.
 func marks(values []float64, so func(float64) bool, height float64) []float64 {
 	out := make([]float64, len(values))
 	for i, v := range values {
@@ -117,7 +116,7 @@ func marks(values []float64, so func(float64) bool, height float64) []float64 {
 	return out
 }
 
-// cutAt makes what is more than top as much as that.
+// cutAt returns values with top in place of greater values.
 func cutAt(values []float64, top float64) []float64 {
 	out := slices.Clone(values)
 	for i, v := range out {
@@ -128,10 +127,10 @@ func cutAt(values []float64, top float64) []float64 {
 	return out
 }
 
-// axisTime writes milliseconds with their unit, timeWidth wide.
+// axisTime formats milliseconds with a unit, in timeWidth columns.
 func axisTime(ms float64) string {
 	switch {
-	case ms < 0.0005: // or a rounding error below 0
+	case ms < 0.0005: // includes negative values from rounding errors
 		return fmt.Sprintf("%*s", timeWidth, "0 ms")
 	case ms < 10_000:
 		return fmt.Sprintf("%*s", timeWidth, threeDigits(ms*1000)+" ms")
@@ -139,7 +138,7 @@ func axisTime(ms float64) string {
 	return fmt.Sprintf("%*s", timeWidth, threeDigits(ms)+" s")
 }
 
-// spanLabel returns how to write seconds on an axis that ends at this many.
+// spanLabel returns a function that formats seconds as the label of an axis that ends at end.
 func spanLabel(end float64) func(float64) string {
 	unit, name := 1.0, "s"
 	switch {
@@ -151,14 +150,14 @@ func spanLabel(end float64) func(float64) string {
 	return func(seconds float64) string { return fmt.Sprintf("%.3g %s", seconds/unit, name) }
 }
 
-// overTime is a chart of times that came one after the other, over the seconds in which
-// they did.
+// overTime returns a chart of values that were measured one after the other, over a time of that number of seconds.
 func overTime(values []float64, seconds float64, caption string) chart {
 	const ticks = 5
 	return chart{values: values, caption: caption, to: seconds, ticks: ticks, label: spanLabel(seconds)}
 }
 
-// stretch repeats each of a few values so often that there are at most n.
+// stretch repeats each value equally often, so that there are at most n values. If there are more already, it returns
+// them as they are.
 func stretch(values []float64, n int) []float64 {
 	var more []float64
 	for _, v := range values {
@@ -167,8 +166,8 @@ func stretch(values []float64, n int) []float64 {
 	return more
 }
 
-// squeeze makes at most n values of many. Each stands for several in a row: for
-// the greatest of them, or NaN if there is no other.
+// squeeze reduces values to at most n. Each result is the greatest of several consecutive values, or NaN if all of
+// them are NaN.
 func squeeze(values []float64, n int) []float64 {
 	share := (len(values) + n - 1) / n
 	if share <= 1 {
@@ -189,10 +188,10 @@ func squeeze(values []float64, n int) []float64 {
 	return fewer
 }
 
-// livePlot draws a plot over the one before, on a terminal.
+// livePlot draws a plot on a terminal, in place of the plot before.
 type livePlot struct {
 	w     io.Writer
-	lines int // that are on the screen
+	lines int // number of lines of the plot on the screen
 }
 
 func (l *livePlot) draw(text string) {

@@ -8,13 +8,12 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A progressLine shows on a terminal how many of many targets are done. It is the last
-// line, and is taken away while something else is written. Its methods may be called at
-// any time; nil shows nothing.
+// A progressLine shows on a terminal how many of the targets are done. It is the last line, and is erased while other
+// output is written. Its methods may be called at any time. A nil progressLine shows nothing.
 type progressLine struct {
 	streams
 	total   int
-	all     bool // a target may be several addresses
+	all     bool // a target can have several addresses
 	started time.Time
 	over    chan struct{}
 	ticking sync.WaitGroup
@@ -25,15 +24,15 @@ type progressLine struct {
 	shown  bool
 }
 
-// manyTargets is how many targets deserve a progress line, and progressPause how long one
-// waits for the first.
+// manyTargets is the number of targets from which there is a progress line. progressPause is the time until it is first
+// shown.
 const (
 	manyTargets   = 10
 	progressPause = 500 * time.Millisecond
 )
 
-// newProgressLine returns nil where nobody would look at it: there are few targets, or
-// standard error is no terminal that can erase it. The caller ends it.
+// newProgressLine returns a progress line, which the caller must end. It returns nil if there are few targets, or if
+// standard error is not a terminal that can erase a line.
 func newProgressLine(std streams, total int, all bool) *progressLine {
 	if total < manyTargets || !isTerminal(std.err) || dumb() {
 		return nil
@@ -59,7 +58,7 @@ func (p *progressLine) tick() {
 	}
 }
 
-// text says how far it is, and for how long it will go on at this pace.
+// text returns the numbers of probed and failed targets, and the remaining time at this rate.
 func (p *progressLine) text(since time.Duration) string {
 	if p.all {
 		return fmt.Sprintf("%d addresses probed, %d failed", p.done, p.failed)
@@ -72,8 +71,7 @@ func (p *progressLine) text(since time.Duration) string {
 	return fmt.Sprintf("%s; about %s to go", text, left)
 }
 
-// aside takes the line away, and keeps it away until the function that it returns is
-// called.
+// aside erases the line until the returned function is called.
 func (p *progressLine) aside() (back func()) {
 	if p == nil {
 		return func() {}
@@ -86,7 +84,7 @@ func (p *progressLine) aside() (back func()) {
 	return p.mu.Unlock
 }
 
-// count counts a result. The caller has the line aside.
+// count counts a result. The caller must have called aside before.
 func (p *progressLine) count(ok bool) {
 	if p == nil {
 		return
@@ -97,7 +95,7 @@ func (p *progressLine) count(ok bool) {
 	}
 }
 
-// end takes the line away for good.
+// end erases the line, and ends the progress line.
 func (p *progressLine) end() {
 	if p == nil {
 		return

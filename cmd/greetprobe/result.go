@@ -12,22 +12,22 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxBanner is how much of a greeting stands in a status line, in characters.
+// maxBanner is the maximum number of characters of a greeting in a status line.
 const maxBanner = 80
 
-// maxProblems is for how many targets a status line says what is wrong.
+// maxProblems is the maximum number of targets whose problems are in a status line.
 const maxProblems = 3
 
 // A checkResult is the result of a check of one target.
 type checkResult struct {
 	probe.Result
 	state plugin.State
-	words string // one sentence, the target included
+	words string // one sentence with the target
 	perf  []plugin.Metric
 }
 
-// classify returns the check result of a probe's result. An address is dead alone where another one of
-// its name greets.
+// classify returns the check result for the result of a probe. othersGreet means that another address of the same
+// name greets. Then a dead address is only a warning.
 func (f *checkFlags) classify(r probe.Result, othersGreet bool, now time.Time) checkResult {
 	v := checkResult{Result: r, state: f.stateOf(r), perf: f.metrics(r)}
 	if othersGreet && dead(r.Status) && (r.Status != probe.Refused || !f.refusedSet) {
@@ -63,13 +63,13 @@ func (f *checkFlags) classify(r probe.Result, othersGreet bool, now time.Time) c
 	if f.verbose == 1 {
 		v.words += " (" + phases(r.Timing) + ")"
 	}
-	if g := r.Greeting; g != nil && len(g.Bytes) > 0 && r.Status != probe.RefusedByServer { // whose words are there already
+	if g := r.Greeting; g != nil && len(g.Bytes) > 0 && r.Status != probe.RefusedByServer { // its text is already in the error
 		v.words += ": " + plugin.Clean(probe.Escape(bytes.TrimRight(g.Bytes, "\r\n")), maxBanner)
 	}
 	return v
 }
 
-// stateOf is the state that a status means, before any threshold.
+// stateOf returns the state for the status of a result, without the thresholds.
 func (f *checkFlags) stateOf(r probe.Result) plugin.State {
 	switch r.Status {
 	case probe.OK:
@@ -90,7 +90,7 @@ func (f *checkFlags) stateOf(r probe.Result) plugin.State {
 	}
 }
 
-// dead reports whether nobody serves at an address, by what came of a probe of it.
+// dead reports whether s, the status of a probe, means that no server works at the address.
 func dead(s probe.Status) bool {
 	switch s {
 	case probe.Refused, probe.Unreachable, probe.ConnectTimeout, probe.NoGreeting, probe.Partial, probe.Closed, probe.Reset:
@@ -99,7 +99,7 @@ func dead(s probe.Status) bool {
 	return false
 }
 
-// hold holds a value against its thresholds. If it alerts, words say so.
+// hold compares a value with its thresholds. If one alerts, it sets the state and adds words.
 func (v *checkResult) hold(value float64, words string, warn, crit *plugin.Range) {
 	state, missed := plugin.Critical, crit
 	if !crit.Alerts(value) {
@@ -112,8 +112,8 @@ func (v *checkResult) hold(value float64, words string, warn, crit *plugin.Range
 	v.words += fmt.Sprintf("%s (%s: threshold %s)", words, state, missed)
 }
 
-// daysLeft is how many whole days a certificate and its chain are valid still; less
-// than 0 if one of them has expired.
+// daysLeft returns the number of whole days for which the certificate and its chain are still valid; below 0 if one
+// of them has expired.
 func daysLeft(t *probe.TLS, now time.Time) (days float64, known bool) {
 	if t == nil || t.NotAfter.IsZero() {
 		return 0, false
@@ -121,7 +121,7 @@ func daysLeft(t *probe.TLS, now time.Time) (days float64, known bool) {
 	return math.Floor(chainEnd(t).Sub(now).Hours() / 24), true
 }
 
-// chainEnd is when the first certificate of the chain expires.
+// chainEnd returns the time when the first certificate of the chain expires.
 func chainEnd(t *probe.TLS) time.Time {
 	if t.ChainNotAfter.IsZero() {
 		return t.NotAfter
@@ -129,7 +129,7 @@ func chainEnd(t *probe.TLS) time.Time {
 	return t.ChainNotAfter
 }
 
-// metrics is the performance data of the phases that were completed.
+// metrics returns the performance data of the phases that were completed.
 func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	metrics := []plugin.Metric{{
 		Label: "time", Value: r.Timing.Total.Seconds(), Unit: "s",
@@ -143,7 +143,7 @@ func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	return metrics
 }
 
-// report puts the results together, in the order given.
+// report returns the report of all results, in their order.
 func (f *checkFlags) report(results []checkResult) *plugin.Report {
 	report := &plugin.Report{Service: service}
 	var states []plugin.State
@@ -164,7 +164,7 @@ func (f *checkFlags) report(results []checkResult) *plugin.Report {
 	return report
 }
 
-// noun is what a check counts.
+// noun returns the word for the things that a check counts.
 func (f *checkFlags) noun() string {
 	if f.all {
 		return "addresses"
@@ -172,7 +172,7 @@ func (f *checkFlags) noun() string {
 	return "targets"
 }
 
-// summary is the text of the status line; noun is what the results are about.
+// summary returns the text of the status line. noun is the word for the things that the results are about.
 func summary(results []checkResult, noun string) string {
 	if len(results) == 1 {
 		return results[0].words
@@ -206,7 +206,7 @@ func summary(results []checkResult, noun string) string {
 	return fmt.Sprintf("%d of %d %s not OK; %s", bad, len(results), noun, strings.Join(words, "; "))
 }
 
-// greeted says how many greet, of those that are all OK.
+// greeted returns in words how many targets greet, if all results are OK.
 func greeted(results []checkResult, noun string) string {
 	n := 0
 	for _, v := range results {
@@ -220,7 +220,7 @@ func greeted(results []checkResult, noun string) string {
 	return fmt.Sprintf("%d %s OK, %d of them as expected", len(results), noun, n)
 }
 
-// details is what -vv prints about a target, and with -vvv what the server said.
+// details returns the lines that -vv prints about a target. With -vvv they include the greeting.
 func (f *checkFlags) details(v checkResult) []string {
 	var b bytes.Buffer
 	explain(&b, v.Result)

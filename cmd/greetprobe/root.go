@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	_ "embed" // the help
+	_ "embed" // for help.txt
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +21,12 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// help fits a screen of 24 lines and 80 columns: what it is for, examples, the rest.
+// help fits a screen of 24 lines and 80 columns. It has the purpose, examples, and then the rest.
 //
 //go:embed help.txt
 var help string
 
-// rootFlags are those of the default command alone.
+// rootFlags are the flags of the default command.
 type rootFlags struct {
 	probeFlags
 	all      bool
@@ -38,9 +38,9 @@ type rootFlags struct {
 	raw      bool
 	textfile string
 	label    []string
-	labels   []string // of label, as metrics write them
+	labels   []string // of --label, in the form that metrics need
 	wait     time.Duration
-	command  []string // to become when --wait has succeeded; none: end
+	command  []string // command to run when --wait has succeeded; empty if there is none
 }
 
 func newRoot(ctx context.Context, std streams) *cobra.Command {
@@ -77,7 +77,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	complete(cmd, "wait")
 	complete(cmd, "label")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std), newDrill(ctx, std), newServe(ctx, std), newVersion(std))
-	cmd.SetOut(std.out) // which cobra's completion wants to know now
+	cmd.SetOut(std.out) // must be set now, for the completion of cobra
 	usage.Set(cmd)
 	inherited := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -90,7 +90,7 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	return cmd
 }
 
-// completePort completes the second of HOST PORT: the first is anybody's guess.
+// completePort completes PORT of HOST PORT. It can't complete HOST.
 func completePort(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) != 1 || strings.Contains(args[0], ":") {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -98,7 +98,7 @@ func completePort(_ *cobra.Command, args []string, _ string) ([]cobra.Completion
 	return []cobra.Completion{"ftp", "ssh", "smtp", "pop3", "imap2", "submission", "mysql", "10000"}, cobra.ShellCompDirectiveNoFileComp
 }
 
-// run probes the targets and reports on each.
+// run probes the targets, and reports each result.
 func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
 	p, err := f.probe(flags)
 	targets, errTargets := f.targets(args, std.in)
@@ -134,8 +134,8 @@ func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	return become(f.command, std)
 }
 
-// takeCommand keeps what comes after --, of which there are dash arguments before, as
-// the command, and returns the rest. Without a target before, -- only ends the flags.
+// takeCommand stores the arguments after -- as the command, and returns the arguments before it. dash is the number of
+// arguments before --; it is negative if there is no --. Without a target before it, -- only ends the flags.
 func (f *rootFlags) takeCommand(args []string, dash int) []string {
 	if dash < 0 || dash == 0 && f.file == "" {
 		return args
@@ -144,7 +144,7 @@ func (f *rootFlags) takeCommand(args []string, dash int) []string {
 	return args[:dash]
 }
 
-// method returns how to probe one target.
+// method returns the function that probes one target.
 func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, probe.Target) []probe.Result {
 	return func(ctx context.Context, t probe.Target) []probe.Result {
 		if f.wait > 0 {
@@ -154,7 +154,7 @@ func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, pr
 	}
 }
 
-// check refuses what is wrong with the flags of the default command.
+// check returns the problems of the flags of the default command.
 func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	var errs []error
 	if f.parallel < 1 {
@@ -222,10 +222,10 @@ func (f *rootFlags) argEntries(args []string) (entries []entry, err error) {
 	return entries, err
 }
 
-// smtpPort is where mail servers listen.
+// smtpPort is the port of mail servers.
 const smtpPort = "25"
 
-// domain reads DOMAIN or, for --mx, DOMAIN:PORT. The servers are to be found.
+// domain returns the entry for DOMAIN or, with --mx, DOMAIN:PORT. Its servers are found later, by expand.
 func (f *rootFlags) domain(word string) (entry, error) {
 	if strings.HasPrefix(word, "[") || strings.Count(word, ":") > 1 {
 		return entry{}, fmt.Errorf("%q is an address, and has no records: write a domain", word)
@@ -241,7 +241,7 @@ func (f *rootFlags) domain(word string) (entry, error) {
 	return entry{target: target, find: true}, err
 }
 
-// expand puts the servers of a domain or service in the place of its entry.
+// expand replaces each entry with a domain or service by the entries of its servers.
 func (f *rootFlags) expand(ctx context.Context, p *probe.Probe, entries []entry) []entry {
 	found := make([][]entry, len(entries))
 	var finding errgroup.Group
@@ -256,11 +256,11 @@ func (f *rootFlags) expand(ctx context.Context, p *probe.Probe, entries []entry)
 			return nil
 		})
 	}
-	_ = finding.Wait() // they return none
+	_ = finding.Wait() // the functions return no errors
 	return slices.Concat(found...)
 }
 
-// servers are those of a domain or service, or why there are none.
+// servers returns the entries of the servers of a domain or service. Problems are entries with an error.
 func (f *rootFlags) servers(ctx context.Context, p *probe.Probe, domain probe.Target) (servers []entry) {
 	var targets []probe.Target
 	var err error
@@ -282,7 +282,7 @@ func (f *rootFlags) servers(ctx context.Context, p *probe.Probe, domain probe.Ta
 	return servers
 }
 
-// argTargets reads HOST PORT, or any number of targets.
+// argTargets returns the targets of the arguments: HOST PORT, or any number of targets.
 func argTargets(args []string) ([]probe.Target, error) {
 	if len(args) == 2 && isPort(args[0], args[1]) {
 		target, err := probe.JoinTarget(args[0], args[1])
@@ -297,7 +297,7 @@ func argTargets(args []string) ([]probe.Target, error) {
 	return targets, errors.Join(errs...)
 }
 
-// isPort reports whether two arguments are HOST PORT, not two targets.
+// isPort reports whether two arguments are HOST PORT, and not two targets.
 func isPort(host, port string) bool {
 	return !strings.Contains(port, ":") && !strings.HasPrefix(host, "unix:")
 }
@@ -317,14 +317,14 @@ func (f *rootFlags) fromFile(in io.Reader) ([]entry, error) {
 	return f.readTargets(file, f.file)
 }
 
-// An entry is a target, or why there is none.
+// An entry is a target, or the error because of which there is none.
 type entry struct {
 	target probe.Target
 	err    error
-	find   bool // target is a domain or service, whose servers are to be found
+	find   bool // target is a domain or service, whose servers must still be found
 }
 
-// result is that of an entry without target.
+// result returns the result for an entry without a target.
 func (e entry) result() probe.Result {
 	r := probe.Result{
 		Time: time.Now(), Target: e.target, Status: probe.InvalidTarget, Phase: probe.PhaseResolve, Err: e.err,
@@ -335,12 +335,11 @@ func (e entry) result() probe.Result {
 	return r
 }
 
-// maxLine is how long a line with a target may be, in bytes.
+// maxLine is the maximum length of a line with a target, in bytes.
 const maxLine = 4096
 
-// readTargets reads a target a line, as HOST:PORT or HOST PORT. A # at the beginning
-// of a line or after white space begins a comment. A line that can't be read is an
-// entry with an error.
+// readTargets reads one target from each line, as HOST:PORT or HOST PORT. A # at the beginning of a line or after white
+// space begins a comment. A line that is not valid becomes an entry with an error.
 func (f *rootFlags) readTargets(from io.Reader, name string) ([]entry, error) {
 	var entries []entry
 	lines := bufio.NewReaderSize(from, maxLine)
@@ -366,7 +365,7 @@ func (f *rootFlags) readTargets(from io.Reader, name string) ([]entry, error) {
 	}
 }
 
-// readWhole reads a line. One that is too long keeps a byte more than maxLine.
+// readWhole reads a line. If the line is too long, it returns more than maxLine bytes, but not the whole line.
 func readWhole(lines *bufio.Reader) (string, error) {
 	part, err := lines.ReadSlice('\n')
 	line := string(part)
@@ -377,7 +376,7 @@ func readWhole(lines *bufio.Reader) (string, error) {
 	return line, err
 }
 
-// readLine returns the entry in line, the zero value if there is none.
+// readLine returns the entry in line. It returns the zero value if there is none.
 func (f *rootFlags) readLine(line string) (e entry, err error) {
 	var words []string
 	for word := range strings.FieldsSeq(line) {
@@ -404,10 +403,10 @@ func (f *rootFlags) readLine(line string) (e entry, err error) {
 	return e, err
 }
 
-// maxShown is how much of foreign text stands in a message, in bytes.
+// maxShown is the maximum number of bytes of text from outside in a message.
 const maxShown = 200
 
-// clip shortens text for a message.
+// clip shortens text to maxShown, for a message.
 func clip(text string) string {
 	if len(text) <= maxShown {
 		return text

@@ -19,7 +19,7 @@ import (
 	"greetd.example/internal/usage"
 )
 
-// streams are where a command reads and writes.
+// streams are the standard streams of a command.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
@@ -36,22 +36,22 @@ func (s streams) failed() bool {
 	return ok && out.Err != nil
 }
 
-// exitCode ends a command with that code, when all has been said.
+// exitCode is an error that ends a command with this exit code. No message is printed for it.
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
 
-// pluginName is the name that makes greetprobe a monitoring plugin.
+// pluginName is the name of the program under which greetprobe is a monitoring plugin.
 const pluginName = "check_greet"
 
-// run is greetprobe called as args[0]. It returns the exit code. SIGINT and SIGTERM
-// cancel what is under way; a second one kills. So does an output that can't be
-// written, of which nobody would read the rest.
+// run runs greetprobe with the arguments args, and returns the exit code. args[0] is the name of the program. SIGINT
+// and SIGTERM cancel the probes in progress; a second signal kills the process. If standard output can't be written,
+// the probes are canceled, too, since nothing reads further output.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	// Asked for, SIGPIPE no longer kills, and the write that made it fails.
+	// With Notify, SIGPIPE does not kill the process any more, and the write that caused it returns an error.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	defer signal.Stop(broken)
@@ -95,13 +95,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return exitUsage
 }
 
-// checked reports whether the plugin checked anything. Its guidelines want UNKNOWN
-// for help and version.
+// checked reports whether the plugin has checked anything. The guidelines for plugins require UNKNOWN for help and
+// version.
 func checked(flags *pflag.FlagSet) bool {
 	return !flags.Changed("help") && !flags.Changed("version")
 }
 
-// printVersion makes cmd print its name and version with -V.
+// printVersion adds the flag -V to cmd, which prints its name and version.
 func printVersion(cmd *cobra.Command, name string) {
 	cmd.Flags().BoolP("version", "V", false, "print the version")
 	cmd.Version = build.Read().Version

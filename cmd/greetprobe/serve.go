@@ -20,15 +20,15 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// exitConfig is EX_CONFIG of sysexits.h: a unit is not restarted for it.
+// exitConfig is EX_CONFIG of sysexits.h. The unit is not restarted after this exit code.
 const exitConfig = 78
 
-// defaultServeConfig is read if it exists.
+// defaultServeConfig is the configuration file that is read if none is given and this one exists.
 const defaultServeConfig = "/etc/greetprobe/exporter.yaml"
 
 type serveFlags struct {
 	config        string
-	chosen        bool // config was given
+	chosen        bool // --config was given
 	check         bool
 	reload        bool
 	listen        string
@@ -71,7 +71,7 @@ modules in the configuration file say how to probe. SIGHUP reloads the file.`,
 	return cmd
 }
 
-// run serves until SIGTERM.
+// run serves until ctx is done, which SIGTERM does.
 func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams) error {
 	var wrong flagErrors
 	wrong.refuse(f.maxProbes < 1 || f.maxProbes > math.MaxInt32, "--max-probes %d: must be between 1 and %d", f.maxProbes, math.MaxInt32)
@@ -102,14 +102,15 @@ func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams)
 	return nil
 }
 
-// sayEach writes a line for each error.
+// sayEach writes each line of err as a diagnostic line.
 func sayEach(std streams, err error) {
 	for line := range strings.Lines(err.Error()) {
 		std.say("%s", strings.TrimSuffix(line, "\n"))
 	}
 }
 
-// load reads both files. The first one need not exist unless it was given.
+// load reads the configuration file and the web configuration file. The first one may be missing, unless --config was
+// given.
 func (f *serveFlags) load() (*exporter.Config, error) {
 	config, err := readConfig(f.config)
 	if errors.Is(err, fs.ErrNotExist) && !f.chosen {

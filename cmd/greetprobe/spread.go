@@ -6,14 +6,14 @@ import (
 	"net/netip"
 )
 
-// A spread is the addresses of a network that a host can have.
+// A spread has the addresses of a network that a host can have.
 type spread struct {
 	first netip.Addr
 	count uint64
 }
 
-// parseSpread reads a CIDR. An IPv4 network without its own address and that for
-// broadcast is meant, an IPv6 one without the address of its routers.
+// parseSpread returns the spread of a CIDR. If the network has more than two addresses, it omits the network address
+// and the broadcast address of IPv4, and the anycast address of the routers of IPv6.
 func parseSpread(cidr string) (spread, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
@@ -33,11 +33,11 @@ func parseSpread(cidr string) (spread, error) {
 	return s, nil
 }
 
-// at is the i-th of the addresses, over and over again.
+// at returns the address with the index i. After the last address, it begins again with the first one.
 func (s spread) at(i int) netip.Addr {
 	wide := s.first.As16()
 	low := wide[8:]
-	binary.BigEndian.PutUint64(low, binary.BigEndian.Uint64(low)+uint64(i)%s.count) // the host part is within
+	binary.BigEndian.PutUint64(low, binary.BigEndian.Uint64(low)+uint64(i)%s.count) // the host part is in the low 64 bits
 	addr := netip.AddrFrom16(wide)
 	if s.first.Is4() {
 		return addr.Unmap()

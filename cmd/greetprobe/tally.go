@@ -13,32 +13,31 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// newTimes makes a histogram of nanoseconds with a resolution of microseconds and
-// keeps three digits of the rest, up to longest.
+// newTimes returns a histogram of times in nanoseconds, from a microsecond to longest, with a precision of three
+// digits.
 func newTimes() *hdrhistogram.Histogram {
 	return hdrhistogram.New(int64(time.Microsecond), int64(longest), 3)
 }
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(int64(min(max(d, 0), longest))) // which is in its range
+	_ = h.RecordValue(int64(min(max(d, 0), longest))) // can't fail: the value is in the range of the histogram
 }
 
-// A tally adds up the requests of a load. Its methods may be called at any time, by
-// many goroutines at once.
+// A tally has the statistics of the requests of a load. Many goroutines may call its methods at once.
 type tally struct {
 	mu       sync.Mutex
-	latency  *hdrhistogram.Histogram // of those greeted: from when they were due
-	service  *hdrhistogram.Histogram // of those greeted: from when they started
-	lag      *hdrhistogram.Histogram // from due to start, of those that no limit held back
+	latency  *hdrhistogram.Histogram // of greeted requests: time from when they were due
+	service  *hdrhistogram.Histogram // of greeted requests: time from when they started
+	lag      *hdrhistogram.Histogram // time from due to start, of requests that no limit has delayed
 	outcomes map[probe.Status]int
-	examples map[probe.Status]string // the first error of each
-	slowest  probe.Result            // of those greeted, from its start
-	local    map[syscall.Errno]int   // what this machine was short of; 0: something else
-	exit     int                     // the largest of all
+	examples map[probe.Status]string // the first error of each status
+	slowest  probe.Result            // the greeted request with the longest time from its start
+	local    map[syscall.Errno]int   // number of local errors, by errno; 0: errors without an errno
+	exit     int                     // the largest exit code
 	started  int
 	ended    int
-	peak     int // in flight at once, at most
-	held     int // started late because of the limit
+	peak     int // maximum number of requests in flight at once
+	held     int // number of requests that started late because of the limit
 	course   *course
 }
 
@@ -85,7 +84,7 @@ func (t *tally) end(s openloop.Request, r *probe.Result, now time.Time) {
 	}
 }
 
-// progress says in one line how far a load is.
+// progress returns one line about the progress of a load.
 func (t *tally) progress(since, duration time.Duration) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,14 +13,13 @@ import (
 	"greetd.example/internal/usage"
 )
 
-// usualColumns and usualLines are the size of a terminal that doesn't tell its own.
+// usualColumns and usualLines are the size of a terminal that does not report its size.
 const (
 	usualColumns = 80
 	usualLines   = 24
 )
 
-// terminals reports whether both streams go to a terminal: only then somebody looks
-// at what moves.
+// terminals reports whether standard output and standard error go to a terminal. Only then animated output is useful.
 func (s streams) terminals() bool { return isTerminal(s.out) && isTerminal(s.err) }
 
 func isTerminal(w io.Writer) bool {
@@ -28,7 +27,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// file is what w writes to, if that is a file.
+// file returns the file to which w writes, if it is a file.
 func file(w io.Writer) (*os.File, bool) {
 	if o, ok := w.(*usage.Output); ok {
 		w = o.Writer
@@ -37,13 +36,13 @@ func file(w io.Writer) (*os.File, bool) {
 	return f, ok
 }
 
-// animated reports whether what is on the terminal can be overwritten.
+// animated reports whether the output goes to a terminal on which text can be overwritten.
 func (s streams) animated() bool { return s.terminals() && !dumb() }
 
-// dumb reports whether the terminal knows no control sequences.
+// dumb reports whether the terminal does not support control sequences.
 func dumb() bool { return os.Getenv("TERM") == "dumb" }
 
-// columns is the width of the terminal behind w.
+// columns returns the width of the terminal to which w writes.
 func columns(w io.Writer) int {
 	width, _ := size(w)
 	return width
@@ -61,15 +60,15 @@ func size(w io.Writer) (columns, lines int) {
 	return columns, lines
 }
 
-// A screen is where pictures are drawn.
+// A screen describes the output on which plots are drawn.
 type screen struct {
 	columns, lines int
-	color          bool // has colors, and nobody minds
-	ascii          bool // has no other characters
+	color          bool // colors are supported and allowed
+	ascii          bool // only ASCII characters are supported
 }
 
-// screenOf is the screen behind w, by the environment as well: NO_COLOR and TERM=dumb
-// forbid colors, and a locale without UTF-8 all but ASCII.
+// screenOf returns the screen to which w writes. NO_COLOR and TERM=dumb in the environment forbid colors. A locale
+// without UTF-8 allows only ASCII.
 func screenOf(w io.Writer) screen {
 	columns, lines := size(w)
 	return screen{
@@ -79,7 +78,7 @@ func screenOf(w io.Writer) screen {
 	}
 }
 
-// utf8Locale reports whether the locale's characters are those of UTF-8.
+// utf8Locale reports whether the encoding of the locale is UTF-8.
 func utf8Locale() bool {
 	if runtime.GOOS == "windows" {
 		return true
@@ -89,13 +88,14 @@ func utf8Locale() bool {
 	return strings.HasPrefix(charset, "utf-8") || strings.HasPrefix(charset, "utf8")
 }
 
-// curve is how many columns the curve of a plot gets.
+// curve returns the width of the curve of a plot, in columns.
 func (s screen) curve() int { return max(s.columns-labelWidth-labelMargin, 2) }
 
-// height is how many lines the curve of a plot gets, so that the plot and a line fit.
+// height returns the height of the curve of a plot, in lines. The plot and one more line fit on the screen.
 func (s screen) height() int { return min(10, max(s.lines-belowPlot-3, 2)) }
 
-// cut shortens a line, with its end, to the width of the screen. Its colors need no room.
+// cut shortens a line to the width of the screen, and keeps a newline at its end. Control sequences for colors do not
+// count.
 func (s screen) cut(line string) string {
 	body, hasEnd := strings.CutSuffix(line, "\n")
 	var b strings.Builder
@@ -119,10 +119,10 @@ func (s screen) cut(line string) string {
 	return b.String()
 }
 
-// lineArt is what asciigraph draws with, in ASCII.
+// lineArt replaces the characters that asciigraph draws with by ASCII characters.
 var lineArt = strings.NewReplacer("─", "-", "│", "|", "╭", ".", "╮", ".", "╰", "'", "╯", "'", "╴", "-", "╶", "-", "└", "+", "┬", "+", "┤", "|", "┼", "|")
 
-// letters makes text one that the screen can show.
+// letters replaces the characters of text that the screen can't show.
 func (s screen) letters(text string) string {
 	if !s.ascii {
 		return text

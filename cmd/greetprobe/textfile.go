@@ -9,18 +9,19 @@ import (
 	"syscall"
 )
 
-// maxLinks is how many symbolic links are followed, as path_resolution(7) has it.
+// maxLinks is the maximum number of symbolic links that are followed, the same as in path_resolution(7).
 const maxLinks = 40
 
-// writeTextfile writes text beside the file that path leads to, and renames, so that
-// nobody reads half of it. It follows symbolic links, and replaces nothing but a
-// regular file.
+// writeTextfile replaces the content of the file at path by text. It writes a temporary file in the same directory and
+// renames it, so that a reader never sees an incomplete file. It follows symbolic links, and replaces only a regular
+// file.
 func writeTextfile(path string, text []byte) error {
 	target, err := textfileTarget(path)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// node_exporter reads *.prom only, and as another user.
+	// node_exporter reads only *.prom, so the temporary file has another suffix. It runs as another user, so the
+	// file must be readable for all.
 	file, err := os.CreateTemp(filepath.Dir(target), ".greetprobe-*.tmp")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, bare(err))
@@ -37,9 +38,8 @@ func writeTextfile(path string, text []byte) error {
 	return nil
 }
 
-// textfileTarget returns the regular file that path leads to, or where there is none
-// yet. What else it may be is refused: to rename over a device or a directory's link
-// would take it away from everybody.
+// textfileTarget follows the symbolic links of path, and returns the path of a regular file, or one that does not exist
+// yet. It returns an error for other kinds of files: a rename would, for example, replace a device for all programs.
 func textfileTarget(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -54,11 +54,11 @@ func textfileTarget(path string) (string, error) {
 	target := path
 	for range maxLinks {
 		next, _ := os.Readlink(target)
-		if next == "" { // no link, or nothing there
+		if next == "" { // target is no link, or does not exist
 			return target, nil
 		}
 		if !filepath.IsAbs(next) {
-			dir, err := filepath.EvalSymlinks(filepath.Dir(target)) // before Join shortens a ..
+			dir, err := filepath.EvalSymlinks(filepath.Dir(target)) // before Join removes a .. together with the name before it, which may be a link
 			if err != nil {
 				return "", bare(err)
 			}
@@ -69,7 +69,7 @@ func textfileTarget(path string) (string, error) {
 	return "", syscall.ELOOP
 }
 
-// isStream reports whether a file is where greetprobe writes anyway.
+// isStream reports whether a file is standard output or standard error.
 func isStream(file fs.FileInfo) bool {
 	for _, stream := range []*os.File{os.Stdout, os.Stderr} {
 		if info, err := stream.Stat(); err == nil && os.SameFile(info, file) {
@@ -79,7 +79,7 @@ func isStream(file fs.FileInfo) bool {
 	return false
 }
 
-// kindOf names what is no regular file.
+// kindOf returns the kind of a file that is not a regular file, in words.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
@@ -94,7 +94,7 @@ func kindOf(mode fs.FileMode) string {
 	return "no regular file"
 }
 
-// bare strips from err the name of a file that its reader doesn't know.
+// bare returns the errno in err, if there is one, without the path of the file, which the user has not named.
 func bare(err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
