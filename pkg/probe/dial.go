@@ -18,15 +18,15 @@ import (
 
 // The delays of RFC 8305, sections 3 and 5.
 const (
-	resolutionDelay = 50 * time.Millisecond  // how long IPv4 addresses wait for IPv6 ones
-	attemptDelay    = 250 * time.Millisecond // between attempts, while none has ended
+	resolutionDelay = 50 * time.Millisecond  // time that IPv4 addresses wait for IPv6 addresses
+	attemptDelay    = 250 * time.Millisecond // time between two attempts, if the first one has not ended
 )
 
-// errFaster is why an attempt was canceled: another one has won.
+// errFaster is the reason for canceling an attempt when another one has won.
 var errFaster = errors.New("another address was faster")
 
-// connect resolves, unless that was done before, and connects. It returns nil after
-// it has set the status.
+// connect resolves the target, unless known has the addresses, and connects. If it can't connect, it sets the
+// status and returns nil.
 func (r *run) connect(ctx context.Context, known *resolved) net.Conn {
 	if r.Target.Path != "" {
 		return r.connectUnix(ctx)
@@ -58,6 +58,7 @@ func (r *run) connect(ctx context.Context, known *resolved) net.Conn {
 	return conn
 }
 
+// filled returns a channel that contains answers.
 func filled(answers []answer) <-chan answer {
 	c := make(chan answer, len(answers))
 	for _, a := range answers {
@@ -66,8 +67,7 @@ func filled(answers []answer) <-chan answer {
 	return c
 }
 
-// families returns IPv6 and IPv4, or the one that was asked for, or the one that the
-// source address has.
+// families returns IPv6 and IPv4, or only the family of Family or of the source address, if one is set.
 func (p *Probe) families() []string {
 	switch p.family() {
 	case 4:
@@ -79,7 +79,7 @@ func (p *Probe) families() []string {
 	}
 }
 
-// family returns 4 or 6, or 0 for both.
+// family returns the only family to try, 4 or 6. It returns 0 for both.
 func (p *Probe) family() int {
 	if p.Family == 0 && p.Source.IsValid() {
 		return familyOf(p.Source)
@@ -87,12 +87,12 @@ func (p *Probe) family() int {
 	return p.Family
 }
 
-// suits reports whether addr is of a family that may be tried.
+// suits reports whether the family of addr may be tried.
 func (p *Probe) suits(addr netip.Addr) bool {
 	return p.family() == 0 || p.family() == familyOf(addr)
 }
 
-// networks are the families in the words of net.Resolver.
+// networks has the names of the families for net.Resolver.
 var networks = map[string]string{"IPv6": "ip6", "IPv4": "ip4"}
 
 func familyOf(addr netip.Addr) int {
@@ -102,7 +102,7 @@ func familyOf(addr netip.Addr) int {
 	return 6
 }
 
-// An answer is what a resolver has for one family.
+// An answer is the result of a lookup for one family.
 type answer struct {
 	addrs []netip.Addr
 	err   error
@@ -123,8 +123,8 @@ func (p *Probe) lookup(ctx context.Context, network, name string) answer {
 	return answer{addrs, err}
 }
 
-// loopback is what the names of this machine mean where nobody says otherwise, such as
-// in a container without /etc/hosts (RFC 6761, section 6.3).
+// loopback has the addresses of localhost if no resolver has other ones, as in a container without /etc/hosts
+// (RFC 6761, section 6.3).
 var loopback = map[string]netip.Addr{
 	"ip4": netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 	"ip6": netip.IPv6Loopback(),
@@ -135,37 +135,37 @@ func isLocalhost(name string) bool {
 	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
-// A race is the attempts to connect to one target, as RFC 8305 (Happy Eyeballs) wants
-// them: each starts attemptDelay after the one before, or when that has failed, with the
-// families in turn. The first that connects wins and cancels the others.
+// A race has the attempts to connect to one target, by RFC 8305 (Happy Eyeballs). Each attempt starts
+// attemptDelay after the one before, or when the one before has failed. The families alternate. The first attempt
+// that connects wins, and cancels the others.
 //
-// One goroutine runs it, and has all of its fields. Lookups and attempts run in
-// goroutines of their own and send what they found.
+// One goroutine runs the race, and only this goroutine uses the fields. Lookups and attempts run in their own
+// goroutines, and send their results.
 type race struct {
 	*run
 	ctx        context.Context //nolint:containedctx // the attempts of one race share it
 	cancel     context.CancelCauseFunc
-	queues     [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried
+	queues     [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried yet
 	turn       int             // the queue that the next attempt takes from
 	finished   chan finished
 	running    int
-	lookups    int         // not answered yet
+	lookups    int         // number of lookups without an answer yet
 	failures   []error     // of lookups
 	pace       *time.Timer // until the next attempt may start
 	hold       bool        // wait for pace before the next attempt
 	limitTimer *time.Timer // for Probe.Connect, started with the first attempt
 }
 
-// finished is what came of an attempt.
+// finished is the result of an attempt.
 type finished struct {
 	index int // in Result.Attempts
 	end   time.Duration
-	conn  net.Conn // nil if err is not
+	conn  net.Conn // nil if there is an error
 	tcp   *TCP
 	err   error
 }
 
-// race tries the addresses that come from answers, of which there will be lookups.
+// race tries the addresses from answers. lookups is the number of answers that will arrive.
 func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.Conn {
 	a := race{run: r, finished: make(chan finished), lookups: lookups, pace: stopped(), limitTimer: stopped()}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
@@ -196,8 +196,8 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 	return a.lost()
 }
 
-// stop ends the race when its context is done: nothing more is started, and an
-// attempt that connected at the last moment wins nevertheless.
+// stop ends the race when its context is done. It starts no further attempt. If a running attempt still connects,
+// this attempt wins.
 func (a *race) stop() net.Conn {
 	a.cancel(nil)
 	for a.running > 0 {
@@ -211,7 +211,7 @@ func (a *race) stop() net.Conn {
 // open reports whether the race can still be won.
 func (a *race) open() bool { return a.running > 0 || a.lookups > 0 || a.queued() > 0 }
 
-// queued returns how many addresses wait for their turn.
+// queued returns the number of addresses that were not tried yet.
 func (a *race) queued() int { return len(a.queues[0]) + len(a.queues[1]) }
 
 func (a *race) limit() time.Duration { return cmp.Or(a.p.Connect, DefaultConnect) }
@@ -239,7 +239,7 @@ func (a *race) enqueue(found answer) {
 	}
 }
 
-// start makes the next attempt.
+// start starts the next attempt.
 func (a *race) start() {
 	if len(a.Attempts) == 0 {
 		a.limitTimer.Reset(a.limit())
@@ -256,7 +256,7 @@ func (a *race) start() {
 	go func() { a.finished <- a.attempt(f, to) }() // race, stop or won receives it
 }
 
-// enter adds the entry of an attempt that begins now.
+// enter adds an entry to Attempts for an attempt that begins now.
 func (a *race) enter(addr netip.Addr) (finished, netip.AddrPort) {
 	now := time.Since(a.Time)
 	if a.Timing.Resolve == nil {
@@ -268,7 +268,7 @@ func (a *race) enter(addr netip.Addr) (finished, netip.AddrPort) {
 	return finished{index: len(a.Attempts) - 1}, to
 }
 
-// alone connects to the only address there is, without a race.
+// alone connects to the only address of the target, without a race.
 func (r *run) alone(ctx context.Context, addr netip.Addr) net.Conn {
 	a := race{run: r}
 	var cancel context.CancelFunc
@@ -312,14 +312,15 @@ func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 	return f
 }
 
-// record completes the entry of an attempt, and reports whether somebody answered.
+// record completes the entry of an attempt, and reports whether the attempt ends the race: it has connected, or the
+// server has accepted and reset the connection.
 func (a *race) record(f finished) bool {
 	a.running--
 	attempt := &a.Attempts[f.index]
 	attempt.End, attempt.Err = f.end, f.err
 	attempt.Result = attemptResult(f.err, context.Cause(a.ctx))
 	if errors.Is(f.err, syscall.EADDRNOTAVAIL) && attempt.Addr.Addr().Is6() && !a.p.Source.IsValid() {
-		attempt.Result = AttemptUnreachable // IPv6 is disabled; for IPv4 it would be that no port is left
+		attempt.Result = AttemptUnreachable // IPv6 is disabled; for IPv4, this error means that no port is left
 	}
 	if f.tcp != nil {
 		a.TCP = f.tcp
@@ -327,7 +328,7 @@ func (a *race) record(f finished) bool {
 	return attempt.Result == AttemptConnected || attempt.Result == AttemptReset
 }
 
-// won ends the race: f is its connection.
+// won ends the race with f, the attempt that has won, and returns its connection.
 func (a *race) won(f finished) net.Conn {
 	if a.running > 0 {
 		a.cancel(errFaster)
@@ -390,15 +391,15 @@ func (a *race) unresolved() {
 	why := error(nil)
 	for _, err := range a.failures {
 		if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || why == nil {
-			why = err // whatever says more than that there is none
+			why = err // prefer an error that says more than "not found"
 		}
 	}
 	why = cmp.Or(why, fmt.Errorf("it has no %s address", strings.Join(a.p.families(), " or ")))
 	a.fail(PhaseResolve, ResolveFailed, fmt.Errorf("resolve %s: %w", name, reason(why)))
 }
 
-// noDescriptor returns the error of opening a file, because a resolver that can't
-// open any takes a name for unknown.
+// noDescriptor returns an error if no file can be opened. It is needed since a resolver that can't open a file or a
+// socket reports a name as unknown.
 func noDescriptor() error {
 	f, err := os.Open(os.DevNull)
 	if err != nil {
@@ -432,15 +433,15 @@ func (a *race) unconnected() {
 	}
 	err := &connectError{strings.Join(words, "; "), a.Attempts}
 	if shortOfDescriptors(err) {
-		status = LocalError // what the other addresses said is half of the truth
+		status = LocalError // not all addresses could be tried, so the status can't be that of the others
 	}
 	a.fail(PhaseConnect, status, err)
 }
 
-// maxListed is how many addresses or names an error lists.
+// maxListed is the maximum number of addresses or names in an error.
 const maxListed = 8
 
-// listed joins words for an error, the first ones only if there are many.
+// listed joins words for an error. If there are more than maxListed, it joins only the first ones.
 func listed(words []string, separator string) string {
 	if more := len(words) - maxListed; more > 0 {
 		return strings.Join(words[:maxListed], separator) + fmt.Sprintf("%sand %d more", separator, more)
@@ -448,7 +449,7 @@ func listed(words []string, separator string) string {
 	return strings.Join(words, separator)
 }
 
-// connectError is why no address answered. It unwraps to the errors of the attempts.
+// connectError is the error if no address answered. It wraps the errors of the attempts.
 type connectError struct {
 	text     string
 	attempts []Attempt
@@ -464,7 +465,8 @@ func (e *connectError) Unwrap() []error {
 	return all
 }
 
-// worse returns the status that the attempts before and this one make together.
+// worse returns the status of several attempts: status is that of the attempts before, and attempt is one more. The
+// one with the higher rank counts.
 func worse(status Status, attempt Attempt) Status {
 	ranks := []Status{LocalError, Unreachable, Refused, ConnectTimeout}
 	statuses := map[AttemptResult]Status{
@@ -476,7 +478,7 @@ func worse(status Status, attempt Attempt) Status {
 	return ranks[max(slices.Index(ranks, status), slices.Index(ranks, now))]
 }
 
-// attemptResult classifies what came of an attempt; cause is why its context ended.
+// attemptResult returns the result of an attempt that ended with err. cause is the cause of its context.
 func attemptResult(err, cause error) AttemptResult {
 	errno, _ := errors.AsType[syscall.Errno](err)
 	errno = portable(errno)
@@ -497,8 +499,8 @@ func attemptResult(err, cause error) AttemptResult {
 	return AttemptLocalError
 }
 
-// attemptErrnos maps an error of connect(2) to what it says about the other side. Whatever
-// is missing is trouble of our own.
+// attemptErrnos has the result for each error of connect(2) that says something about the server or the network.
+// Other errors are local errors.
 var attemptErrnos = map[syscall.Errno]AttemptResult{
 	syscall.ECONNREFUSED: AttemptRefused,
 	syscall.ECONNRESET:   AttemptReset,
@@ -508,15 +510,15 @@ var attemptErrnos = map[syscall.Errno]AttemptResult{
 	syscall.EHOSTUNREACH: AttemptUnreachable,
 	syscall.ENETDOWN:     AttemptUnreachable,
 	syscall.EHOSTDOWN:    AttemptUnreachable,
-	syscall.EAFNOSUPPORT: AttemptUnreachable, // no IPv6 here
-	syscall.EACCES:       AttemptUnreachable, // a route that prohibits, or no permission for a socket's path
-	syscall.EPERM:        AttemptUnreachable, // a firewall of our own
-	syscall.EINVAL:       AttemptUnreachable, // a route that is a blackhole, or a link-local address without zone
+	syscall.EAFNOSUPPORT: AttemptUnreachable, // this machine has no IPv6
+	syscall.EACCES:       AttemptUnreachable, // a prohibit route, or no permission for the path of a socket
+	syscall.EPERM:        AttemptUnreachable, // a firewall on this machine
+	syscall.EINVAL:       AttemptUnreachable, // a blackhole route, or a link-local address without a zone
 	syscall.ENOENT:       AttemptUnreachable, // no such path
 	syscall.ENOTDIR:      AttemptUnreachable,
 }
 
-// reason strips from an error what the target says already.
+// reason removes from an error the parts that repeat the target, such as its address.
 func reason(err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dnsReason(dns)
@@ -541,11 +543,11 @@ func dnsReason(err *net.DNSError) error {
 	return fmt.Errorf("%s (asked %s)", text, err.Server)
 }
 
-// ephemeral is what the net package puts before the reason, in a text that it doesn't
-// let be taken apart. It has a local port, so that no two errors would be the same.
+// ephemeral matches the text that the package net puts before the reason of a DNS error. The text can have a local
+// port, so that the same error would never have the same text twice. The error has no field with the reason alone.
 var ephemeral = regexp.MustCompile(`(dial|read|write) (udp|tcp)[46]? \S+(->\S+)?: ((connect|read|recvfrom|recvmsg|write|sendto): )?`)
 
-// addrString returns addr in text, "" for the nil that a foreign net.Conn may have.
+// addrString returns addr as text. It returns "" for nil, which the net.Conn of a caller can have.
 func addrString(addr net.Addr) string {
 	if addr == nil {
 		return ""
@@ -553,14 +555,15 @@ func addrString(addr net.Addr) string {
 	return addr.String()
 }
 
+// stopped returns a timer that does not run.
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
 	return t
 }
 
-// connectUnix connects to a unix socket. While its backlog is full, connect(2) does
-// not wait but says EAGAIN.
+// connectUnix connects to a unix socket. It tries again after EAGAIN, which connect(2) returns while the backlog is
+// full, instead of waiting.
 func (r *run) connectUnix(ctx context.Context) net.Conn {
 	dial := r.p.Dial
 	if dial == nil {

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// firstRead is how much room a greeting gets at first: most need no more.
+// firstRead is the size of the first buffer for a greeting. It is enough for most greetings.
 const firstRead = 512
 
-// greet reads the greeting, and reports whether it is complete. The rest is what came
-// after it.
+// greet reads the greeting, and reports whether it is complete. rest has the bytes that were read after the
+// greeting.
 func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	began := time.Now()
 	g := &Greeting{}
 	r.Greeting = g
 	if r.p.Send != "" && r.p.SendFirst {
-		_, _ = io.WriteString(w, r.p.Send) // if that fails, so does reading, of what was said before
+		_, _ = io.WriteString(w, r.p.Send) // after an error, reading still returns the text that the server has sent, and then fails, too
 	}
 	said, err := r.listen(w, began)
 	all, end := g.Bytes, said.end
@@ -60,9 +60,9 @@ func (r *run) greet(w *wire) (rest []byte, complete bool) {
 	return nil, false
 }
 
-// understood sets what the greeting means, if it means more than that it came, and
-// reports that the connection is still good. A pattern that must not be in the greeting
-// comes before a refusal, and nothing else does.
+// understood sets the status for the meaning of the greeting, if it is more than a greeting, such as a refusal. It
+// always returns true: the connection can still be used. If the greeting contains a pattern of Reject, this is the
+// status, even if the greeting is a refusal.
 func (r *run) understood(said reading) bool {
 	if !r.classifyGreeting(said) && r.p.match(r.Greeting.Bytes, true).rejected {
 		r.checkPatterns()
@@ -70,13 +70,13 @@ func (r *run) understood(said reading) bool {
 	return true
 }
 
-// listen reads until the greeting, and the answer to Send, are complete or will not be.
-// The error is what ended it, nil if that was something that was said.
+// listen reads until the greeting and the answer to Send are complete, or can't become complete. The error is that
+// of the last read; it is nil if the text of the server ended the reading.
 func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	g := r.Greeting
 	limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes)
 	buf := make([]byte, 0, min(limit, firstRead))
-	hasPatterns := r.p.hasPatterns() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // else it goes on after a whole line
+	hasPatterns := r.p.hasPatterns() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // with patterns, a whole line does not end the greeting
 	pending := r.p.Send != "" && !r.p.SendFirst
 	var said reading
 	for {
@@ -131,10 +131,10 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	}
 }
 
-// endOf returns what an error of Read means for the greeting.
+// endOf returns the End of the greeting for an error of Read.
 func (w *wire) endOf(err error) End {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter: in the middle of a TLS record
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // ErrUnexpectedEOF: in the middle of a TLS record
 		return EndEOF
 	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(w.until):
 		return EndIdle
@@ -145,11 +145,11 @@ func (w *wire) endOf(err error) End {
 	}
 }
 
-// hasPatterns reports whether the greeting's text matters.
+// hasPatterns reports whether the probe has patterns for the text of the greeting.
 func (p *Probe) hasPatterns() bool { return len(p.Expect)+len(p.Reject) > 0 }
 
-// checkPatterns compares the complete greeting with what was expected, and reports whether
-// all is well.
+// checkPatterns checks the complete greeting against the patterns, and reports whether it is as expected. If not,
+// it sets the status.
 func (r *run) checkPatterns() bool {
 	if !r.p.hasPatterns() {
 		return true
@@ -167,14 +167,14 @@ func (r *run) checkPatterns() bool {
 	return false
 }
 
-// A match is what the patterns found in a text.
+// A match is the result of the patterns for a text.
 type match struct {
 	Expect
 	rejected bool
 	decided  bool // more text can't change it
 }
 
-// match looks for the patterns in text, which is all there will be if whole.
+// match looks for the patterns in text. whole means that text is complete.
 func (p *Probe) match(text []byte, whole bool) match {
 	for _, pattern := range p.Reject {
 		if pattern.in(text, whole) {
@@ -198,14 +198,14 @@ func (p *Probe) match(text []byte, whole bool) match {
 	return match{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
 }
 
-// lines finds the end of a greeting while it is coming.
+// lines finds the end of a greeting while it is being read.
 type lines struct {
-	start, at int  // of the current line, and of what was not looked at
+	start, at int  // start of the current line, and start of the text that was not scanned yet
 	promised  bool // the last whole line was NNN-: another one follows
-	end       int  // what the greeting has in bytes; 0 while it is not complete
+	end       int  // length of the greeting in bytes; 0 while it is not complete
 }
 
-// scan looks at what came, which is all that came so far.
+// scan continues the search in said, which is all text up to now.
 func (l *lines) scan(said []byte) {
 	if size, ok := mysqlPacket(said); ok {
 		if len(said) >= size {
@@ -227,15 +227,14 @@ func (l *lines) scan(said []byte) {
 	}
 }
 
-// continues reports whether line is NNN-, which promises another one (RFC 5321,
-// section 4.2).
+// continues reports whether line begins with NNN-, which means that another line follows (RFC 5321, section 4.2).
 func continues(line []byte) bool {
 	return len(line) > 3 && isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) && line[3] == '-'
 }
 
-// mysqlPacket returns the size of the packet with which a MySQL or MariaDB server
-// greets: three bytes of length, sequence number 0, then the protocol version, which
-// is 10 and no line's end, or 255 for an error.
+// mysqlPacket returns the size of the packet that a MySQL or MariaDB server sends as its greeting. It has three
+// bytes of length, the sequence number 0, and then the protocol version 10, or 255 for an error. The byte 10 is
+// also a newline, but does not end a line here.
 func mysqlPacket(said []byte) (size int, ok bool) {
 	if len(said) < 5 || said[0] == '\n' || said[1] == '\n' || said[2] != 0 || said[3] != 0 || said[4] != 10 && said[4] != 255 {
 		return 0, false

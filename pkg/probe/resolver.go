@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// A resolver finds the addresses of names as the programs of this system do. Its fields
-// are where that is written down.
+// A resolver finds the addresses of names in the same way as other programs of this system. Its fields are the
+// places of the configuration and of the services for that.
 type resolver struct {
 	nsswitch string // nsswitch.conf(5)
 	resolved string // the socket of systemd-resolved
-	getent   string // the program that asks the C library
+	getent   string // the program getent(1), which asks the C library
 }
 
 var systemResolver = resolver{
@@ -30,9 +30,9 @@ var systemResolver = resolver{
 	getent:   "getent",
 }
 
-// lookup returns the addresses of name in network, which is ip4 or ip6. The net package
-// knows the sources files and dns alone. What others may know is asked of
-// systemd-resolved, or of the C library.
+// lookup returns the addresses of name in network, which is ip4 or ip6. The package net only supports the sources
+// files and dns of nsswitch.conf. If another source can know the name, lookup asks systemd-resolved or the C
+// library.
 func (s resolver) lookup(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	ask := s.askWhom(name)
 	if ask == askResolved {
@@ -50,7 +50,7 @@ func (s resolver) lookup(ctx context.Context, network, name string) ([]netip.Add
 	return lookupDNS(ctx, network, name)
 }
 
-// unavailable reports whether err means that there is nobody to ask.
+// unavailable reports whether err means that the service or program can't be asked.
 func unavailable(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrPermission) ||
 		errors.Is(err, syscall.ECONNREFUSED)
@@ -64,7 +64,7 @@ const (
 	askLibrary
 )
 
-// askWhom returns the resolver that knows all that the sources of nsswitch.conf know about name.
+// askWhom returns the resolver to ask, one that includes all sources of nsswitch.conf that can know name.
 func (s resolver) askWhom(name string) whom {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if isLocalhost(name) {
@@ -82,7 +82,7 @@ func (s resolver) askWhom(name string) whom {
 	return ask
 }
 
-// mayKnow reports whether a source may know more of name than files and dns do.
+// mayKnow reports whether a source can have addresses of name that files and dns do not have.
 func mayKnow(source, name string) bool {
 	switch {
 	case source == "files", source == "dns":
@@ -98,7 +98,7 @@ func mayKnow(source, name string) bool {
 	return true
 }
 
-// sources lists those of the line hosts in nsswitch.conf, without their actions.
+// sources returns the sources of the line hosts in nsswitch.conf, without their actions.
 func (s resolver) sources() (sources []string) {
 	text, err := os.ReadFile(s.nsswitch)
 	if err != nil {
@@ -122,12 +122,12 @@ func (s resolver) sources() (sources []string) {
 	return sources
 }
 
-// notFound is the error of net.Resolver for a name without address.
+// notFound returns the same error as net.Resolver for a name without addresses.
 func notFound(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-// The words of io.systemd.Resolve, a varlink service: a JSON object and a NUL.
+// The messages of io.systemd.Resolve, a varlink service. Each message is a JSON object followed by a NUL.
 type (
 	varlinkCall struct {
 		Method     string          `json:"method"`
@@ -226,15 +226,15 @@ func (r *varlinkReply) addresses(name string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// askLibrary lets getent(1) ask the C library.
+// askLibrary asks the C library with getent(1).
 func (s resolver) askLibrary(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	database := "ahostsv4"
 	if network == "ip6" {
 		database = "ahostsv6"
 	}
-	// Without -A, the library keeps back all addresses on a machine that has no other than loopback.
+	// Without -A, the library returns no addresses on a machine that only has loopback addresses.
 	out, err := s.getentOutput(ctx, "-A", database, "--", name)
-	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ended.ExitCode() != 2 { // it is too old for -A
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ended.ExitCode() != 2 { // this version does not support -A
 		out, err = s.getentOutput(ctx, database, "--", name)
 	}
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil && ended.ExitCode() == 2 {
@@ -269,19 +269,19 @@ func (s resolver) getentOutput(ctx context.Context, args ...string) ([]byte, err
 	return cmd.Output()
 }
 
-// plainAfter is how long a server may be silent before it is asked without EDNS.
+// plainAfter is the time without an answer after which a name server is also asked without EDNS.
 const plainAfter = time.Second
 
-// lookupDNS is net.Resolver's, with a second try for name servers that don't answer
-// questions with EDNS (RFC 6891), or answer them with an error.
+// lookupDNS looks up name with net.Resolver. It tries again without EDNS (RFC 6891), for name servers that do not
+// answer queries with EDNS, or answer them with an error.
 func lookupDNS(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	return withPlain(ctx, func(ctx context.Context, r *net.Resolver) ([]netip.Addr, error) {
 		return r.LookupNetIP(ctx, network, name)
 	})
 }
 
-// withPlain asks by net.Resolver, and if that fails or takes long, without EDNS too. The
-// first good answer counts, and else the first error.
+// withPlain calls ask with a net.Resolver. If that fails or takes long, it also calls ask with a resolver without
+// EDNS. It returns the first good answer, or else the first error.
 func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolver) (T, error)) (T, error) {
 	type result struct {
 		answer T
@@ -291,8 +291,8 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 	defer cancel()
 	results := make(chan result, 2)
 	start := func(r *net.Resolver) {
-		// Nobody waits for the slower one: net.Resolver ends a question for records by its
-		// own timeout only, of some seconds.
+		// withPlain does not wait for the slower goroutine: net.Resolver ends some lookups only by its own
+		// timeout of some seconds, and not when ctx is done.
 		go func() {
 			answer, err := ask(ctx, r)
 			results <- result{answer, err}
@@ -329,7 +329,7 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 	}
 }
 
-// dialPlain connects to a name server that gets no EDNS record.
+// dialPlain connects to a name server. The connection removes the EDNS record from queries.
 func dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	switch c := conn.(type) {
@@ -341,8 +341,8 @@ func dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
 	return conn, err
 }
 
-// A plainUDP sends messages without EDNS. The net package sees from its type that it is
-// a packet connection.
+// A plainUDP sends messages without EDNS. It embeds a *net.UDPConn, so that the package net recognizes it as a
+// packet connection.
 type plainUDP struct{ *net.UDPConn }
 
 // Write implements net.Conn.
@@ -351,9 +351,10 @@ func (c plainUDP) Write(message []byte) (int, error) {
 	return len(message), err
 }
 
+// A plainTCP sends messages without EDNS.
 type plainTCP struct{ *net.TCPConn }
 
-// Write implements net.Conn. A message has its length before it.
+// Write implements net.Conn. Over TCP, each message begins with its length.
 func (c plainTCP) Write(b []byte) (int, error) {
 	if len(b) < 2 {
 		return c.TCPConn.Write(b)
@@ -364,14 +365,14 @@ func (c plainTCP) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// optSize is the length of an OPT record without options, optType its type.
+// optSize is the length of an OPT record without options. optType is the type of an OPT record.
 const (
 	optSize = 11
 	optType = 41
 )
 
-// withoutOPT returns a query without the OPT record that the net package puts at its
-// end as the only additional one.
+// withoutOPT returns a query without its OPT record. The package net puts it at the end, as the only additional
+// record.
 func withoutOPT(query []byte) []byte {
 	n := len(query) - optSize
 	if n < 12 || query[10] != 0 || query[11] != 1 || query[n] != 0 || query[n+1] != 0 || query[n+2] != optType {

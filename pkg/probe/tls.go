@@ -20,8 +20,7 @@ import (
 	"time"
 )
 
-// handshake makes w speak TLS, and reports whether it does. The time since began is
-// that of the step.
+// handshake does the TLS handshake on w, and reports whether it succeeded. Timing.TLS is the time since began.
 func (r *run) handshake(w *wire, began time.Time) bool {
 	r.TLS = &TLS{}
 	w.wait(time.Until(w.until))
@@ -29,7 +28,7 @@ func (r *run) handshake(w *wire, began time.Time) bool {
 	asked := false
 	conn := tls.Client(recorded, r.config(&asked))
 	started := time.Now()
-	// Interrupts come through w, without another goroutine.
+	// Without the cancel of w.ctx: an interrupt ends the reads of w, and HandshakeContext needs no goroutine for it.
 	if err := conn.HandshakeContext(context.WithoutCancel(w.ctx)); err != nil {
 		r.broken(w, PhaseTLS, TLSFailed, r.tlsReason(err, asked, recorded, w))
 		return false
@@ -43,10 +42,10 @@ func (r *run) handshake(w *wire, began time.Time) bool {
 	return true
 }
 
-// accepted waits for a server of TLS 1.3 to refuse the client's certificate, or that
-// there is none, and reports whether it didn't: the client's handshake is complete
-// before the server has seen it. The refusal comes a round trip later, and a handshake
-// is at least one.
+// accepted waits whether a server with TLS 1.3 refuses the certificate of the client, or a client without one. It
+// reports whether the server did not refuse. With TLS 1.3, the handshake of the client is complete before the server
+// has seen the certificate, and a refusal arrives one round trip later. handshake, the time of the handshake, is at
+// least one round trip.
 func (r *run) accepted(w *wire, handshake time.Duration) bool {
 	w.wait(2*handshake + 200*time.Millisecond)
 	b := make([]byte, firstRead)
@@ -60,8 +59,7 @@ func (r *run) accepted(w *wire, handshake time.Duration) bool {
 	return true
 }
 
-// lateRefusal returns what a TLS alert means that comes after the handshake; nil if err
-// is none.
+// lateRefusal returns the meaning of a TLS alert after the handshake. It returns nil if err is not an alert.
 func (r *run) lateRefusal(err error, asked bool) error {
 	alert, ok := errors.AsType[*net.OpError](err)
 	if !ok || alert.Op != "remote error" {
@@ -70,14 +68,14 @@ func (r *run) lateRefusal(err error, asked bool) error {
 	return r.refusedHandshake(alert, asked)
 }
 
-// certificateAlerts are what crypto/tls calls the alerts about the certificate that the
-// other side has shown (RFC 8446, section 6.2).
+// certificateAlerts are the names in crypto/tls of the alerts about the certificate of the client (RFC 8446, section
+// 6.2).
 var certificateAlerts = []string{
 	"bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate",
 	"unknown certificate authority", "access denied",
 }
 
-// refusedHandshake says what an alert is about. asked: the server asked for a client
+// refusedHandshake returns an error that explains an alert. asked means that the server has asked for a client
 // certificate.
 func (r *run) refusedHandshake(alert *net.OpError, asked bool) error {
 	text := strings.TrimPrefix(alert.Err.Error(), "tls: ")
@@ -96,9 +94,9 @@ func (r *run) refusedHandshake(alert *net.OpError, asked bool) error {
 	return fmt.Errorf("the server refused the TLS handshake: %s%s", text, why)
 }
 
-// versions lists the versions of TLS that the server could choose from.
+// versions returns the versions of TLS that the client has offered.
 func (r *run) versions() string {
-	oldest, newest := uint16(tls.VersionTLS12), uint16(tls.VersionTLS13) // as crypto/tls has it
+	oldest, newest := uint16(tls.VersionTLS12), uint16(tls.VersionTLS13) // the defaults of crypto/tls
 	if r.p.TLS != nil {
 		oldest, newest = cmp.Or(r.p.TLS.MinVersion, oldest), cmp.Or(r.p.TLS.MaxVersion, newest)
 	}
@@ -111,21 +109,20 @@ func (r *run) versions() string {
 	return listed(names, ", ")
 }
 
-// withoutCertificate reports whether there is nothing to show to a server that asks for
-// a client certificate.
+// withoutCertificate reports whether the probe has no client certificate.
 func (r *run) withoutCertificate() bool {
 	return r.p.TLS == nil || len(r.p.TLS.Certificates) == 0 && r.p.TLS.GetClientCertificate == nil
 }
 
-// config returns the Config of the probe, made to tell about certificates that it
-// doesn't trust too. It sets asked when the server asks for a client certificate.
+// config returns the Config of the probe, changed so that certificates that are not trusted are recorded, too. The
+// handshake sets asked if the server asks for a client certificate.
 func (r *run) config(asked *bool) *tls.Config {
 	config := &tls.Config{}
 	if r.p.TLS != nil {
 		config = r.p.TLS.Clone()
 	}
 	if config.ServerName == "" {
-		config.ServerName, _ = r.Target.name() // an address is its own name
+		config.ServerName, _ = r.Target.name() // the name of an address is the address
 		if r.Target.Host == r.Target.Addr.String() {
 			config.ServerName = r.Target.Addr.WithZone("").String()
 		}
@@ -138,12 +135,12 @@ func (r *run) config(asked *bool) *tls.Config {
 		case answer != nil:
 			return answer(request)
 		case len(certificates) > 0:
-			return &certificates[0], nil // whatever authorities the server names: it says what it thinks of it
+			return &certificates[0], nil // even if the server does not name its authority: the server decides about it
 		}
 		return &tls.Certificate{}, nil
 	}
 	insecure, also := config.InsecureSkipVerify, config.VerifyConnection
-	config.InsecureSkipVerify = true // VerifyConnection does it, after it has recorded
+	config.InsecureSkipVerify = true // VerifyConnection verifies the certificate after recording it
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		err := r.inspect(config, state)
 		if err != nil && !insecure {
@@ -157,8 +154,7 @@ func (r *run) config(asked *bool) *tls.Config {
 	return config
 }
 
-// inspect notes what the handshake brought, and returns why its certificate can't be
-// trusted.
+// inspect records the facts of the handshake. It returns an error if the certificate can't be trusted.
 func (r *run) inspect(config *tls.Config, state tls.ConnectionState) error {
 	leaf := state.PeerCertificates[0]
 	t := r.TLS
@@ -181,7 +177,8 @@ func (r *run) inspect(config *tls.Config, state tls.ConnectionState) error {
 	return err
 }
 
-// firstToExpire returns the certificate with which the best of the chains ends.
+// firstToExpire returns the certificate that expires first in a chain. Among several chains, it chooses the one that
+// is valid for the longest time.
 func firstToExpire(chains [][]*x509.Certificate) *x509.Certificate {
 	byEnd := func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
 	var ends []*x509.Certificate
@@ -191,7 +188,7 @@ func firstToExpire(chains [][]*x509.Certificate) *x509.Certificate {
 	return slices.MaxFunc(ends, byEnd)
 }
 
-// old lists what of a connection is too old to be safe.
+// old returns the properties of a connection that are too old to be safe.
 func old(state tls.ConnectionState) (words []string) {
 	if state.Version < tls.VersionTLS12 {
 		words = append(words, tls.VersionName(state.Version)+" (RFC 8996)")
@@ -221,7 +218,7 @@ func weak(cert *x509.Certificate) bool {
 	return false
 }
 
-// verify holds the certificate against roots, time and name.
+// verify verifies the certificate of the server: its chain to the roots, its validity and its names.
 func verify(config *tls.Config, state tls.ConnectionState) ([][]*x509.Certificate, error) {
 	leaf := state.PeerCertificates[0]
 	options := x509.VerifyOptions{
@@ -244,7 +241,7 @@ func verify(config *tls.Config, state tls.ConnectionState) ([][]*x509.Certificat
 	return chains, explainCertificate(state.PeerCertificates, config.ServerName, now, err)
 }
 
-// certificateError is why a certificate can't be trusted, in words.
+// certificateError is the reason why a certificate can't be trusted, in words.
 type certificateError struct {
 	text string
 	err  error // from crypto/x509
@@ -253,8 +250,8 @@ type certificateError struct {
 func (e *certificateError) Error() string { return e.text }
 func (e *certificateError) Unwrap() error { return e.err }
 
-// explainCertificate says why the first certificate of sent can't be trusted; nil if
-// err is.
+// explainCertificate returns err, the reason why the first certificate of sent can't be trusted, with a better text.
+// It returns nil for nil.
 func explainCertificate(sent []*x509.Certificate, name string, now time.Time, err error) error {
 	if err == nil {
 		return nil
@@ -286,8 +283,8 @@ func wrongName(leaf *x509.Certificate, name string) string {
 	return fmt.Sprintf("the certificate is for %s, not for %s", cmp.Or(listed(names(leaf), ", "), leaf.Subject.String()), name)
 }
 
-// unknownAuthority says why no chain leads from the first certificate of sent to an
-// authority that is trusted. The reason that crypto/x509 has is in its text only.
+// unknownAuthority returns the reason why no chain leads from the first certificate of sent to a trusted authority.
+// reason is the text of the error of crypto/x509, which has details only in its text.
 func unknownAuthority(sent []*x509.Certificate, now time.Time, reason string) string {
 	leaf := sent[0]
 	path := issuers(sent)
@@ -315,8 +312,8 @@ func unknownAuthority(sent []*x509.Certificate, now time.Time, reason string) st
 	return fmt.Sprintf("the certificate is signed by an unknown authority, %s", leaf.Issuer)
 }
 
-// issuers returns the first certificate of sent, its issuer, and so on, as far as they
-// were sent.
+// issuers returns the first certificate of sent, its issuer, the issuer of this one, and so on, up to the last one in
+// sent.
 func issuers(sent []*x509.Certificate) []*x509.Certificate {
 	path := sent[:1:1]
 	for {
@@ -331,8 +328,8 @@ func issuers(sent []*x509.Certificate) []*x509.Certificate {
 	}
 }
 
-// maxReason is how long the reason why a certificate can't be trusted may be, in
-// bytes: its issuer decides how long its parts are.
+// maxReason is the maximum length, in bytes, of the reason why a certificate can't be trusted. It is needed since the
+// names in a certificate can be long.
 const maxReason = 800
 
 func clip(text string) string {
@@ -357,10 +354,10 @@ func names(cert *x509.Certificate) []string {
 	return all
 }
 
-// chosenVersion finds the version that a server insists on in an error of crypto/tls.
+// chosenVersion matches the version that the server has chosen, in an error of crypto/tls.
 var chosenVersion = regexp.MustCompile(`server selected unsupported protocol version ([0-9a-f]+)`)
 
-// tlsReason says in words why the handshake failed. asked: the server asked for a client
+// tlsReason returns the reason in words why the handshake failed. asked means that the server has asked for a client
 // certificate.
 func (r *run) tlsReason(err error, asked bool, recorded *recorder, w *wire) error {
 	if certificate, ok := errors.AsType[*certificateError](err); ok {
@@ -385,13 +382,13 @@ func (r *run) tlsReason(err error, asked bool, recorded *recorder, w *wire) erro
 	return fmt.Errorf("TLS handshake: %w", reason(err))
 }
 
-// recorder remembers the beginning of what is read.
+// recorder is a connection that keeps the first bytes that were read.
 type recorder struct {
 	net.Conn
 	said []byte
 }
 
-// recorded is how much of a server's plain text is kept.
+// recorded is the maximum number of bytes that a recorder keeps.
 const recorded = 200
 
 // Read implements net.Conn.
@@ -401,8 +398,7 @@ func (c *recorder) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// line returns the first line that was said, and reads on a little where its end did
-// not come yet.
+// line returns the first line that the server has sent. If the line is not complete yet, it reads a little more.
 func (c *recorder) line(w *wire) string {
 	more := make([]byte, recorded)
 	for !strings.Contains(string(c.said), "\n") && len(c.said) < recorded {
