@@ -1,5 +1,5 @@
-// Package access decides which clients are served: by lists of networks, and by limits for each
-// source. What it knows lives in memory, of which there is a bound.
+// Package access decides which clients are served, by lists of networks and by limits for each source. It
+// keeps its state in memory, and this memory is bounded.
 package access
 
 import (
@@ -11,18 +11,17 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// Why somebody is refused. They come inside of a [*Refusal].
+// The reasons why a client is refused. A [*Refusal] wraps them.
 var (
 	ErrDenied  = errors.New("denied by access.allow and access.deny")
 	ErrTooMany = errors.New("has too many connections (limits.per_source.connections)")
 	ErrTooFast = errors.New("comes too often (limits.per_source.rate)")
 )
 
-// A Refusal is why a visitor is not served. It wraps ErrDenied, ErrTooMany or
-// ErrTooFast.
+// A Refusal is the error for a client that is not served. It wraps ErrDenied, ErrTooMany or ErrTooFast.
 type Refusal struct {
-	Source netip.Prefix // the visitor's address alone, or the source that is over its limit
-	Denied netip.Prefix // the entry of access.deny that has the address; the zero value if there is none
+	Source netip.Prefix // the address of the client, or the source that is over its limit
+	Denied netip.Prefix // the entry of access.deny that contains the address; the zero value if there is none
 	Err    error
 }
 
@@ -42,7 +41,7 @@ func (r *Refusal) Error() string {
 	}
 }
 
-// Reason is what [service.Visit] has of r.
+// Reason returns the reason for [service.Visit].
 func (r *Refusal) Reason() service.Reason {
 	if errors.Is(r.Err, ErrDenied) {
 		return service.ReasonDenied
@@ -53,23 +52,21 @@ func (r *Refusal) Reason() service.Reason {
 // Unwrap returns Err.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// LimitedSource returns the source that is over its limit; ok is false for a visitor
-// which the lists deny.
+// LimitedSource returns the source that is over its limit. ok is false for a client that the lists deny.
 func (r *Refusal) LimitedSource() (source netip.Prefix, ok bool) {
 	return r.Source, !errors.Is(r.Err, ErrDenied)
 }
 
-// A List says which addresses are allowed. It does not change, and may be asked from many
-// goroutines at once. nil allows everybody.
+// A List says which addresses are allowed. It does not change, and many goroutines may use it at once. A nil List
+// allows all clients.
 type List struct {
-	allow *bart.Lite // nil: everybody
+	allow *bart.Lite // nil: all addresses
 	deny  bart.Lite
 }
 
-// New makes a List. Whom deny names is denied; of the others everybody is allowed,
-// or only those in allow, if it has any. IPv4 in IPv6 form
-// (::ffff:192.0.2.0/120) means IPv4, in both lists and in visitors. A prefix of which
-// IsValid is false names nobody.
+// New returns a List. An address in deny is denied. If allow is empty, all other addresses are allowed, else only
+// those in allow. An IPv4 prefix or address in IPv6 form (::ffff:192.0.2.0/120) is treated as IPv4. Prefixes that
+// are not valid are ignored.
 func New(allow, deny []netip.Prefix) *List {
 	l := &List{}
 	insert(&l.deny, deny)
@@ -91,8 +88,8 @@ func insert(table *bart.Lite, prefixes []netip.Prefix) {
 	}
 }
 
-// Check returns a [*Refusal] with ErrDenied if the visitor is not allowed. Who has no
-// address, because they come through a unix socket, always is.
+// Check returns a [*Refusal] with ErrDenied if the client is not allowed. A client without an address, on a unix
+// socket, is always allowed.
 func (l *List) Check(p service.Peer) error {
 	if l == nil || !p.Remote.IsValid() {
 		return nil

@@ -12,14 +12,14 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// Limits are those of each source: of all addresses that have their first bits in
-// common. The zero value limits nothing.
+// Limits are the limits of each source. A source is all addresses with the same first bits. The zero value has no
+// limits.
 type Limits struct {
-	Connections int     // at any one time; 0: no limit
-	Rate        float64 // visits a second in the long run; 0: no limit
-	Burst       int     // visits at once, after a pause; 0: Rate rounded up
-	IPv4Prefix  int     // bits that make an IPv4 source; 0: 32
-	IPv6Prefix  int     // bits that make an IPv6 source; 0: 64
+	Connections int     // maximum number at once; 0: no limit
+	Rate        float64 // average number of visits a second; 0: no limit
+	Burst       int     // number of visits at once after a pause; 0: Rate rounded up
+	IPv4Prefix  int     // number of bits that identify an IPv4 source; 0: 32
+	IPv6Prefix  int     // number of bits that identify an IPv6 source; 0: 64
 }
 
 func (l Limits) burst() float64 {
@@ -29,7 +29,7 @@ func (l Limits) burst() float64 {
 	return math.Ceil(l.Rate)
 }
 
-// source is what ip belongs to.
+// source returns the source of ip.
 func (l Limits) source(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap()
 	bits := cmp.Or(l.IPv6Prefix, 64)
@@ -44,26 +44,24 @@ func (l Limits) source(ip netip.Addr) netip.Prefix {
 }
 
 const (
-	shards = 64 // each with its own lock: two visits seldom meet
+	shards = 64 // each has its own lock, so that two visits seldom wait for each other
 
-	// remembered is how many sources without a connection are remembered. Each takes
-	// about 230 bytes: 30 MB if it comes to that.
+	// remembered is the maximum number of sources without a connection that are kept. Each needs about 230
+	// bytes, all together 30 MB.
 	remembered = 128 << 10
 )
 
-// Sources limits each source. The zero value limits nobody until Update.
+// Sources limits each source. The zero value has no limits until Update is called.
 //
-// Its memory is bounded, however many sources there are: it remembers those that have
-// connections open, whose number limits.connections and the descriptors bound, and
-// 131,072 others. When these are more, one that owes nothing gives way, since to
-// forget it changes nothing: its bucket is full, as that of a stranger. If the longest
-// idle all owe something, the one that is idle longest gives way, and is forgiven the
-// little that it had still to wait. A client that has that many networks
-// gains nothing that the limits could have kept from them. A source with an open
-// connection never gives way.
+// Its memory is bounded for any number of sources. It keeps the sources with open connections, whose number is
+// bounded by limits.connections and by the descriptors, and up to 131,072 others. If there are more, it removes a
+// source with a full bucket. This changes nothing, since an unknown source has a full bucket, too. If none of the
+// longest idle sources has a full bucket, it removes the one that has been idle for longest, which then need not
+// wait any more. A client with addresses in that many networks gains nothing by this: the limits could not have
+// stopped it anyway. A source with an open connection is never removed.
 type Sources struct {
 	limits atomic.Pointer[Limits]
-	seed   maphash.Seed // nobody outside can choose sources that meet in one shard
+	seed   maphash.Seed // random, so that an attacker can't choose sources that are all in one shard
 	once   sync.Once
 	shards [shards]shard
 }
@@ -72,36 +70,34 @@ type Sources struct {
 type shard struct {
 	mu      sync.Mutex
 	sources map[netip.Prefix]*source
-	idle    source // the ring of those without connections; from next on, the longest idle first
+	idle    source // head of the ring of sources without connections; idle.next is the longest idle one
 }
 
-// A source is what is known of one.
+// A source has the state of one source.
 type source struct {
 	shard  *shard
 	prefix netip.Prefix
-	open   int    // connections
-	leave  func() // made once, so that a visit costs no memory
+	open   int    // number of connections
+	leave  func() // the method left; stored once, so that a visit does not allocate
 
 	prev, next *source // in shard.idle; nil while connections are open
 
-	// deficit is how many tokens the bucket lacks at the time of last. It is stored
-	// instead of their number, so that an unknown source has none, and limits can change.
+	// deficit is the number of tokens that were missing in the bucket at the time last. It is stored instead of
+	// the number of tokens, so that it is 0 for an unknown source, and so that the limits can change.
 	deficit float64
 	last    time.Time
 }
 
-// Update applies limits to visits that come from now on. What is known of each source
-// stays, unless the prefixes change, with which the sources do. Connections that came
-// while Connections was 0 do not count.
+// Update applies the limits l to later visits. The state of the sources is kept, unless the prefix lengths change,
+// since there are other sources then. Connections that were accepted while Connections was 0 do not count.
 func (s *Sources) Update(l Limits) {
 	s.once.Do(func() { s.seed = maphash.MakeSeed() })
 	s.limits.Store(&l)
 }
 
-// Admit counts a visit, or returns a [*Refusal] with ErrTooMany or ErrTooFast. It goes
-// by the visitor's Arrived and has no clock of its own. leave, if not nil, must be
-// called once, when the connection is closed. Who has no address, because they come
-// through a unix socket, is always admitted.
+// Admit counts a visit, or returns a [*Refusal] with ErrTooMany or ErrTooFast. It uses the time p.Arrived and no
+// clock. If leave is not nil, the caller must call it once, when the connection is closed. A client without an
+// address, on a unix socket, is always admitted.
 func (s *Sources) Admit(p service.Peer) (leave func(), err error) {
 	l := s.limits.Load()
 	if l == nil || l.Connections == 0 && l.Rate == 0 || !p.Remote.IsValid() {
@@ -133,7 +129,7 @@ func (s *Sources) Admit(p service.Peer) (leave func(), err error) {
 	return known.leave, nil
 }
 
-// left is leave.
+// left implements leave for k: it counts the end of one connection.
 func (k *source) left() {
 	k.shard.mu.Lock()
 	defer k.shard.mu.Unlock()
@@ -143,8 +139,8 @@ func (k *source) left() {
 	}
 }
 
-// refill adds the tokens of the time since last. Visits may come a little out of
-// order, as PROXY headers take their time.
+// refill adds the tokens for the time since last. now can be a little before last, since a PROXY header can delay a
+// visit that arrived earlier.
 func (k *source) refill(rate float64, now time.Time) {
 	passed := now.Sub(k.last)
 	if passed <= 0 {
@@ -154,8 +150,8 @@ func (k *source) refill(rate float64, now time.Time) {
 	k.last = now
 }
 
-// find is what is known of the source with the prefix. An idle one becomes the one
-// that is idle shortest.
+// find returns the source with the prefix, and adds it if it is unknown. A source without connections moves to the
+// end of the ring, as the one that has been idle for the shortest time.
 func (s *shard) find(prefix netip.Prefix, rate float64, now time.Time) *source {
 	known := s.sources[prefix]
 	switch {
@@ -172,7 +168,7 @@ func (s *shard) find(prefix netip.Prefix, rate float64, now time.Time) *source {
 	return known
 }
 
-// stranger is a source without a past and a prefix.
+// stranger returns a new source without a prefix. If there are too many sources, it removes idle ones.
 func (s *shard) stranger(rate float64, now time.Time) *source {
 	if s.sources == nil {
 		s.sources = make(map[netip.Prefix]*source)
@@ -192,9 +188,9 @@ func (s *shard) stranger(rate float64, now time.Time) *source {
 	return spare
 }
 
-// forgettable is the idle source to give way. There is one.
+// forgettable returns the idle source to remove. There must be one.
 func (s *shard) forgettable(rate float64, now time.Time) *source {
-	const asked = 8 // of those that are idle longest: it is nearly always the first
+	const asked = 8 // maximum number of sources to look at, the longest idle first; the first is nearly always right
 	k := s.idle.next
 	for range asked {
 		if k == &s.idle {

@@ -1,5 +1,4 @@
-// Package certificate reads certificates and keys for TLS, and says what is wrong with
-// them in a sentence with its remedy.
+// Package certificate reads certificates and keys for TLS. Its errors are sentences with a remedy.
 package certificate
 
 import (
@@ -24,10 +23,10 @@ func read(file string, check func([]byte) error) ([]byte, error) {
 	return data, nil
 }
 
-// maxPEM is far more than any chain has.
+// maxPEM is the maximum size of a file. It is far more than any chain needs.
 const maxPEM = 1 << 20
 
-// checkChain says what is in a file instead of a certificate.
+// checkChain returns an error if data has no certificate. The error says what data has instead.
 func checkChain(data []byte) error {
 	blocks := blockTypes(data)
 	switch {
@@ -41,7 +40,7 @@ func checkChain(data []byte) error {
 	return errors.New("is not PEM: there must be a line -----BEGIN CERTIFICATE----- (openssl x509 -inform DER makes it from DER)")
 }
 
-// checkKey says what is in a file instead of a key that can be used.
+// checkKey returns an error if data has no usable private key. The error says what data has instead.
 func checkKey(data []byte) error {
 	blocks := blockTypes(data)
 	switch {
@@ -66,8 +65,8 @@ func isKey(blocks map[string]bool) bool {
 	return false
 }
 
-// blockTypes are the types of the PEM blocks in data. A key that is encrypted in the
-// old way (RFC 1421) counts as one of the new (RFC 7468).
+// blockTypes returns the types of the PEM blocks in data. A key that is encrypted in the old format (RFC 1421) has
+// the type of the new format (RFC 7468).
 func blockTypes(data []byte) map[string]bool {
 	blocks := make(map[string]bool)
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -79,7 +78,7 @@ func blockTypes(data []byte) map[string]bool {
 	return blocks
 }
 
-// Untimely says why c is not valid at that time, and what to do; "" if it is valid.
+// Untimely returns the reason why c is not valid at the time now, with a remedy. It returns "" if c is valid.
 func Untimely(c *x509.Certificate, now time.Time) string {
 	switch {
 	case now.After(c.NotAfter):

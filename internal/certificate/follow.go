@@ -12,34 +12,35 @@ import (
 )
 
 const (
-	// A renewal is often several steps: two files, or a directory and a link to it. They are
-	// read when this long nothing has happened.
+	// quietTime is the time without further changes after which the files are read. A renewal often has several
+	// steps: two files, or a directory and a link to it.
 	quietTime = 100 * time.Millisecond
 
-	// retryTime is how long after a failure the files are read again. What fails then too is reported.
+	// retryTime is the time after a failure until the files are read again. If that fails, too, the failure is
+	// reported.
 	retryTime = 2 * time.Second
 
-	// readInterval is how often the files are read without a notification: there is none from some
-	// file systems, and for a directory that the user of greetd may not list.
+	// readInterval is the time after which the files are read without a notification. Some file systems send no
+	// notifications, and there are none for a directory that the user of greetd may not list.
 	readInterval = 30 * time.Second
 )
 
-// Hooks are what [Follow] reports to. All are needed.
+// Hooks are the functions to which [Follow] reports. All of them are required.
 type Hooks struct {
-	Renewed func(*Pair)        // it serves another certificate or key
-	Failed  func(*Pair, error) // its files have changed, and can't be served; once for each error
-	Checked func(*Pair)        // its files were read, or it is new: for what depends on the time
+	Renewed func(*Pair)        // the pair serves another certificate or key
+	Failed  func(*Pair, error) // the files have changed, and can't be served; called once for each error
+	Checked func(*Pair)        // the files were read; for checks that depend on the time
 }
 
-// Follow renews pairs as their files change, until ctx ends. pairs returns those that are served;
-// again receives when they have changed. Files may be written, renamed, or reached by a symbolic link
-// that is replaced, as certbot, cert-manager and Kubernetes do.
+// Follow renews pairs when their files change, until ctx is done. pairs returns the pairs that are served, and again
+// receives a value when these are other pairs than before. A file may be written or renamed, or a symbolic link to it
+// may be replaced, as certbot, cert-manager and Kubernetes do.
 func Follow(ctx context.Context, pairs func() []*Pair, again <-chan struct{}, hooks Hooks) {
 	f := follower{hooks: hooks}
 	defer f.close()
 	for {
 		now := pairs()
-		f.watch(now) // first, so that no change is missed
+		f.watch(now) // before read, so that no change is missed
 		f.read(now)
 		f.wait(ctx, again)
 		if ctx.Err() != nil {
@@ -51,19 +52,19 @@ func Follow(ctx context.Context, pairs func() []*Pair, again <-chan struct{}, ho
 // A follower has the state of [Follow].
 type follower struct {
 	hooks    Hooks
-	watcher  *fsnotify.Watcher   // nil: nothing to watch, or no more watchers in this system
-	paths    map[string]struct{} // a change of one of these is a renewal
+	watcher  *fsnotify.Watcher   // nil: there is nothing to watch, or the system allows no more watchers
+	paths    map[string]struct{} // a change of one of these paths can be a renewal
 	failures map[*Pair]failure
 	retry    bool // a failure is not reported yet
 }
 
-// A failure is of a pair whose files can't be served at present.
+// A failure has the state of a pair whose files can't be served at present.
 type failure struct {
 	since    time.Time
-	reported string // the error; "" before
+	reported string // the error that was reported; "" if none was
 }
 
-// read reads all files.
+// read reads the files of all pairs, and calls the hooks.
 func (f *follower) read(pairs []*Pair) {
 	before := f.failures
 	f.failures, f.retry = make(map[*Pair]failure), false
@@ -79,7 +80,7 @@ func (f *follower) read(pairs []*Pair) {
 	}
 }
 
-// failed reports err once it has lasted: before, the other half of a renewal may be on its way.
+// failed reports err if the failure has lasted for retryTime. Before that, the renewal may not be complete.
 func (f *follower) failed(p *Pair, before failure, err error) failure {
 	now := time.Now()
 	if before.since.IsZero() {
@@ -95,7 +96,7 @@ func (f *follower) failed(p *Pair, before failure, err error) failure {
 	return before
 }
 
-// watch makes the watcher watch the way to each file.
+// watch makes the watcher watch the files of pairs, and the symbolic links that lead to them.
 func (f *follower) watch(pairs []*Pair) {
 	f.paths = make(map[string]struct{})
 	for _, p := range pairs {
@@ -110,7 +111,7 @@ func (f *follower) watch(pairs []*Pair) {
 		return
 	}
 	if f.watcher == nil {
-		f.watcher, _ = fsnotify.NewWatcher() // without one the files are read now and then
+		f.watcher, _ = fsnotify.NewWatcher() // without a watcher, the files are read every readInterval
 	}
 	if f.watcher == nil {
 		return
@@ -125,12 +126,12 @@ func (f *follower) watch(pairs []*Pair) {
 		}
 	}
 	for directory := range directories {
-		_ = f.watcher.Add(directory) // again, since a new one may have its name
+		_ = f.watcher.Add(directory) // add it again, since a new directory may have this name
 	}
 }
 
-// wait returns when a path that is watched has changed and nothing more happens, when it is time
-// to read again, when again receives, or when ctx ends.
+// wait returns when a watched path has changed and there was no further change for quietTime, when it is time to read
+// again, when again receives a value, or when ctx is done.
 func (f *follower) wait(ctx context.Context, again <-chan struct{}) {
 	delay := readInterval
 	if f.retry {
@@ -151,7 +152,7 @@ func (f *follower) wait(ctx context.Context, again <-chan struct{}) {
 			return
 		case <-due.C:
 			return
-		case _, ok := <-failures: // an overflow at most
+		case _, ok := <-failures: // usually an overflow of the queue: a change can be lost
 			if ok {
 				due.Reset(quietTime)
 			}
@@ -170,11 +171,11 @@ func (f *follower) close() {
 	}
 }
 
-// mostLinks is how many symbolic links the kernel follows (path_resolution(7)).
+// mostLinks is the maximum number of symbolic links that the kernel follows (path_resolution(7)).
 const mostLinks = 40
 
-// addWay adds to paths what must change for path to become another file: the file itself, each
-// symbolic link on the way to it, and the file that each leads to.
+// addWay adds to paths all paths whose change can make path another file: each symbolic link that leads to the file,
+// and the file itself.
 func addWay(paths map[string]struct{}, path string) {
 	path = filepath.Clean(path)
 	for range mostLinks {
@@ -192,8 +193,8 @@ func addWay(paths map[string]struct{}, path string) {
 	}
 }
 
-// firstLink returns the first symbolic link among path and the directories above it, and what it
-// says; link is "" if there is none.
+// firstLink returns the first symbolic link among the directories above path and path itself, and its target. link is
+// "" if there is none.
 func firstLink(path string) (link, target string) {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != filepath.Separator {

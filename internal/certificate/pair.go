@@ -14,22 +14,22 @@ import (
 	"sync/atomic"
 )
 
-// A Pair is a certificate and its key, in two files that may be renewed while it is served. Its
-// methods may be called at once.
+// A Pair is a certificate and its key, in two files that can be renewed while they are served. Its methods may be
+// called concurrently.
 type Pair struct {
 	Listener  string // the name of the listener that serves it
-	ChainFile string // where it is read from, as [credential.Read] finds it
+	ChainFile string // the file of the certificate: a path for [credential.Read]
 	KeyFile   string
 
-	loaded *x509.Certificate // what Load has read
+	loaded *x509.Certificate // the certificate that Load has read
 	served atomic.Pointer[tls.Certificate]
 
 	mu      sync.Mutex
-	content [sha256.Size]byte // of both files, as they are served
+	content [sha256.Size]byte // hash of both files, with the content that is served
 }
 
-// Load reads the pair of a listener. chainErr and keyErr say what is wrong with which of the
-// files; the pair is nil then.
+// Load reads the pair of a listener. chainErr and keyErr are the problems of the two files. If there is one, the pair
+// is nil.
 func Load(listener, chainFile, keyFile string) (p *Pair, chainErr, keyErr error) {
 	p = &Pair{Listener: listener, ChainFile: chainFile, KeyFile: keyFile}
 	if _, chainErr, keyErr = p.load(); chainErr != nil || keyErr != nil {
@@ -39,8 +39,8 @@ func Load(listener, chainFile, keyFile string) (p *Pair, chainErr, keyErr error)
 	return p, nil, nil
 }
 
-// Renew reads the files again, and serves them from now on if they are a pair. renewed reports
-// whether what is served has changed. With an error it has not.
+// Renew reads the files again, and serves them if they are a valid pair. renewed reports whether the served pair has
+// changed. If there is an error, it has not.
 func (p *Pair) Renew() (renewed bool, err error) {
 	renewed, chainErr, keyErr := p.load()
 	return renewed, errors.Join(chainErr, keyErr)
@@ -71,7 +71,7 @@ func (p *Pair) load() (changed bool, chainErr, keyErr error) {
 	}
 }
 
-// Config returns settings for TLS with what p serves at the time of each handshake.
+// Config returns settings for TLS. Each handshake uses the pair that p serves at that time.
 func (p *Pair) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
@@ -79,14 +79,13 @@ func (p *Pair) Config() *tls.Config {
 	}
 }
 
-// Served returns the server's own certificate that is served.
+// Served returns the certificate of the server that is served now.
 func (p *Pair) Served() *x509.Certificate { return p.served.Load().Leaf }
 
-// Loaded returns the one that was served at first, before it was renewed.
+// Loaded returns the certificate that Load has read, before any renewal.
 func (p *Pair) Loaded() *x509.Certificate { return p.loaded }
 
-// IsCredential reports whether one of the files is a credential of systemd's, which only
-// systemd renews.
+// IsCredential reports whether one of the files is a credential of systemd. Only systemd can renew a credential.
 func (p *Pair) IsCredential() bool { return !filepath.IsAbs(p.ChainFile) || !filepath.IsAbs(p.KeyFile) }
 
 // Fingerprint returns the SHA-256 of c in hexadecimal digits, as openssl x509 -fingerprint -sha256

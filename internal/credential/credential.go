@@ -1,5 +1,5 @@
-// Package credential reads the files that the configuration names: by an absolute path,
-// or by the name of a credential that systemd passes to the service.
+// Package credential reads files that the configuration names by an absolute path, or by the name of a credential
+// that systemd passes to the service.
 package credential
 
 import (
@@ -14,9 +14,9 @@ import (
 	"greetd.example/pkg/systemd"
 )
 
-// Read reads the file at an absolute path, or else the credential of that name in
-// $CREDENTIALS_DIRECTORY. It has at most limit bytes, and is a regular file. The error
-// continues a sentence that begins with path, and has the remedy.
+// Read reads the file at an absolute path, or else the credential with this name in $CREDENTIALS_DIRECTORY. The file
+// must be a regular file of at most limit bytes. The error is written to follow the path in a sentence, and has a
+// remedy.
 func Read(path string, limit int64) ([]byte, error) {
 	directory := systemd.CredentialsDirectory()
 	asCredential := !filepath.IsAbs(path)
@@ -25,7 +25,7 @@ func Read(path string, limit int64) ([]byte, error) {
 			"give an absolute path, or LoadCredential= in the unit; beside the daemon, set CREDENTIALS_DIRECTORY=/run/credentials/greetd.service")
 	}
 	path = Path(path)
-	// O_NONBLOCK, since a FIFO would be waited for.
+	// O_NONBLOCK, since opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	switch hidden := systemd.HiddenBy(path); {
 	case hidden != "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
@@ -61,7 +61,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Path returns the file that Read reads.
+// Path returns the path of the file that Read reads.
 func Path(path string) string {
 	if filepath.IsAbs(path) {
 		return path

@@ -1,5 +1,5 @@
-// Package logcontrol lets an operator look at the log and change its level over D-Bus:
-// systemctl service-log-level (org.freedesktop.LogControl1(5)).
+// Package logcontrol lets an operator see and change the level of the log over D-Bus, with systemctl
+// service-log-level (org.freedesktop.LogControl1(5)).
 package logcontrol
 
 import (
@@ -12,21 +12,21 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// A Log is what is controlled.
+// A Log is the log that is controlled.
 type Log interface {
 	Level() string               // fatal, error, warning, info or debug
-	SetLevel(level string) error // to one of those, until the next reload
+	SetLevel(level string) error // sets one of these levels, until the next reload
 	Output() string              // journald, syslog, stdout or stderr
 }
 
 const (
-	firstPause = time.Second // before the bus is tried again; doubles up to
+	firstPause = time.Second // before the bus is tried again; the pause doubles up to lastPause
 	lastPause  = time.Minute
 )
 
-// Serve has name on the system bus and answers there for log, until ctx ends. When the
-// bus is lost, or does not give the name, it tries again, and calls troubled once with
-// the reason; once more when there was success in between.
+// Serve requests name on the system bus, and answers there for log, until ctx is done. If the connection is lost, or
+// the bus refuses the name, it tries again. It calls troubled with the reason of the first failure, and again only
+// after a success in between.
 func Serve(ctx context.Context, name string, log Log, troubled func(error)) {
 	pause, reported := firstPause, false
 	for {
@@ -52,7 +52,7 @@ func Serve(ctx context.Context, name string, log Log, troubled func(error)) {
 
 var errLost = errors.New("the connection to the system bus is lost")
 
-// serve returns why it could not answer any more, and whether it could at first.
+// serve answers until it can't any more, and returns the reason. lasted reports whether it has got the name.
 func serve(ctx context.Context, name string, log Log) (lasted bool, err error) {
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
@@ -80,8 +80,8 @@ const (
 	introspection = "org.freedesktop.DBus.Introspectable"
 )
 
-// export names each method: [dbus.Conn.Export] would look for them by reflection, and for
-// that the linker would have to keep all methods that there are.
+// export exports the methods on the bus. It names each method, since [dbus.Conn.Export] finds methods by reflection,
+// and the linker would then have to keep all methods of the program.
 func export(bus *dbus.Conn, log Log) error {
 	o := object{log}
 	return errors.Join(
@@ -90,7 +90,7 @@ func export(bus *dbus.Conn, log Log) error {
 	)
 }
 
-// introspect says what there is: busctl introspect shows it.
+// introspect returns the description of the interfaces in XML, for busctl introspect.
 func introspect() (string, *dbus.Error) { return introspected, nil }
 
 //go:embed introspect.xml
@@ -103,10 +103,10 @@ const (
 	identifier = "SyslogIdentifier"
 )
 
-// SyslogIdentifier is what greetd is called in the journal.
+// syslogIdentifier is the SYSLOG_IDENTIFIER of greetd in the journal.
 const syslogIdentifier = "greetd"
 
-// An object answers for org.freedesktop.DBus.Properties.
+// An object implements org.freedesktop.DBus.Properties.
 type object struct{ log Log }
 
 // Get returns the value of one property.
@@ -122,7 +122,7 @@ func (o object) Get(iface, property string) (dbus.Variant, *dbus.Error) {
 	return value, nil
 }
 
-// GetAll returns all properties. An empty interface means ours.
+// GetAll returns all properties. An empty interface means org.freedesktop.LogControl1.
 func (o object) GetAll(iface string) (map[string]dbus.Variant, *dbus.Error) {
 	if iface != "" && iface != controlled {
 		return nil, refuse("UnknownInterface", "there is no interface %q: there is %s", iface, controlled)
@@ -134,7 +134,7 @@ func (o object) GetAll(iface string) (map[string]dbus.Variant, *dbus.Error) {
 	}, nil
 }
 
-// Set changes the level.
+// Set sets the level. The other properties are read-only.
 func (o object) Set(iface, property string, value dbus.Variant) *dbus.Error {
 	if _, err := o.Get(iface, property); err != nil {
 		return err
@@ -153,20 +153,20 @@ func (o object) Set(iface, property string, value dbus.Variant) *dbus.Error {
 	return nil
 }
 
-// levels are those of syslog(3), which D-Bus speaks of, as greetd has them. What is a
-// notice is logged with info.
+// levels has the level of greetd for each level of syslog(3), which D-Bus uses. Entries with the priority notice have
+// the level info.
 var levels = map[string]string{
 	"emerg": "fatal", "alert": "fatal", "crit": "fatal",
 	"err": "error", "warning": "warning", "notice": "info", "info": "info", "debug": "debug",
 }
 
-// levelNames and targetNames are how D-Bus calls what a Log says.
+// levelNames and targetNames have the names on D-Bus for the levels and outputs of a Log.
 var (
 	levelNames  = map[string]string{"fatal": "crit", "error": "err", "warning": "warning", "info": "info", "debug": "debug"}
 	targetNames = map[string]string{"journald": "journal", "syslog": "syslog", "stdout": "console", "stderr": "console"}
 )
 
-// refuse makes one of the errors of the D-Bus specification.
+// refuse returns an error with a name of the D-Bus specification.
 func refuse(name, format string, args ...any) *dbus.Error {
 	return dbus.NewError("org.freedesktop.DBus.Error."+name, []any{fmt.Sprintf(format, args...)})
 }

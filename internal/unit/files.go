@@ -15,19 +15,19 @@ import (
 	"github.com/coreos/go-systemd/v22/unit"
 )
 
-// searchPath is where systemd looks for unit files; the first one wins (systemd.unit(5)).
+// searchPath has the directories of unit files. The first directory has precedence (systemd.unit(5)).
 var searchPath = []string{
 	"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
 	"/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator",
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
 }
 
-// Files are the settings in the section [Service] of a unit's files, in the order in which
-// systemd applies them. The sandbox keeps greetd from asking systemd, but it can read them.
+// Files are the settings in the section [Service] of the files of a unit, in the order in which systemd applies them.
+// In its sandbox, greetd can't ask systemd, but it can read these files.
 type Files []*unit.UnitOption
 
-// Read reads the unit file of a service and its drop-ins, below root: "" for this machine's.
-// What can't be read is left out.
+// Read reads the unit file of a service and its drop-ins below the directory root; "" means those of this machine. It
+// omits files that it can't read.
 func Read(root, service string) Files {
 	names := []string{service}
 	prefix, instance, isInstance := strings.Cut(strings.TrimSuffix(service, ".service"), "@")
@@ -41,7 +41,7 @@ func Read(root, service string) Files {
 			break
 		}
 	}
-	dropIns := make(map[string]string) // by their names: one in /etc hides that of the same name in /usr/lib
+	dropIns := make(map[string]string) // by name: a drop-in in /etc overrides one with the same name in /usr/lib
 	for _, name := range append(names, "service") {
 		for _, directory := range searchPath {
 			found, _ := filepath.Glob(filepath.Join(root, directory, name+".d", "*.conf"))
@@ -62,7 +62,7 @@ func Read(root, service string) Files {
 	return all
 }
 
-// first returns the unit file of a name; "" if there is none.
+// first returns the path of the unit file with this name; "" if there is none.
 func first(root, name string) string {
 	for _, directory := range searchPath {
 		if file := filepath.Join(root, directory, name); exists(file) {
@@ -86,7 +86,7 @@ func settingsOf(file, instance string) (settings Files) {
 	if err != nil {
 		return nil
 	}
-	specifiers := strings.NewReplacer("\\\n", " ", "%%", "%", "%i", instance) // and lines that continue
+	specifiers := strings.NewReplacer("\\\n", " ", "%%", "%", "%i", instance) // and joins continued lines
 	for _, option := range options {
 		if option.Section == "Service" {
 			option.Value = specifiers.Replace(option.Value)
@@ -96,8 +96,7 @@ func settingsOf(file, instance string) (settings Files) {
 	return settings
 }
 
-// All returns the values of a setting that may occur more than once. An empty one forgets
-// those before it.
+// All returns the values of a setting that may be set more than once. An empty value removes the values before it.
 func (f Files) All(name string) (values []string) {
 	for _, option := range f {
 		switch {
@@ -111,7 +110,7 @@ func (f Files) All(name string) (values []string) {
 	return values
 }
 
-// TimeoutStop is TimeoutStopSec=; 0 if the files do not say it, or if there is no limit.
+// TimeoutStop returns TimeoutStopSec=. It returns 0 if the files do not set it, or if there is no limit.
 func (f Files) TimeoutStop() (limit time.Duration) {
 	for _, option := range f {
 		if option.Name == "TimeoutStopSec" || option.Name == "TimeoutSec" {
@@ -121,8 +120,8 @@ func (f Files) TimeoutStop() (limit time.Duration) {
 	return limit
 }
 
-// StoreMax is FileDescriptorStoreMax=, how many listeners systemd keeps across a restart, 0 if
-// that is not set. It reports false if the files can't be read.
+// StoreMax returns FileDescriptorStoreMax=, the maximum number of listeners that systemd keeps across a restart; 0 if
+// it is not set. known is false if the files can't be read.
 func (f Files) StoreMax() (most int, known bool) {
 	for _, option := range f {
 		if option.Name == "FileDescriptorStoreMax" {
@@ -132,16 +131,16 @@ func (f Files) StoreMax() (most int, known bool) {
 	return most, len(f) > 0
 }
 
-// FiltersAddresses reports whether IPAddressDeny= keeps out anybody whom IPAddressAllow= does not let in again.
-// Filters of slices are not seen.
+// FiltersAddresses reports whether IPAddressDeny= is set, and IPAddressAllow= does not allow all addresses. It does not
+// see the filters of slices.
 func (f Files) FiltersAddresses() bool {
 	allowed := strings.Fields(strings.Join(f.All("IPAddressAllow"), " "))
 	everybody := slices.Contains(allowed, "any") || slices.Contains(allowed, "0.0.0.0/0") && slices.Contains(allowed, "::/0")
 	return len(f.All("IPAddressDeny")) > 0 && !everybody
 }
 
-// BindAgain are the commands after which a service has bound its addresses again. A restart does not do that:
-// systemd keeps the sockets in its fd store, and with FileDescriptorStorePreserve=yes at a stop, too.
+// BindAgain returns the commands that make a service bind its addresses again. A restart does not: systemd keeps the
+// sockets in its fd store, and with FileDescriptorStorePreserve=yes also across a stop.
 func (f Files) BindAgain(service string) string {
 	clean := ""
 	if preserve := f.All("FileDescriptorStorePreserve"); len(preserve) > 0 && isTrue(preserve[len(preserve)-1]) {
@@ -150,13 +149,13 @@ func (f Files) BindAgain(service string) string {
 	return fmt.Sprintf("systemctl stop %s; %ssystemctl start %s", service, clean, service)
 }
 
-// isTrue reads a boolean of systemd.syntax(7).
+// isTrue reports whether text is a true value (systemd.syntax(7)).
 func isTrue(text string) bool {
 	return slices.Contains([]string{"1", "y", "yes", "t", "true", "on"}, strings.ToLower(text))
 }
 
-// Systemd is the number of the version that is installed below root, by the name of its library;
-// 0 if it can't be seen.
+// Systemd returns the version of systemd that is installed below root, from the name of its library; 0 if it is
+// unknown.
 func Systemd(root string) (version int) {
 	for _, directory := range []string{"/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd", "/lib/systemd"} {
 		libraries, _ := filepath.Glob(filepath.Join(root, directory, "libsystemd-shared-*.so"))
@@ -179,7 +178,8 @@ var (
 	}
 )
 
-// parseSpan reads a time as systemd.time(7) has it; 0 for infinity and for what is none.
+// parseSpan parses a time span in the format of systemd.time(7). It returns 0 for infinity, and for text that is not a
+// time span.
 func parseSpan(text string) (sum time.Duration) {
 	parts := spanPart.FindAllStringSubmatch(text, -1)
 	if strings.TrimSpace(spanPart.ReplaceAllString(text, "")) != "" {

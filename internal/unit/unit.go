@@ -1,6 +1,5 @@
-// Package unit asks systemd what it knows of the unit that runs greetd, as far as that
-// decides what the configuration means: where the addresses come from, and how long a stop
-// may take.
+// Package unit asks systemd about the unit that runs greetd. It has the settings of the unit that affect the
+// configuration, such as the addresses of socket units and the maximum time of a stop.
 package unit
 
 import (
@@ -30,7 +29,7 @@ type Socket struct {
 	Addresses []string // of its stream sockets, as the configuration writes them
 }
 
-// Ask asks systemd for a service, over the system bus, or as root by its own socket.
+// Ask asks systemd for the properties of a service, over the system bus, or, as root, directly.
 func Ask(ctx context.Context, name string) (Service, error) {
 	s := Service{Name: name}
 	systemd, err := dbus.NewWithContext(ctx)
@@ -72,8 +71,8 @@ func socketOf(name string, properties map[string]any) Socket {
 	return s
 }
 
-// StopTooLong is why a stop that may take that long, by the keys timeouts.lameduck and
-// timeouts.drain, does not fit into TimeoutStopSec=, with the remedy; "" if it fits.
+// StopTooLong returns a warning with a remedy if a stop can take longer than TimeoutStopSec=. stop is the sum of
+// timeouts.lameduck and timeouts.drain. It returns "" if the time is enough.
 func (s Service) StopTooLong(stop time.Duration) string {
 	if s.TimeoutStop == 0 || stop < s.TimeoutStop {
 		return ""
@@ -82,8 +81,9 @@ func (s Service) StopTooLong(stop time.Duration) string {
 		"shorten them, or systemctl edit %s: [Service] TimeoutStopSec=%d", stop, s.TimeoutStop, s.Name, s.Name, int((stop + 10*time.Second).Seconds()))
 }
 
-// NotKept is why clients of some of the listeners that greetd has bound itself are refused while
-// the service restarts, with the remedy; "" if its fd store has room for all, which is most.
+// NotKept returns a warning with a remedy if the fd store of the service is too small for the listeners that greetd
+// has bound itself: clients of the others are refused while the service restarts. most is the size of the fd store,
+// and own the number of these listeners. It returns "" if the fd store is large enough.
 func NotKept(service string, most, own int) string {
 	if own <= most {
 		return ""
@@ -96,8 +96,9 @@ func NotKept(service string, most, own int) string {
 // DefaultStoreMax is FileDescriptorStoreMax= of the unit that comes with greetd.
 const DefaultStoreMax = 512
 
-// NotServed is why the address that the configuration has for a listener is not served,
-// with the remedy; "" if it is, or if no socket unit passes a socket of the listener's name.
+// NotServed returns a warning with a remedy if the address of a listener in the configuration is not served, because
+// a socket unit has another address for it. It returns "" if the address is served, or if no socket unit has a socket
+// with the name of the listener.
 func (s Service) NotServed(listener, address string) string {
 	for _, socket := range s.Sockets {
 		if socket.Listener != listener || len(socket.Addresses) == 0 {
@@ -113,8 +114,8 @@ func (s Service) NotServed(listener, address string) string {
 	return ""
 }
 
-// NotServed is the sentence for an address of the configuration that gives way to that of a
-// socket unit.
+// NotServed returns the warning for an address of the configuration that is not served, since the socket unit socket
+// has the address given.
 func NotServed(address, socket, service, given string) string {
 	stream := strings.TrimPrefix(strings.TrimPrefix(address, "unix:"), ":")
 	return fmt.Sprintf("%s is not served: %s gives the address, %s; to change it, edit /etc/systemd/system/%s.d/override.conf (systemctl edit %s): "+
@@ -122,8 +123,7 @@ func NotServed(address, socket, service, given string) string {
 		address, socket, given, socket, socket, stream, service, socket, socket)
 }
 
-// Same reports whether a configured address is the one that a socket has. For a host name
-// only the port can be compared.
+// Same reports whether a configured address is the address of a socket. For a host name, it compares only the port.
 func Same(configured, given string) bool {
 	if a, isUnix := strings.CutPrefix(configured, "unix:"); isUnix {
 		b, isUnix := strings.CutPrefix(given, "unix:")

@@ -2,15 +2,15 @@ package words
 
 import "strings"
 
-// Nearest is the word that name was most likely meant to be, "" if none is likely.
-// Case, "-" and "_" don't count.
+// Nearest returns the word that was most likely meant by name; "" if none is likely. It ignores case, "-", "_" and
+// ".".
 func Nearest(name string, words []string) string {
 	joints := strings.NewReplacer("-", "", "_", "", ".", "")
 	simple := func(s string) string { return joints.Replace(strings.ToLower(s)) }
 	best, bestEdits := "", min(len(simple(name))/2, 3)+1
 	for _, word := range words {
 		if len(name) > 2*len(word)+8 {
-			continue // never near, and slow to tell
+			continue // can't be near, and the comparison would be slow
 		}
 		if n := edits(simple(name), simple(word)); n < bestEdits {
 			best, bestEdits = word, n
@@ -19,8 +19,7 @@ func Nearest(name string, words []string) string {
 	return best
 }
 
-// edits is the number of bytes to insert, delete or replace that make a into b
-// (Levenshtein's distance).
+// edits returns the number of bytes to insert, delete or replace to change a into b (the Levenshtein distance).
 func edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

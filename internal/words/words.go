@@ -1,4 +1,4 @@
-// Package words forms text for people: counts, and foreign bytes that are safe to show.
+// Package words formats text for people: counts, and text from outside that is made safe to show.
 package words
 
 import (
@@ -8,12 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// Count returns n and what it counts, such as "1 byte", "2 bytes", "3 entries" or "4 days".
+// Count returns n with noun in the right number, such as "1 byte", "2 bytes", "3 entries" or "4 days".
 func Count[N int | uint64](n N, noun string) string {
 	return string(AppendCount(nil, uint64(n), noun))
 }
 
-// AppendCount appends [Count] to dst. The plural has an s, or ies after a consonant.
+// AppendCount appends the result of [Count] to dst. The plural is formed with s, or with ies for a y after a
+// consonant.
 func AppendCount(dst []byte, n uint64, noun string) []byte {
 	dst = append(append(strconv.AppendUint(dst, n, 10), ' '), noun...)
 	switch stem := len(dst) - 1; {
@@ -25,10 +26,10 @@ func AppendCount(dst []byte, n uint64, noun string) []byte {
 	return append(dst, 's')
 }
 
-// quoted is how many bytes of a text [Quote] shows.
+// quoted is the maximum number of bytes of a text that [Quote] shows.
 const quoted = 60
 
-// Quote returns s in quotes, as a Go string, and its first 60 bytes if it is longer.
+// Quote returns s in quotes, as a Go string. If s is longer than 60 bytes, it returns only these, followed by "...".
 func Quote(s string) string {
 	if len(s) > quoted {
 		return strconv.Quote(strings.ToValidUTF8(s[:quoted], "")) + "..."
@@ -36,11 +37,11 @@ func Quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// Printable returns s as one line that is safe for a terminal: what can't be printed, a
-// newline above all, is escaped as in a Go string.
+// Printable returns s as one line that is safe for a terminal. Characters that are not printable, such as a newline,
+// are escaped as in a Go string.
 func Printable(s string) string { return string(AppendPrintable(nil, []byte(s))) }
 
-// AppendPrintable appends [Printable] to dst.
+// AppendPrintable appends the result of [Printable] to dst.
 func AppendPrintable(dst, text []byte) []byte {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
@@ -55,8 +56,8 @@ func AppendPrintable(dst, text []byte) []byte {
 	return dst
 }
 
-// Left returns how long d is, in days, or in hours or minutes where it is less than two of the
-// greater: "21 days", "36 hours", "5 minutes".
+// Left returns d in days, such as "21 days". If d is less than two days, it returns hours, such as "36 hours", and if
+// it is less than two hours, minutes, such as "5 minutes".
 func Left(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
