@@ -1,4 +1,4 @@
-// Package build says which greetd this is.
+// Package build returns the version of the running program.
 package build
 
 import (
@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// Info is what the go command wrote into the program.
+// Info has the version that the go command has written into the program.
 type Info struct {
 	Version   string
 	Commit    string // "" if it was built outside a repository

@@ -1,23 +1,23 @@
-// Package exit has the exit codes of greetd, as sysexits.h has them where it has one, and
-// an error that carries one.
+// Package exit has the exit codes of greetd, and an error with an exit code. The codes are those of sysexits.h where it
+// has one for the purpose.
 package exit
 
 import "fmt"
 
-// The codes are part of the contract in greetd(8).
+// The exit codes. They are documented in greetd(8), and must not change.
 const (
 	OK       = 0
 	Failed   = 1  // while running
 	Usage    = 64 // EX_USAGE
 	NoDaemon = 69 // EX_UNAVAILABLE
-	System   = 71 // EX_OSERR: an address or a descriptor that the system does not give
+	System   = 71 // EX_OSERR: the system refuses an address or a descriptor
 	Config   = 78 // EX_CONFIG
 )
 
 // An Error ends the process with Code.
 type Error struct {
 	Code int
-	Err  error // nil: it is reported already
+	Err  error // nil: the error has already been reported
 }
 
 func (e Error) Error() string { return fmt.Sprint(e.Err) }

@@ -1,8 +1,8 @@
-// Package hangup has a program ignore SIGHUP from its first moment. Where it is imported, that
-// signal does not end the process while its other packages are initialized, which takes some
-// 10 ms. The program must call [signal.Ignore] for SIGHUP first of all, after which
-// [signal.Notify] has its usual effect: Go does not know what was asked of the kernel.
+// Package hangup makes a program ignore SIGHUP from its start. If it is imported, this signal does not end the process
+// while the other packages are initialized, which takes some 10 ms. The program must first of all call [signal.Ignore]
+// for SIGHUP, since Go does not know that the kernel already ignores the signal. After that, [signal.Notify] has its
+// usual effect.
 //
-// It asks the kernel itself, and imports nothing but syscall: os/signal is initialized after
-// most others (Go sorts packages by what they import, then by name).
+// The package uses the system call, and imports only syscall and unsafe. It can't use os/signal, which is initialized
+// after most other packages (Go sorts packages by their imports, then by name).
 package hangup

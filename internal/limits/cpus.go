@@ -5,9 +5,9 @@ import (
 	"runtime"
 )
 
-// UseCPUs makes Go run on one CPU where it would run on two, unless a listener has TLS:
-// docs/decisions/one-of-two-cpus.md has why. With more CPUs, or one, Go has those of its
-// control group, and GOMAXPROCS overrules all of this.
+// UseCPUs makes Go use one CPU if it would use two, unless a listener has TLS; docs/decisions/one-of-two-cpus.md has
+// the reason. With one CPU, or more than two, Go uses the CPUs of its control group. If GOMAXPROCS is set, UseCPUs
+// does nothing.
 func UseCPUs(tls bool) {
 	UseAllCPUs()
 	if _, set := os.LookupEnv("GOMAXPROCS"); !set && runtime.GOMAXPROCS(0) == 2 && !tls {
@@ -15,7 +15,8 @@ func UseCPUs(tls bool) {
 	}
 }
 
-// UseAllCPUs is for work that clients must not wait for.
+// UseAllCPUs makes Go use all CPUs of its control group. Call it before work, such as a reload, that must not delay
+// clients. If GOMAXPROCS is set, it does nothing.
 func UseAllCPUs() {
 	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
 		runtime.SetDefaultGOMAXPROCS()

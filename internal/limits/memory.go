@@ -1,4 +1,4 @@
-// Package limits fits the process to its machine: memory, CPUs and descriptors.
+// Package limits adapts the process to the memory, CPUs and descriptors of its machine.
 package limits
 
 import (
@@ -10,14 +10,14 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// goShare is how much of the control group's memory Go may take before it collects
-// garbage at full speed, as GOMEMLIMIT=160MiB beside MemoryMax=256M in greetd.service. The
-// rest is for what the kernel keeps for sockets, which counts there too.
+// goShare is the share of the memory of the control group that Go may use before it collects garbage at full speed.
+// It is the same as GOMEMLIMIT=160MiB with MemoryMax=256M in greetd.service. The rest is for the memory of sockets in
+// the kernel, which also counts for the control group.
 const goShare = 0.625
 
-// What clients take of the control group's memory while they keep a visit going, the
-// kernel's share included: measured, 7.3 KiB in a PROXY header, and 36 KiB in a TLS
-// handshake. baseMemory is for greetd without a client, and a greetprobe in its group.
+// The memory that a client needs in the control group during a visit, including the memory in the kernel. Measured
+// values are 7.3 KiB for a client in its PROXY header, and 36 KiB for one in a TLS handshake. baseMemory is for greetd
+// without clients, and for a greetprobe in the same control group.
 const (
 	memoryOfVisit    = 8 << 10
 	memoryOfTLSVisit = 40 << 10
@@ -25,9 +25,9 @@ const (
 	minConnections   = 64
 )
 
-// ApplyMemory sets Go's memory limit to a share of the control group's, unless GOMEMLIMIT
-// is set. group is the control group's limit in bytes, 0 if there is none or GOMEMLIMIT
-// is set; limit is Go's, [math.MaxInt64] if there is none.
+// ApplyMemory sets the memory limit of Go to a share of the limit of the control group, unless GOMEMLIMIT is set. group
+// is the limit of the control group in bytes; it is 0 if there is none, or if GOMEMLIMIT is set. limit is the limit of
+// Go; it is [math.MaxInt64] if there is none.
 func ApplyMemory() (group, limit int64, err error) {
 	limit = debug.SetMemoryLimit(-1)
 	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
@@ -46,8 +46,8 @@ func ApplyMemory() (group, limit int64, err error) {
 	return group, limit, nil
 }
 
-// Connections is for how many connections the memory of a control group with that limit
-// is enough. With more of them at once, the kernel would kill the process.
+// Connections returns the number of connections for which the memory limit group of a control group is enough. With more
+// connections at once, the kernel could kill the process.
 func Connections(group int64, tls bool) int {
 	each := int64(memoryOfVisit)
 	if tls {

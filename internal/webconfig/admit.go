@@ -11,9 +11,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Admit reports whether r may be answered, and else answers it: 401 without a good user and
-// password, 429 above the rate limit. It also sets the headers. Before it checks a password, which takes
-// a processor for tens of milliseconds, it calls slow; one that was good before is not checked again.
+// Admit reports whether r may be answered. If not, it answers r itself: with 401 if user or password are wrong or
+// missing, with 429 above the rate limit. It also sets the headers. The check of a password uses a CPU for tens of
+// milliseconds; Admit calls slow before it. A password that was right before is not checked again.
 func (c *Config) Admit(w http.ResponseWriter, r *http.Request, slow func()) bool {
 	for name, value := range c.headers {
 		w.Header().Set(name, value)
@@ -42,7 +42,7 @@ func refuse(w http.ResponseWriter, code int, sentence string) {
 func (c *Config) isUser(r *http.Request, user, password string, slow func()) bool {
 	hash, exists := c.users[user]
 	if !exists {
-		hash = c.users[slices.Min(slices.Collect(maps.Keys(c.users)))] // so that the time does not say who exists
+		hash = c.users[slices.Min(slices.Collect(maps.Keys(c.users)))] // so that the time of the answer does not reveal whether the user exists
 	}
 	pair := sha256.Sum256(fmt.Appendf(nil, "%d %s%d %s", len(user), user, len(password), password))
 	if c.accepted.has(pair) {
@@ -50,7 +50,7 @@ func (c *Config) isUser(r *http.Request, user, password string, slow func()) boo
 	}
 	slow()
 	select {
-	case c.accepted.checking <- struct{}{}: // one at once
+	case c.accepted.checking <- struct{}{}: // only one check at a time
 		defer func() { <-c.accepted.checking }()
 	case <-r.Context().Done():
 		return false
@@ -62,7 +62,7 @@ func (c *Config) isUser(r *http.Request, user, password string, slow func()) boo
 	return good
 }
 
-// acceptedPasswords remembers pairs of user and password that were good, as their hashes.
+// acceptedPasswords has the hashes of the pairs of user and password that were right.
 type acceptedPasswords struct {
 	checking chan struct{} // is full while a password is being checked
 
@@ -70,7 +70,8 @@ type acceptedPasswords struct {
 	pairs map[[sha256.Size]byte]struct{} // at most mostAccepted
 }
 
-// mostAccepted is far more than there are users. What bcrypt does not look at, beyond 72 bytes, makes more pairs of one user.
+// mostAccepted is the maximum number of pairs, far more than the number of users. One user can have several pairs,
+// since bcrypt ignores the part of a password after 72 bytes.
 const mostAccepted = 1000
 
 func (a *acceptedPasswords) has(pair [sha256.Size]byte) bool {

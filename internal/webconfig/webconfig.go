@@ -1,8 +1,8 @@
-// Package webconfig reads the file that Prometheus's exporters call web.config.file, in the
-// format of exporter-toolkit: TLS, client certificates, passwords, headers and a rate limit.
+// Package webconfig reads the web.config.file of Prometheus exporters, in the format of exporter-toolkit. It has TLS,
+// client certificates, passwords, headers and a rate limit.
 //
-// exporter-toolkit itself reads the file again for each request, and answers none while it is bad.
-// A [Config] is what the file said when it was loaded.
+// exporter-toolkit itself reads the file again for each request, and answers no request while the file is invalid. A
+// [Config] has the content of the file at the time when it was loaded.
 package webconfig
 
 import (
@@ -28,24 +28,25 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A Config is what an address asks of its clients. Its methods may be called at once.
+// A Config has the requirements of an address for its clients. Its methods may be called concurrently.
 type Config struct {
-	// CertFile and KeyFile are absolute paths of what TLS was loaded from; "": from the file itself, or there is no TLS.
+	// CertFile and KeyFile are the absolute paths of the certificate and the key. They are "" if the file itself
+	// contains them, or if there is no TLS.
 	CertFile, KeyFile string
 
 	tls      *tls.Config // nil: plain HTTP
 	headers  map[string]string
-	users    map[string]string // the hash of each user's password
+	users    map[string]string // the hash of the password, by user
 	limiter  *rate.Limiter     // nil: no limit
-	content  [][]byte          // of all files
+	content  [][]byte          // the content of all files
 	accepted acceptedPasswords
 }
 
-// maxSize is of each file, in bytes.
+// maxSize is the maximum size of each file, in bytes.
 const maxSize = 1 << 20
 
-// Load reads the file at an absolute path, or the credential of that name, and those that it
-// names, whose paths are relative to its directory. The error is one sentence.
+// Load reads the file at an absolute path, or the credential with this name. It also reads the files that this file
+// names; relative paths are relative to its directory. The error is one sentence.
 func Load(path string) (*Config, error) {
 	content, err := credential.Read(path, maxSize)
 	if err != nil {
@@ -85,7 +86,7 @@ func (c *Config) parse(content []byte, directory string) error {
 	return nil
 }
 
-// loadTLS has exporter-toolkit make the settings, from what is in the files now.
+// loadTLS makes the TLS settings with exporter-toolkit, from the present content of the files.
 func (c *Config) loadTLS(file web.TLSConfig) error {
 	if file.TLSCertPath != "" && file.TLSKeyPath != "" {
 		c.CertFile, c.KeyFile = file.TLSCertPath, file.TLSKeyPath
@@ -108,7 +109,7 @@ func (c *Config) loadTLS(file web.TLSConfig) error {
 	return nil
 }
 
-// readInto replaces the path of a file, if there is one, by what is in it.
+// readInto reads the file at path into text, and sets path to "". It does nothing if path is "".
 func readInto[S ~string](c *Config, key string, path *string, text *S) error {
 	if *path == "" {
 		return nil
@@ -126,7 +127,7 @@ func readInto[S ~string](c *Config, key string, path *string, text *S) error {
 	return nil
 }
 
-// TLS returns a copy of the settings for TLS; nil if the address has plain HTTP, as that of a nil Config.
+// TLS returns a copy of the settings for TLS. It returns nil if the address has plain HTTP, as with a nil Config.
 func (c *Config) TLS() *tls.Config {
 	if c == nil {
 		return nil
@@ -134,12 +135,12 @@ func (c *Config) TLS() *tls.Config {
 	return c.tls.Clone()
 }
 
-// ServeCertificate makes TLS ask get for the certificate. It is called before the first TLS.
+// ServeCertificate makes TLS get the certificate from get. It must be called before the first call of TLS.
 func (c *Config) ServeCertificate(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) {
 	c.tls.GetCertificate = get
 }
 
-// Equal reports whether both ask the same of clients. Nil asks nothing.
+// Equal reports whether c and other have the same requirements for clients. A nil Config has none.
 func (c *Config) Equal(other *Config) bool {
 	if c == nil || other == nil {
 		return c == other
@@ -147,7 +148,7 @@ func (c *Config) Equal(other *Config) bool {
 	return slices.EqualFunc(c.content, other.content, bytes.Equal)
 }
 
-// allowedHeaders are those that exporter-toolkit allows, with their values; nil: any.
+// allowedHeaders are the headers that exporter-toolkit allows, with their allowed values; nil allows any value.
 var allowedHeaders = map[string][]string{
 	"Content-Security-Policy":   nil,
 	"Strict-Transport-Security": nil,
@@ -169,7 +170,7 @@ func checkHeaders(headers map[string]string) error {
 	return nil
 }
 
-// bcryptHash is what htpasswd -B makes, and what golang.org/x/crypto/bcrypt reads.
+// bcryptHash returns a pattern for the hashes that htpasswd -B makes and golang.org/x/crypto/bcrypt reads.
 var bcryptHash = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^\$2[abxy]?\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$`)
 })
@@ -183,7 +184,7 @@ func checkUsers(users map[string]string) error {
 	return nil
 }
 
-// oneLine makes one sentence of an error in several lines, without names of Go's types.
+// oneLine returns an error of several lines as one sentence, without the names of Go types.
 func oneLine(err error) error {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	text = strings.Join(strings.Fields(strings.TrimPrefix(text, "yaml: unmarshal errors:; ")), " ")
