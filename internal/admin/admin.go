@@ -46,9 +46,9 @@ type Daemon struct {
 	Metrics  http.Handler                       // answers GET /metrics
 	Problems func() []logging.Problem           // returns the latest problems for the page, newest first; a nil func means none
 
-	// Durations returns the visits since the start, counted by their duration: counts[i] is the number of
-	// visits that took at most bounds[i], and the last element of counts is the number of all visits.
-	// bounds never change. The page and the history need Durations.
+	// Durations returns the greeted visits since the start, counted by their duration: counts[i] is the
+	// number of visits that took at most bounds[i], and the last element of counts is the number of all
+	// greeted visits. bounds never change. The page and the history need Durations.
 	Durations func() (bounds []time.Duration, counts []uint64)
 
 	Failed func(error) // reports a panic in another function, with its stack, and failures of accept; may be nil

@@ -30,7 +30,7 @@ type Point struct {
 	Outcomes  Outcomes  `json:"outcomes"`    // visits that ended in the period
 	Active    int       `json:"active"`      // at its end
 	Lingering int       `json:"lingering"`   // at its end
-	Median    *float64  `json:"p50_seconds"` // of the duration of its visits, interpolated; nil if there were none
+	Median    *float64  `json:"p50_seconds"` // of the duration of its greeted visits, interpolated; nil if there were none
 	P99       *float64  `json:"p99_seconds"`
 }
 

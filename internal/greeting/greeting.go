@@ -1,5 +1,4 @@
-// Package greeting turns a template into a greeter: it is parsed once, and appended
-// for each visit.
+// Package greeting makes a greeter from a template. The template is parsed once, and formatted for each visit.
 package greeting
 
 import (
@@ -20,30 +19,29 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// MaxLength is how long a greeting may be, in bytes.
+// MaxLength is the maximum length of a greeting, in bytes.
 const MaxLength = 64 << 10
 
 // A Greeting is a parsed template. It is a [service.Greeter].
 type Greeting struct {
 	hostname string
-	parts    []part             // where the template is nothing but text and fields
-	template *template.Template // where it is more than that
+	parts    []part             // for a template with nothing but text and fields
+	template *template.Template // for other templates; else nil
 	fixed    service.Static
 	isFixed  bool
 
 	usesLocal bool
 }
 
-// Fixed returns the greeting, and whether it is the same for every client: the template
-// is nothing but text then.
+// Fixed returns the greeting, and whether it is the same for every client. It is if the template has nothing but text.
 func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
 
 // UsesLocal reports whether the greeting has the address that the client reached.
 func (g *Greeting) UsesLocal() bool { return g.usesLocal }
 
-// client is what a template sees. The client of a unix socket has the address "unix" and
-// port 0; Hostname is this machine's when the configuration was loaded. What begins with Proxy
-// is empty where no proxy said it.
+// client has the fields that a template can use. A client of a unix socket has the address "unix" and port 0. Hostname is
+// the host name of this machine at the time when the configuration was loaded. The fields that begin with Proxy are empty
+// if no proxy has sent them.
 type client struct {
 	Hostname  string
 	IP        string
@@ -71,10 +69,10 @@ var fieldNames = []string{
 	"ProxySSLVersion", "ProxyUniqueID",
 }
 
-// A part appends its share of a greeting that needs no template.
+// A part appends one part of a greeting that is formatted without text/template: a text or a field.
 type part func(dst []byte, hostname string, p service.Peer) []byte
 
-// fieldPart appends the field of that name of a client, without an allocation.
+// fieldPart returns a part that appends the field with this name, without an allocation.
 func fieldPart(name string) part {
 	switch name {
 	case "Hostname":
@@ -109,7 +107,7 @@ func fieldPart(name string) part {
 	}
 }
 
-// proxyText returns what looks up the field of that name, a text, in what a proxy said.
+// proxyText returns a function that returns the text of the field with this name from the information of a proxy.
 func proxyText(name string) func(p *service.ProxyInfo) string {
 	switch name {
 	case "ProxyALPN":
@@ -147,8 +145,7 @@ func appendPort(dst []byte, addr netip.AddrPort) []byte {
 	return strconv.AppendUint(dst, uint64(addr.Port()), 10)
 }
 
-// Time prints itself as RFC 3339 in UTC, with seconds, and has the methods of time.Time
-// for other forms.
+// Time is a time that is printed as in RFC 3339, in UTC, with seconds. It has the methods of time.Time for other formats.
 type Time struct{ time.Time }
 
 // String implements fmt.Stringer.
@@ -156,21 +153,21 @@ func (t Time) String() string { return string(t.append(nil)) }
 
 func (t Time) append(dst []byte) []byte { return t.UTC().AppendFormat(dst, time.RFC3339) }
 
-// methodNames are what a template may call of a time. Of these, a month and a day of the
-// week have String.
+// methodNames are the methods of a time that a template may call. Of these, a month and a day of the week only have
+// String.
 var methodNames = []string{
 	"Add", "AddDate", "Day", "Format", "Hour", "IsDST", "Local", "Minute", "Month", "Nanosecond", "Round", "Second", "String",
 	"Truncate", "UTC", "Unix", "UnixMicro", "UnixMilli", "UnixNano", "Weekday", "Year", "YearDay",
 }
 
-// functionNames are those of text/template without call: there is nothing to call.
+// functionNames are the functions of text/template, except call, since there are no functions to call.
 var functionNames = []string{
 	"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice",
 	"print", "println", "printf", "html", "js", "urlquery",
 }
 
-// limited replaces the functions whose result can be longer than their arguments:
-// variables could otherwise make a text grow without end.
+// limited replaces the functions whose result can be longer than their arguments. With variables, a text could otherwise
+// grow without limit.
 var limited = template.FuncMap{
 	"print":    func(args ...any) (string, error) { return limit(fmt.Sprint(args...)) },
 	"println":  func(args ...any) (string, error) { return limit(fmt.Sprintln(args...)) },
@@ -189,8 +186,8 @@ func limit(text string) (string, error) {
 
 var errTooLong = fmt.Errorf("is too long: at most %d bytes can be sent", MaxLength)
 
-// sample is a client for which every template must work before it is used. It comes through a
-// proxy that says all that there is; the template must also work without one.
+// sample is a client for which every template must work before it is used. Its proxy has sent all information. A template
+// must also work for a client without a proxy.
 var sample = service.Peer{
 	ID:       18446744073709551615,
 	Listener: strings.Repeat("x", 64),
@@ -206,11 +203,10 @@ var sample = service.Peer{
 
 const templateName = "greeting"
 
-// Parse makes a Greeting of text, a template as text/template has it, with the
-// fields .IP .Port .Listener .LocalIP .LocalPort .Hostname .Time and .Visit, and those
-// that begin with .Proxy. A template that would fail, or need not end, is an error: a name that is unknown
-// anywhere in it, a loop, a template within it, a verb of printf that does not fit its
-// value, more than MaxLength.
+// Parse returns the Greeting of text, a template for text/template. Its fields are .IP .Port .Listener .LocalIP .LocalPort
+// .Hostname .Time and .Visit, and those that begin with .Proxy. Parse returns an error for a template that could fail or
+// never end: for an unknown name anywhere in it, a loop, a template inside it, a verb of printf that does not fit its
+// value, and for more than MaxLength bytes.
 func Parse(text string) (*Greeting, error) {
 	parsed, err := template.New(templateName).Funcs(limited).Parse(text)
 	if err != nil {
@@ -252,7 +248,7 @@ func Parse(text string) (*Greeting, error) {
 	return g, nil
 }
 
-// try returns the greeting of text for p, or why it must not be used.
+// try returns the greeting for p, or the reason why the template text must not be used.
 func (g *Greeting) try(text string, p service.Peer) ([]byte, error) {
 	greeting, err := g.AppendGreeting(nil, p)
 	switch {
@@ -266,13 +262,13 @@ func (g *Greeting) try(text string, p service.Peer) ([]byte, error) {
 	return greeting, nil
 }
 
-// failedAt is how text/template says where a template failed: at line and column, while
-// executing an expression.
+// failedAt returns a pattern for the beginning of an error of text/template, with the line, the column and the expression
+// that failed.
 var failedAt = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^template: ` + templateName + `:(\d+)(?::\d+)?: (?:executing "` + templateName + `" at <(.*?)>: )?`)
 })
 
-// plain takes Go's names out of a template's error, so that it speaks of "line 3".
+// plain removes names of Go from the error of a template, and writes its place as "line 3".
 func plain(err error) error {
 	text := err.Error()
 	if strings.Contains(text, ": function ") && strings.HasSuffix(text, " not defined") {
@@ -294,8 +290,8 @@ func plain(err error) error {
 
 var functionsAre = ": the functions are " + strings.Join(functionNames, " ")
 
-// AppendGreeting implements [service.Greeter]. A greeting that is longer than MaxLength
-// for this client, though not for the sample, is an error.
+// AppendGreeting implements [service.Greeter]. It returns an error if the greeting for this client is longer than
+// MaxLength, although that for the sample is not.
 func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 	if g.template != nil {
 		return g.execute(dst, p)
@@ -308,7 +304,7 @@ func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 
 var noProxyInfo service.ProxyInfo
 
-// clientOf is what a template sees of p.
+// clientOf returns the fields of p for a template.
 func clientOf(hostname string, p service.Peer) client {
 	proxy := p.ProxyInfo
 	if proxy == nil {
@@ -348,7 +344,7 @@ func (g *Greeting) execute(dst []byte, p service.Peer) ([]byte, error) {
 	return w.dst, nil
 }
 
-// A limitedWriter appends to dst, up to room more bytes.
+// A limitedWriter appends to dst, at most room further bytes.
 type limitedWriter struct {
 	dst  []byte
 	room int
@@ -363,7 +359,7 @@ func (w *limitedWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// compile makes parts of a template that is nothing but text and fields.
+// compile returns the parts of a template. It returns false if the template has more than text and fields.
 func compile(root *parse.ListNode) ([]part, bool) {
 	var parts []part
 	for _, node := range root.Nodes {
@@ -383,7 +379,7 @@ func compile(root *parse.ListNode) ([]part, bool) {
 	return parts, true
 }
 
-// onlyField returns the field that is all of a pipeline.
+// onlyField returns the field of a pipeline that has nothing else.
 func onlyField(pipe *parse.PipeNode) (string, bool) {
 	if len(pipe.Decl) != 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
 		return "", false
@@ -395,7 +391,7 @@ func onlyField(pipe *parse.PipeNode) (string, bool) {
 	return field.Ident[0], true
 }
 
-// check refuses what need not end, and names that do not exist, wherever they are.
+// check returns an error for constructs that might never end, and for unknown names, anywhere in node.
 func check(node parse.Node) error {
 	switch node := node.(type) {
 	case *parse.ListNode:
@@ -445,7 +441,7 @@ func check(node parse.Node) error {
 	return nil
 }
 
-// checkField looks at .IP or .Time.Year, without dots.
+// checkField checks a field such as .IP or .Time.Year. names are its parts without dots.
 func checkField(names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("template: a dot alone is not supported in a greeting: the fields are %s", known())
@@ -486,8 +482,8 @@ func checkAll[N parse.Node](nodes []N) error {
 
 func known() string { return "." + strings.Join(fieldNames, " .") }
 
-// checkNumber refuses what has no type that a greeting could print, also where the
-// template does not come to it for the sample.
+// checkNumber returns an error for a number whose type a greeting can't print, even in a branch that is not executed for
+// the sample.
 func checkNumber(n *parse.NumberNode) error {
 	hex := strings.HasPrefix(strings.ToLower(n.Text), "0x")
 	switch {

@@ -9,9 +9,8 @@ import (
 	"text/template/parse"
 )
 
-// printfMisfit returns the first result of a printf whose verb does not fit its value, in any
-// branch; "" if there is none. It executes the template with all branches of each {{if}}, one
-// after the other, and does not care for the result.
+// printfMisfit returns the first result of a printf whose verb does not fit its value, in any branch; "" if there is none.
+// It executes the template with all branches of each {{if}}, one after the other, and discards the output.
 func printfMisfit(parsed *template.Template) (misfit string) {
 	everyBranch := parsed.Copy()
 	if everyBranch.Root = flatten(everyBranch.Root); everyBranch.Root == nil {
@@ -26,16 +25,16 @@ func printfMisfit(parsed *template.Template) (misfit string) {
 	}
 	t, err := template.New(templateName).Funcs(limited).Funcs(template.FuncMap{"printf": record, "and": last, "or": last}).AddParseTree(templateName, everyBranch)
 	if err == nil {
-		_ = t.Execute(io.Discard, clientOf("", sample)) // fails where a branch needs its condition
+		_ = t.Execute(io.Discard, clientOf("", sample)) // fails if a branch only works if its condition is true
 	}
 	return misfit
 }
 
-// last stands for functions that need not evaluate all arguments; these are evaluated.
+// last replaces functions that may skip arguments, such as and and or. All arguments of last are evaluated.
 func last(args ...any) any { return args[len(args)-1] }
 
-// flatten puts in the place of each {{if}} its condition and all its branches. It returns nil
-// where a variable gets another value: what it is depends on the branch.
+// flatten replaces each {{if}} by its condition and all its branches. It returns nil if a variable gets another value,
+// since this value depends on the branch.
 func flatten(list *parse.ListNode) *parse.ListNode {
 	flat := &parse.ListNode{NodeType: parse.NodeList, Pos: list.Pos}
 	for _, node := range list.Nodes {

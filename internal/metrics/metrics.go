@@ -1,10 +1,8 @@
-// Package metrics shows a daemon's numbers to Prometheus. Counts have one source of
-// truth, the server's own: they are read when they are asked for, so that metrics and
-// status agree. Only the durations of visits are counted here.
+// Package metrics exports the counts of a daemon to Prometheus. The counts are those of the server, which are read at
+// each scrape, so that metrics and status agree. Only the durations of visits are counted in this package.
 //
-// The series of a listener that a reload has removed stay until the daemon ends: its
-// counts are part of the totals, and a total must never fall. There are only as many
-// as names that an operator has given.
+// The series of a listener that a reload has removed remain until the daemon ends: its counts are part of the totals, and
+// a total must never decrease. The number of series is bounded by the number of listener names that an operator has used.
 package metrics
 
 import (
@@ -22,49 +20,48 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// Sources are where the numbers come from. The functions are given once and called
-// at each scrape, from any goroutine; none may be nil.
+// Sources has the values and functions for the metrics. The functions are called at each scrape, by any goroutine. None
+// of them may be nil.
 type Sources struct {
 	Version      string    // of greetd
-	Commit       string    // that it was built from; "" if nobody knows
-	Started      time.Time // when the process was
+	Commit       string    // from which it was built; "" if unknown
+	Started      time.Time // start of the process
 	Listeners    func() []service.ListenerStats
-	Limit        func() int                       // of connections at once, as it is in force; 0 for none
-	LogDropped   func() uint64                    // log entries lost because the receiver was too slow
-	Reloads      func() (applied, refused uint64) // since the start
-	ReloadFailed func() bool                      // the last one was refused
+	Limit        func() int                       // limit of connections that is in force; 0 for none
+	LogDropped   func() uint64                    // number of log entries lost because the output was too slow
+	Reloads      func() (applied, refused uint64) // numbers since the start
+	ReloadFailed func() bool                      // whether the last reload was refused
 	Generation   func() uint64                    // of the configuration in force
 	Certificates func() map[string]time.Time      // when the certificate of each listener with TLS expires
 }
 
-// Metrics are those of one daemon. As a [service.Observer] they time the visits,
-// without a lock and without allocating.
+// Metrics are the metrics of one daemon. As a [service.Observer], they count the durations of visits, without a lock and
+// without allocating.
 type Metrics struct {
 	durations  *prometheus.HistogramVec
-	byListener sync.Map // listener names to timers: the histograms of durations
+	byListener sync.Map // from the name of a listener to its timers
 	listeners  func() []service.ListenerStats
-	handler    func() http.Handler // made for the first scrape: start-up is for clients
+	handler    func() http.Handler // made at the first scrape, so that the start does not wait for it
 }
 
-// timers are the histograms of a listener, in the order of the outcomes.
+// timers are the histograms of the durations of a listener, by outcome.
 type timers map[service.Outcome]prometheus.Histogram
 
-// liveHeap is what the last garbage collection found in use: what shows a leak, and no
-// other number of the Go runtime's does, since they rise and fall between collections.
+// liveHeap returns the rule for the heap memory that the last garbage collection found in use. It shows a leak. The other
+// memory metrics of the Go runtime do not, since they rise and fall between collections.
 func liveHeap() collectors.GoRuntimeMetricsRule {
 	return collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/gc/heap/live:bytes$")}
 }
 
-// buckets are the upper bounds of visit durations, in seconds: 50 us, where a visit
-// over loopback begins, to 10 s, twice what a visit has by default.
+// buckets are the upper bounds of the durations of visits, in seconds. The first is 50 us, about the shortest visit over
+// loopback. The last is 10 s, twice the default timeout of a greeting.
 var buckets = []float64{
 	50e-6, 100e-6, 250e-6, 500e-6,
 	1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
 	1, 2.5, 5, 10,
 }
 
-// New returns the metrics of the daemon that the sources tell of, of the Go runtime
-// and of the process.
+// New returns the metrics of the daemon with the sources s, of the Go runtime and of the process.
 func New(s Sources) *Metrics {
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "greetd_visit_duration_seconds",
@@ -83,11 +80,11 @@ func New(s Sources) *Metrics {
 	})}
 }
 
-// Handler answers scrapes in the format that the client prefers: the text format, OpenMetrics
-// or protobuf, compressed if it accepts that.
+// Handler returns a handler that answers scrapes in the format that the client prefers: the text format, OpenMetrics or
+// protobuf, compressed if the client accepts it.
 func (m *Metrics) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, l := range m.listeners() { // what has not happened is 0, and not missing
+		for _, l := range m.listeners() { // so that outcomes that have not occurred are 0, and not missing
 			m.timers(l.Name)
 		}
 		m.handler().ServeHTTP(w, r)
@@ -102,7 +99,7 @@ func (m *Metrics) Closed(v service.Visit) {
 	m.timers(v.Listener)[v.Outcome].Observe(v.Took.Seconds())
 }
 
-// timers returns those of a listener.
+// timers returns the timers of a listener.
 func (m *Metrics) timers(listener string) timers {
 	if known, ok := m.byListener.Load(listener); ok {
 		return known.(timers)
@@ -118,8 +115,8 @@ func (m *Metrics) timers(listener string) timers {
 // AcceptFailed implements [service.Observer].
 func (m *Metrics) AcceptFailed(string, error, time.Duration) {}
 
-// Durations counts the greeted visits since the start by how long they took: counts[i] is those
-// of at most bounds[i], shorter ones included, and the last of counts is all.
+// Durations returns the greeted visits since the start, counted by their duration: counts[i] is the number of visits that
+// took at most bounds[i], and the last element of counts is the number of all greeted visits.
 func (m *Metrics) Durations() (bounds []time.Duration, counts []uint64) {
 	counts = make([]uint64, len(buckets)+1)
 	for _, b := range buckets {
@@ -128,7 +125,7 @@ func (m *Metrics) Durations() (bounds []time.Duration, counts []uint64) {
 	for _, known := range m.byListener.Range {
 		var out dto.Metric
 		if err := known.(timers)[service.Greeted].Write(&out); err != nil {
-			panic(err) // it has no way to fail
+			panic(err) // can't happen
 		}
 		for i, b := range out.GetHistogram().GetBucket() {
 			counts[i] += b.GetCumulativeCount()
@@ -138,7 +135,7 @@ func (m *Metrics) Durations() (bounds []time.Duration, counts []uint64) {
 	return bounds, counts
 }
 
-// reader is the collector of what others count.
+// reader is the collector of the counts of the server.
 type reader Sources
 
 var (

@@ -10,12 +10,12 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// longestValue is how many bytes of a TLV's value are used. A host name has at most 253, a
-// unique id 128, a common name 64 characters.
+// longestValue is the maximum number of bytes of the value of a TLV that are used. A host name has at most 253
+// characters, a unique ID 128, and a common name 64.
 const longestValue = 256
 
-// infoIn returns what the TLVs of header say about the client; nil if that is nothing that
-// we know. A vector of TLVs that is malformed says nothing.
+// infoIn returns the information about the client in the TLVs of header. It returns nil if there are no known TLVs, or if
+// they are malformed.
 func infoIn(header *proxyproto.Header) *service.ProxyInfo {
 	all, err := header.TLVs()
 	if err != nil || len(all) == 0 {
@@ -44,8 +44,7 @@ func infoIn(header *proxyproto.Header) *service.ProxyInfo {
 	return &info
 }
 
-// addSSL adds what the proxy says about the TLS between the client and itself, if it
-// speaks TLS there.
+// addSSL adds the information about TLS between the client and the proxy, if they use TLS.
 func addSSL(info *service.ProxyInfo, tlv proxyproto.TLV) {
 	ssl, err := tlvparse.SSL(tlv)
 	if err != nil || !ssl.ClientSSL() {
@@ -54,11 +53,12 @@ func addSSL(info *service.ProxyInfo, tlv proxyproto.TLV) {
 	version, _ := ssl.SSLVersion()
 	name, _ := ssl.ClientCN()
 	info.SSLVersion, info.SSLCommonName = text([]byte(version)), text([]byte(name))
-	// HAProxy says that the certificate was verified also where there is none.
+	// HAProxy also reports a certificate as verified if there is none.
 	info.SSLVerified = ssl.Verified() && (ssl.ClientCertConn() || ssl.ClientCertSess())
 }
 
-// text is the value of a TLV, cut, without anything that could end a line or steer a terminal.
+// text returns the value of a TLV, cut to longestValue, and without characters that could end a line or control a
+// terminal.
 func text(value []byte) string {
 	if len(value) > longestValue {
 		value = value[:longestValue]

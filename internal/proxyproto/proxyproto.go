@@ -22,7 +22,7 @@ import (
 	"greetd.example/pkg/service"
 )
 
-// What a trusted proxy can do wrong.
+// The errors of a trusted proxy.
 var (
 	ErrMissing   error = &failure{"trusted proxy sent no PROXY header", service.ReasonNoProxyHeader}
 	ErrMalformed error = &failure{"trusted proxy sent a malformed PROXY header", service.ReasonBadProxyHeader}
@@ -37,21 +37,19 @@ type failure struct {
 func (f *failure) Error() string          { return f.text }
 func (f *failure) Reason() service.Reason { return f.reason }
 
-// Unwrap makes the Unwrap of a service.Listener. Peers whose address is in trusted
-// must begin with a PROXY header; what they announce becomes the addresses of the
-// connection that is returned. Where they announce nobody (LOCAL, UNKNOWN, UNSPEC),
-// the addresses stay. The connection of any other peer is returned as it is, unread.
-// IPv4 in trusted is in IPv4 form; the zero Prefix stands for all peers on a unix socket.
-// Where nobody is trusted, Unwrap returns nil.
+// Unwrap returns a function for the field Unwrap of a service.Listener. Peers whose address is in trusted must send a
+// PROXY header first. The returned connection has the addresses of this header. If the header has no addresses (LOCAL,
+// UNKNOWN, UNSPEC), it keeps those of the peer. The connection of any other peer is returned unchanged, and nothing is
+// read from it. IPv4 prefixes in trusted must not be in IPv6 form. The zero Prefix stands for all peers of a unix
+// socket. If trusted is empty, Unwrap returns nil.
 //
-// A CRC32C in a header of version 2 must be right.
+// If a header of version 2 has a CRC32C, it must be right.
 //
-// An error wraps ErrMissing or ErrMalformed, or the error with which reading ended. It
-// leaves the connection open. Reading takes at most 4,112 bytes for a header; its time
-// is bounded by the deadline that the caller has set.
+// An error wraps ErrMissing, ErrMalformed or the error of the last read. It leaves the connection open. A header has at
+// most 4,112 bytes. The time for reading it is limited by the deadline that the caller has set.
 //
-// What came after the header is read from the connection that is returned first. That
-// one has a CloseWrite, and a NetConn for the one below.
+// The returned connection first returns the bytes that were read after the header. It has the methods CloseWrite, and
+// NetConn for the connection below.
 func Unwrap(trusted []netip.Prefix) func(net.Conn) (net.Conn, error) {
 	if len(trusted) == 0 {
 		return nil
@@ -76,7 +74,7 @@ func contains(trusted []netip.Prefix, addr net.Addr) bool {
 
 func unwrap(c net.Conn) (net.Conn, error) {
 	stream := &stream{Conn: c}
-	r := bufio.NewReaderSize(stream, 256) // most headers, and always those of version 1
+	r := bufio.NewReaderSize(stream, 256) // enough for most headers, and for all of version 1
 	header, err := read(r)
 	switch {
 	case err != nil && stream.err != nil:
@@ -98,7 +96,7 @@ func unwrap(c net.Conn) (net.Conn, error) {
 	return u, nil
 }
 
-// A stream remembers why reading ended, since the library does not always tell.
+// A stream keeps the error of the last read, since the library does not always return it.
 type stream struct {
 	net.Conn
 	err error
@@ -110,7 +108,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// read reads a header and not a byte more from r.
+// read reads a header from r, and no byte after it.
 func read(r *bufio.Reader) (*proxyproto.Header, error) {
 	if err := await(r); err != nil {
 		return nil, err
@@ -121,8 +119,8 @@ func read(r *bufio.Reader) (*proxyproto.Header, error) {
 	return parse(r)
 }
 
-// readV2 reads a header of version 2. What its bytes are is remembered only where TLVs
-// follow the addresses, since the checksum is one of them.
+// readV2 reads a header of version 2. It keeps the bytes of the header only if TLVs follow the addresses, since one of
+// the TLVs can be a checksum.
 func readV2(r *bufio.Reader) (*proxyproto.Header, error) {
 	prefix, _ := r.Peek(prefixV2)
 	length := int(binary.BigEndian.Uint16(prefix[14:]))
@@ -141,9 +139,8 @@ func readV2(r *bufio.Reader) (*proxyproto.Header, error) {
 	return header, verifyChecksum(raw.Bytes(), prefixV2+addresses)
 }
 
-// parseV2 reads the header of version 2 that begins with prefix from r. The specification
-// leaves it to us whether to serve a client that is forwarded from an unknown family by the
-// real addresses; the library does not.
+// parseV2 reads from r the header of version 2 that begins with prefix. For a client of an unknown family, the
+// specification allows to use the addresses of the connection, and parseV2 does so. The library would return an error.
 func parseV2(r *bufio.Reader, prefix []byte, length int) (*proxyproto.Header, error) {
 	if prefix[12] == byte(proxyproto.PROXY) && prefix[13] == byte(proxyproto.UNSPEC) {
 		_, err := r.Discard(prefixV2 + length)
@@ -160,7 +157,7 @@ func parse(r *bufio.Reader) (*proxyproto.Header, error) {
 	return header, nil
 }
 
-// addressLength is how many bytes the addresses of a family take (the specification, section 2.2).
+// addressLength returns the number of bytes of the addresses of a family (the specification, section 2.2).
 func addressLength(family byte) int {
 	switch family >> 4 {
 	case 1:
@@ -173,12 +170,13 @@ func addressLength(family byte) int {
 	return 0
 }
 
-// castagnoli is not made at the start: that takes 0.2 ms, and few headers have a checksum.
+// castagnoli returns the table for CRC32C. It is not made at the start, since this takes 0.2 ms, and few headers have a
+// checksum.
 var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // verifyChecksum checks the CRC32C in the TLVs that begin at offset in the header raw, if
-// there is one (the specification, section 2.2.3). It is made over the whole header with
-// the checksum itself as zeros.
+// there is one (the specification, section 2.2.3). The checksum is that of the whole header, with zeros in place of the
+// checksum.
 func verifyChecksum(raw []byte, offset int) error {
 	for kind, value := range tlvs(raw[offset:]) {
 		if kind != proxyproto.PP2_TYPE_CRC32C {
@@ -199,8 +197,8 @@ func verifyChecksum(raw []byte, offset int) error {
 
 var errChecksum = errors.New("wrong CRC32C")
 
-// tlvs yields the type and the value of each TLV in vector, up to one that does not fit:
-// what some proxies send there is no vector.
+// tlvs yields the type and the value of each TLV in vector. It ends at a TLV that does not fit, since some proxies send
+// other bytes there.
 func tlvs(vector []byte) iter.Seq2[proxyproto.PP2Type, []byte] {
 	return func(yield func(proxyproto.PP2Type, []byte) bool) {
 		for len(vector) >= 3 {
@@ -215,11 +213,11 @@ func tlvs(vector []byte) iter.Seq2[proxyproto.PP2Type, []byte] {
 
 const (
 	longestV1 = 107 // bytes, with CR and LF (the specification, section 2.1)
-	prefixV2  = 16  // bytes ahead of what the length in them counts (section 2.2)
+	prefixV2  = 16  // bytes before the part of the header that its length field counts (section 2.2)
 )
 
-// await fills r with a whole header of version 1, which the library wants to have at
-// once, or with the beginning of one of version 2.
+// await reads into the buffer of r a whole header of version 1, which the library needs at once, or the beginning of a
+// header of version 2.
 func await(r *bufio.Reader) error {
 	for n := 1; ; n = r.Buffered() + 1 {
 		if _, err := r.Peek(n); err != nil {
@@ -239,14 +237,13 @@ func await(r *bufio.Reader) error {
 	}
 }
 
-// begins reports whether got can be the beginning of something with the signature.
+// begins reports whether got is the beginning of the signature, or begins with it.
 func begins(got, signature []byte) bool {
 	n := min(len(got), len(signature))
 	return bytes.Equal(got[:n], signature[:n])
 }
 
-// overTCP is addr as that of a client over TCP, also if the proxy's came over UDP: so
-// that it is logged and limited as any other.
+// overTCP returns addr as a TCP address. A client of the proxy over UDP is so logged and limited like any other client.
 func overTCP(addr net.Addr) net.Addr {
 	if udp, ok := addr.(*net.UDPAddr); ok {
 		return &net.TCPAddr{IP: udp.IP, Port: udp.Port, Zone: udp.Zone}
@@ -254,16 +251,16 @@ func overTCP(addr net.Addr) net.Addr {
 	return addr
 }
 
-// A conn is the connection of a proxy's client.
+// A conn is the connection of a client of a proxy.
 type conn struct {
-	net.Conn               // the proxy's
-	early    *bufio.Reader // holds what came together with the header; nil once it is read
+	net.Conn               // the connection of the proxy
+	early    *bufio.Reader // has the bytes that were read after the header; nil when they have been returned
 	remote   net.Addr
 	local    net.Addr
 	info     *service.ProxyInfo
 }
 
-// ProxyInfo is what the header says beside the addresses, nil if that is nothing; see
+// ProxyInfo returns the information in the header other than the addresses; nil if there is none. See
 // [service.Listener].
 func (c *conn) ProxyInfo() *service.ProxyInfo { return c.info }
 
@@ -271,7 +268,7 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *conn) LocalAddr() net.Addr { return c.local }
 
-// Read reads what came together with the header first.
+// Read implements [net.Conn]. It first returns the bytes that were read after the header.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.early == nil {
 		return c.Conn.Read(b)
@@ -283,7 +280,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite half-closes, where the proxy's connection can.
+// CloseWrite half-closes the connection of the proxy, if this supports it.
 func (c *conn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {
@@ -292,8 +289,8 @@ func (c *conn) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// NetConn is the proxy's connection; nil as long as something that came from it is to
-// be read from c first. It must not be called during a Read.
+// NetConn returns the connection of the proxy. It returns nil while c still has bytes from this connection that must be
+// read first. It must not be called during a Read.
 func (c *conn) NetConn() net.Conn {
 	if c.early != nil {
 		return nil
