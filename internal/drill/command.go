@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// killDelay is how long after an interrupt a command may run before it is killed.
+// killDelay is the time after an interrupt until a command is killed.
 const killDelay = 5 * time.Second
 
-// Command runs a command of the shell, and returns when the shell has ended; what it started in the background runs on.
-// The end of its output is in the error, if it fails. When ctx is done, the command is interrupted, and after 5 s killed,
-// with the processes that it has started, unless it shares a terminal with this process: then the terminal interrupts them.
+// Command runs a command with the shell, and returns when the shell has ended. Processes that it has started in the
+// background continue to run. If the command fails, the error has the end of its output. When ctx is done, the command is
+// interrupted, and after 5 s killed, together with the processes that it has started. If it shares a terminal with this
+// process, the terminal interrupts these processes instead.
 func Command(ctx context.Context, command string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Cancel = func() error { return interrupt(cmd) }
@@ -29,7 +30,7 @@ func Command(ctx context.Context, command string) error {
 	cmd.Stdout, cmd.Stderr = said, said
 	var last tail
 	copied := make(chan struct{})
-	go func() { // until the last process that has the pipe has ended, which may outlive the shell
+	go func() { // ends with the last process that has the pipe; this can be after the end of the shell
 		_, _ = io.Copy(&last, output)
 		_ = output.Close()
 		close(copied)
@@ -58,10 +59,10 @@ func Command(ctx context.Context, command string) error {
 	return fmt.Errorf("%s: %w", command, err)
 }
 
-// tailSize is how many bytes of the output of a command are kept.
+// tailSize is the number of bytes of the output of a command that are kept.
 const tailSize = 300
 
-// A tail is a writer that keeps the end of what is written to it.
+// A tail is a writer that keeps the last bytes that are written to it.
 type tail struct {
 	mu   sync.Mutex
 	kept []byte
@@ -78,7 +79,7 @@ func (t *tail) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// String is the end of the output, without space around it. It begins with ... if it is not the whole output.
+// String returns the end of the output, without white space around it. It begins with ... if it is not the whole output.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// An Outcome is what became of one client.
+// An Outcome is the outcome of one client.
 type Outcome string
 
-// The outcomes. NotAsked is no loss: the client's machine could not ask, or an interrupt came before the answer.
+// The outcomes. A client with NotAsked does not count as lost: this machine could not start it, or an interrupt came
+// before the answer.
 const (
 	Served   Outcome = "served"
 	Refused  Outcome = "refused"
@@ -26,7 +27,7 @@ func Outcomes() []Outcome {
 	return []Outcome{Served, Refused, Reset, Cut, TimedOut, Other, NotAsked}
 }
 
-// A Client is what became of one client, and when it was due and ended.
+// A Client is the outcome of one client, with the times when it was due and when it ended.
 type Client struct {
 	Due, Ended time.Time
 	Outcome    Outcome
@@ -34,8 +35,9 @@ type Client struct {
 	Late       time.Duration // from when it was due until this machine started it
 }
 
-// at is the time of the step that the client counts for: when it was due; of a connection that was broken, when that
-// happened, since a client may be due before the step that cuts it off.
+// at returns the time that determines the step for which the client counts. Usually this is the time when it was due. For
+// a connection that was broken, it is the time when this happened, since a client can be due before the step that breaks
+// its connection.
 func (c Client) at() time.Time {
 	if c.Outcome == Reset || c.Outcome == Cut {
 		return c.Ended
@@ -43,8 +45,8 @@ func (c Client) at() time.Time {
 	return c.Due
 }
 
-// A Record collects clients, and says what became of those of each step. Its methods may be
-// called by many goroutines at once. The zero value is empty.
+// A Record collects clients, and summarizes them by step. Many goroutines may call its methods at once. The zero value is
+// empty.
 type Record struct {
 	mu      sync.Mutex
 	clients []Client
@@ -57,29 +59,29 @@ func (r *Record) Add(c Client) {
 	r.clients = append(r.clients, c)
 }
 
-// A Window is a time from the request of a step to that of the next one.
+// A Window is the time from the request of a step to the request of the next one.
 type Window struct {
-	From, To time.Time // To is not part of it
-	Last     bool      // what comes later counts, too
+	From, To time.Time // To is not part of the window
+	Last     bool      // it is the last window: later clients also count for it
 }
 
 func (w Window) has(at time.Time) bool { return !at.Before(w.From) && (w.Last || at.Before(w.To)) }
 
-// A Summary is what became of the clients that count for a window.
+// A Summary has the results of the clients that count for a window.
 type Summary struct {
 	Counts   map[Outcome]int
-	Asked    int    // all but those of NotAsked
+	Asked    int    // number of clients, without those with NotAsked
 	Example  string // the error of the first client that was lost
 	Unasked  string // the error of the first client of NotAsked
 	Latency  []time.Duration
 	Gap      time.Duration // the longest time in which no client was served
 	GapEnded time.Time     // when the first client after it was served; zero if none was
 	First    time.Time     // when the first client was served; zero if none was
-	Late     time.Duration // the greatest one of its clients
+	Late     time.Duration // the greatest Late of its clients
 }
 
-// Again is when clients were served again: after the longest gap, if that is longer than usual
-// or cost clients, else at once. It is zero if no client was served again.
+// Again returns the time when clients were served again. This is the end of the longest gap, if the gap is longer than usual
+// or if clients were lost. Otherwise it is the time when the first client was served. It is zero if no client was served.
 func (s Summary) Again(usual time.Duration) time.Time {
 	if s.Lost() == 0 && s.Gap <= usual {
 		return s.First
@@ -87,11 +89,11 @@ func (s Summary) Again(usual time.Duration) time.Time {
 	return s.GapEnded
 }
 
-// Lost is how many clients were asked and not served.
+// Lost returns the number of clients that were started and not served.
 func (s Summary) Lost() int { return s.Asked - s.Counts[Served] }
 
-// Percentile returns the latency that p of 100 served clients did not exceed; 0 if none was
-// served. It counts from when a client was due.
+// Percentile returns the percentile p of the latency of served clients, from when they were due. It returns 0 if no client
+// was served.
 func (s Summary) Percentile(p float64) time.Duration {
 	if len(s.Latency) == 0 {
 		return 0
@@ -100,8 +102,8 @@ func (s Summary) Percentile(p float64) time.Duration {
 	return s.Latency[max(rank, 1)-1]
 }
 
-// Summary returns what became of the clients that count for the window: those that were due in it, and those whose
-// connection was broken in it. Each client counts for one of two windows that adjoin.
+// Summary returns the results of the clients that count for the window: those that were due in it, and those whose
+// connection was broken in it. Each client counts for only one of several adjacent windows.
 func (r *Record) Summary(w Window) Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,19 +146,19 @@ func (r *Record) Summary(w Window) Summary {
 		}
 		last = at
 	}
-	if rest := w.To.Sub(last); s.Asked > s.Counts[Served] && rest > s.Gap { // nobody was served to the end
+	if rest := w.To.Sub(last); s.Asked > s.Counts[Served] && rest > s.Gap { // no client was served until the end of the window
 		s.Gap, s.GapEnded = rest, time.Time{}
 	}
 	return s
 }
 
-// A Slice is what became of the clients that count for a short time.
+// A Slice has the results of the clients that count for one short period.
 type Slice struct {
 	Served, Lost int
-	Worst        time.Duration // of those who were served, from when they were due
+	Worst        time.Duration // worst latency of the served clients, from when they were due
 }
 
-// Course cuts the time from begin to end into slices of that width.
+// Course returns the slices with this width of the time from begin to end.
 func (r *Record) Course(begin, end time.Time, width time.Duration) []Slice {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spareDescriptors are those that clients leave to steps and to the rest of the process.
+// spareDescriptors is the number of descriptors that clients leave for steps and for the rest of the process.
 const spareDescriptors = 32
 
-// Inflight returns how many clients, of those wanted, may be under way at once without exhausting the file descriptors
-// of this process: a client may have two, while it tries two addresses.
+// Inflight returns the number of clients, at most wanted, that can be in progress at once without exhausting the file
+// descriptors of this process. A client can have two descriptors while it tries two addresses.
 func Inflight(wanted int) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -24,8 +24,8 @@ func Inflight(wanted int) int {
 	return min(wanted, max(1, (int(min(limit.Cur, math.MaxInt32))-spareDescriptors)/2))
 }
 
-// separate puts the command into a process group of its own, unless there is a terminal: in a group of its own, it could
-// not ask for a password there.
+// separate puts the command into its own process group, unless there is a terminal: in its own group, the command could
+// not ask for a password on the terminal.
 func separate(cmd *exec.Cmd) {
 	if terminal, err := os.Open("/dev/tty"); err == nil {
 		_ = terminal.Close()
@@ -36,14 +36,14 @@ func separate(cmd *exec.Cmd) {
 
 func interrupt(cmd *exec.Cmd) error { return syscall.Kill(processes(cmd), syscall.SIGINT) }
 
-// killGroup kills what the command has left behind in its process group.
+// killGroup kills the processes that the command has left in its process group.
 func killGroup(cmd *exec.Cmd) {
 	if pid := processes(cmd); pid < 0 {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
-// processes is the process of the command, or its process group, for kill(2).
+// processes returns the argument for kill(2): the process of the command, or its process group.
 func processes(cmd *exec.Cmd) int {
 	if cmd.SysProcAttr != nil {
 		return -cmd.Process.Pid

@@ -2,7 +2,7 @@ package drill
 
 import "os/exec"
 
-// Inflight returns wanted: Windows has no limit of its own for one process.
+// Inflight returns wanted: Windows has no separate limit for one process.
 func Inflight(wanted int) int { return wanted }
 
 func separate(*exec.Cmd) {}

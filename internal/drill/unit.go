@@ -1,5 +1,5 @@
-// Package drill restarts, reloads and kills a unit on purpose, while somebody else counts what
-// becomes of its clients.
+// Package drill restarts, reloads and kills a unit on purpose, and counts the outcomes of clients that are started at the
+// same time.
 package drill
 
 import (
@@ -15,16 +15,16 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// A Unit is a unit of systemd, asked over D-Bus. It needs root or polkit's consent.
+// A Unit is a unit of systemd, controlled over D-Bus. This needs root, or a permission by polkit.
 type Unit struct {
 	Name string
 
 	conn      *dbus.Conn
-	triggered bool // it was inactive, and another unit waits for clients in its place
+	triggered bool // the unit was inactive, and another unit waits for clients to start it
 }
 
-// Open connects to systemd, and fails unless the unit is active, or a socket unit that starts
-// it is. The caller closes it.
+// Open connects to systemd. It returns an error unless the unit, or a socket unit that starts it, is active. The caller
+// must close the Unit.
 func Open(ctx context.Context, name string) (*Unit, error) {
 	conn, err := dbus.NewWithContext(context.WithoutCancel(ctx)) // Restore needs it after an interrupt
 	if err != nil {
@@ -38,7 +38,7 @@ func Open(ctx context.Context, name string) (*Unit, error) {
 	return u, nil
 }
 
-// ready says why the unit can't be drilled, with the remedy. It waits for one that is just being started.
+// ready returns an error with a remedy if the unit can't be drilled. It waits for a unit that is being started.
 func (u *Unit) ready(ctx context.Context) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
@@ -122,12 +122,12 @@ func (u *Unit) Restartable(ctx context.Context) error {
 	return err
 }
 
-// active returns the units of those properties that are active.
+// active returns the active units that are named in these properties.
 func (u *Unit) active(ctx context.Context, properties ...string) (names []string, err error) {
 	for _, property := range properties {
 		p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, property)
 		if err != nil {
-			continue // an older systemd
+			continue // older versions of systemd do not have the property
 		}
 		others, _ := p.Value.Value().([]string)
 		for _, name := range others {
@@ -143,8 +143,8 @@ func (u *Unit) active(ctx context.Context, properties ...string) (names []string
 	return names, nil
 }
 
-// run starts the job and waits until systemd says how it ended. Starts on purpose do not count
-// for StartLimitBurst= of the unit.
+// run starts the job, and waits until systemd reports its result. It resets the count for StartLimitBurst= of the unit, since
+// these starts are on purpose.
 func (u *Unit) run(ctx context.Context, what string, start job) error {
 	_ = u.conn.ResetFailedUnitContext(ctx, u.Name)
 	result := make(chan string, 1)
@@ -162,7 +162,7 @@ func (u *Unit) run(ctx context.Context, what string, start job) error {
 	}
 }
 
-// refused is the error of a request that systemd has refused, with the remedy.
+// refused returns the error for a request that systemd has refused, with a remedy.
 func (u *Unit) refused(what string, err error) error {
 	if text := err.Error(); strings.Contains(text, "authentication required") || strings.Contains(text, "denied") {
 		return fmt.Errorf("%s %s: run it as root, or allow it by polkit: %w", what, u.Name, err)
@@ -170,12 +170,12 @@ func (u *Unit) refused(what string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, u.Name, err)
 }
 
-// Restart restarts the unit, and returns when systemd says that it has.
+// Restart restarts the unit, and returns when systemd reports the end of the restart.
 func (u *Unit) Restart(ctx context.Context) error {
 	return u.run(ctx, "restart", u.conn.RestartUnitContext)
 }
 
-// Reload reloads the unit, and returns when systemd says that it has.
+// Reload reloads the unit, and returns when systemd reports the end of the reload.
 func (u *Unit) Reload(ctx context.Context) error {
 	return u.run(ctx, "reload", u.conn.ReloadUnitContext)
 }
@@ -188,8 +188,8 @@ func (u *Unit) StopStart(ctx context.Context) error {
 	return u.run(ctx, "start", u.conn.StartUnitContext)
 }
 
-// Kill sends SIGKILL to the main process, and returns when the unit has another one that is
-// active. A unit that systemd does not restart is an error.
+// Kill sends SIGKILL to the main process, and returns when the unit is active with another main process. It returns an error
+// if systemd does not restart the unit.
 func (u *Unit) Kill(ctx context.Context) error {
 	before, err := u.mainPID(ctx)
 	if err != nil {
@@ -218,10 +218,10 @@ func (u *Unit) mainPID(ctx context.Context) (uint32, error) {
 	return pid, nil
 }
 
-// pollInterval is how often systemd is asked where it sends no signal of its own.
+// pollInterval is the time between two requests to systemd for states about which it sends no signal.
 const pollInterval = 10 * time.Millisecond
 
-// await asks until so is true, an error comes, or ctx is done.
+// await calls so repeatedly, until so returns true or an error, or ctx is done.
 func (u *Unit) await(ctx context.Context, what string, so func() (bool, error)) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -238,8 +238,8 @@ func (u *Unit) await(ctx context.Context, what string, so func() (bool, error)) 
 	}
 }
 
-// Restore starts the unit if it is not active, and waits until it is: whatever was interrupted, the unit is left as
-// Open found it. What a socket unit starts, it is left to start.
+// Restore starts the unit if it is not active, and waits until it is active, so that the unit is in the same state as at
+// Open after any interrupt. If a socket unit starts the unit for clients, Restore leaves this to the socket unit.
 func (u *Unit) Restore(ctx context.Context) error {
 	state, err := u.state(ctx)
 	switch {
@@ -254,8 +254,8 @@ func (u *Unit) Restore(ctx context.Context) error {
 	return u.run(ctx, "start", u.conn.StartUnitContext)
 }
 
-// SurvivesSoftReboot returns nil if this process outlives a soft reboot, and else how to be one
-// that does (systemd-soft-reboot.service(8)).
+// SurvivesSoftReboot returns nil if this process survives a soft reboot. Otherwise the error says how to start one that does
+// (systemd-soft-reboot.service(8)).
 func (u *Unit) SurvivesSoftReboot(ctx context.Context) error {
 	version, err := u.conn.GetManagerProperty("Version")
 	if err != nil {
@@ -277,7 +277,7 @@ func (u *Unit) SurvivesSoftReboot(ctx context.Context) error {
 		"    greetprobe drill --yes --soft-reboot --unit %s --rate N TARGET", u.Name)
 }
 
-// survivorsSince is the first systemd with SurviveFinalKillSignal=.
+// survivorsSince is the first version of systemd with SurviveFinalKillSignal=.
 const survivorsSince = 255
 
 // SoftReboot replaces the whole of user space, and returns when the unit was started again and is active.
@@ -296,7 +296,7 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 			return false, nil //nolint:nilerr // systemd is not back yet
 		}
 		u.conn = conn
-		now, err := u.invocation(ctx) // that of before: systemd has not stopped it yet
+		now, err := u.invocation(ctx) // if it is the same as before, systemd has not stopped the unit yet
 		if state, failed := u.state(ctx); err == nil && failed == nil && state == "active" && now != before {
 			return true, nil
 		}
@@ -305,7 +305,7 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 	})
 }
 
-// invocation names the start of the unit: each start has another one.
+// invocation returns the ID of the current invocation of the unit. Each start has another ID.
 func (u *Unit) invocation(ctx context.Context) (string, error) {
 	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "InvocationID")
 	if err != nil {

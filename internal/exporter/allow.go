@@ -14,22 +14,21 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// Allow is what may be probed. The zero value allows every host and port, and no unix
-// socket.
+// Allow has the targets that may be probed. The zero value allows every host and port, and no unix socket.
 type Allow struct {
-	Names    []string       // host names in lower case, where * stands for any characters; whatever they resolve to
-	Networks []netip.Prefix // of addresses, and of what other names resolve to
+	Names    []string       // host names in lower case, with * for any characters; they may resolve to any address
+	Networks []netip.Prefix // networks of allowed addresses, also of those to which other names resolve
 	Unix     []string       // paths of unix sockets
-	Ports    []Ports        // none: every port
+	Ports    []Ports        // empty: every port
 }
 
-// Ports is a range with both ends.
+// Ports is a range of ports, including First and Last.
 type Ports struct{ First, Last uint16 }
 
-// everyHost reports whether no list of hosts was given.
+// everyHost reports whether every host is allowed, since there is no list of hosts.
 func (a *Allow) everyHost() bool { return len(a.Names)+len(a.Networks)+len(a.Unix) == 0 }
 
-// mayBe reports whether target is allowed, as far as can be known before its name is resolved.
+// mayBe reports whether target can be allowed. A name is not resolved for this.
 func (a *Allow) mayBe(target probe.Target) bool {
 	if target.Path != "" {
 		return slices.Contains(a.Unix, target.Path)
@@ -41,7 +40,7 @@ func (a *Allow) mayBe(target probe.Target) bool {
 	switch {
 	case a.everyHost():
 		return true
-	case target.Addr.IsValid(): // HOST[ADDRESS] too: the name has nothing to do with it
+	case target.Addr.IsValid(): // includes HOST[ADDRESS], for which only the address counts
 		return a.contains(target.Addr)
 	}
 	return a.named(target.Host) || len(a.Networks) > 0
@@ -60,8 +59,8 @@ func (a *Allow) named(host string) bool {
 	})
 }
 
-// guard returns p for target: if that is a name which is not listed, it resolves to the
-// addresses in Networks only. forbidden becomes true when it has others.
+// guard returns p for target. If target has a name that is not in Names, the guarded probe uses only the addresses of this
+// name that are in Networks. forbidden becomes true if the name has other addresses.
 func (a *Allow) guard(p *probe.Probe, target probe.Target) (guarded *probe.Probe, forbidden *atomic.Bool) {
 	forbidden = new(atomic.Bool)
 	if a.everyHost() || target.Path != "" || target.Addr.IsValid() || a.named(target.Host) {
@@ -75,7 +74,7 @@ func (a *Allow) guard(p *probe.Probe, target probe.Target) (guarded *probe.Probe
 			one.Family = 6
 		}
 		addrs, err := one.Addresses(ctx, probe.Target{Host: host, Port: target.Port})
-		if err != nil { // it begins as the error of the probe will
+		if err != nil { // the error of the probe will have the same beginning
 			return nil, errors.New(strings.TrimPrefix(err.Error(), "resolve "+host+": "))
 		}
 		allowed := slices.DeleteFunc(addrs, func(addr netip.Addr) bool { return !a.contains(addr) })
@@ -88,7 +87,7 @@ func (a *Allow) guard(p *probe.Probe, target probe.Target) (guarded *probe.Probe
 	return &copied, forbidden
 }
 
-// forbid is the answer for a target that may not be probed.
+// forbid returns the refusal for a target that may not be probed.
 func (a *Allow) forbid(target probe.Target) *refusal {
 	return &refusal{http.StatusForbidden, "forbidden", fmt.Sprintf("%s may not be probed: it is not in allow.targets or allow.ports of the configuration", target)}
 }

@@ -1,4 +1,4 @@
-// Package exporter probes servers when Prometheus asks for it, as blackbox_exporter does.
+// Package exporter probes servers at each scrape of Prometheus, as blackbox_exporter does.
 package exporter
 
 import (
@@ -21,7 +21,7 @@ import (
 // DefaultModule is the module of a request that names none.
 const DefaultModule = "greeting"
 
-// A Config is what a file says. It is not changed any more.
+// A Config is a configuration. It must not be changed while it is in use.
 type Config struct {
 	Modules map[string]*probe.Probe // each is valid
 	Allow   Allow
@@ -30,21 +30,21 @@ type Config struct {
 // Options are fixed for the life of an Exporter.
 type Options struct {
 	Version       string
-	MaxProbes     int           // at once; more are answered with 503
-	TimeoutOffset time.Duration // a probe ends so long before the timeout of its scrape
+	MaxProbes     int           // maximum number of probes at once; further requests are answered with 503
+	TimeoutOffset time.Duration // time from the end of a probe to the timeout of its scrape
 }
 
-// An Exporter answers HTTP requests. Its methods may be called by many goroutines at once.
+// An Exporter answers HTTP requests. Many goroutines may call its methods at once.
 type Exporter struct {
 	Options
 	config atomic.Pointer[Config]
-	places chan struct{} // holds one for each probe under way
+	places chan struct{} // has one element for each probe in progress
 	own    *ownMetrics
 	recent recent
 	mux    *http.ServeMux
 }
 
-// New returns an exporter with that configuration.
+// New returns an exporter with the configuration config.
 func New(o Options, config *Config) *Exporter {
 	e := &Exporter{Options: o, places: make(chan struct{}, o.MaxProbes), mux: http.NewServeMux()}
 	e.own = newOwnMetrics(o.Version, func() int { return len(e.places) })
@@ -56,8 +56,8 @@ func New(o Options, config *Config) *Exporter {
 	return e
 }
 
-// Reloaded replaces the configuration, or counts that it could not be because of err.
-// Probes under way keep theirs.
+// Reloaded replaces the configuration, or, if err is not nil, counts a failed reload. Probes in progress keep their
+// configuration.
 func (e *Exporter) Reloaded(config *Config, err error) {
 	e.own.reloaded(err == nil)
 	if err == nil {
@@ -72,14 +72,14 @@ func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mux.ServeHTTP(w, r)
 }
 
-// A refusal is why a request is not answered with a probe.
+// A refusal is the answer to a request that is refused without a probe.
 type refusal struct {
 	code   int
-	reason string // label of a metric: a closed set
+	reason string // label of a metric, from a closed set
 	text   string
 }
 
-// serveProbe probes one target. The metrics are the answer even if the probe failed.
+// serveProbe probes one target. It answers with the metrics, even if the probe has failed.
 func (e *Exporter) serveProbe(w http.ResponseWriter, r *http.Request) {
 	result, refused := e.probe(r)
 	if refused != nil {
@@ -102,7 +102,7 @@ func WriteMetrics(w http.ResponseWriter, r *http.Request, result probe.Result) {
 	promhttp.HandlerFor(resultMetrics(result), promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
 }
 
-// probe does what the request asks for.
+// probe makes the probe that a request asks for, or returns the refusal.
 func (e *Exporter) probe(r *http.Request) (result probe.Result, refused *refusal) {
 	config := e.config.Load()
 	name, p, refused := config.module(r)
@@ -139,7 +139,7 @@ func (e *Exporter) probe(r *http.Request) (result probe.Result, refused *refusal
 	return result, nil
 }
 
-// module is the one that a request names.
+// module returns the module of a request with its name.
 func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 	name := r.FormValue("module")
 	if name == "" {
@@ -152,7 +152,7 @@ func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 	return name, p, nil
 }
 
-// names are those of the modules, sorted.
+// names returns the names of the modules, sorted.
 func (c *Config) names() []string {
 	var names []string
 	for name := range c.Modules {
@@ -162,7 +162,7 @@ func (c *Config) names() []string {
 	return names
 }
 
-// target is the one that a request names, if it may be probed.
+// target returns the target of a request. It returns a refusal if the target may not be probed.
 func (c *Config) target(r *http.Request) (probe.Target, *refusal) {
 	text := r.FormValue("target")
 	if text == "" {
@@ -178,8 +178,8 @@ func (c *Config) target(r *http.Request) (probe.Target, *refusal) {
 	return target, nil
 }
 
-// timeLimit is how long a probe may take for a scrape with that timeout in seconds; 0 means
-// as long as the module says. A timeout that is not longer than the offset is halved.
+// timeLimit returns the maximum time of a probe for a scrape. header has the timeout of the scrape in seconds. 0 means
+// that only the timeout of the module applies. If the timeout is not longer than the offset, half of it is used.
 func (e *Exporter) timeLimit(header string) (time.Duration, error) {
 	if header == "" {
 		return 0, nil
@@ -195,9 +195,9 @@ func (e *Exporter) timeLimit(header string) (time.Duration, error) {
 	return scrape - e.TimeoutOffset, nil
 }
 
-// writeDebug answers a person: the whole result.
+// writeDebug answers with the whole result as indented JSON, for people.
 func writeDebug(w http.ResponseWriter, r probe.Result) {
-	text, _ := json.MarshalIndent(r, "", "  ") // it is made of strings and numbers
+	text, _ := json.MarshalIndent(r, "", "  ") // can't fail: r consists of strings and numbers
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	_, _ = w.Write(append(text, '\n'))
 }

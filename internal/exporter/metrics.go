@@ -16,11 +16,10 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// gauges are the metrics of one probe, in a registry of their own.
+// gauges are the metrics of one probe, in their own registry.
 type gauges struct{ *prometheus.Registry }
 
-// set adds one sample. labels are pairs of name and value; what is no UTF-8 in them is
-// replaced.
+// set adds one sample. labels are pairs of name and value; bytes that are not UTF-8 are replaced.
 func (g gauges) set(name, help string, value float64, labels ...string) {
 	fixed := make(prometheus.Labels)
 	for i := 0; i+1 < len(labels); i += 2 {
@@ -31,8 +30,7 @@ func (g gauges) set(name, help string, value float64, labels ...string) {
 	g.MustRegister(gauge)
 }
 
-// resultMetrics returns the metrics of r. Where blackbox_exporter has the same, the names
-// are its own.
+// resultMetrics returns the metrics of r. If blackbox_exporter has the same metric, the name is the same.
 func resultMetrics(r probe.Result) prometheus.Gatherer {
 	g := gauges{prometheus.NewRegistry()}
 	g.set("probe_success", "Whether the greeting came and was as expected.", number(r.Status == probe.OK))
@@ -47,7 +45,7 @@ func resultMetrics(r probe.Result) prometheus.Gatherer {
 	return g
 }
 
-// phases adds how long each phase took; those that were not completed are missing.
+// phases adds the duration of each phase. Phases that were not completed are missing.
 func (g gauges) phases(t probe.Timing) {
 	lookup := 0.0
 	if t.Resolve != nil {
@@ -72,7 +70,7 @@ func (g gauges) phases(t probe.Timing) {
 	}
 }
 
-// connection adds what is known of the address and of TCP.
+// connection adds metrics of the address and of TCP.
 func (g gauges) connection(r probe.Result) {
 	addr := netip.Addr{}
 	if remote, err := netip.ParseAddrPort(r.Remote); err == nil {
@@ -110,7 +108,7 @@ func (g gauges) greeting(r probe.Result) {
 	}
 }
 
-// certificate adds what the handshake brought, even if it failed because of it.
+// certificate adds metrics of TLS and of the certificate, even if the handshake failed because of the certificate.
 func (g gauges) certificate(t *probe.TLS) {
 	if t == nil {
 		return
@@ -134,13 +132,13 @@ func number(b bool) float64 {
 	return 0
 }
 
-// ownMetrics are those of the exporter itself.
+// ownMetrics are the metrics of the exporter itself.
 type ownMetrics struct {
 	handler http.Handler
 	probes  *prometheus.CounterVec // by module and status
 	refused *prometheus.CounterVec // by reason
-	good    prometheus.Gauge       // the last reload
-	since   prometheus.Gauge       // of the configuration in force
+	good    prometheus.Gauge       // whether the last reload succeeded
+	since   prometheus.Gauge       // time of loading the configuration in force
 }
 
 func newOwnMetrics(version string, underWay func() int) *ownMetrics {

@@ -12,10 +12,10 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxRecent is how many probes the page shows.
+// maxRecent is the maximum number of probes on the page.
 const maxRecent = 50
 
-// recent is the last probes, for the page.
+// recent has the last probes, for the page.
 type recent struct {
 	mu      sync.Mutex
 	entries []entry // the latest last
@@ -36,7 +36,7 @@ func (r *recent) add(e entry) {
 	r.entries = append(r.entries, e)
 }
 
-// latestFirst returns a copy.
+// latestFirst returns a copy of the entries, the latest first.
 func (r *recent) latestFirst() []entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,7 +45,7 @@ func (r *recent) latestFirst() []entry {
 	return all
 }
 
-// details is what the page has beside the form. It escapes what it is given.
+// details is the template of the page below the form. It escapes the values.
 var details = template.Must(template.New("details").Parse(`<h2>Modules</h2>
 <ul>{{range .Names}}<li>{{.}}</li>{{end}}</ul>
 <h2>The last probes</h2>
@@ -59,7 +59,7 @@ var details = template.Must(template.New("details").Parse(`<h2>Modules</h2>
 const detailsCSS = `table { border-collapse: collapse } th, td { text-align: left; padding: 0.2em 0.8em 0.2em 0; vertical-align: top }
 .ok { color: #176617 } .failed { color: #a51d1d; font-weight: bold }`
 
-// servePage answers with the page for a person.
+// servePage answers with the page for a browser.
 func (e *Exporter) servePage(w http.ResponseWriter, r *http.Request) {
 	var more strings.Builder
 	err := details.Execute(&more, struct {

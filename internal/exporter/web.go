@@ -18,14 +18,14 @@ import (
 // WebConfigFile.
 type Server struct {
 	Handler       http.Handler
-	WebConfigFile string // that of exporter-toolkit; "": plain HTTP for everybody
+	WebConfigFile string // a file of exporter-toolkit; "": plain HTTP without a password
 	Log           *slog.Logger
 
 	mu      sync.Mutex
-	servers []*http.Server // one for each listener: exporter-toolkit changes them
+	servers []*http.Server // one for each listener, since exporter-toolkit changes the server
 }
 
-// CheckWebConfig returns what is wrong with a file of exporter-toolkit in one line; nil for "".
+// CheckWebConfig returns the problem of a file of exporter-toolkit in one line; nil if it is valid or "".
 func CheckWebConfig(file string) error {
 	err := web.Validate(file)
 	if err == nil {
@@ -58,7 +58,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close cuts the connections.
 func (s *Server) Close() error { return s.each((*http.Server).Close) }
 
-// SetKeepAlivesEnabled is as that of [http.Server].
+// SetKeepAlivesEnabled does the same as the method of [http.Server], for all listeners.
 func (s *Server) SetKeepAlivesEnabled(enabled bool) {
 	_ = s.each(func(server *http.Server) error {
 		server.SetKeepAlivesEnabled(enabled)

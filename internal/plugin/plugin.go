@@ -20,12 +20,12 @@ const (
 	Unknown  State = 3
 )
 
-// bySeverity has the worst state first. Unknown is less bad than Warning: the
-// check saw something wrong elsewhere, and that must not hide behind it.
+// bySeverity has the states, the worst first. Unknown comes after Warning, so that it does not hide a problem
+// that the check has found elsewhere.
 var bySeverity = []State{Critical, Warning, Unknown, OK}
 
-// Worst is the worst of the states in the order CRITICAL, WARNING, UNKNOWN, OK.
-// Of none at all it is Unknown: nothing was checked.
+// Worst returns the worst of the states, in the order CRITICAL, WARNING, UNKNOWN, OK. Without states it
+// returns Unknown, since nothing was checked.
 func Worst(states ...State) State {
 	for _, s := range bySeverity {
 		if slices.Contains(states, s) {
@@ -35,7 +35,7 @@ func Worst(states ...State) State {
 	return Unknown
 }
 
-// String is the state in the capitals of a status line.
+// String returns the state in capitals, as in a status line.
 func (s State) String() string {
 	switch s {
 	case OK:
@@ -56,7 +56,7 @@ type Choice State
 
 var choices = map[string]State{"ok": OK, "warn": Warning, "crit": Critical}
 
-// Set takes ok, warn or crit.
+// Set sets the state from ok, warn or crit.
 func (c *Choice) Set(word string) error {
 	s, found := choices[word]
 	if !found {
@@ -66,7 +66,7 @@ func (c *Choice) Set(word string) error {
 	return nil
 }
 
-// String is the word that Set takes.
+// String returns the word for Set.
 func (c *Choice) String() string {
 	for word, s := range choices {
 		if s == State(*c) {

@@ -15,8 +15,8 @@ const (
 	maxLong = 2000
 )
 
-// Report is what a plugin says: one status line with its performance data, and
-// longer text below it if the operator asked for more with -v.
+// Report is the output of a plugin: one status line with its performance data, and further lines if the operator
+// asks for them with -v.
 type Report struct {
 	Service string // begins the status line, in capitals
 	State   State

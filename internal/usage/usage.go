@@ -1,5 +1,5 @@
-// Package usage is how both programs show their help: a line that says what the command
-// is for, then examples, then the rest, in 80 columns.
+// Package usage formats the help of both programs, in 80 columns: a line with the purpose of the command, then examples,
+// then the rest.
 package usage
 
 import (
@@ -27,12 +27,12 @@ Flags:
 Of every command:
 {{.InheritedFlags.FlagUsagesWrapped 80}}{{end}}`
 
-// An Output remembers why its Writer failed first: help that nobody could read is no
-// success.
+// An Output keeps the first error of its Writer, so that a program does not exit with success if its output could not be
+// written.
 type Output struct {
 	io.Writer
 	Err    error
-	Failed func() // called when Err is set; nil: nothing is
+	Failed func() // called when Err is set; may be nil
 }
 
 // Write implements [io.Writer].
@@ -47,12 +47,11 @@ func (o *Output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Set makes root and all its commands show their help like this. It also adds the
-// commands that cobra itself adds later, completion and help, with examples: call it
-// when all others are there.
+// Set makes root and all its commands show their help in this form. It also adds the commands completion and help of cobra,
+// with examples. Call it when all other commands have been added.
 func Set(root *cobra.Command) {
 	root.SetHelpTemplate(helpTemplate)
-	root.SuggestionsMinimumDistance = 2 // letters that differ
+	root.SuggestionsMinimumDistance = 2 // maximum number of different letters
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	name := root.Name()
@@ -81,8 +80,8 @@ func Set(root *cobra.Command) {
 	}
 }
 
-// Suggestion returns a question that names the commands of root which args may mean; ""
-// if there is none. It is for args that root could not make sense of.
+// Suggestion returns a question with the commands of root that were probably meant by args; "" if there is none. It is for
+// args that root could not execute.
 func Suggestion(root *cobra.Command, args []string) string {
 	if len(args) > 1 && args[0] == "help" {
 		args = args[1:]
@@ -108,8 +107,8 @@ func Suggestion(root *cobra.Command, args []string) string {
 	return "did you mean " + strings.Join(names, " or ") + "?"
 }
 
-// Plain makes the explanations of all flags one line of plain text, as the completion
-// of a shell shows them: it knows no `NAME` of a value, and cuts at the end of a line.
+// Plain changes the descriptions of all flags to one line of plain text, for the completion of a shell. A shell shows only
+// the first line of a description, and does not know the quotes around the `NAME` of a value.
 func Plain(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
@@ -122,7 +121,7 @@ func Plain(cmd *cobra.Command) {
 	}
 }
 
-// examples are for this shell, and for all that start from now on.
+// examples are the examples for the command completion, by shell: one for the running shell, and one for later shells.
 var examples = map[string]string{
 	"bash": `  source <(%[1]s completion bash)     with the package bash-completion
   %[1]s completion bash >> ~/.bash_completion`,
