@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,8 +18,13 @@ import (
 // A command that does not end is interrupted, with what it has started.
 func TestCommandIsInterruptedWithItsProcesses(t *testing.T) {
 	if terminal, err := os.Open("/dev/tty"); err == nil {
-		_ = terminal.Close()
-		t.Skip("on a terminal, that interrupts the processes")
+		_ = terminal.Close() // it would interrupt the processes: this is for a session without one
+		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+		again.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Fatalf("without a terminal: %v\n%s", err, out)
+		}
+		return
 	}
 	started := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithCancelCause(t.Context())
