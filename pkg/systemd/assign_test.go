@@ -267,6 +267,20 @@ func TestAddressesOf(t *testing.T) {
 	}
 }
 
+// The error has the host name as it was configured, and the address that could not be bound.
+func TestBindAllNamesTheHost(t *testing.T) {
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	_, err = bindAll(t.Context(), ListenConfig{Name: "greet", Address: "localhost:" + port}, nil, func(err error) { t.Error(err) })
+	if err == nil || !strings.HasPrefix(err.Error(), "localhost:"+port+": listen on 127.0.0.1:"+port+": ") {
+		t.Errorf("error: %v", err)
+	}
+}
+
 func FuzzStoreName(f *testing.F) {
 	f.Add(":10000", uint64(0), uint64(0))
 	f.Add("unix:/run/greetd/ö b.sock", uint64(26), uint64(1234))

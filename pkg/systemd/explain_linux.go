@@ -24,6 +24,9 @@ func explain(err error, address string) error {
 	if wrong := new(net.AddrError); errors.As(err, &wrong) {
 		return fmt.Errorf("%s: %w", wrong.Err, errNoAddress)
 	}
+	if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) {
+		return fmt.Errorf("%w: correct the name %s, or write its address", err, unknown.Name)
+	}
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
 		return err

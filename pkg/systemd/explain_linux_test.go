@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,12 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s at %s: %v", tc.errno, tc.address, err)
 		}
 	}
-	err := explain(&groupError{"/run/s", "www-data", unix.EPERM}, "unix:/run/s")
+	unknown := &net.DNSError{Err: "no such host", Name: "nobody.invalid"}
+	err := explain(&net.OpError{Op: "listen", Err: unknown}, "nobody.invalid:80")
+	if want := "lookup nobody.invalid: no such host: correct the name nobody.invalid, or write its address"; err.Error() != want || !errors.Is(err, unknown) {
+		t.Errorf("a name: %v", err)
+	}
+	err = explain(&groupError{"/run/s", "www-data", unix.EPERM}, "unix:/run/s")
 	if want := "give /run/s to group www-data: operation not permitted: set SupplementaryGroups=www-data"; !strings.HasPrefix(err.Error(), want) || !errors.Is(err, unix.EPERM) {
 		t.Errorf("a group: %v", err)
 	}

@@ -20,6 +20,9 @@ func bindAll(ctx context.Context, config ListenConfig, configs []ListenConfig, r
 		one := config
 		one.Address = address
 		socket, err := bindSocket(ctx, one)
+		if err != nil && address != config.Address {
+			err = fmt.Errorf("%s: %w", config.Address, err)
+		}
 		switch {
 		case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
 			missing = append(missing, err)
