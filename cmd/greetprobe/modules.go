@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path"
@@ -110,9 +112,9 @@ func readConfig(name string) (*exporter.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
+	document, err := onlyDocument(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", name, err)
 	}
 	c := configFile{name: name}
 	config := builtinConfig()
@@ -127,6 +129,24 @@ func readConfig(name string) (*exporter.Config, error) {
 		}
 	}
 	return config, c.err()
+}
+
+// onlyDocument parses text, which must not have a second document: its modules would be missing without notice. The
+// document is empty if text is. An error begins with the line, or with a space.
+func onlyDocument(text []byte) (document yaml.Node, err error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var second yaml.Node
+	err = decoder.Decode(&document)
+	if err == nil {
+		err = decoder.Decode(&second)
+	}
+	switch {
+	case err == nil:
+		return document, fmt.Errorf("%d: a second document begins here; put everything into the first, and remove the line ---", second.Line)
+	case errors.Is(err, io.EOF):
+		return document, nil
+	}
+	return document, fmt.Errorf(" %s", strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
 }
 
 // An item is a key of a mapping with its value.

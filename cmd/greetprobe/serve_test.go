@@ -337,6 +337,8 @@ func TestServeConfigMistakes(t *testing.T) {
 		"allow: {ports: []}":                                                `1: allow: ports: an empty list allows nothing`,
 		"allow: {ports: 70000}":                                             `1: allow: ports: "70000" is not a port or a range; write 25 or`,
 		"allow: {targets: ['a:25']}":                                        `1: allow: targets: "a:25" is not a network, address, host name`,
+		"modules: {a: {}}\n---\nmodules: {b: {}}\n":                         `2: a second document begins here; put everything into the first`,
+		"modules: {a: {}}\n---\n":                                           `2: a second document begins here`,
 		"modules: [":                                                        ` line 1: did not find expected node content`,
 	} {
 		file := filepath.Join(t.TempDir(), "exporter.yaml")

@@ -17,8 +17,8 @@ import (
 func DropInDirectory(path string) string { return path + ".d" }
 
 // dropIns returns the drop-ins of the file at path in lexical order, the order in which they are merged.
-// It ignores hidden files and other names. A *.yml file is an error, since its settings would be missing
-// without notice. If the directory does not exist, there are no drop-ins.
+// It ignores hidden files and other names. *.yml and *.YAML files are errors, since their settings would be
+// missing without notice. If the directory does not exist, there are no drop-ins.
 func dropIns(path string) ([]string, error) {
 	directory := DropInDirectory(path)
 	entries, err := os.ReadDir(directory) // sorted by name
@@ -36,7 +36,7 @@ func dropIns(path string) ([]string, error) {
 		case strings.HasPrefix(entry.Name(), "."):
 		case strings.HasSuffix(entry.Name(), ".yaml"):
 			paths = append(paths, path)
-		case strings.HasSuffix(entry.Name(), ".yml") && mistake == nil:
+		case slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(filepath.Ext(path))) && mistake == nil:
 			mistake = &Problem{File: path, Reason: "would not be read: a drop-in ends in .yaml; rename it, or move it out of the directory"}
 		}
 	}
@@ -139,12 +139,17 @@ func (m *merger) forgetElements(list string) {
 func (m *merger) mergeListeners(r *fileReader, own []any) (place map[string]string) {
 	place = make(map[string]string)
 	before := slices.Clone(m.listeners) // two listeners with the same name in one file are not merged: that is a problem
+	merged := make(map[int]string)      // the key in this file for each element of before that it changes
 	for i, element := range own {
 		key := fmt.Sprintf("listeners[%d]", i)
 		listener := element.(map[string]any)
 		name, named := listener["name"]
 		at := slices.IndexFunc(before, func(b any) bool { return named && b.(map[string]any)["name"] == name })
+		if first, again := merged[at]; again {
+			m.problems.add(r.origins[key], key+".name", "%s is the name of %s too: give each its own", words.Quote(name.(string)), first)
+		}
 		if at >= 0 {
+			merged[at] = key
 			mergeSection(before[at].(map[string]any), listener)
 			place[key] = fmt.Sprintf("listeners[%d]", at)
 			continue

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -112,13 +113,62 @@ func TestDropInsAreAsStrictAsTheFile(t *testing.T) {
 	}
 }
 
+// TestLaterGreetingCounts: greeting and greeting_file are two ways to set the same thing, so that the later file,
+// or the environment, overrides the earlier one.
+func TestLaterGreetingCounts(t *testing.T) {
+	for _, test := range []struct {
+		file, dropIn   string
+		env, value     string // a variable of the environment, if not ""
+		greeting, path string // that are effective
+	}{
+		{"greeting: a", "greeting_file: /b", "", "", Default().Greeting, "/b"},
+		{"greeting_file: /a", "greeting: b", "", "", "b", ""},
+		{"greeting_file: /a", "greeting: " + strconv.Quote(Default().Greeting), "", "", Default().Greeting, ""},
+		{"{greeting: a, greeting_file: ''}", "log: {level: debug}", "", "", "a", ""},
+		{"greeting: a", "greeting_file: ''", "", "", "a", ""},
+		{"greeting: a", "greeting_file: /b", "GREETD_GREETING", "c", "c", ""},
+		{"greeting: a", "greeting: b", "GREETD_GREETING_FILE", "/c", Default().Greeting, "/c"},
+	} {
+		t.Run(test.file+", "+test.dropIn+" "+test.env, func(t *testing.T) {
+			if test.env != "" {
+				t.Setenv(test.env, test.value)
+			}
+			l, err := Load(Source{Path: writeAll(t, test.file, map[string]string{"1.yaml": test.dropIn})})
+			if err != nil || l.Greeting != test.greeting || l.GreetingFile != test.path {
+				t.Errorf("greeting %q, greeting_file %q, %v; want %q and %q", l.Greeting, l.GreetingFile, err, test.greeting, test.path)
+			}
+			if l.GreetingFile != "" && l.IsSet("greeting") {
+				t.Error("a greeting without effect has an origin")
+			}
+		})
+	}
+	_, err := Load(Source{Path: writeAll(t, "greeting: a", map[string]string{"1.yaml": "{greeting: b, greeting_file: /b}"})})
+	if err == nil || !strings.Contains(err.Error(), ".d/1.yaml:1: greeting_file: takes the place of greeting, which is set too") {
+		t.Errorf("both in one file: %v", err)
+	}
+}
+
+// A drop-in that changes a listener of an earlier file twice has a mistake, as one that adds a listener twice has.
+func TestDropInNamesAListenerOnce(t *testing.T) {
+	_, err := Load(Source{Path: writeAll(t, "listeners: [{name: a, address: ':1'}, {name: b, address: ':2'}]", map[string]string{
+		"1.yaml": "listeners:\n- {name: b, connections: 5}\n- {name: a, connections: 5}\n- {name: b, reuse_port: true}\n",
+		"2.yaml": "listeners:\n- {name: b, connections: 6}\n",
+	})})
+	want := `.d/1.yaml:4: listeners[2].name: "b" is the name of listeners[0] too: give each its own`
+	if all := problemsIn(err); len(all) != 1 || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // A file that is renamed so must not leave its settings out in silence.
 func TestDropInsEndInYAML(t *testing.T) {
-	path := writeAll(t, "greeting: a", map[string]string{"1.yml": "access: {deny: [192.0.2.1]}", ".2.yml": "nonsense", "3.yaml": "log: {rate: x}"})
-	_, err := Load(Source{Path: path})
-	if err == nil || !strings.Contains(err.Error(), path+".d/1.yml: would not be read: a drop-in ends in .yaml") ||
-		!strings.Contains(err.Error(), "3.yaml:1: log.rate") {
-		t.Errorf("%v", err)
+	for _, name := range []string{"1.yml", "1.YAML", "1.Yml"} {
+		path := writeAll(t, "greeting: a", map[string]string{name: "access: {deny: [192.0.2.1]}", ".2.yml": "nonsense", "3.yaml": "log: {rate: x}"})
+		_, err := Load(Source{Path: path})
+		if err == nil || !strings.Contains(err.Error(), path+".d/"+name+": would not be read: a drop-in ends in .yaml") ||
+			!strings.Contains(err.Error(), "3.yaml:1: log.rate") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

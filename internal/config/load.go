@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,11 +85,37 @@ func load(s Source, defaultPath string) (Loaded, error) {
 		return Loaded{}, fmt.Errorf("decode configuration: %w", err)
 	}
 	normalize(&l.Config)
+	keepLaterGreeting(&l)
 	l.conflicts(func(key, reason string) { found.add(l.nearestOrigin(key), key, "%s", reason) })
 	if s.Check != nil {
 		s.Check(l.Config, func(key string, err error) { found.add(l.nearestOrigin(key), key, "%v", err) })
 	}
 	return l, found.err(l.Files())
+}
+
+// keepLaterGreeting drops one of greeting and greeting_file if both are set: the one from the earlier file, or from a
+// file while the other is in the environment. If both are from the same file, or both from the environment, it keeps
+// them, and that is a conflict.
+func keepLaterGreeting(l *Loaded) {
+	sources := l.Files() // in the order of precedence; the environment is in none of them
+	rank := func(key string) int {
+		i := slices.Index(sources, l.origin(key).from)
+		if i < 0 {
+			return len(sources)
+		}
+		return i
+	}
+	if l.GreetingFile == "" || !l.IsSet("greeting") {
+		return
+	}
+	switch text, file := rank("greeting"), rank("greeting_file"); {
+	case text > file:
+		l.GreetingFile = ""
+		delete(l.origins, "greeting_file")
+	case file > text:
+		l.Greeting = Default().Greeting
+		delete(l.origins, "greeting")
+	}
 }
 
 // readFiles merges into v the values of the file, and then those of its drop-ins in lexical order. The
