@@ -56,7 +56,7 @@ func TestCertificateReasons(t *testing.T) {
 		{"root unknown, and sent", chained(strange.Sign(t, named("leaf")), strange, stranger), trust, "", "the certificate is signed by an unknown authority, CN=Stranger, whose own certificate the server sent", "CN=leaf"},
 		{"name in CN", root.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "mail.example"}}), trust, "mail.example", "the certificate has the name mail.example only as its common name (CN), which counts no longer: it needs a subjectAltName", "CN=mail.example"},
 		{"another name in CN", root.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "www.example"}}), trust, "mail.example", "the certificate is for CN=www.example, not for mail.example", "CN=www.example"},
-		{"not for servers", root.Sign(t, &x509.Certificate{IPAddresses: local, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), trust, "", "certificate specifies an incompatible key usage", ""},
+		{"not for servers", root.Sign(t, &x509.Certificate{IPAddresses: local, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), trust, "", "the certificate, or one of its issuers, is not for servers: its extended key usage lacks server authentication", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := testserver.Listen(t, over(test.cert, testserver.Greet("hi\n")))

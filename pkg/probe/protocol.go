@@ -219,7 +219,7 @@ func readOther(said []byte, whole bool) reading {
 			return foreign, Refusal{}
 		}
 		code := found[1] + found[2]
-		return refusal, Refusal{Code: code, Text: line, Temporary: code == "429" || code == "503" || code == "504"}
+		return refusal, Refusal{Code: code, Text: line, Temporary: code == "408" || code == "429" || code == "503" || code == "504"}
 	})
 }
 
@@ -253,8 +253,8 @@ func (r *run) classifyGreeting(said reading) bool {
 		return true
 	case said.kind == incomplete && r.Greeting.End == EndEOF:
 		r.fail(PhaseGreeting, Closed, fmt.Errorf("the server closed the connection before its %s greeting was complete", r.p.Protocol))
-	case said.kind == incomplete && r.Greeting.End == EndMatch:
-		return true
+	case said.kind == incomplete && (r.Greeting.End == EndMatch || r.Greeting.End == EndMax):
+		return true // what was read belongs to the protocol
 	case said.kind == incomplete && r.Greeting.End == EndIdle:
 		r.fail(PhaseGreeting, Partial, fmt.Errorf("the %s greeting was not complete when the server fell silent", r.p.Protocol))
 	default:

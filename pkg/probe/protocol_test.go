@@ -49,6 +49,9 @@ var greetings = []struct {
 	{"", "421-a\r\n421 b\r\n", "refused_by_server", "421", true, "", " "},
 	{"", "421 Service not available", "refused_by_server", "421", true, "", " "},
 	{"", "554 mail.example no\r\n", "refused_by_server", "554", false, "", " "},
+	{"", "421 \r\n", "refused_by_server", "421", true, "", " "},
+	{"", "554-\r\n554 No SMTP service here\r\n", "refused_by_server", "554", false, "", " "},
+	{"", "HTTP/1.0 408 Request Time-out\r\n\r\n", "refused_by_server", "408", true, "", " "},
 	{"", "400 no\r\n", "refused_by_server", "400", true, "", " "},
 	{"", "502 no permission\r\n", "refused_by_server", "502", false, "", " "},
 	{"", "530 Sorry, the maximum number of clients (1) are connected\r\n", "refused_by_server", "530", false, "", " "},
@@ -114,6 +117,37 @@ var greetings = []struct {
 	{"managesieve", "OK\r\n", "ok", "", false, "managesieve", " "},
 	{"mysql", "hi\n", "wrong_protocol", "", false, "mysql", " "},
 	{"mysql", "Hello there\n", "wrong_protocol", "", false, "mysql", " "},
+}
+
+// The limit of the size, and a server that hangs up early, leave the meaning of a greeting as it is.
+func TestGreetingIsCutOff(t *testing.T) {
+	long := strings.Repeat("220-welcome to our archive\r\n", 200)
+	for _, test := range []struct {
+		protocol probe.Protocol
+		server   testserver.Behavior
+		status   probe.Status
+		code     string
+	}{
+		{"", testserver.Greet("220-ftp.example FTP\r\n" + long + "220 hi\r\n"), probe.OK, ""},
+		{"ftp", testserver.Greet(long + "220 hi\r\n"), probe.OK, ""},
+		{"smtp", testserver.Greet("220 " + strings.Repeat("x", 5000) + "\r\n"), probe.OK, ""},
+		{"smtp", testserver.Greet(strings.Repeat("x", 5000) + "\r\n"), probe.WrongProtocol, ""},
+		{"pop3", testserver.Greet(long), probe.WrongProtocol, ""},
+		{"", testserver.Greet(strings.Repeat("421-too many clients\r\n", 300) + "421 bye\r\n"), probe.RefusedByServer, "421"},
+		{"ftp", testserver.Greet(strings.Repeat("530-too many clients\r\n", 300) + "530 bye\r\n"), probe.RefusedByServer, "530"},
+		{"", testserver.GreetAndClose("554-mail.example\r\n"), probe.RefusedByServer, "554"},
+		{"smtp", testserver.GreetAndClose("554-mail.example\r\n"), probe.RefusedByServer, "554"},
+		{"smtp", testserver.GreetAndClose("220-mail.example\r\n"), probe.Closed, ""},
+	} {
+		r := ask(t, probe.Probe{Protocol: test.protocol}, test.server)
+		code := ""
+		if r.Refusal != nil {
+			code = r.Refusal.Code
+		}
+		if r.Status != test.status || code != test.code {
+			t.Errorf("%s %.20q: %s %q, %v; want %s %q", test.protocol, r.Greeting.Bytes, r.Status, code, r.Err, test.status, test.code)
+		}
+	}
 }
 
 func TestProtocols(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 type reply struct {
 	code  string // of its last line, which decides
 	text  string // the last line
-	lines string // all of them
 	end   int    // 0: not complete
 	free  bool   // a line between has no code, as FTP allows
 	wrong bool   // it is no reply
@@ -25,6 +24,9 @@ func parseReply(said []byte, whole bool) reply {
 	for at := 0; ; {
 		line, ok := firstLine(said[at:], whole)
 		if !ok {
+			if whole && (strings.HasPrefix(r.code, "4") || strings.HasPrefix(r.code, "5")) {
+				r.end = at // the server hung up in the middle of its refusal
+			}
 			return r
 		}
 		size := lineEnd(said[at:], whole)
@@ -38,7 +40,7 @@ func parseReply(said []byte, whole bool) reply {
 		}
 		r.code, r.text = string(found[1]), string(line)
 		if string(found[2]) != "-" {
-			r.end, r.lines = at, string(said[:at])
+			r.end = at
 			return r
 		}
 	}
@@ -77,7 +79,7 @@ func readReply(said []byte, whole bool) reading {
 
 // Codes that servers refuse a connection with. Other texts may begin with a number too:
 // a guess wants one of these, or an enhanced status code behind it (RFC 3463).
-var replyRefusal = regexp.MustCompile(`^(?:(?:400|421|45[0-4]|502|521|530|55[0346])[ -]\S|(?:4[0-5][0-9][ -]4|5[0-5][0-9][ -]5)\.[0-9]{1,3}\.[0-9]{1,3}(?: |$)|500 OOPS: |500 .*FTP server shut down)`)
+var replyRefusal = regexp.MustCompile(`^(?:(?:400|421|45[0-4]|502|521|530|55[0346])[ -]|(?:4[0-5][0-9][ -]4|5[0-5][0-9][ -]5)\.[0-9]{1,3}\.[0-9]{1,3}(?: |$)|500 OOPS: |500 .*FTP server shut down)`)
 
 // Words by which a positive reply shows its protocol.
 var replyWords = []struct {

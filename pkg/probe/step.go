@@ -26,7 +26,9 @@ type Step struct {
 func ExpectStep(pattern Pattern) Step { return Step{verb: "expect", pattern: pattern} }
 
 // RejectStep returns a step that fails if pattern is found in the text that the server sends
-// between the previous SendStep and the next one.
+// between the previous SendStep and the next one. If no ExpectStep reads the answer to the previous
+// SendStep, RejectStep waits for it: for a whole line that is not continued, the end of the connection,
+// [Probe.Idle] or [Probe.Read].
 func RejectStep(pattern Pattern) Step { return Step{verb: "reject", pattern: pattern} }
 
 // SendStep returns a step that sends exactly text.
@@ -95,6 +97,7 @@ type conversation struct {
 	said  []byte    // text of the server that no expect step has consumed
 	since []byte    // all text of the server since the last send
 	avoid []Pattern // the patterns of the reject steps that apply
+	asked bool      // there was a send step, and no handshake after it
 }
 
 // conversation makes the steps, and reports whether all of them succeeded. rest is the text that the
@@ -104,7 +107,7 @@ func (r *run) conversation(w *wire, rest []byte) bool {
 	for i, step := range r.p.Steps {
 		began := time.Now()
 		w.renew(cmp.Or(r.p.Read, DefaultRead))
-		received, err := c.do(step)
+		received, err := c.do(step, r.p.Steps[i+1:])
 		if limit := cmp.Or(r.p.MaxBytes, DefaultMaxBytes); len(received) > limit {
 			received = received[:limit]
 		}
@@ -113,7 +116,7 @@ func (r *run) conversation(w *wire, rest []byte) bool {
 			if c.dismissed(err) {
 				r.Err = fmt.Errorf("step %d, %s: %w", i+1, step, r.Err)
 			} else if r.Status == "" {
-				r.broken(w, PhaseStep, c.status(step, err), fmt.Errorf("step %d, %s: %w", i+1, step, c.reason(err)))
+				r.broken(w, PhaseStep, c.status(step, err), fmt.Errorf("step %d, %s: %w", i+1, step, c.reason(step, err)))
 			}
 			return false
 		}
@@ -152,11 +155,11 @@ type rejectedError struct{ pattern Pattern }
 
 func (e rejectedError) Error() string { return fmt.Sprintf("the server said %q", e.pattern.String()) }
 
-// do makes one step.
-func (c *conversation) do(step Step) (received []byte, err error) {
+// do makes one step. next has the steps after it.
+func (c *conversation) do(step Step, next []Step) (received []byte, err error) {
 	switch step.verb {
 	case "send":
-		c.since, c.avoid = nil, nil
+		c.since, c.avoid, c.asked = nil, nil, true
 		_, err := io.WriteString(c.w, step.text)
 		if err != nil && len(c.said) == 0 {
 			return c.read(Step{}) // the last text of the server has the reason
@@ -164,7 +167,14 @@ func (c *conversation) do(step Step) (received []byte, err error) {
 		return nil, nil
 	case "reject":
 		c.avoid = append(c.avoid, step.pattern)
-		return c.since, c.rejected(true)
+		if err := c.rejected(true); err != nil || !c.asked || readsAnswer(next) {
+			return c.since, err
+		}
+		received, err = c.read(step)
+		if _, rejected := errors.AsType[rejectedError](err); rejected {
+			return c.since, err
+		}
+		return c.since, nil // an answer that does not come is not what is rejected
 	case "starttls":
 		return nil, c.startTLS(step)
 	}
@@ -172,7 +182,7 @@ func (c *conversation) do(step Step) (received []byte, err error) {
 }
 
 func (c *conversation) startTLS(step Step) error {
-	c.avoid, c.since = nil, nil
+	c.avoid, c.since, c.asked = nil, nil, false
 	if step.protocol != "" {
 		var greeting []byte
 		if c.Greeting != nil {
@@ -205,13 +215,16 @@ func (c *conversation) read(step Step) ([]byte, error) {
 	idle := cmp.Or(c.p.Idle, DefaultIdle)
 	buf := make([]byte, stepRead)
 	for whole := false; ; {
+		if err := c.rejected(whole); err != nil { // first: the same text may also have what is expected
+			return c.said, err
+		}
 		if n := c.found(step, whole); n > 0 {
 			received := c.said[:n]
 			c.said = c.said[n:]
 			return received, nil
 		}
-		if err := c.rejected(whole); err != nil {
-			return c.said, err
+		if step.verb == "reject" && (c.answered() || whole) {
+			return c.since, nil
 		}
 		if len(c.said) > maxStep {
 			return c.said, fmt.Errorf("it is not in the first %d bytes", maxStep)
@@ -229,10 +242,13 @@ func (c *conversation) read(step Step) ([]byte, error) {
 		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(c.w.until) && !whole:
 			whole = true // a prompt, perhaps
 		case err != nil:
+			if rejected := c.rejected(true); rejected != nil {
+				return c.said, rejected
+			}
 			if n := c.found(step, true); n > 0 {
 				return c.said[:n], nil
 			}
-			return c.said, cmp.Or(c.rejected(true), err)
+			return c.said, err
 		}
 	}
 }
@@ -244,7 +260,7 @@ func (c *conversation) found(step Step, whole bool) int {
 	if !whole {
 		complete = bytes.LastIndexByte(c.said, '\n') + 1
 	}
-	if step.verb == "" || complete == 0 || !step.pattern.in(c.said[:complete], true) {
+	if step.verb != "expect" || complete == 0 || !step.pattern.in(c.said[:complete], true) {
 		return 0 // a shortcut: no line has to be searched
 	}
 	for end := 0; end < len(c.said); {
@@ -262,6 +278,27 @@ func (c *conversation) found(step Step, whole bool) int {
 		}
 	}
 	return 0
+}
+
+// readsAnswer reports whether one of the steps reads the answer to the last send step.
+func readsAnswer(steps []Step) bool {
+	for _, step := range steps {
+		switch step.verb {
+		case "expect":
+			return true
+		case "send", "starttls":
+			return false
+		}
+	}
+	return false
+}
+
+// answered reports whether the text since the last send step has a whole line that is not continued, as the
+// answer to [Probe.Send] has.
+func (c *conversation) answered() bool {
+	var l lines
+	l.scan(c.since)
+	return l.end > 0
 }
 
 // rejected returns an error if one of the rejected patterns matches.
@@ -297,7 +334,7 @@ func isNetwork(err error) bool {
 }
 
 // reason returns a sentence that says why a step failed.
-func (c *conversation) reason(err error) error {
+func (c *conversation) reason(step Step, err error) error {
 	said := ""
 	if len(c.said) > 0 {
 		said = fmt.Sprintf("; it said %q", clip(strings.TrimRight(string(c.said[:min(len(c.said), recorded)]), "\r\n")))
@@ -306,6 +343,8 @@ func (c *conversation) reason(err error) error {
 		return refusal
 	}
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && said == "" && c.Greeting != nil && step.verb == "expect" && step.pattern.in(c.Greeting.Bytes, true):
+		return fmt.Errorf("it did not come %s: only the greeting has it, and steps begin after the greeting (--expect is for the greeting)", c.w.spent())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("it did not come %s%s", c.w.spent(), said)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -272,6 +272,9 @@ func explainCertificate(sent []*x509.Certificate, name string, now time.Time, er
 		}
 		text = validity(which, invalid.Cert, now)
 	}
+	if invalid.Reason == x509.IncompatibleUsage {
+		text = "the certificate, or one of its issuers, is not for servers: its extended key usage lacks server authentication"
+	}
 	return &certificateError{clip(text), err}
 }
 
