@@ -93,8 +93,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	cd tools && $(GO) vet ./mutate
 	cd tools/release && $(GO) vet ./image
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
-	GOOS=darwin $(GO) vet ./pkg/systemd && GOOS=windows $(GO) vet ./pkg/systemd
-	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./cmd/greetprobe || exit; done
+	for os in darwin dragonfly freebsd netbsd openbsd windows; do GOOS=$$os $(GO) vet ./pkg/probe ./pkg/systemd ./cmd/greetprobe || exit; done
 	@sh test/packages.sh lint
 	shellcheck $(SCRIPTS)
 	$(TOOLS)/actionlint .github/workflows/*.yml

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package drill restarts, reloads and kills a unit on purpose, and counts the outcomes of clients that are started at the
 // same time.
 package drill

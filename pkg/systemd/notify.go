@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 	"unicode"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // maxStatus leaves room for the rest in the 4096 bytes that systemd reads.
@@ -31,7 +29,7 @@ type Notifier struct {
 // Ready reports that every listener is open and the configuration applies. It must also follow
 // every reload, including a failed one: systemd waits for it.
 func (n *Notifier) Ready(status string) error {
-	return n.send(daemon.SdNotifyReady, statusLine(status))
+	return n.send("READY=1", statusLine(status))
 }
 
 // Status sets the line that `systemctl status` shows.
@@ -42,12 +40,12 @@ func (n *Notifier) Status(status string) error {
 // Reloading reports that a reload begins. It sends the time in the same datagram, as
 // Type=notify-reload requires. Ready must follow.
 func (n *Notifier) Reloading() error {
-	return n.send(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+	return n.send("RELOADING=1", monotonicTime())
 }
 
 // Stopping reports that the service begins to stop.
 func (n *Notifier) Stopping(status string) error {
-	return n.send(daemon.SdNotifyStopping, statusLine(status))
+	return n.send("STOPPING=1", statusLine(status))
 }
 
 // Extend asks systemd to wait for d, counted from now, before the present start, reload or stop
@@ -58,7 +56,7 @@ func (n *Notifier) Extend(d time.Duration) error {
 
 // Ping resets the watchdog's timer.
 func (n *Notifier) Ping() error {
-	return n.send(daemon.SdNotifyWatchdog)
+	return n.send("WATCHDOG=1")
 }
 
 // ResetRestarts makes systemd reset its count of restarts, so that the delay of the next restart is
@@ -155,7 +153,7 @@ func statusLine(text string) string {
 // WatchdogInterval returns the longest time that may pass between two calls of Ping (WatchdogSec=
 // of the unit); call Ping twice as often to be safe. It returns 0 if the unit has no watchdog.
 func WatchdogInterval() (time.Duration, error) {
-	interval, err := daemon.SdWatchdogEnabled(false)
+	interval, err := watchdogInterval()
 	if err != nil {
 		return 0, fmt.Errorf("WATCHDOG_USEC and WATCHDOG_PID (WatchdogSec= of the unit): %w: unset them, or let systemd set them", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
@@ -113,3 +114,8 @@ func (n *Notifier) sendRights(rights []byte, lines ...string) error {
 	}
 	return nil
 }
+
+// monotonicTime returns the assignment that must follow RELOADING=1.
+func monotonicTime() string { return daemon.SdNotifyMonotonicUsec() }
+
+func watchdogInterval() (time.Duration, error) { return daemon.SdWatchdogEnabled(false) }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Where there is no systemd, nothing is passed, nobody is notified, and sockets are bound
@@ -44,6 +45,10 @@ func (n *Notifier) sendDescriptor(any, ...string) error { return nil }
 func (n *Notifier) close() error { return nil }
 
 func (n *Notifier) send(...string) error { return nil }
+
+func monotonicTime() string { return "" }
+
+func watchdogInterval() (time.Duration, error) { return 0, nil }
 
 // bindSocket listens as config says, without any service manager. ReusePort and Backlog have
 // no effect here. The error is one sentence.
