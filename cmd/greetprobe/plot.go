@@ -47,11 +47,15 @@ func (c chart) draw(on screen) string {
 	if len(values) == 1 {
 		values = append(values, values[0]) // a line needs two points
 	}
+	least := 0.001 // milliseconds at the top of the vertical axis
+	if !slices.ContainsFunc(values, isTime) {
+		least = 1 // every probe has failed: else the labels of all lines would be 0.001 ms or 0 ms
+	}
 	failed, cut, shown := marks(values, math.IsNaN, 0), marks(values, func(v float64) bool { return v > top }, top), cutAt(values, top)
 	series, chars := [][]float64{failed}, []asciigraph.CharSet{asciigraph.CreateCharSet("x")}
 	colors := []asciigraph.AnsiColor{asciigraph.Red}
 	add := func(values []float64, char asciigraph.CharSet, color asciigraph.AnsiColor) {
-		if slices.ContainsFunc(values, func(v float64) bool { return !math.IsNaN(v) }) {
+		if slices.ContainsFunc(values, isTime) {
 			series, chars, colors = append(series, values), append(chars, char), append(colors, color)
 		}
 	}
@@ -59,7 +63,7 @@ func (c chart) draw(on screen) string {
 	add(cut, asciigraph.CreateCharSet("^"), asciigraph.Yellow)
 	options := []asciigraph.Option{
 		asciigraph.SeriesChars(chars...), asciigraph.Height(on.height()),
-		asciigraph.LowerBound(0), asciigraph.UpperBound(0.001), asciigraph.YAxisValueFormatter(axisTime),
+		asciigraph.LowerBound(0), asciigraph.UpperBound(least), asciigraph.YAxisValueFormatter(axisTime),
 		asciigraph.XAxisRange(0, c.to), asciigraph.XAxisTickCount(c.ticks), asciigraph.XAxisValueFormatter(c.label),
 	}
 	if on.color {
@@ -76,6 +80,8 @@ func (c chart) draw(on screen) string {
 	}
 	return on.letters(b.String())
 }
+
+func isTime(v float64) bool { return !math.IsNaN(v) }
 
 // A value is an outlier if it is more than outlier times the 95th percentile. Outliers are cut off at headroom times
 // the 95th percentile.

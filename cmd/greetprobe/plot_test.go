@@ -62,8 +62,12 @@ var origin = regexp.MustCompile(`\n +0 (s|min|h)`)
 var colors = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 func TestPlotOfFailuresOnly(t *testing.T) {
-	if got := drawn(math.NaN(), math.NaN()); !strings.Contains(got, "x") || strings.Contains(got, "922") || strings.Contains(got, "Inf") {
+	got := drawn(math.NaN(), math.NaN())
+	if !strings.Contains(got, "x") || strings.Contains(got, "922") || strings.Contains(got, "Inf") {
 		t.Errorf("want an x and no number from nowhere:\n%s", got)
+	}
+	if strings.Count(got, " 0 ms ") != 1 || strings.Count(got, "0.001 ms") > 0 {
+		t.Errorf("lines of the axis have the same label:\n%s", got)
 	}
 }
 

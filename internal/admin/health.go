@@ -235,7 +235,7 @@ func (ht *healthTracker) listenerTroubles(now time.Time, l Listener, recent heal
 		case now.After(c.NotAfter):
 			add("certificate", Red, c.NotAfter, "the certificate of listener "+name+" has expired")
 		case c.DaysLeft < amberDays:
-			add("certificate", Amber, c.NotAfter.AddDate(0, 0, -amberDays), "the certificate of listener "+name+" expires in "+words.Count(c.DaysLeft, "day"))
+			add("certificate", Amber, c.NotAfter.AddDate(0, 0, -amberDays), "the certificate of listener "+name+" expires in "+words.Left(c.NotAfter.Sub(now)))
 		}
 	}
 	return troubles

@@ -120,6 +120,10 @@ func TestHealth(t *testing.T) {
 			func(s *scene) { s.greet().Certificate = &Certificate{NotAfter: s.now.AddDate(0, 0, 21), DaysLeft: 20} },
 			Amber, "the certificate of listener greet expires in 20 days",
 		},
+		"certificate ends today": {
+			func(s *scene) { s.greet().Certificate = &Certificate{NotAfter: s.now.Add(5*time.Hour + time.Minute)} },
+			Amber, "the certificate of listener greet expires in 5 hours",
+		},
 		"certificate has ended": {
 			func(s *scene) { s.greet().Certificate = &Certificate{NotAfter: s.now.Add(-time.Hour), DaysLeft: -1} },
 			Red, "the certificate of listener greet has expired",

@@ -158,8 +158,11 @@ func allReasons(yield func(service.Outcome, service.Reason) bool) {
 
 // Words returns how long the certificate is still valid, or when it expired. form formats the time.
 func (c Certificate) Words(form func(time.Time) string) string {
-	if c.DaysLeft < 0 {
+	switch {
+	case c.DaysLeft < 0:
 		return "expired at " + form(c.NotAfter)
+	case c.DaysLeft == 0:
+		return "less than a day left, valid until " + form(c.NotAfter)
 	}
 	return fmt.Sprintf("%s left, valid until %s", words.Count(c.DaysLeft, "day"), form(c.NotAfter))
 }
