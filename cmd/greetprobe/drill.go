@@ -77,7 +77,7 @@ that wait for their clients, such as a web server.`,
 	flags.BoolVar(&f.softReboot, "soft-reboot", false, "soft-reboot this machine, once")
 	flags.StringArrayVar(&f.do, "do", nil, "run `COMMAND` by the shell, --times times; repeatable")
 	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
-	flags.DurationVar(&f.each, "each", time.Second, "between the steps, before the first and after the last")
+	flags.DurationVar(&f.each, "each", time.Second, "before the first step, and after each, when clients are served again")
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
 	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait, up to 1s (latency)")
 	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
@@ -442,10 +442,26 @@ func (d *drilling) carryOut(ctx context.Context, unit *drill.Unit) {
 			}
 			return
 		}
-		if !pause(ctx, d.each) {
+		if !d.servedAgain(ctx, result.answered) || !pause(ctx, d.each) {
 			return
 		}
 	}
+}
+
+// recoveryLimit is the maximum time after the end of a step for which the next step waits until clients are served again.
+const recoveryLimit = 10 * time.Second
+
+// servedAgain waits until a client that was due at or after since is served, for at most recoveryLimit. Then no client waits
+// because of the last step, and what the next one costs is its own. It does not wait if no client was ever served. It returns
+// false if ctx was done before.
+func (d *drilling) servedAgain(ctx context.Context, since time.Time) bool {
+	const interval = 5 * time.Millisecond
+	for d.record.ServedSince(d.begin) && !d.record.ServedSince(since) && time.Since(since) < recoveryLimit {
+		if !pause(ctx, interval) {
+			return false
+		}
+	}
+	return true
 }
 
 // pause sleeps for d. It returns false if ctx was done before.

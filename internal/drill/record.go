@@ -50,6 +50,7 @@ func (c Client) at() time.Time {
 type Record struct {
 	mu      sync.Mutex
 	clients []Client
+	newest  time.Time // the latest time at which a served client was due
 }
 
 // Add adds a client that has ended.
@@ -57,6 +58,16 @@ func (r *Record) Add(c Client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clients = append(r.clients, c)
+	if c.Outcome == Served && c.Due.After(r.newest) {
+		r.newest = c.Due
+	}
+}
+
+// ServedSince reports whether a client that was due at or after since was served.
+func (r *Record) ServedSince(since time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.newest.Before(since)
 }
 
 // A Window is the time from the request of a step to the request of the next one.

@@ -21,6 +21,9 @@ func TestSummaryOfAWindow(t *testing.T) {
 	} {
 		r.Add(c)
 	}
+	if !r.ServedSince(at(500)) || r.ServedSince(at(501)) {
+		t.Error("the last served client was due at 500 ms")
+	}
 	s := r.Summary(Window{From: at(0), To: at(500)})
 	if s.Asked != 4 || s.Lost() != 1 || s.Counts[NotAsked] != 1 || s.Example != "refused!" {
 		t.Errorf("summary: %+v", s)
