@@ -214,10 +214,13 @@ func (c *cluster) everyVisit() (visits, asked int) {
 	return c.count("greet", "FRONTEND", "stot"), c.count("greetd", "FRONTEND", "stot")
 }
 
+// helloAll is the default greeting.
+const helloAll = "Hello there, {IP}!\n"
+
 // loads are those of underLoad. Over IPv6, everybody talks first.
 var clusterLoads = []loadSpec{
-	{Network: "tcp", Address: frontIPv4 + ":10000", From: netip.MustParsePrefix(manyIPv4).Addr()},
-	{Network: "tcp", Address: "[" + frontIPv6 + "]:10000", From: netip.MustParsePrefix(manyIPv6).Addr(), TalkFirst: 100},
+	{Address: frontIPv4 + ":10000", From: netip.MustParsePrefix(manyIPv4).Addr()},
+	{Address: "[" + frontIPv6 + "]:10000", From: netip.MustParsePrefix(manyIPv6).Addr(), TalkFirst: 100},
 }
 
 // underLoad runs a test under load over IPv4 and IPv6. Each client must be greeted, with
@@ -240,7 +243,7 @@ func (c *cluster) underLoad(name string, again int, test func()) {
 		visits, asked := c.everyVisit()
 		var loads []*load
 		for _, spec := range clusterLoads {
-			spec.Rate, spec.Greetings = clusterAt, []string{helloAll}
+			spec.Rate, spec.Greeting = clusterAt, helloAll
 			loads = append(loads, c.clients.load(t, spec))
 		}
 		test()
@@ -424,7 +427,7 @@ func (c *cluster) flood() {
 	c.Helper()
 	for i, spec := range clusterLoads {
 		spec.From = netip.MustParseAddr([]string{"10.127.0.1", "2001:db8:1:ffff::"}[i])
-		spec.Alone, spec.Rate, spec.Greetings, spec.TalkFirst = true, 400, []string{helloAll}, 0
+		spec.Alone, spec.Rate, spec.Greeting, spec.TalkFirst = true, 400, helloAll, 0
 		flood := c.clients.load(c.T, spec)
 		time.Sleep(2 * time.Second) // much more than there may be in 10 s
 		result := flood.stop()

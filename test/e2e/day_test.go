@@ -307,7 +307,7 @@ func (m *machine) ordinaryDay() {
 		name string
 		do   func()
 	}{
-		{"SIGKILL", func() { _ = m.crash(syscall.SIGKILL) }},
+		{"SIGKILL", func() { m.run("sh", "-c", crash("KILL")) }},
 		{"restart", func() { m.run("systemctl", "restart", "greetd") }},
 		{"stop and start", func() {
 			m.run("systemctl", "stop", "greetd")

@@ -14,9 +14,10 @@ import (
 
 // A drillReport is what greetprobe drill -o json prints, as far as the tests need it.
 type drillReport struct {
-	Steps []drillLine `json:"steps"`
-	All   drillLine   `json:"all"`
-	Exit  int         `json:"exit"`
+	Before drillLine   `json:"before"`
+	Steps  []drillLine `json:"steps"`
+	All    drillLine   `json:"all"`
+	Exit   int         `json:"exit"`
 
 	SliceUS int64 `json:"slice_us"`
 	Course  []struct {
@@ -36,16 +37,19 @@ type drillLine struct {
 	Example string `json:"example"`
 	Error   string `json:"error"`
 
-	Clients map[string]int `json:"clients"`
+	AnsweredUS int64          `json:"answered_us"`
+	Clients    map[string]int `json:"clients"`
 }
 
 // drill runs greetprobe drill in the machine.
 func (m *machine) drill(args ...string) (r drillReport) {
 	m.Helper()
 	cmd := m.command(append([]string{"greetprobe", "drill", "--yes", "-o", "json", "--rate", "500", "--each", "300ms"}, args...)...)
+	var said strings.Builder
+	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err := json.Unmarshal(out, &r); err != nil {
-		m.Fatalf("%v: %v: %s", cmd.Args, err, out)
+		m.Fatalf("%v: %v: %s%s", cmd.Args, err, out, said.String())
 	}
 	m.Logf("%v: %v: %d of %d lost", args, err, r.All.Lost, r.All.Asked)
 	return r
@@ -70,6 +74,49 @@ func (r drillReport) check(t *testing.T, steps int) {
 	}
 	if len(r.Steps) != steps {
 		t.Errorf("%d steps, want %d", len(r.Steps), steps)
+	}
+}
+
+// loadRate is the number of clients a second in the tests that promise something at 2,000 a second.
+const loadRate = 2500
+
+// atLoadRate are the arguments for loadRate clients a second, each from another address, and with more time to connect and
+// to read than the kernel's retries take.
+var atLoadRate = []string{
+	"--rate", strconv.Itoa(loadRate), "--source", "127.64.0.0/10", "--rst=false", "-t", "2m", "--connect-timeout", "1m", "--read-timeout", "1m",
+}
+
+// everybody are the arguments for clients of greetd, at loadRate, that must hear the whole default greeting.
+var everybody = append(slices.Clip(atLoadRate), "--regex", `\AHello there, 127\.(\d+\.){2}\d+!\n\z`, overIPv4)
+
+// lostNobody fails the test if a client was lost, a step failed or is missing, or fewer clients were asked than promised.
+func (r drillReport) lostNobody(t *testing.T, steps int) {
+	t.Helper()
+	r.check(t, steps)
+	r.checkRate(t)
+	if r.All.Lost > 0 {
+		t.Errorf("%d of %d clients were lost: %v, the first: %s", r.All.Lost, r.All.Asked, r.All.Clients, r.All.Example)
+	}
+}
+
+// checkRate fails the test if fewer clients than 2,000 a second were asked.
+func (r drillReport) checkRate(t *testing.T) {
+	t.Helper()
+	seconds := float64(r.SliceUS) * float64(len(r.Course)) / 1e6 // rounded up, by less than a slice
+	if rate := float64(r.All.Asked) / seconds; rate < 2000 {
+		t.Errorf("only %.0f clients a second were asked: %v", rate, r.All.Clients)
+	}
+}
+
+// lostDuringStepsOnly fails the test if a client was lost when no step was in progress.
+func (r drillReport) lostDuringStepsOnly(t *testing.T) {
+	t.Helper()
+	for i, slice := range r.Course {
+		from := int64(i) * r.SliceUS
+		during := func(s drillLine) bool { return from+r.SliceUS > s.AtUS && from <= s.AtUS+s.AnsweredUS }
+		if slice.Lost > 0 && !slices.ContainsFunc(r.Steps, during) {
+			t.Errorf("%d clients were lost after %d ms, when no step was in progress", slice.Lost, from/1000)
+		}
 	}
 }
 

@@ -180,16 +180,9 @@ func TestJournalExplainsItsEntries(t *testing.T) {
 func TestJournalLosesNoEntryAtAnOrdinaryRate(t *testing.T) {
 	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
-		spec := everybody(helloAll)
-		spec.Rate = 200
-		load := m.load(spec)
-		time.Sleep(5 * time.Second)
-		result := load.stop()
-		if result.lost() > 0 {
-			m.Errorf("%d clients were lost: %v", result.lost(), result)
-		}
-		if r := m.inJournal(result.Offered); r.entries != result.Offered {
-			m.Errorf("%d visits, but %+v", result.Offered, r)
+		n := m.drill(append(slices.Clone(everybody), "--rate", "200", "--do", "sleep 5", "--times", "1")...).All.Asked
+		if r := m.inJournal(n); r.entries != n {
+			m.Errorf("%d visits, but %+v", n, r)
 		}
 	})
 }
@@ -198,32 +191,25 @@ func TestJournalLosesNoEntryAtAnOrdinaryRate(t *testing.T) {
 func TestJournalAccountsForEveryVisitUnderLoad(t *testing.T) {
 	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
-		load := m.load(everybody(helloAll))
-		time.Sleep(5 * time.Second)
-		result := load.stop()
-		if r := m.inJournal(result.Offered - result.lost()); r.suppressed == 0 {
-			m.Errorf("%d visits, and no summary: %+v", result.Offered, r)
+		visits := m.drill(append(slices.Clone(everybody), "--do", "sleep 5", "--times", "1")...).All.Clients["served"]
+		if r := m.inJournal(visits); r.suppressed == 0 {
+			m.Errorf("%d visits, and no summary: %+v", visits, r)
 		}
 	})
 }
 
 func TestFrozenJournalHarmsNoGreeting(t *testing.T) {
-	const frozen = 20 * time.Second
+	const frozen, freeze = 20 * time.Second, `systemctl kill --kill-whom=main --signal=SIGSTOP systemd-journald
+sleep 20
+systemctl kill --kill-whom=main --signal=SIGCONT systemd-journald`
 	onEachSystemdInTurn(t, func(m *machine) {
 		m.run("systemctl", "start", "greetd")
-		load := m.load(everybody(helloAll))
-		m.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGSTOP", "systemd-journald")
-		time.Sleep(frozen)
-		m.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGCONT", "systemd-journald")
-		result := load.stop()
-		checkRate(m.T, result)
-		if result.lost() > 0 {
-			m.Errorf("%d clients were lost: %v", result.lost(), result)
+		r := m.drill(append(slices.Clone(everybody), "--do", freeze, "--times", "1")...)
+		r.lostNobody(m.T, 1)
+		if slowest := time.Duration(r.All.WorstUS) * time.Microsecond; slowest > frozen/2 {
+			m.Errorf("somebody waited %v for the journal", slowest)
 		}
-		if result.Slowest > frozen.Seconds()/2 {
-			m.Errorf("somebody waited %.1f s for the journal", result.Slowest)
-		}
-		m.inJournal(result.Offered - result.lost())
+		m.inJournal(r.All.Clients["served"])
 		told := 0
 		for _, entry := range m.journal("MESSAGE_ID=2392ff5e5b9c48d58b317164ef18029a") {
 			if m.number(entry, "GREETD_DROPPED") > 0 {
@@ -240,18 +226,8 @@ func TestRestartedJournalHarmsNoGreeting(t *testing.T) {
 	onEachSystemdInTurn(t, func(m *machine) {
 		m.dropIn("systemd-journald.service", "[Unit]", "StartLimitIntervalSec=0")
 		m.run("systemctl", "start", "greetd")
-		load := m.load(everybody(helloAll))
-		for range 3 {
-			m.run("systemctl", "restart", "systemd-journald")
-			time.Sleep(time.Second)
-			m.run("systemctl", "kill", "--signal=SIGKILL", "systemd-journald")
-			time.Sleep(time.Second)
-		}
-		result := load.stop()
-		checkRate(m.T, result)
-		if result.lost() > 0 {
-			m.Errorf("%d clients were lost: %v", result.lost(), result)
-		}
+		const both = "systemctl restart systemd-journald; sleep 1; systemctl kill --signal=SIGKILL systemd-journald"
+		m.drill(append(slices.Clone(everybody), "--do", both, "--times", "3", "--each", "1s")...).lostNobody(m.T, 3)
 		// The log has found the new journald.
 		before := len(m.journal("GREETD_OUTCOME=greeted"))
 		m.eventually("new visits are in the journal", func() bool {
@@ -267,13 +243,7 @@ func TestRateLimitOfTheJournalHarmsNoGreeting(t *testing.T) {
 		m.dropIn("greetd.service", "[Service]", "LogRateLimitIntervalSec=4s", "LogRateLimitBurst=100")
 		m.configure("log: {rate: 0}")
 		m.run("systemctl", "start", "greetd")
-		load := m.load(everybody(helloAll))
-		time.Sleep(5 * time.Second)
-		result := load.stop()
-		checkRate(m.T, result)
-		if result.lost() > 0 {
-			m.Errorf("%d clients were lost: %v", result.lost(), result)
-		}
+		m.drill(append(slices.Clone(everybody), "--do", "sleep 5", "--times", "1")...).lostNobody(m.T, 1)
 		m.eventually("journald says that it suppressed messages", func() bool {
 			m.greeted("tcp", overIPv4, hello)
 			return strings.Contains(m.run("journalctl", "--no-pager", "-u", "systemd-journald", "-o", "cat"), "from greetd.service")

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -25,17 +24,15 @@ import (
 // A loadSpec tells a load client what to do: to open connections at fixed times, whatever
 // became of those before (an open loop), until it is told to stop. Nothing is ever retried.
 //
-// It is for tests that need more than greetprobe drill reports: that each of 2,000 clients a second is
-// greeted with its own address, or that the journal agrees with each of them.
+// It is for the tests of a cluster alone, which need what greetprobe drill does not do: each client must be greeted with
+// its own address, a client can send data before it reads, and the load ends when HAProxy has counted enough visits.
 type loadSpec struct {
-	Network   string // tcp or unix
 	Address   string
-	From      netip.Addr // the first client's address; see source. Not valid: 127.64.0.0, or ::1 for all
+	From      netip.Addr // the first client's address; see source
 	Alone     bool       // all clients are one source: an address, over IPv6 a network (/64)
 	Rate      float64    // connections a second
-	Greetings []string   // each of them is right; {IP} stands for the client's own address
+	Greeting  string     // {IP} stands for the client's own address
 	TalkFirst int        // bytes that a client sends before it reads
-	Request   string     // else what it sends; of the answer, HTTP's header is not compared
 }
 
 // An ending is what became of one connection. There is one for each.
@@ -62,7 +59,6 @@ type loadResult struct {
 	Offered int            // connections begun
 	Seconds float64        // from the first to the last
 	Endings map[ending]int // they add up to Offered
-	Said    map[string]int // how many heard which of Greetings
 	Slowest float64        // seconds from the beginning of a connection to its ending
 	Losses  []loss         // each one that was not greeted
 }
@@ -95,12 +91,6 @@ type load struct {
 	client *exec.Cmd
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-}
-
-// load starts a load client, and returns when its first client was greeted.
-func (m *machine) load(spec loadSpec) *load {
-	m.Helper()
-	return m.network().load(m.T, spec)
 }
 
 // load starts a load client in the network, and returns when its first client was there.
@@ -187,7 +177,7 @@ func loadMain() int {
 // run opens connections until ctx ends, and waits for all of them. It calls begun after
 // each.
 func (s loadSpec) run(ctx context.Context, begun func()) loadResult {
-	result := loadResult{Endings: map[ending]int{}, Said: map[string]int{}}
+	result := loadResult{Endings: map[ending]int{}}
 	var (
 		mu      sync.Mutex
 		clients sync.WaitGroup
@@ -204,15 +194,13 @@ func (s loadSpec) run(ctx context.Context, begun func()) loadResult {
 		clients.Go(func() {
 			defer func() { <-places }()
 			began := time.Now()
-			end, said, err := s.visit(s.source(i))
+			end, err := s.visit(s.source(i))
 			ended := time.Now()
 
 			mu.Lock()
 			defer mu.Unlock()
 			result.Endings[end]++
-			if end == greeted {
-				result.Said[said]++
-			} else {
+			if end != greeted {
 				result.Losses = append(result.Losses, loss{began, ended, end, fmt.Sprint(err)})
 			}
 			result.Slowest = max(result.Slowest, ended.Sub(began).Seconds())
@@ -228,21 +216,14 @@ func (s loadSpec) run(ctx context.Context, begun func()) loadResult {
 // no choice. None comes back within a test, so no port of its own is ever in TIME_WAIT.
 // Over IPv6, each client comes from a network (/64) of its own.
 func (s loadSpec) source(i int) netip.Addr {
-	first := s.From
-	switch {
-	case s.Network == "unix", !first.IsValid() && strings.HasPrefix(s.Address, "["):
-		return netip.Addr{}
-	case !first.IsValid():
-		first = netip.AddrFrom4([4]byte{127, 64})
-	}
-	if first.Is4() {
-		a := first.As4()
+	if s.From.Is4() {
+		a := s.From.As4()
 		if !s.Alone {
 			binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+uint32(i%(1<<22)))
 		}
 		return netip.AddrFrom4(a)
 	}
-	a, vary := first.As16(), 6
+	a, vary := s.From.As16(), 6
 	if s.Alone {
 		vary = 14
 	}
@@ -251,63 +232,41 @@ func (s loadSpec) source(i int) netip.Addr {
 }
 
 // visit is one client: it connects, says something if it has to, reads until the end of
-// file, and hangs up. It returns which greeting it heard.
-func (s loadSpec) visit(from netip.Addr) (end ending, said string, err error) {
-	dialer := net.Dialer{Timeout: clientTimeout}
-	me := from.String()
-	switch {
-	case s.Network == "unix":
-		me = ""
-	case !from.IsValid():
-		me = "::1"
-	default:
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-		dialer.Control = bindLate
-	}
-	c, err := dialer.Dial(s.Network, s.Address)
+// file, and hangs up.
+func (s loadSpec) visit(from netip.Addr) (ending, error) {
+	dialer := net.Dialer{Timeout: clientTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Control: bindLate}
+	c, err := dialer.Dial("tcp", s.Address)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return refused, "", err
+		return refused, err
 	case errors.Is(err, syscall.ECONNRESET):
-		return reset, "", err
+		return reset, err
 	case err != nil:
-		return unconnected, "", err
+		return unconnected, err
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(clientTimeout))
 
 	if s.TalkFirst > 0 {
 		if _, err := c.Write(make([]byte, s.TalkFirst)); err != nil {
-			return reset, "", err
+			return reset, err
 		}
-	}
-	if _, err := io.WriteString(c, s.Request); err != nil {
-		return reset, "", err
 	}
 	text, err := io.ReadAll(c)
-	if s.Request != "" && err == nil && len(text) > 0 {
-		header, body, whole := bytes.Cut(text, []byte("\r\n\r\n"))
-		if !whole {
-			return cut, "", fmt.Errorf("%q", header)
-		}
-		text = body
+	whole := strings.ReplaceAll(s.Greeting, "{IP}", from.String())
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return late, err
+	case err != nil:
+		return reset, err
+	case len(text) == 0:
+		return empty, nil
+	case string(text) == whole:
+		return greeted, nil
+	case strings.HasPrefix(whole, string(text)):
+		return cut, fmt.Errorf("%q", text)
 	}
-	for _, greeting := range s.Greetings {
-		whole := strings.ReplaceAll(greeting, "{IP}", me)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return late, "", err
-		case err != nil:
-			return reset, "", err
-		case len(text) == 0:
-			return empty, "", nil
-		case string(text) == whole:
-			return greeted, greeting, nil
-		case strings.HasPrefix(whole, string(text)):
-			return cut, "", fmt.Errorf("%q", text)
-		}
-	}
-	return wrong, "", fmt.Errorf("%q", text)
+	return wrong, fmt.Errorf("%q", text)
 }
 
 // bindLate leaves the choice of the port to connect, which knows which are free for this
@@ -379,7 +338,7 @@ func checkEnding(t *testing.T, address, greeting string, want ending) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	begun := 0
-	result := loadSpec{Network: "tcp", Address: address, Rate: 1000, Greetings: []string{greeting}}.run(ctx, func() {
+	result := loadSpec{Address: address, From: netip.MustParseAddr("127.64.0.0"), Rate: 1000, Greeting: greeting}.run(ctx, func() {
 		if begun++; begun == enough {
 			stop()
 		}
