@@ -48,6 +48,11 @@ func TestFailedConnectsLeaveDescriptorsAlone(t *testing.T) {
 				t.Fatalf("%s: %s %v, want %s", what, r.Status, r.Err, test.status)
 			}
 		}
+		if what == "bind" {
+			if r, want := test.probe.Do(t.Context(), target), "the source address 203.0.113.77 is not an address of this machine"; r.Err == nil || r.Err.Error() != want {
+				t.Errorf("bind: %v, want %s", r.Err, want)
+			}
+		}
 		if after := open(); !slices.Equal(before, after) {
 			t.Errorf("%s: descriptors before %v, after %v", what, before, after)
 		}

@@ -420,6 +420,8 @@ func (a *race) unconnected() {
 			why = "no answer " + spent(a.ctx)
 		case errors.Is(attempt.Err, syscall.EINVAL) && addr.IsLinkLocalUnicast() && addr.Zone() == "":
 			why = "a link-local address needs its interface, as in fe80::1%eth0"
+		case errors.Is(attempt.Err, syscall.EADDRNOTAVAIL) && isBind(attempt.Err):
+			why = fmt.Sprintf("the source address %s is not an address of this machine", a.p.Source)
 		}
 		if len(a.Attempts) > 1 {
 			why = attempt.Addr.String() + ": " + why
@@ -436,6 +438,12 @@ func (a *race) unconnected() {
 		status = LocalError // not all addresses could be tried, so the status can't be that of the others
 	}
 	a.fail(PhaseConnect, status, err)
+}
+
+// isBind reports whether err is of bind(2), and not of connect(2), where the same code means that no port is free.
+func isBind(err error) bool {
+	call, ok := errors.AsType[*os.SyscallError](err)
+	return ok && call.Syscall == "bind"
 }
 
 // maxListed is the maximum number of addresses or names in an error.

@@ -286,8 +286,10 @@ func (r *run) leaveTime() time.Duration {
 // leave says goodbye as the protocol wants it.
 func (r *run) leave(w *wire) {
 	rule := protocols[r.rules]
+	own := r.p.Send != "" || len(r.p.Steps) > 0
+	unsent := r.Refusal != nil && !r.p.SendFirst && len(r.Steps) == 0
 	switch {
-	case r.p.Send != "" || len(r.p.Steps) > 0: // what is sent is as the caller wants it
+	case own && !unsent: // what is sent is as the caller wants it
 		return
 	case rule.leave == nil || r.p.HangUp == Abruptly || r.Greeting == nil || len(r.Greeting.Bytes) == 0:
 		return

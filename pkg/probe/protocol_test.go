@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"bufio"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -280,6 +281,31 @@ func TestLeaving(t *testing.T) {
 		<-done
 		if !strings.HasPrefix(got.String(), want) || want == "" && got.String() != "" {
 			t.Errorf("after %q it sent %q, want %q", said, got.String(), want)
+		}
+	}
+}
+
+// A server that refuses before anything of --send or the steps was sent is left as if they were not there.
+func TestLeavingAfterRefusalOfConversation(t *testing.T) {
+	for what, test := range map[string]struct {
+		probe probe.Probe
+		want  string
+	}{
+		"send":       {probe.Probe{Send: "EHLO me\r\n"}, "QUIT\r\n"},
+		"steps":      {probe.Probe{Steps: steps(t, `send EHLO me\r\n`)}, "QUIT\r\n"},
+		"send first": {probe.Probe{Send: "EHLO me\r\n", SendFirst: true}, "EHLO me\r\n"},
+	} {
+		recorded := make(chan string, 1)
+		server := testserver.Listen(t, func(c netConn) {
+			_, _ = c.Write([]byte("554 no\r\n"))
+			said, _ := io.ReadAll(c)
+			recorded <- string(said)
+		})
+		if r := test.probe.Do(t.Context(), parse(t, server.Addr)); r.Status != probe.RefusedByServer {
+			t.Errorf("%s: %s %v", what, r.Status, r.Err)
+		}
+		if said := <-recorded; said != test.want {
+			t.Errorf("%s: it sent %q, want %q", what, said, test.want)
 		}
 	}
 }

@@ -170,7 +170,7 @@ func (c *conversation) do(step Step, next []Step) (received []byte, err error) {
 		if err := c.rejected(true); err != nil || !c.asked || readsAnswer(next) {
 			return c.since, err
 		}
-		received, err = c.read(step)
+		_, err := c.read(step)
 		if _, rejected := errors.AsType[rejectedError](err); rejected {
 			return c.since, err
 		}
