@@ -305,6 +305,9 @@ func (d *drilling) possible(ctx context.Context, unit *drill.Unit) error {
 	if d.reload > 0 {
 		errs = append(errs, unit.Reloadable(ctx))
 	}
+	if d.kill > 0 {
+		errs = append(errs, unit.Killable(ctx))
+	}
 	return errors.Join(errs...)
 }
 

@@ -95,6 +95,9 @@ func (d *drilling) report() *drillReport {
 		r.Course = append(r.Course, slice{s.Served, s.Lost, s.Worst.Microseconds()})
 	}
 	r.Summary = fmt.Sprintf("%s of %s lost in %s", thousands(r.All.Lost), thousands(r.All.Asked), words.Count(len(r.Steps), "step"))
+	if n := len(d.steps); n > 0 && d.steps[n-1].err != nil {
+		r.Summary += fmt.Sprintf("; step %d did not succeed", n)
+	}
 	return r
 }
 

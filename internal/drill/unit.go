@@ -55,6 +55,9 @@ func (u *Unit) ready(ctx context.Context) error {
 		}
 	}
 	p, err := u.conn.GetUnitPropertiesContext(ctx, u.Name)
+	if err != nil && strings.Contains(err.Error(), "neither a valid invocation ID nor unit name") {
+		return fmt.Errorf("%s is not a valid name of a unit: see systemctl list-units", u.Name)
+	}
 	if err != nil {
 		return fmt.Errorf("ask systemd for %s: %w", u.Name, err)
 	}
@@ -104,6 +107,15 @@ func (u *Unit) Reloadable(ctx context.Context) error {
 		return fmt.Errorf("%s cannot be reloaded, since it has no ExecReload=: leave out --reload", u.Name)
 	}
 	return nil
+}
+
+// Killable returns an error if the service has no main process.
+func (u *Unit) Killable(ctx context.Context) error {
+	pid, err := u.mainPID(ctx)
+	if err == nil && pid == 0 {
+		err = fmt.Errorf("%s has no main process: leave out --kill", u.Name)
+	}
+	return err
 }
 
 // Restartable returns an error if a stop or restart of the unit would stop other units, or if systemd would not start

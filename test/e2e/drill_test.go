@@ -367,6 +367,21 @@ func TestDrillSeesLosses(t *testing.T) {
 		if got := m.property("plain.service", "ActiveState"); len(down.Steps) != 1 || down.Exit != 5 || got != "active" {
 			m.Errorf("killed with Restart=no, the unit is left %s: %+v", got, down)
 		}
+		m.write("/etc/systemd/system/done.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n")
+		m.run("systemctl", "daemon-reload")
+		m.run("systemctl", "start", "done.service")
+		for _, c := range [][2]string{
+			{"done.service", "done.service has no main process: leave out --kill"},
+			{"plain.servic", "--kill needs a service, which plain.servic is not"},
+			{"pl ain.service", "pl ain.service is not a valid name of a unit: see systemctl list-units"},
+			{"getty@.service", "getty@.service is not a valid name of a unit: see systemctl list-units"},
+			{"nosuch.service", "there is no unit nosuch.service: see systemctl list-units"},
+		} {
+			out, code := m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--kill", "1", "--unit", c[0], plainAddress}, web...)...)
+			if code == 0 || !strings.Contains(out, c[1]) {
+				m.Errorf("--kill of %s: exit %d: %s", c[0], code, out)
+			}
+		}
 		m.run("systemctl", "stop", "plain.service")
 		m.run("systemctl", "start", "plain.socket")
 		out, code = m.try(append([]string{"greetprobe", "drill", "--yes", "--rate", "10", "--restart", "1", "--unit", "plain.socket", plainAddress}, web...)...)
