@@ -21,6 +21,7 @@ type acceptor struct {
 
 	listener  net.Listener
 	lastID    *atomic.Uint64 // of the server's connections
+	workers   workers
 	trouble   trouble
 	heartbeat heartbeat
 	inARow    int // accepts that failed because of one client, since the last success
@@ -28,6 +29,7 @@ type acceptor struct {
 
 // run accepts until the server drains or the listener is closed or broken, and returns why it ended.
 func (a *acceptor) run() error {
+	defer a.workers.stop()
 	for {
 		if !a.connections.waitForRoom(a.counters, &a.heartbeat.resting) {
 			return ErrClosed
@@ -41,7 +43,9 @@ func (a *acceptor) run() error {
 		}
 		a.inARow = 0
 		a.trouble.succeeded()
-		newVisit(&a.host, c, a.lastID.Add(1)).start(&a.heartbeat.resting)
+		v := newVisit(&a.host, c, a.lastID.Add(1))
+		v.register(&a.heartbeat.resting)
+		a.workers.start(v)
 		// A crash loses the connections that were accepted, but none in the backlog. So let the visit
 		// greet its client before the next client is accepted.
 		runtime.Gosched()

@@ -14,7 +14,7 @@
 //
 // # Life of a connection
 //
-// A connection goes through these stages, in its own goroutine. The deadlines are absolute: a slow
+// A connection goes through these stages, in a goroutine. The deadlines are absolute: a slow
 // client does not extend them.
 //
 //  1. Unwrap of its [Listener] reads a PROXY header (HandshakeTimeout).

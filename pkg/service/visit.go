@@ -68,12 +68,11 @@ func addrPort(addr net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// start registers v and runs it in a goroutine of its own. resting is true while it waits for room.
-func (v *visit) start(resting *atomic.Bool) {
+// register registers v. resting is true while it waits for room. run must follow.
+func (v *visit) register(resting *atomic.Bool) {
 	shakes := v.host.rules.Load().handshakes()
 	v.host.connections.begin(&v.connection, shakes, resting)
 	v.rules = v.host.rules.Load() // one version from start to end
-	go v.run()                    // Shutdown waits
 }
 
 // run serves v, and finishes it in any case.
