@@ -13,6 +13,7 @@ export DESTDIR PREFIX SYSTEMD_UNIT_DIR BIN GO TOOLS
 BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
 GOTESTSUM := $(TOOLS)/gotestsum
+APISERVER := $(addprefix $(TOOLS)/,etcd kube-apiserver kubectl)
 RELEASE_TOOLS := $(addprefix $(TOOLS)/,actionlint cyclonedx-gomod go-licenses govulncheck image jv nfpm)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
 SCRIPTS := .ci/run deploy/install.sh deploy/kubernetes/monitoring/rules.sh $(wildcard deploy/packages/*.sh deploy/packages/deb/*.p* deploy/packages/rpm/*.p*) test/api.sh test/packages.sh test/fuzz.sh test/racehunt.sh test/licences.sh test/vulncheck.sh
@@ -25,7 +26,7 @@ SOAKTIME ?= 1h
 CHAOSTIME ?= 10m
 CHAOSSEED ?=
 
-.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes e2e bench lint pictures drill api licences vulncheck fmt packages schema docs release install uninstall clean
+.PHONY: help run build test unit fuzz-short fuzz race-hunt mutate soak chaos kubernetes apiserver e2e bench lint pictures drill api licences vulncheck fmt packages schema docs release install uninstall clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,6 +72,10 @@ rules: ## make deploy/kubernetes/monitoring/prometheusrule.yaml from deploy/prom
 kubernetes: $(TOOLS)/gotestsum ## check deploy/kubernetes against the types and rules of the Kubernetes API
 	cd test/kubernetes && ../../$(GOTESTSUM) --format=pkgname -- -count=1 ./...
 
+# Not in make test, because the first build takes ten minutes.
+apiserver: $(APISERVER) .cache/crd ## apply deploy/kubernetes to a real kube-apiserver; the first build takes ten minutes
+	cd test/kubernetes/apiserver && $(GO) test -count=1 -timeout=10m -v ./...
+
 e2e: $(TOOLS)/gotestsum build ## run the tests on booted systemd 252, 257 and 262, and with a browser, as root
 	@sh test/packages.sh e2e
 	cd test/browser && GREETD_E2E=1 ../../$(GOTESTSUM) --format=testname -- -count=1 -timeout=20m ./...
@@ -89,7 +94,7 @@ lint: licences vulncheck api $(TOOLS)/golangci-lint $(TOOLS)/gofumpt $(TOOLS)/de
 	$(TOOLS)/golangci-lint run ./...
 	@dead=$$($(TOOLS)/deadcode -filter='^greetd.example/(cmd|internal)/' ./cmd/...); \
 	if [ -n "$$dead" ]; then echo "neither program calls:"; echo "$$dead"; exit 1; fi
-	for module in kubernetes browser tableflip; do (cd test/$$module && $(GO) mod tidy -diff && ../../$(TOOLS)/golangci-lint run ./...) || exit; done
+	for module in kubernetes kubernetes/apiserver browser tableflip; do (cd test/$$module && $(GO) mod tidy -diff && $(abspath $(TOOLS))/golangci-lint run ./...) || exit; done
 	cd tools && $(GO) vet ./mutate
 	cd tools/release && $(GO) vet ./image
 	cd pkg/systemd/example && $(GO) mod tidy -diff && ../../../$(TOOLS)/golangci-lint run --config ../../../.golangci.yml --disable depguard ./...
@@ -168,6 +173,16 @@ $(TOOLS)/jv: TOOL = github.com/santhosh-tekuri/jsonschema/cmd/jv
 $(TOOLS)/nfpm: TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm
 $(RELEASE_TOOLS): $(TOOLS)/%: tools/release/go.mod tools/release/go.sum
 	cd tools/release && $(GO) build -o $(abspath $@) $(TOOL)
+$(TOOLS)/etcd: TOOL = go.etcd.io/etcd/server/v3
+$(TOOLS)/kube-apiserver: TOOL = k8s.io/kubernetes/cmd/kube-apiserver
+$(TOOLS)/kubectl: TOOL = k8s.io/kubernetes/cmd/kubectl
+$(APISERVER): $(TOOLS)/%: test/kubernetes/apiserver/go.mod test/kubernetes/apiserver/go.sum
+	cd test/kubernetes/apiserver && CGO_ENABLED=0 $(GO) build -o $(abspath $@) \
+		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" $(TOOL)
+# The custom resources of the Prometheus Operator, from the types that test/kubernetes imports.
+.cache/crd: test/kubernetes/go.mod
+	cd test/kubernetes && $(GO) tool controller-gen crd output:crd:dir=$(abspath $@) \
+		paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1
 $(TOOLS)/mutate: $(wildcard tools/mutate/*.go)
 $(TOOLS)/image: $(wildcard tools/release/image/*.go)
 $(TOOLS)/%: tools/go.mod tools/go.sum
