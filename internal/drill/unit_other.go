@@ -19,6 +19,9 @@ func Open(context.Context, string) (*Unit, error) { return nil, errLinux }
 // Close does nothing.
 func (*Unit) Close() {}
 
+// Killable returns an error.
+func (*Unit) Killable(context.Context) error { return errLinux }
+
 // Reloadable returns an error.
 func (*Unit) Reloadable(context.Context) error { return errLinux }
 
