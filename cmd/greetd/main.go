@@ -8,6 +8,10 @@ import (
 	"os"
 
 	_ "greetd.example/internal/hangup" // until run begins
+	"greetd.example/internal/stdout"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	stdout.FailIfClosed()
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}

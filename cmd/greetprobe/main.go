@@ -9,6 +9,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"greetd.example/internal/stdout"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	stdout.FailIfClosed()
+	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
+}

@@ -35,6 +35,11 @@ func TestARM64(t *testing.T) {
 			t.Errorf("%s version: %v\n%s", program, err, out)
 		}
 	}
+	probe := run("greetprobe", "--version")
+	closed := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `exec "$@" >&-`, "sh"}, probe.Args...)...)
+	if out, _ := closed.CombinedOutput(); closed.ProcessState.ExitCode() != 5 {
+		t.Errorf("greetprobe with its standard output closed: exit %d: %s", closed.ProcessState.ExitCode(), out)
+	}
 
 	socket := filepath.Join(dir, "greet.sock")
 	writeFile(t, filepath.Join(dir, "greetd.yaml"), "listeners: [{name: greet, address: \"unix:"+socket+"\"}]\n"+
