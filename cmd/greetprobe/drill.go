@@ -77,7 +77,7 @@ that wait for their clients, such as a web server.`,
 	flags.BoolVar(&f.softReboot, "soft-reboot", false, "soft-reboot this machine, once")
 	flags.StringArrayVar(&f.do, "do", nil, "run `COMMAND` by the shell, --times times; repeatable")
 	flags.IntVar(&f.times, "times", 10, "how often each --do runs")
-	flags.DurationVar(&f.each, "each", time.Second, "before the first step, and after each, when clients are served again")
+	flags.DurationVar(&f.each, "each", time.Second, "pause before the first step, and after each one")
 	flags.Float64Var(&f.rate, "rate", 0, "start `N` probes a second")
 	flags.IntVar(&f.maxInflight, "max-inflight", 8000, "at most `N` probes at once; others wait, up to 1s (latency)")
 	flags.IntVar(&f.maxLost, "max-lost", -1, "exit with 4 if more than `N` clients are lost; -1: never")
