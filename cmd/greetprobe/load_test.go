@@ -222,7 +222,7 @@ func TestLoadComesFromManyAddressesAndResets(t *testing.T) {
 		}
 	})
 	var out strings.Builder
-	code := run(t.Context(), []string{"greetprobe", "load", "--rate", "280", "-d", "100ms", "--rst", "-S", "127.0.0.0/28", s.Addr},
+	code := run(t.Context(), []string{"greetprobe", "load", "--rate", "28", "-d", "1s", "--rst", "-S", "127.0.0.0/28", s.Addr},
 		strings.NewReader(""), &out, &out)
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, &out)
