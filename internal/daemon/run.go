@@ -154,7 +154,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
-	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) }) // after READY=1, which must not wait for it
+	// After READY=1, which must not wait for these:
+	helpers.Go(func() { limits.GrowDescriptorTable(d.inForce().Limits.Connections) })
+	helpers.Go(limits.ReleaseStartup)
 	helpers.Go(func() { d.trimMemory(helping) })
 	helpers.Go(func() { d.restoreLost(helping) })
 	helpers.Go(func() { d.logControl(helping) })

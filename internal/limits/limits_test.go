@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"greetd.example/internal/test/debian"
@@ -116,5 +117,33 @@ func unset(t *testing.T, name string) {
 	t.Setenv(name, "") // restores it
 	if err := os.Unsetenv(name); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// written is in a page of the program that differs from its file.
+var written = "as built"
+
+// TestReleaseStartup: pages of the program are unmapped, and the program goes on with what it has written.
+func TestReleaseStartup(t *testing.T) {
+	written = strings.Clone("changed")
+	status := func() procfs.ProcStatus {
+		self, err := procfs.Self()
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := self.NewStatus()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	before := status().RssFile
+	ReleaseStartup()
+	after := status().RssFile
+	if after > before*3/4 {
+		t.Errorf("%d bytes of the program are mapped after ReleaseStartup, of %d before; want less", after, before)
+	}
+	if written != "changed" {
+		t.Errorf("a variable has its value of the build again: %q", written)
 	}
 }
