@@ -37,6 +37,7 @@ func TestContainer(t *testing.T) {
 	t.Run("greets", i.greets)
 	t.Run("fails the health check while it hangs", i.hangs)
 	t.Run("fails the health check of a listener that is not there", i.elsewhere)
+	t.Run("fails without standard output", i.noStdout)
 	t.Run("drains on SIGTERM", i.drains)
 	t.Run("reloads a mounted file on SIGHUP", i.reloads)
 	t.Run("tells on stderr why it does not start", i.refuses)
@@ -160,6 +161,17 @@ func (i *image) version(t *testing.T) {
 	c := i.start(t, options{args: []string{"greetd", "version"}})
 	if code := c.wait(t); code != 0 || !strings.Contains(c.stdout(t), "commit "+commit) {
 		t.Errorf("exit %d, %q, want commit %s", code, c.stdout(t), commit)
+	}
+}
+
+// noStdout runs the programs of the image without standard output.
+func (i *image) noStdout(t *testing.T) {
+	for command, want := range map[string]int{"greetd version": 1, "greetprobe --version": 5} {
+		cmd := exec.Command("sh", "-c", filepath.Join(i.root, "usr/bin", command)+" >&-")
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%s >&-: exit code %d, want %d", command, got, want)
+		}
 	}
 }
 
