@@ -79,6 +79,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	hasPatterns := r.p.hasPatterns() && r.p.StartTLS == "" && len(r.p.Steps) == 0 // with patterns, a whole line does not end the greeting
 	pending := r.p.Send != "" && !r.p.SendFirst
 	var said reading
+	sent := 0 // the length of buf when Send was sent
 	for {
 		n, err := w.Read(buf[len(buf):cap(buf)])
 		if n > 0 && len(buf) == 0 {
@@ -87,8 +88,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 		buf = buf[:len(buf)+n]
 		g.Bytes = buf
 		if said.answer {
-			r.lines.scan(buf)
-			said.end, said.promised = r.lines.end, r.lines.promised
+			said.end, said.promised = replyEnd(buf, sent)
 		} else {
 			said = r.read(buf, false)
 		}
@@ -101,7 +101,7 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 			pending, err = false, nil
 			said = r.read(buf, true)
 			said.answer, said.end = true, 0
-			r.lines = lines{start: len(buf), at: len(buf)}
+			sent = len(buf)
 			_, _ = io.WriteString(w, r.p.Send) // as above
 		}
 		switch {
@@ -198,31 +198,25 @@ func (p *Probe) match(text []byte, whole bool) match {
 	return match{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
 }
 
-// lines finds the end of a greeting while it is being read.
-type lines struct {
-	start, at int  // start of the current line, and start of the text that was not scanned yet
-	promised  bool // the last whole line was NNN-: another one follows
-	end       int  // length of the greeting in bytes; 0 while it is not complete
-}
-
-// scan continues the search in said, which is all text up to now.
-func (l *lines) scan(said []byte) {
+// replyEnd returns the length of said up to its first line that is not continued, of those after from; 0 while there
+// is none. promised says that the last whole line is NNN-, so that another one follows. A packet of MySQL ends by its
+// length.
+func replyEnd(said []byte, from int) (end int, promised bool) {
 	if size, ok := mysqlPacket(said); ok {
-		if len(said) >= size {
-			l.end = size
+		if len(said) < size {
+			size = 0
 		}
-		return
+		return size, false
 	}
-	for l.end == 0 {
-		n := bytes.IndexByte(said[l.at:], '\n')
-		if n < 0 {
-			l.at = len(said)
-			return
+	for end = from; ; {
+		n := bytes.IndexByte(said[end:], '\n') + 1
+		if n == 0 {
+			return 0, promised
 		}
-		l.at += n + 1
-		l.promised = continues(said[l.start:l.at])
-		if l.start = l.at; !l.promised {
-			l.end = l.at
+		line := said[end : end+n]
+		end += n
+		if promised = continues(line); !promised {
+			return end, false
 		}
 	}
 }

@@ -107,7 +107,6 @@ func (p *Probe) within(ctx context.Context, now time.Time) (context.Context, con
 type run struct {
 	p *Probe
 	Result
-	lines lines    // of the greeting
 	rules Protocol // the rules by which the greeting was read; "": none
 	timed bool     // Timing.Total is set; only the end of the session follows
 	plain bool     // the server does not support STARTTLS; the connection still works in plain text

@@ -7,7 +7,6 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -85,12 +84,12 @@ type rules struct {
 
 // protocols has the rules of each protocol except Plain.
 var protocols = map[Protocol]rules{
-	SMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
-	LMTP:        {readSMTP, say("QUIT\r\n"), smtpProducts},
+	SMTP:        {codedReply("220"), say("QUIT\r\n"), smtpProducts},
+	LMTP:        {codedReply("220"), say("QUIT\r\n"), smtpProducts},
 	FTP:         {readFTP, say("QUIT\r\n"), ftpProducts},
-	NNTP:        {readNNTP, say("QUIT\r\n"), nntpProducts},
-	POP3:        {readPOP3, say("QUIT\r\n"), mailboxProducts},
-	IMAP:        {readIMAP, say("greet LOGOUT\r\n"), mailboxProducts},
+	NNTP:        {codedReply("200", "201"), say("QUIT\r\n"), nntpProducts},
+	POP3:        {oneLine(popStart, popTemporary, "+OK"), say("QUIT\r\n"), mailboxProducts},
+	IMAP:        {oneLine(imapStart, imapTemporary, "OK", "PREAUTH"), say("greet LOGOUT\r\n"), mailboxProducts},
 	ManageSieve: {readSieve, say("LOGOUT\r\n"), sieveProducts},
 	SSH:         {readSSH, leaveSSH, sshProducts},
 	MySQL:       {readMySQL, leaveMySQL, nil},
@@ -123,14 +122,16 @@ func (r *run) read(said []byte, whole bool) reading {
 		}
 	}
 	rule, known := protocols[name]
-	if !known {
-		r.lines.scan(said)
-		return reading{end: r.lines.end, promised: r.lines.promised, protocol: name}
+	var result reading
+	if known {
+		result = rule.read(said, whole)
+		if result.kind == foreign && r.p.Protocol == "" {
+			name, known = Plain, false
+		}
 	}
-	result := rule.read(said, whole)
-	if result.kind == foreign && r.p.Protocol == "" {
-		r.lines.scan(said)
-		return reading{end: r.lines.end, promised: r.lines.promised, protocol: Plain}
+	if !known {
+		end, promised := replyEnd(said, 0)
+		return reading{end: end, promised: promised, protocol: name}
 	}
 	r.rules = name
 	if result.protocol = name; name == replies || name == other {
@@ -192,47 +193,6 @@ func lineEnd(said []byte, whole bool) int {
 		return len(said)
 	}
 	return 0
-}
-
-// oneLine is the reading of a greeting that is one line, whose kind read returns.
-func oneLine(said []byte, whole bool, read func(line string) (kind, Refusal)) reading {
-	line, ok := firstLine(said, whole)
-	if !ok {
-		return reading{}
-	}
-	what, refused := read(string(line))
-	return reading{kind: what, end: lineEnd(said, whole), refused: refused}
-}
-
-// A refusal that no protocol of ours has, but which a server may say where one of them
-// was expected: HTTP's errors, Redis.
-var otherStart = regexp.MustCompile(`^(?:HTTP/1\.[01] ([45][0-9][0-9])(?: |$)|-(DENIED) )`)
-
-// readOther reads what guess took for other.
-func readOther(said []byte, whole bool) reading {
-	if isAlert(said) {
-		return readAlert(said)
-	}
-	return oneLine(said, whole, func(line string) (kind, Refusal) {
-		found := otherStart.FindStringSubmatch(line)
-		if found == nil {
-			return foreign, Refusal{}
-		}
-		code := found[1] + found[2]
-		return refusal, Refusal{Code: code, Text: line, Temporary: code == "408" || code == "429" || code == "503" || code == "504"}
-	})
-}
-
-// isAlert reports whether said begins with a TLS alert (RFC 8446, section 6), which a
-// server of TLS sends to clients that sent plain text.
-func isAlert(said []byte) bool {
-	return len(said) >= 7 && said[0] == 21 && said[1] == 3 && said[2] <= 4 &&
-		said[3] == 0 && said[4] == 2 && (said[5] == 1 || said[5] == 2)
-}
-
-func readAlert(said []byte) reading {
-	text := fmt.Sprintf("TLS alert %d: the server speaks TLS", said[6])
-	return reading{kind: refusal, end: 7, refused: Refusal{Code: strconv.Itoa(int(said[6])), Text: text}}
 }
 
 // classifyGreeting sets what the greeting says about the server, and the status of one that

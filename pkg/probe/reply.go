@@ -3,6 +3,7 @@ package probe
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,40 @@ func parseReply(said []byte, whole bool) reply {
 	}
 }
 
+// The software that names itself in a reply.
+var (
+	smtpProducts = regexp.MustCompile(`\b(Postfix|Exim|Sendmail|OpenSMTPD|qmail|Dovecot|Haraka|Cyrus|Stalwart|Courier|Microsoft ESMTP)\b(?:[ /]v?([0-9][0-9A-Za-z.+~_-]*))?`)
+	ftpProducts  = regexp.MustCompile(`(?i)\b(vsFTPd|ProFTPD|Pure-FTPd|FileZilla Server|Microsoft FTP Service|Serv-U)\b(?:[ /]v?([0-9][0-9A-Za-z.+~_-]*))?`)
+	nntpProducts = regexp.MustCompile(`\b(INN|InterNetNews|Cyrus|Leafnode|sn|noffle|DNEWS|Diablo)\b[^0-9\r\n]{0,20}([0-9][0-9A-Za-z.+~_-]*)?`)
+)
+
+// codedReply reads the greeting of a protocol in which all lines of a reply have a code: SMTP (RFC 5321, section 3.1),
+// LMTP and NNTP (RFC 3977, section 5.1). The codes in good are positive.
+func codedReply(good ...string) func(said []byte, whole bool) reading {
+	return func(said []byte, whole bool) reading {
+		r := parseReply(said, whole)
+		r.wrong = r.wrong || r.free
+		return r.read(good...)
+	}
+}
+
+// readFTP reads the greeting of RFC 959, section 5.4: 220 is positive. 120 announces it,
+// and lines between the first and the last may be anything.
+func readFTP(said []byte, whole bool) reading {
+	r := parseReply(said, whole)
+	if r.code != "120" || r.end == 0 {
+		return r.read("220")
+	}
+	if r.end == len(said) {
+		return reading{promised: true}
+	}
+	out := readFTP(said[r.end:], whole)
+	if out.end > 0 {
+		out.end += r.end
+	}
+	return out
+}
+
 // read is what a reply means: a code in good is positive. One of 400 and more
 // is a refusal, a permanent one from 500.
 func (r reply) read(good ...string) reading {
@@ -57,7 +92,7 @@ func (r reply) read(good ...string) reading {
 	case r.code[0] == '4' || r.code[0] == '5':
 		out.kind = refusal
 		out.refused = Refusal{Code: r.code, Text: r.text, Temporary: r.code[0] == '4' || shutDown.MatchString(r.text)}
-	case strings.Contains(strings.Join(good, " "), r.code):
+	case slices.Contains(good, r.code):
 		out.kind = positive
 	default:
 		out.kind = foreign

@@ -296,9 +296,8 @@ func readsAnswer(steps []Step) bool {
 // answered reports whether the text since the last send step has a whole line that is not continued, as the
 // answer to [Probe.Send] has.
 func (c *conversation) answered() bool {
-	var l lines
-	l.scan(c.since)
-	return l.end > 0
+	end, _ := replyEnd(c.since, 0)
+	return end > 0
 }
 
 // rejected returns an error if one of the rejected patterns matches.
