@@ -119,17 +119,16 @@ func (p *Probe) resolve(ctx context.Context, name string) *resolved {
 		known.answers[i] = answer{err: fmt.Errorf("no answer for its %s addresses", family)}
 		lookups.Go(func() { answers <- numbered{p.lookup(ctx, networks[family], name), i} })
 	}
-	enough := stopped()
-	defer enough.Stop()
+	var enough <-chan time.Time
 	for left := len(families); left > 0; {
 		select {
 		case a := <-answers:
 			left--
 			known.answers[a.i] = a.answer
 			if len(a.addrs) > 0 && families[a.i] == "IPv4" {
-				enough.Reset(min(max(resolutionDelay, resolutionFactor*time.Since(began)), resolutionLimit))
+				enough = time.After(min(max(resolutionDelay, resolutionFactor*time.Since(began)), resolutionLimit))
 			}
-		case <-enough.C:
+		case <-enough:
 			left = 0
 		}
 	}

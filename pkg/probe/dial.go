@@ -143,17 +143,17 @@ func isLocalhost(name string) bool {
 // goroutines, and send their results.
 type race struct {
 	*run
-	ctx        context.Context //nolint:containedctx // the attempts of one race share it
-	cancel     context.CancelCauseFunc
-	queues     [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried yet
-	turn       int             // the queue that the next attempt takes from
-	finished   chan finished
-	running    int
-	lookups    int         // number of lookups without an answer yet
-	failures   []error     // of lookups
-	pace       *time.Timer // until the next attempt may start
-	hold       bool        // wait for pace before the next attempt
-	limitTimer *time.Timer // for Probe.Connect, started with the first attempt
+	ctx      context.Context //nolint:containedctx // the attempts of one race share it
+	cancel   context.CancelCauseFunc
+	queues   [2][]netip.Addr // IPv6 and IPv4 addresses that were not tried yet
+	turn     int             // the queue that the next attempt takes from
+	finished chan finished
+	running  int
+	lookups  int              // number of lookups without an answer yet
+	failures []error          // of lookups
+	pace     <-chan time.Time // when the next attempt may start; nil: not set
+	hold     bool             // wait for pace before the next attempt
+	tooLate  <-chan time.Time // the end of Probe.Connect, set with the first attempt
 }
 
 // finished is the result of an attempt.
@@ -167,11 +167,9 @@ type finished struct {
 
 // race tries the addresses from answers. lookups is the number of answers that will arrive.
 func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.Conn {
-	a := race{run: r, finished: make(chan finished), lookups: lookups, pace: stopped(), limitTimer: stopped()}
+	a := race{run: r, finished: make(chan finished), lookups: lookups}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	defer a.cancel(nil)
-	defer a.pace.Stop()
-	defer a.limitTimer.Stop()
 	for a.open() {
 		if !a.hold && a.queued() > 0 {
 			a.start()
@@ -180,9 +178,9 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 		select {
 		case answer := <-answers:
 			a.enqueue(answer)
-		case <-a.pace.C:
+		case <-a.pace:
 			a.hold = false
-		case <-a.limitTimer.C:
+		case <-a.tooLate:
 			a.cancel(allowance{time: a.limit()})
 		case <-a.ctx.Done():
 			return a.stop()
@@ -235,14 +233,14 @@ func (a *race) enqueue(found answer) {
 		return
 	}
 	if a.hold = len(a.queues[0]) == 0 && len(a.queues[1]) > 0 && a.lookups > 0; a.hold {
-		a.pace.Reset(resolutionDelay)
+		a.pace = time.After(resolutionDelay)
 	}
 }
 
 // start starts the next attempt.
 func (a *race) start() {
 	if len(a.Attempts) == 0 {
-		a.limitTimer.Reset(a.limit())
+		a.tooLate = time.After(a.limit())
 	}
 	if len(a.queues[a.turn]) == 0 {
 		a.turn = 1 - a.turn
@@ -251,7 +249,7 @@ func (a *race) start() {
 	a.queues[a.turn] = a.queues[a.turn][1:]
 	a.turn = 1 - a.turn
 	a.hold = true
-	a.pace.Reset(attemptDelay)
+	a.pace = time.After(attemptDelay)
 	f, to := a.enter(addr)
 	go func() { a.finished <- a.attempt(f, to) }() // race, stop or won receives it
 }
@@ -304,7 +302,7 @@ func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 		network = "tcp4"
 	}
 	if a.p.Dial != nil {
-		f.conn, f.err = checkedDial(a.p.Dial)(a.ctx, network, addr.String())
+		f.conn, f.err = a.p.dial(a.ctx, network, addr.String())
 	} else {
 		f.conn, f.tcp, f.err = dialTCP(a.ctx, network, addr, a.p.Source)
 	}
@@ -563,31 +561,19 @@ func addrString(addr net.Addr) string {
 	return addr.String()
 }
 
-// stopped returns a timer that does not run.
-func stopped() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}
-
 // connectUnix connects to a unix socket. It tries again after EAGAIN, which connect(2) returns while the backlog is
 // full, instead of waiting.
 func (r *run) connectUnix(ctx context.Context) net.Conn {
-	dial := r.p.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
 	r.Timing.Resolve = new(time.Duration)
 	limit := cmp.Or(r.p.Connect, DefaultConnect)
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, allowance{time: limit})
 	defer cancel()
-	dial = checkedDial(dial)
-	conn, err := dial(ctx, "unix", r.Target.Path)
+	conn, err := r.p.dial(ctx, "unix", r.Target.Path)
 	for errors.Is(err, syscall.EAGAIN) {
 		pause(ctx, 10*time.Millisecond)
 		if err = ctx.Err(); err == nil {
-			conn, err = dial(ctx, "unix", r.Target.Path)
+			conn, err = r.p.dial(ctx, "unix", r.Target.Path)
 		}
 	}
 	switch result := attemptResult(err, context.Cause(ctx)); result {
@@ -603,6 +589,23 @@ func (r *run) connectUnix(ctx context.Context) net.Conn {
 		r.fail(PhaseConnect, worse(LocalError, Attempt{Result: result}), reason(err))
 	}
 	return nil
+}
+
+// dial connects with Dial, or with net.Dialer if that is nil. It returns an error in place of a connection that isn't one.
+func (p *Probe) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := p.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := dial(ctx, network, address)
+	switch {
+	case conn == nil && err == nil:
+		return nil, errors.New("Probe.Dial returned neither a connection nor an error; return one of them")
+	case err != nil && conn != nil:
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, err
 }
 
 // pause waits for d, or until ctx is done.

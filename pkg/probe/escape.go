@@ -62,27 +62,15 @@ func Unescape(s string) (string, error) {
 		if escape == "" {
 			return "", errors.New(`a backslash at the end: write \\ for a backslash`)
 		}
-		size := 1
-		switch escape[0] {
-		case 'r':
-			b.WriteByte('\r')
-		case 'n':
-			b.WriteByte('\n')
-		case 't':
-			b.WriteByte('\t')
-		case '\\':
-			b.WriteByte('\\')
-		case 'x':
-			size = min(3, len(escape))
-			code, err := strconv.ParseUint(escape[1:size], 16, 8)
-			if err != nil || size < 3 {
-				return "", fmt.Errorf(`\%s: write \x and two hexadecimal digits`, escape[:size])
-			}
-			b.WriteByte(byte(code))
-		default:
-			_, size = utf8.DecodeRuneInString(escape)
+		if !strings.ContainsRune(`rnt\x`, rune(escape[0])) {
+			_, size := utf8.DecodeRuneInString(escape)
 			return "", fmt.Errorf(`\%s is unknown: there are \r \n \t \\ \xHH`, escape[:size])
 		}
-		s = escape[size:]
+		code, _, rest, err := strconv.UnquoteChar(`\`+escape, 0)
+		if err != nil {
+			return "", fmt.Errorf(`\%s: write \x and two hexadecimal digits`, escape[:min(3, len(escape))])
+		}
+		b.WriteByte(byte(code))
+		s = rest
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,8 +38,8 @@ type (
 		Protocol *Protocol     `json:"protocol"`
 		Software *string       `json:"software"`
 		Release  *string       `json:"software_version"`
-		Refusal  *wireRefusal  `json:"refusal"`
-		Expect   *wireExpect   `json:"expect"`
+		Refusal  *Refusal      `json:"refusal"`
+		Expect   *Expect       `json:"expect"`
 		TLS      *wireTLS      `json:"tls"`
 		Steps    []wireStep    `json:"steps"`
 	}
@@ -48,11 +50,11 @@ type (
 		Base64 []byte `json:"base64"`
 	}
 	wireAttempt struct {
-		Addr   string        `json:"addr"`
-		Start  int64         `json:"start_us"`
-		End    int64         `json:"end_us"`
-		Result AttemptResult `json:"result"`
-		Errno  *string       `json:"errno"`
+		Addr   netip.AddrPort `json:"addr"`
+		Start  int64          `json:"start_us"`
+		End    int64          `json:"end_us"`
+		Result AttemptResult  `json:"result"`
+		Errno  *string        `json:"errno"`
 	}
 	wireTiming struct {
 		Resolve   *int64 `json:"resolve"`
@@ -75,15 +77,6 @@ type (
 		UTF8      bool   `json:"utf8"`
 		Truncated bool   `json:"truncated"`
 		End       End    `json:"end"`
-	}
-	wireRefusal struct {
-		Code      string `json:"code"`
-		Text      string `json:"words"`
-		Temporary bool   `json:"temporary"`
-	}
-	wireExpect struct {
-		Matched bool   `json:"matched"`
-		Pattern string `json:"pattern"`
 	}
 	wireTLS struct {
 		Version    string     `json:"version"`
@@ -122,8 +115,8 @@ func (r Result) MarshalJSON() ([]byte, error) {
 			Total: r.Timing.Total.Microseconds(),
 		},
 		Greeting: r.Greeting.wire(),
-		Protocol: named(r.Protocol), Software: named(r.Software), Release: named(r.Version),
-		TLS: r.TLS.wire(),
+		Protocol: orNil(r.Protocol), Software: orNil(r.Software), Release: orNil(r.Version),
+		Refusal: r.Refusal, Expect: r.Expect, TLS: r.TLS.wire(),
 	}
 	if r.Err != nil {
 		w.Error = new(r.Err.Error())
@@ -137,12 +130,6 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	if r.TCP != nil {
 		w.TCP = &wireTCP{r.TCP.RTT.Microseconds(), r.TCP.SynRetrans}
 	}
-	if r.Refusal != nil {
-		w.Refusal = (*wireRefusal)(r.Refusal)
-	}
-	if r.Expect != nil {
-		w.Expect = &wireExpect{r.Expect.Matched, r.Expect.Pattern}
-	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -152,12 +139,21 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	return terminalSafe(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
-// named returns nil for "".
-func named[T ~string](name T) *T {
-	if name == "" {
+// orNil returns nil for the zero value.
+func orNil[T comparable](value T) *T {
+	var zero T
+	if value == zero {
 		return nil
 	}
-	return &name
+	return &value
+}
+
+// orZero returns the zero value for nil.
+func orZero[T any](value *T) T {
+	if value == nil {
+		value = new(T)
+	}
+	return *value
 }
 
 func micros(d *time.Duration) *int64 {
@@ -169,7 +165,7 @@ func micros(d *time.Duration) *int64 {
 
 func (a Attempt) wire() wireAttempt {
 	w := wireAttempt{
-		Addr: a.Addr.String(), Start: a.Start.Microseconds(), End: a.End.Microseconds(), Result: a.Result,
+		Addr: a.Addr, Start: a.Start.Microseconds(), End: a.End.Microseconds(), Result: a.Result,
 	}
 	if errno, ok := errors.AsType[syscall.Errno](a.Err); ok {
 		w.Errno = new(errnoName(portable(errno)))
@@ -181,14 +177,10 @@ func (g *Greeting) wire() *wireGreeting {
 	if g == nil {
 		return nil
 	}
-	w := wireGreeting{
-		Text: strings.ToValidUTF8(string(g.Bytes), "\ufffd"), Base64: g.Bytes, Bytes: len(g.Bytes),
+	return &wireGreeting{
+		Text: strings.ToValidUTF8(string(g.Bytes), "\ufffd"), Base64: append([]byte{}, g.Bytes...), Bytes: len(g.Bytes),
 		Lines: g.Lines(), UTF8: utf8.Valid(g.Bytes), Truncated: g.Truncated, End: g.End,
 	}
-	if w.Base64 == nil {
-		w.Base64 = []byte{}
-	}
-	return &w
 }
 
 // Lines returns the number of lines. A last line without a newline also counts.
@@ -204,29 +196,17 @@ func (t *TLS) wire() *wireTLS {
 	if t == nil {
 		return nil
 	}
-	w := wireTLS{
-		Version: t.Version, Cipher: t.Cipher, ServerName: t.ServerName, Verified: t.Verified,
+	return &wireTLS{
+		Version: t.Version, Cipher: t.Cipher, ServerName: t.ServerName, Verified: t.Verified, Problem: orNil(t.Problem),
 		Subject: t.Subject, Issuer: t.Issuer, Names: append([]string{}, t.Names...),
-		ChainOf: t.ChainSubject, Old: append([]string{}, t.Old...),
+		NotBefore: orNil(t.NotBefore), NotAfter: orNil(t.NotAfter),
+		ChainEnd: orNil(t.ChainNotAfter), ChainOf: t.ChainSubject, Old: append([]string{}, t.Old...),
 	}
-	if t.Problem != "" {
-		w.Problem = &t.Problem
-	}
-	if !t.NotAfter.IsZero() {
-		w.NotBefore, w.NotAfter = &t.NotBefore, &t.NotAfter
-	}
-	if !t.ChainNotAfter.IsZero() {
-		w.ChainEnd = &t.ChainNotAfter
-	}
-	return &w
 }
 
 // terminalSafe writes the unsafe characters of a JSON text as \u escapes. They can be
 // in its strings only, and C0 is escaped already.
 func terminalSafe(text []byte) []byte {
-	if bytes.IndexFunc(text, unsafeRune) < 0 {
-		return text
-	}
 	var b []byte
 	for _, r := range string(text) {
 		if unsafeRune(r) {
@@ -238,4 +218,103 @@ func terminalSafe(text []byte) []byte {
 		b = utf8.AppendRune(b, r)
 	}
 	return b
+}
+
+// UnmarshalJSON reads an object that MarshalJSON wrote, and ignores unknown keys. The times then
+// have a resolution of microseconds and no monotonic reading. The errors have their text and, for
+// an attempt, the errno; they do not wrap other errors.
+func (r *Result) UnmarshalJSON(text []byte) error {
+	var w wireResult
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	if w.Schema != schema {
+		return fmt.Errorf("the schema is %q, not %q: this is not a result of a probe", w.Schema, schema)
+	}
+	began, err := time.Parse(time.RFC3339, w.Time)
+	if err != nil {
+		return fmt.Errorf("time: %w", err)
+	}
+	target, err := w.target()
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	out := Result{
+		Time: began, Target: target, Status: w.Status, Phase: w.Phase,
+		Local: w.Local, Remote: w.Remote, Family: w.Family,
+		Timing: Timing{
+			Resolve: duration(w.Timing.Resolve), Connect: duration(w.Timing.Connect),
+			Proxy: duration(w.Timing.Proxy), TLS: duration(w.Timing.TLS),
+			FirstByte: duration(w.Timing.FirstByte), Greeting: duration(w.Timing.Greeting),
+			Total: time.Duration(w.Timing.Total) * time.Microsecond,
+		},
+		Protocol: orZero(w.Protocol), Software: orZero(w.Software), Version: orZero(w.Release),
+		Refusal: w.Refusal, Expect: w.Expect, TLS: w.TLS.result(),
+	}
+	if w.Error != nil {
+		out.Err = errors.New(*w.Error)
+	}
+	if w.TCP != nil {
+		out.TCP = &TCP{time.Duration(w.TCP.RTT) * time.Microsecond, w.TCP.SynRetrans}
+	}
+	if w.Greeting != nil {
+		out.Greeting = &Greeting{Bytes: w.Greeting.Base64, Truncated: w.Greeting.Truncated, End: w.Greeting.End}
+	}
+	for _, step := range w.Steps {
+		out.Steps = append(out.Steps, StepResult{step.Step, step.OK, time.Duration(step.Time) * time.Microsecond, slices.Concat(step.Base64)})
+	}
+	for _, one := range w.Attempts {
+		out.Attempts = append(out.Attempts, one.result())
+	}
+	*r = out
+	return nil
+}
+
+// target returns the target with the parts that the object has, and that are told
+// apart only by the target's text: a path, and an address beside a name.
+func (w *wireResult) target() (Target, error) {
+	if w.Host == "" && w.Port == 0 && w.Target == (Target{}).String() {
+		return Target{}, nil
+	}
+	target, err := ParseTarget(w.Target)
+	if err != nil && w.Host != "" { // a result about a target that could not be probed
+		return Target{Host: w.Host, Port: w.Port}, nil
+	}
+	return target, err
+}
+
+func duration(us *int64) *time.Duration {
+	if us == nil {
+		return nil
+	}
+	return new(time.Duration(*us) * time.Microsecond)
+}
+
+func (w wireAttempt) result() Attempt {
+	a := Attempt{
+		Addr: w.Addr, Result: w.Result,
+		Start: time.Duration(w.Start) * time.Microsecond, End: time.Duration(w.End) * time.Microsecond,
+	}
+	switch {
+	case w.Errno != nil:
+		a.Err = errors.New(*w.Errno)
+		if errno := errnoNamed(*w.Errno); errno != 0 {
+			a.Err = errno
+		}
+	case w.Result != AttemptConnected:
+		a.Err = errors.New(string(w.Result))
+	}
+	return a
+}
+
+func (w *wireTLS) result() *TLS {
+	if w == nil {
+		return nil
+	}
+	return &TLS{
+		Version: w.Version, Cipher: w.Cipher, ServerName: w.ServerName, Verified: w.Verified, Problem: orZero(w.Problem),
+		Subject: w.Subject, Issuer: w.Issuer, Names: slices.Concat(w.Names),
+		NotBefore: orZero(w.NotBefore), NotAfter: orZero(w.NotAfter),
+		ChainNotAfter: orZero(w.ChainEnd), ChainSubject: w.ChainOf, Old: slices.Concat(w.Old),
+	}
 }

@@ -119,7 +119,7 @@ func (r *run) probe(ctx context.Context, known *resolved) {
 	}
 	stop := context.AfterFunc(ctx, func() { interrupt(conn) })
 	defer stop()
-	w := newWire(ctx, conn, allowance{time: cmp.Or(r.p.Read, DefaultRead)})
+	w := newWire(ctx, conn, cmp.Or(r.p.Read, DefaultRead))
 	defer r.hangUp(conn, w)
 	complete := r.converse(w) //nolint:contextcheck // w has it
 	r.Timing.Total, r.timed = time.Since(r.Time), true
@@ -149,11 +149,7 @@ func (r *run) converse(w *wire) bool {
 		}
 	}
 	if r.p.StartTLS != "" {
-		var greeting []byte
-		if r.Greeting != nil {
-			greeting = r.Greeting.Bytes
-		}
-		if !r.upgrade(w, r.p.StartTLS, greeting, rest) {
+		if !r.upgrade(w, r.p.StartTLS, rest) {
 			return r.plain
 		}
 		rest = nil
@@ -235,12 +231,9 @@ func (w *wire) refusal(err error) error {
 	return w.late(err)
 }
 
-func newWire(ctx context.Context, conn net.Conn, own allowance) *wire {
-	w := &wire{Conn: conn, ctx: ctx, own: own, until: time.Now().Add(own.time)}
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(w.until) {
-		w.own, w.until = allowance{}, deadline
-	}
-	w.wait(time.Until(w.until))
+func newWire(ctx context.Context, conn net.Conn, read time.Duration) *wire {
+	w := &wire{Conn: conn, ctx: ctx}
+	w.renew(read)
 	return w
 }
 
@@ -266,13 +259,11 @@ func (w *wire) wait(d time.Duration) {
 
 // renew gives the next step an allowance of d, as if it were the beginning.
 func (w *wire) renew(d time.Duration) {
-	*w = *newWire(w.ctx, w.Conn, allowance{time: d}).with(w)
-}
-
-// with keeps what w knew of the connection.
-func (w *wire) with(before *wire) *wire {
-	w.early, w.late = before.early, before.late
-	return w
+	w.own, w.until = allowance{time: d}, time.Now().Add(d)
+	if deadline, ok := w.ctx.Deadline(); ok && deadline.Before(w.until) {
+		w.own, w.until = allowance{}, deadline
+	}
+	w.wait(time.Until(w.until))
 }
 
 // interrupt wakes whatever blocks on conn.

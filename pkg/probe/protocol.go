@@ -42,9 +42,9 @@ func Protocols() []Protocol {
 
 // A Refusal is the answer of a server that refuses its service.
 type Refusal struct {
-	Code      string // the code of the server, such as "421", or a word such as "BYE" if the protocol has no codes
-	Text      string // the text of the server, without the line end
-	Temporary bool   // the server says that the refusal is temporary
+	Code      string `json:"code"`      // the code of the server, such as "421", or a word such as "BYE" if the protocol has no codes
+	Text      string `json:"words"`     // the text of the server, without the line end
+	Temporary bool   `json:"temporary"` // the server says that the refusal is temporary
 }
 
 // kind is the meaning of a greeting.

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -99,7 +99,7 @@ func mayKnow(source, name string) bool {
 }
 
 // sources returns the sources of the line hosts in nsswitch.conf, without their actions.
-func (s resolver) sources() (sources []string) {
+func (s resolver) sources() []string {
 	text, err := os.ReadFile(s.nsswitch)
 	if err != nil {
 		return nil
@@ -107,20 +107,14 @@ func (s resolver) sources() (sources []string) {
 	for line := range strings.Lines(string(text)) {
 		line, _, _ = strings.Cut(line, "#")
 		database, rest, found := strings.Cut(line, ":")
-		if !found || strings.TrimSpace(database) != "hosts" {
-			continue
-		}
-		for {
-			before, action, more := strings.Cut(rest, "[")
-			sources = append(sources, strings.Fields(before)...)
-			if !more {
-				return sources
-			}
-			_, rest, _ = strings.Cut(action, "]")
+		if found && strings.TrimSpace(database) == "hosts" {
+			return strings.Fields(nssAction.ReplaceAllString(rest, " "))
 		}
 	}
-	return sources
+	return nil
 }
+
+var nssAction = regexp.MustCompile(`\[[^]]*(?:]|$)`)
 
 // notFound returns the same error as net.Resolver for a name without addresses.
 func notFound(name string) error {
@@ -141,8 +135,8 @@ type (
 		Error      string `json:"error"`
 		Parameters struct {
 			Addresses []struct {
-				Interface int   `json:"ifindex"`
-				Numbers   []int `json:"address"`
+				Interface int    `json:"ifindex"`
+				Bytes     []byte `json:"address"` // numbers in JSON
 			} `json:"addresses"`
 			Rcode int `json:"rcode"`
 		} `json:"parameters"`
@@ -179,13 +173,9 @@ func (s resolver) askResolved(ctx context.Context, network, name string) ([]neti
 	if _, err := conn.Write(append(call, 0)); err != nil {
 		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
 	}
-	text, err := bufio.NewReader(conn).ReadBytes(0)
-	if err != nil {
-		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
-	}
 	var reply varlinkReply
-	if err := json.Unmarshal(bytes.TrimSuffix(text, []byte{0}), &reply); err != nil {
-		return nil, fmt.Errorf("ask systemd-resolved: %w", err)
+	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
 	}
 	return reply.addresses(name)
 }
@@ -205,11 +195,7 @@ func (r *varlinkReply) addresses(name string) ([]netip.Addr, error) {
 	}
 	var addrs []netip.Addr
 	for _, one := range r.Parameters.Addresses {
-		var raw []byte
-		for _, n := range one.Numbers {
-			raw = append(raw, byte(n))
-		}
-		addr, ok := netip.AddrFromSlice(raw)
+		addr, ok := netip.AddrFromSlice(one.Bytes)
 		if !ok {
 			continue
 		}
@@ -299,8 +285,7 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 		}()
 	}
 	start(new(net.Resolver))
-	late := time.NewTimer(plainAfter)
-	defer late.Stop()
+	late := time.After(plainAfter)
 	running, plain := 1, false
 	var first *result
 	for {
@@ -313,7 +298,7 @@ func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolv
 			if first == nil {
 				first = &r
 			}
-		case <-late.C:
+		case <-late:
 		case <-ctx.Done():
 			var none T
 			return none, ctx.Err()

@@ -141,8 +141,8 @@ type Greeting struct {
 
 // Expect says which pattern decided about the greeting.
 type Expect struct {
-	Matched bool   // the greeting is as expected
-	Pattern string // the pattern that was found or rejected; or the missing ones, joined by " | "
+	Matched bool   `json:"matched"` // the greeting is as expected
+	Pattern string `json:"pattern"` // the pattern that was found or rejected; or the missing ones, joined by " | "
 }
 
 // TLS describes the TLS handshake.

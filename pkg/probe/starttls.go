@@ -54,11 +54,12 @@ func protocolNames() string {
 	return strings.Join(names, ", ")
 }
 
-// upgrade starts TLS with the command of protocol, and reports whether w uses TLS then. greeting is the
-// greeting of the server, and rest the text after it.
-func (r *run) upgrade(w *wire, protocol StartTLS, greeting, rest []byte) bool {
+// upgrade starts TLS with the command of protocol, and reports whether w uses TLS then. rest is the
+// text of the server after its greeting.
+func (r *run) upgrade(w *wire, protocol StartTLS, rest []byte) bool {
 	began := time.Now()
 	w.wait(time.Until(w.until))
+	greeting := orZero(r.Greeting).Bytes
 	d := dialogue{bufio.NewReader(io.MultiReader(bytes.NewReader(rest), w)), w, r, greeting}
 	upgrader := startTLS[protocol]
 	var err error

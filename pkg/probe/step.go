@@ -184,11 +184,7 @@ func (c *conversation) do(step Step, next []Step) (received []byte, err error) {
 func (c *conversation) startTLS(step Step) error {
 	c.avoid, c.since, c.asked = nil, nil, false
 	if step.protocol != "" {
-		var greeting []byte
-		if c.Greeting != nil {
-			greeting = c.Greeting.Bytes
-		}
-		if !c.upgrade(c.w, step.protocol, greeting, c.said) {
+		if !c.upgrade(c.w, step.protocol, c.said) {
 			return errFailed
 		}
 	} else {

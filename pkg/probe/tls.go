@@ -161,11 +161,7 @@ func (r *run) inspect(config *tls.Config, state tls.ConnectionState) error {
 	t.Version, t.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
 	t.Subject, t.Issuer = leaf.Subject.String(), leaf.Issuer.String()
 	t.NotBefore, t.NotAfter = leaf.NotBefore, leaf.NotAfter
-	t.Names = append(t.Names, leaf.DNSNames...)
-	for _, ip := range leaf.IPAddresses {
-		t.Names = append(t.Names, ip.String())
-	}
-	t.Old = old(state)
+	t.Names, t.Old = names(leaf), old(state)
 	chains, err := verify(config, state)
 	t.Verified = err == nil
 	if err != nil {

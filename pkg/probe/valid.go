@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,37 +17,23 @@ func (p *Probe) Validate() error {
 	if p == nil {
 		return errors.New("the *Probe is nil; use new(probe.Probe) for the defaults")
 	}
-	return errors.Join(p.checkLimits(), p.checkChoices())
-}
-
-func (p *Probe) checkLimits() error {
-	var errs []error
-	for _, limit := range []struct {
-		field string
-		value time.Duration
-		def   time.Duration
-	}{
-		{"Probe.Connect", p.Connect, DefaultConnect},
-		{"Probe.Read", p.Read, DefaultRead},
-		{"Probe.Total", p.Total, DefaultTotal},
-	} {
-		if limit.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is %s, which is negative; use a positive duration, or 0 for %s", limit.field, limit.value, limit.def))
-		}
-	}
-	if p.MaxBytes < 0 {
-		errs = append(errs, fmt.Errorf("Probe.MaxBytes is %d, which is negative; use a positive number, or 0 for %d", p.MaxBytes, DefaultMaxBytes))
-	}
-	return errors.Join(errs...)
-}
-
-func (p *Probe) checkChoices() error {
 	var errs []error
 	refuse := func(wrong bool, format string, args ...any) {
 		if wrong {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
+	for _, limit := range []struct {
+		field      string
+		value, def time.Duration
+	}{
+		{"Probe.Connect", p.Connect, DefaultConnect},
+		{"Probe.Read", p.Read, DefaultRead},
+		{"Probe.Total", p.Total, DefaultTotal},
+	} {
+		refuse(limit.value < 0, "%s is %s, which is negative; use a positive duration, or 0 for %s", limit.field, limit.value, limit.def)
+	}
+	refuse(p.MaxBytes < 0, "Probe.MaxBytes is %d, which is negative; use a positive number, or 0 for %d", p.MaxBytes, DefaultMaxBytes)
 	refuse(p.Family != 0 && p.Family != 4 && p.Family != 6, "Probe.Family is %d, which is no IP version; use 4 or 6, or 0 for both", p.Family)
 	refuse(p.Proxy < 0 || p.Proxy > 2, "Probe.Proxy is %d, which is no version of the PROXY protocol; use 1 or 2, or 0 for none", p.Proxy)
 	refuse(p.HangUp != Politely && p.HangUp != Abruptly, "Probe.HangUp is %d, which is unknown; use Politely or Abruptly", p.HangUp)
@@ -134,19 +119,4 @@ func invalid(target Target, err error) Result {
 		status, err = InvalidTarget, bad.error
 	}
 	return Result{Time: time.Now(), Target: target, Status: status, Phase: PhaseResolve, Err: err}
-}
-
-// checkedDial returns what dial does, and an error in place of a connection that isn't one.
-func checkedDial(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		switch {
-		case conn == nil && err == nil:
-			return nil, errors.New("Probe.Dial returned neither a connection nor an error; return one of them")
-		case err != nil && conn != nil:
-			_ = conn.Close()
-			return nil, err
-		}
-		return conn, err
-	}
 }
