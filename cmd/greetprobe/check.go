@@ -73,9 +73,6 @@ func (f *checkFlags) register(cmd *cobra.Command) {
 	f.takeSeconds(flags)
 	complete(cmd, "mismatch", "ok", "warn", "crit")
 	complete(cmd, "refuse", "ok", "warn", "crit")
-	for _, name := range []string{"hostname", "port", "warning", "critical", "certificate"} {
-		complete(cmd, name)
-	}
 }
 
 // misused ends a check with wrong arguments. err has the problems.
@@ -113,7 +110,7 @@ func (*seconds) Type() string { return "duration" }
 // takeSeconds makes the timeout flags accept a number of seconds without a unit, as other plugins do.
 func (f *checkFlags) takeSeconds(flags *pflag.FlagSet) {
 	for name, to := range map[string]*time.Duration{
-		"timeout": &f.total, "connect-timeout": &f.connect, "read-timeout": &f.read, "idle": &f.idle,
+		"timeout": &f.settings.Total, "connect-timeout": &f.settings.Connect, "read-timeout": &f.settings.Read, "idle": &f.settings.Idle,
 	} {
 		flags.Lookup(name).Value = (*seconds)(to)
 	}
@@ -149,10 +146,7 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	}
 	report := f.report(results)
 	fmt.Fprint(std.out, report)
-	if report.State == plugin.OK {
-		return nil
-	}
-	return exitCode(report.State)
+	return exitWith(int(report.State))
 }
 
 // targets returns each host with each port, and the targets of the arguments. Each target is returned once.

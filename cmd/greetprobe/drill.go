@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -87,9 +86,6 @@ that wait for their clients, such as a web server.`,
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json")
 	f.register(cmd)
 	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"
-	for _, name := range []string{"unit", "restart", "reload", "kill", "stop-start", "times", "each", "rate", "max-inflight", "max-lost"} {
-		complete(cmd, name)
-	}
 	complete(cmd, "output", "text", "json")
 	return cmd
 }
@@ -125,7 +121,7 @@ func (f *drillFlags) steps() (all []step) {
 
 func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
 	f.duration = math.MaxInt64 // until the last step is over
-	f.sendFirst = f.send != ""
+	f.settings.SendFirst = f.send != ""
 	sources, errSource := f.sources()
 	p, errProbe := f.probe(flags)
 	target, errTarget := oneTarget(args)
@@ -469,10 +465,8 @@ func (d *drilling) servedAgain(ctx context.Context, since time.Time) bool {
 
 // pause sleeps for d. It returns false if ctx was done before.
 func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false
@@ -491,13 +485,9 @@ func (d *drilling) conclude(ctx context.Context) error {
 		r.Exit = exitGreeting
 	}
 	if d.output == "json" {
-		text, _ := json.Marshal(r) // can't fail: r consists of strings and numbers
-		_, _ = d.out.Write(append(text, '\n'))
+		writeJSON(d.out, r)
 	} else {
 		r.print(d.out, d.course())
 	}
-	if r.Exit == exitOK {
-		return nil
-	}
-	return exitCode(r.Exit)
+	return exitWith(r.Exit)
 }

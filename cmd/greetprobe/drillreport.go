@@ -180,7 +180,7 @@ func (r *drillReport) limits() string {
 
 // label returns the name of step i in the table and in the plot.
 func (s stepLine) label(i int) string {
-	return fmt.Sprintf("%d %s", i+1, clipTo(strings.Join(strings.Fields(safe(s.Step)), " "), 14))
+	return fmt.Sprintf("%d %s", i+1, cut(strings.Join(strings.Fields(safe(s.Step)), " "), 14))
 }
 
 func (s stepLine) times() []string {
@@ -243,14 +243,6 @@ func thousands(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-// clipTo cuts text to at most n characters.
-func clipTo(text string, n int) string {
-	if runes := []rune(text); len(runes) > n {
-		return string(runes[:n])
 	}
 	return text
 }

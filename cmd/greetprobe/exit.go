@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"greetd.example/pkg/probe"
 )
@@ -38,6 +39,12 @@ func exitFor(s probe.Status) int {
 	default:
 		return exitLocal
 	}
+}
+
+// writeJSON writes v, which consists of strings and numbers, as one line.
+func writeJSON(w io.Writer, v any) {
+	text, _ := json.Marshal(v)
+	_, _ = w.Write(append(text, '\n'))
 }
 
 // object returns the JSON object of r, with the exit code before the error.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,35 +20,25 @@ import (
 
 // probeFlags are the flags that say how to probe one target. Every command has them.
 type probeFlags struct {
-	ipv4, ipv6  bool
-	source      string
-	network     bool // source is a network, from which the command chooses addresses
-	connect     time.Duration
-	read        time.Duration
-	total       time.Duration
-	idle        time.Duration
-	maxBytes    int
-	expect      []string
-	expectAll   bool
-	regex       []string
-	reject      []string
-	send, quit  string
-	sendFirst   bool
-	step        []string
-	stepsFile   string
-	ehlo        string
-	tlsStep     bool // one of the steps is starttls
-	tls         bool
-	protocol    string
-	startTLS    string
-	sni, ca     string
-	insecure    bool
-	cert, key   string
-	tlsMin      string
-	tlsMax      string
-	proxy       string
-	connectOnly bool
-	verbose     int // number of times that -v was given
+	settings   probe.Probe // those that flags set directly
+	ipv4, ipv6 bool
+	source     string
+	network    bool // source is a network, from which the command chooses addresses
+	expect     []string
+	regex      []string
+	reject     []string
+	send, quit string
+	step       []string
+	stepsFile  string
+	tlsStep    bool // one of the steps is starttls
+	tls        bool
+	sni, ca    string
+	insecure   bool
+	cert, key  string
+	tlsMin     string
+	tlsMax     string
+	proxy      string
+	verbose    int // number of times that -v was given
 }
 
 // register declares the flags on cmd, with their completions.
@@ -58,24 +47,24 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 	flags.StringVarP(&f.source, "source", "S", "", "local `ADDR`ess to connect from")
-	flags.DurationVar(&f.connect, "connect-timeout", probe.DefaultConnect, "time for connecting, for all addresses together")
-	flags.DurationVar(&f.read, "read-timeout", probe.DefaultRead, "time from the connection to the complete greeting")
-	flags.DurationVarP(&f.total, "timeout", "t", probe.DefaultTotal, "time for the whole probe, including name resolution")
-	flags.DurationVar(&f.idle, "idle", probe.DefaultIdle, "silence that completes a greeting without newline; 0: off")
-	flags.IntVarP(&f.maxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "maximum size of a greeting")
+	flags.DurationVar(&f.settings.Connect, "connect-timeout", probe.DefaultConnect, "time for connecting, for all addresses together")
+	flags.DurationVar(&f.settings.Read, "read-timeout", probe.DefaultRead, "time from the connection to the complete greeting")
+	flags.DurationVarP(&f.settings.Total, "timeout", "t", probe.DefaultTotal, "time for the whole probe, including name resolution")
+	flags.DurationVar(&f.settings.Idle, "idle", probe.DefaultIdle, "silence that completes a greeting without newline; 0: off")
+	flags.IntVarP(&f.settings.MaxBytes, "max-bytes", "m", probe.DefaultMaxBytes, "maximum size of a greeting")
 	flags.StringArrayVarP(&f.expect, "expect", "e", nil, "the greeting must contain `TEXT`; repeated: any of them")
-	flags.BoolVarP(&f.expectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")
+	flags.BoolVarP(&f.settings.ExpectAll, "expect-all", "A", false, "the greeting must contain all of --expect and --regex")
 	flags.StringArrayVar(&f.regex, "regex", nil, "the greeting must match `RE`, ^ and $ at each line")
 	flags.StringArrayVar(&f.reject, "reject", nil, "the greeting must not match `RE`")
 	flags.StringVarP(&f.send, "send", "s", "", `send `+"`TEXT`"+` after the greeting, with \r \n \t \\ \xHH`)
-	flags.BoolVar(&f.sendFirst, "send-first", false, "send the text of --send right after connecting")
+	flags.BoolVar(&f.settings.SendFirst, "send-first", false, "send the text of --send right after connecting")
 	flags.StringArrayVar(&f.step, "step", nil, "then make `STEP`: expect RE, reject RE, send TEXT or starttls")
 	flags.StringVar(&f.stepsFile, "steps", "", "make the steps in `FILE` first, one a line, with # comments")
-	flags.StringVar(&f.ehlo, "ehlo", "", "`NAME` of this client in EHLO (default: its address)")
+	flags.StringVar(&f.settings.EHLO, "ehlo", "", "`NAME` of this client in EHLO (default: its address)")
 	flags.StringVarP(&f.quit, "quit", "q", "", `send `+"`TEXT`"+` before hanging up, with \r \n \t \\ \xHH`)
 	flags.BoolVar(&f.tls, "tls", false, "use TLS")
-	flags.StringVar(&f.protocol, "protocol", "", "require the protocol `NAME`; plain: any (default: guessed)")
-	flags.StringVar(&f.startTLS, "starttls", "", "start TLS with the command of `PROTOCOL`, such as smtp")
+	flags.StringVar((*string)(&f.settings.Protocol), "protocol", "", "require the protocol `NAME`; plain: any (default: guessed)")
+	flags.StringVar((*string)(&f.settings.StartTLS), "starttls", "", "start TLS with the command of `PROTOCOL`, such as smtp")
 	flags.StringVar(&f.sni, "sni", "", "`NAME` that the certificate must have (default: the host)")
 	flags.StringVar(&f.ca, "ca", "", "trust only the certificates in `FILE` (PEM)")
 	flags.BoolVar(&f.insecure, "insecure", false, "accept any certificate")
@@ -84,34 +73,19 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.tlsMin, "tls-min", "", "oldest `VERSION` of TLS: 1.0, 1.1, 1.2 or 1.3")
 	flags.StringVar(&f.tlsMax, "tls-max", "", "newest `VERSION` of TLS")
 	flags.StringVar(&f.proxy, "proxy", "", "begin with a PROXY header of `VERSION` v1 or v2")
-	flags.BoolVarP(&f.connectOnly, "connect-only", "z", false, "don't wait for a greeting")
+	flags.BoolVarP(&f.settings.ConnectOnly, "connect-only", "z", false, "don't wait for a greeting")
 	flags.CountVarP(&f.verbose, "verbose", "v", "show attempts, phases, round-trip time; repeat for more")
-	complete(cmd, "protocol", greeters()...)
-	complete(cmd, "starttls", protocols()...)
+	complete(cmd, "protocol", names(probe.Protocols())...)
+	complete(cmd, "starttls", names(probe.StartTLSProtocols())...)
 	complete(cmd, "step", "expect ", "reject ", "send ", "starttls")
 	complete(cmd, "proxy", "v1", "v2")
 	complete(cmd, "tls-min", "1.0", "1.1", "1.2", "1.3")
 	complete(cmd, "tls-max", "1.0", "1.1", "1.2", "1.3")
-	for _, name := range flagsWithoutFiles {
-		complete(cmd, name)
-	}
 }
 
-// flagsWithoutFiles are the flags whose values a shell can't complete, and which are no files.
-var flagsWithoutFiles = []string{
-	"source", "connect-timeout", "read-timeout", "timeout", "idle", "max-bytes", "expect", "regex", "reject", "send", "quit", "sni", "ehlo",
-}
-
-// greeters returns the protocols of --protocol.
-func greeters() (names []string) {
-	for _, protocol := range probe.Protocols() {
-		names = append(names, string(protocol))
-	}
-	return names
-}
-
-func protocols() (names []string) {
-	for _, protocol := range probe.StartTLSProtocols() {
+// names returns the names of protocols.
+func names(protocols []probe.Protocol) (names []string) {
+	for _, protocol := range protocols {
 		names = append(names, string(protocol))
 	}
 	return names
@@ -124,14 +98,21 @@ func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 	}
 }
 
+// completeNothing sets no completions for each flag of cmd that has none yet, and no file as its value.
+func completeNothing(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		value, _ := pflag.UnquoteUsage(f)
+		file := value == "FILE" || value == "COMMAND" || f.Name == "hdr"
+		if _, set := cmd.GetFlagCompletionFunc(f.Name); !set && !file && f.NoOptDefVal == "" {
+			complete(cmd, f.Name)
+		}
+	})
+}
+
 // probe returns the probe for flags. The error joins all problems of the flags.
 func (f *probeFlags) probe(flags *pflag.FlagSet) (*probe.Probe, error) {
-	p := probe.Probe{
-		Connect: f.connect, Read: f.read, Total: f.total, Idle: f.idle, MaxBytes: f.maxBytes,
-		ExpectAll: f.expectAll, ConnectOnly: f.connectOnly, Protocol: probe.Protocol(f.protocol), StartTLS: probe.StartTLS(f.startTLS),
-		SendFirst: f.sendFirst, EHLO: f.ehlo,
-	}
-	if f.idle == 0 {
+	p := f.settings
+	if p.Idle == 0 {
 		p.Idle = -1
 	}
 	errSteps := f.setSteps(&p)
@@ -160,21 +141,13 @@ func checkEmpty(flags *pflag.FlagSet) error {
 }
 
 func (f *probeFlags) checkNumbers() error {
-	var errs []error
-	for _, limit := range []struct {
-		flag  string
-		value time.Duration
-	}{{"connect-timeout", f.connect}, {"read-timeout", f.read}, {"timeout", f.total}} {
-		if limit.value <= 0 {
-			errs = append(errs, fmt.Errorf("--%s %s: must be more than 0", limit.flag, limit.value))
-		}
-	}
-	if f.idle < 0 {
-		errs = append(errs, fmt.Errorf("--idle %s: can't be negative", f.idle))
-	}
-	if f.maxBytes < 1 || f.maxBytes > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("--max-bytes %d: must be between 1 and %d", f.maxBytes, math.MaxInt32))
-	}
+	var errs flagErrors
+	set := f.settings
+	errs.refuse(set.Connect <= 0, "--connect-timeout %s: must be more than 0", set.Connect)
+	errs.refuse(set.Read <= 0, "--read-timeout %s: must be more than 0", set.Read)
+	errs.refuse(set.Total <= 0, "--timeout %s: must be more than 0", set.Total)
+	errs.refuse(set.Idle < 0, "--idle %s: can't be negative", set.Idle)
+	errs.refuse(set.MaxBytes < 1 || set.MaxBytes > math.MaxInt32, "--max-bytes %d: must be between 1 and %d", set.MaxBytes, math.MaxInt32)
 	return errors.Join(errs...)
 }
 
@@ -193,23 +166,23 @@ func (f *probeFlags) checkPairs(flags *pflag.FlagSet, p *probe.Probe) error {
 	var errs flagErrors
 	patterns := len(f.expect)+len(f.regex)+len(f.reject) > 0
 	errs.refuse(f.ipv4 && f.ipv6, "-4 and -6 exclude each other; without them both families are tried")
-	errs.refuse(f.expectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
-	errs.refuse(f.connectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
-	errs.refuse(f.connectOnly && (f.send+f.quit+f.startTLS != "" || len(p.Steps) > 0), "--connect-only sends nothing")
-	errs.refuse(f.tls && f.startTLS != "", "--tls and --starttls exclude each other")
-	errs.refuse((f.tls || f.startTLS != "") && slices.ContainsFunc(p.Steps, probe.Step.StartsTLS), "there is TLS before the step starttls")
-	errs.refuse(f.sendFirst && f.send == "", "--send-first needs --send TEXT")
-	errs.refuse(strings.ContainsAny(f.ehlo, " \t\r\n\x00"), "--ehlo: a name has no white space")
+	errs.refuse(p.ExpectAll && len(f.expect)+len(f.regex) == 0, "-A needs --expect or --regex")
+	errs.refuse(p.ConnectOnly && patterns, "--connect-only reads no greeting that could be expected or rejected")
+	errs.refuse(p.ConnectOnly && (f.send+f.quit != "" || p.StartTLS != "" || len(p.Steps) > 0), "--connect-only sends nothing")
+	errs.refuse(f.tls && p.StartTLS != "", "--tls and --starttls exclude each other")
+	errs.refuse((f.tls || p.StartTLS != "") && slices.ContainsFunc(p.Steps, probe.Step.StartsTLS), "there is TLS before the step starttls")
+	errs.refuse(p.SendFirst && f.send == "", "--send-first needs --send TEXT")
+	errs.refuse(strings.ContainsAny(p.EHLO, " \t\r\n\x00"), "--ehlo: a name has no white space")
 	if !f.secure() {
 		for _, name := range []string{"sni", "ca", "insecure", "cert", "key", "tls-min", "tls-max"} {
 			errs.refuse(flags.Changed(name), "--%s needs --tls or --starttls", name)
 		}
 	}
-	errs.refuse(f.protocol != "" && !slices.Contains(greeters(), f.protocol), "--protocol %s: there are %s", f.protocol, strings.Join(greeters(), ", "))
-	errs.refuse(f.protocol != "" && f.connectOnly, "--connect-only reads no greeting that --protocol could understand")
-	known := slices.Contains(protocols(), f.startTLS)
-	errs.refuse(f.startTLS != "" && !known, "--starttls %s: there are %s", f.startTLS, strings.Join(protocols(), ", "))
-	errs.refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), "--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", f.startTLS)
+	errs.refuse(p.Protocol != "" && !slices.Contains(probe.Protocols(), p.Protocol), "--protocol %s: there are %s", p.Protocol, strings.Join(names(probe.Protocols()), ", "))
+	errs.refuse(p.Protocol != "" && p.ConnectOnly, "--connect-only reads no greeting that --protocol could understand")
+	known := slices.Contains(probe.StartTLSProtocols(), p.StartTLS)
+	errs.refuse(p.StartTLS != "" && !known, "--starttls %s: there are %s", p.StartTLS, strings.Join(names(probe.StartTLSProtocols()), ", "))
+	errs.refuse(known && !p.StartTLS.Greets() && (patterns || f.send != ""), "--starttls %s: its servers don't greet: there is nothing to expect, reject or answer", p.StartTLS)
 	return errors.Join(errs...)
 }
 
@@ -220,32 +193,21 @@ func (f *probeFlags) setAddresses(p *probe.Probe) error {
 	case f.ipv6:
 		p.Family = 6
 	}
-	var errs []error
-	switch f.proxy {
-	case "":
-	case "v1":
-		p.Proxy = 1
-	case "v2":
-		p.Proxy = 2
-	default:
-		errs = append(errs, fmt.Errorf("--proxy %s: the versions are v1 and v2", f.proxy))
-	}
+	var errs flagErrors
+	p.Proxy = slices.Index([]string{"", "v1", "v2"}, f.proxy)
+	errs.refuse(p.Proxy < 0, "--proxy %s: the versions are v1 and v2", f.proxy)
 	if f.source != "" && !f.network {
-		addr, err := netip.ParseAddr(f.source)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--source %q is not an address", f.source))
-		}
-		p.Source = addr
+		var err error
+		p.Source, err = netip.ParseAddr(f.source)
+		errs.refuse(err != nil, "--source %q is not an address", f.source)
 	}
 	return errors.Join(errs...)
 }
 
 func (f *probeFlags) setPatterns(p *probe.Probe) error {
-	var errs []error
+	var errs flagErrors
 	for _, text := range f.expect {
-		if text == "" {
-			errs = append(errs, errors.New("--expect: an empty text is in every greeting"))
-		}
+		errs.refuse(text == "", "--expect: an empty text is in every greeting")
 		p.Expect = append(p.Expect, probe.Text(text))
 	}
 	for _, list := range []struct {
@@ -255,9 +217,7 @@ func (f *probeFlags) setPatterns(p *probe.Probe) error {
 	}{{"regex", f.regex, &p.Expect}, {"reject", f.reject, &p.Reject}} {
 		for _, expr := range list.exprs {
 			pattern, err := probe.Regexp(expr)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("--%s %w", list.flag, err))
-			}
+			errs.refuse(err != nil, "--%s %w", list.flag, err)
 			*list.to = append(*list.to, pattern)
 		}
 	}
@@ -265,27 +225,24 @@ func (f *probeFlags) setPatterns(p *probe.Probe) error {
 }
 
 func (f *probeFlags) setTexts(p *probe.Probe) error {
+	var errs flagErrors
 	var errSend, errQuit error
-	if p.Send, errSend = probe.Unescape(f.send); errSend != nil {
-		errSend = fmt.Errorf("--send: %w", errSend)
-	}
-	if p.Quit, errQuit = probe.Unescape(f.quit); errQuit != nil {
-		errQuit = fmt.Errorf("--quit: %w", errQuit)
-	}
-	return errors.Join(errSend, errQuit)
+	p.Send, errSend = probe.Unescape(f.send)
+	errs.refuse(errSend != nil, "--send: %w", errSend)
+	p.Quit, errQuit = probe.Unescape(f.quit)
+	errs.refuse(errQuit != nil, "--quit: %w", errQuit)
+	return errors.Join(errs...)
 }
 
 // secure reports whether the flags ask for TLS.
-func (f *probeFlags) secure() bool { return f.tls || f.startTLS != "" || f.tlsStep }
+func (f *probeFlags) secure() bool { return f.tls || f.settings.StartTLS != "" || f.tlsStep }
 
 // setSteps sets the steps of p from --steps and --step.
 func (f *probeFlags) setSteps(p *probe.Probe) error {
-	var errs []error
+	var errs flagErrors
 	add := func(where, line string) {
 		step, err := probe.ParseStep(line)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s %w", where, err))
-		}
+		errs.refuse(err != nil, "%s %w", where, err)
 		p.Steps = append(p.Steps, step)
 	}
 	if f.stepsFile != "" {
@@ -343,18 +300,15 @@ var tlsVersions = map[string]uint16{
 // setVersions sets the TLS versions of --tls-min and --tls-max. By default it allows all versions that crypto/tls
 // supports, so that the probe can report an old version instead of only failing.
 func (f *probeFlags) setVersions(config *tls.Config) error {
-	var errs []error
+	var errs flagErrors
 	for _, flag := range []struct {
 		name, value string
 		to          *uint16
 	}{{"tls-min", cmp.Or(f.tlsMin, "1.0"), &config.MinVersion}, {"tls-max", cmp.Or(f.tlsMax, "1.3"), &config.MaxVersion}} {
-		if *flag.to = tlsVersions[flag.value]; *flag.to == 0 {
-			errs = append(errs, fmt.Errorf("--%s %s: the versions are 1.0, 1.1, 1.2 and 1.3", flag.name, flag.value))
-		}
+		*flag.to = tlsVersions[flag.value]
+		errs.refuse(*flag.to == 0, "--%s %s: the versions are 1.0, 1.1, 1.2 and 1.3", flag.name, flag.value)
 	}
-	if len(errs) == 0 && config.MinVersion > config.MaxVersion {
-		errs = append(errs, fmt.Errorf("--tls-min %s is above --tls-max %s", f.tlsMin, cmp.Or(f.tlsMax, "1.3")))
-	}
+	errs.refuse(len(errs) == 0 && config.MinVersion > config.MaxVersion, "--tls-min %s is above --tls-max %s", f.tlsMin, cmp.Or(f.tlsMax, "1.3"))
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		config.CipherSuites = append(config.CipherSuites, suite.ID)
 	}

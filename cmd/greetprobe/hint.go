@@ -34,7 +34,7 @@ func (f *probeFlags) hint(r probe.Result) string {
 		return ""
 	case !secure && tlsPorts[port] != "":
 		return fmt.Sprintf("port %d is usually %s over TLS from the start: try --tls", port, tlsPorts[port])
-	case f.send != "" && !f.sendFirst:
+	case f.send != "" && !f.settings.SendFirst:
 		return "where the client speaks first, --send TEXT needs --send-first"
 	case f.send != "":
 		return ""

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,9 +68,6 @@ name is resolved once.`,
 	f.register(cmd)
 	flags.Lookup("verbose").Usage = "describe the slowest greeting"
 	flags.Lookup("source").Usage = "local `ADDR`ess to connect from, or a network, in turn"
-	for _, name := range []string{"rate", "duration", "seed", "max-inflight"} {
-		complete(cmd, name)
-	}
 	complete(cmd, "arrivals", "constant", "poisson")
 	complete(cmd, "output", "text", "json")
 	return cmd
@@ -98,18 +93,16 @@ func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 // check returns the problems of the flags of load.
 func (f *loadFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
-	switch {
-	case !flags.Changed("rate"):
-		errs.refuse(true, "no rate: write --rate N, in probes a second")
-	default:
-		errs.refuse(!(f.rate > 0 && f.rate <= maxRate), "--rate %v: must be more than 0, and at most %d a second", f.rate, int(maxRate))
-	}
+	rated := flags.Changed("rate")
+	errs.refuse(!rated, "no rate: write --rate N, in probes a second")
+	errs.refuse(rated && !(f.rate > 0 && f.rate <= maxRate), "--rate %v: must be more than 0, and at most %d a second", f.rate, int(maxRate))
 	errs.refuse(f.duration <= 0, "--duration %s: must be more than 0", f.duration)
 	errs.refuse(f.arrivals != "constant" && f.arrivals != "poisson", "--arrivals %s: there are constant and poisson", f.arrivals)
 	errs.refuse(flags.Changed("seed") && f.arrivals != "poisson", "--seed is for --arrivals poisson")
 	errs.refuse(f.maxInflight < 1, "--max-inflight %d: must be at least 1", f.maxInflight)
 	errs.refuse(f.plot && f.output != "text", "--plot is for text, not for --output %s", f.output)
-	return errors.Join(append(errs, checkForm(f.output))...)
+	errs.checkForm(f.output)
+	return errors.Join(errs...)
 }
 
 // sources returns the network of --source. It returns the zero value if --source is no network.
@@ -161,12 +154,13 @@ func (l *load) run(ctx context.Context) error {
 	l.tally = newTally(newCourse(start, hdr.log()))
 	series := openloop.Runner{Due: l.schedule(), Do: l.request, MaxInflight: l.maxInflight, End: l.duration}
 
-	over := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() { l.progress(start, over) })
+	var line *progressLine
+	if l.animated() && l.output == "text" {
+		line = &progressLine{streams: l.streams}
+		line.show(time.Second, func(since time.Duration) string { return l.tally.progress(since, l.duration) })
+	}
 	due := series.Run(ctx)
-	close(over)
-	watching.Wait()
+	line.end()
 
 	took := l.duration
 	if ctx.Err() != nil {
@@ -182,10 +176,7 @@ func (l *load) run(ctx context.Context) error {
 		l.say("%s", err)
 		report.Exit = max(report.Exit, exitLocal)
 	}
-	if report.Exit == exitOK {
-		return nil
-	}
-	return exitCode(report.Exit)
+	return exitWith(report.Exit)
 }
 
 // resolve resolves the name of the target once for all probes.
@@ -224,8 +215,7 @@ func (l *load) request(ctx context.Context, s openloop.Request) {
 
 func (l *load) print(r *loadReport) {
 	if l.output == "json" {
-		text, _ := json.Marshal(r) // can't fail: r consists of strings and numbers
-		_, _ = l.out.Write(append(text, '\n'))
+		writeJSON(l.out, r)
 		return
 	}
 	r.print(l.out)
@@ -244,24 +234,5 @@ func (l *load) draw() {
 		"ms from due in each second, 99 of 100 were faster; x: no greeting").draw(on))
 	if l.tally.latency.TotalCount() > 0 {
 		fmt.Fprint(l.out, "\n", percentiles(l.tally.latency, on.curve()).draw(on))
-	}
-}
-
-// progress shows the progress of the load on a terminal, every second.
-func (l *load) progress(start time.Time, over <-chan struct{}) {
-	if !l.animated() || l.output != "text" {
-		return
-	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			line := l.tally.progress(now.Sub(start), l.duration)
-			fmt.Fprintf(l.err, "\r\x1b[K%s", cut(line, columns(l.err)-1))
-		case <-over:
-			fmt.Fprint(l.err, "\r\x1b[K")
-			return
-		}
 	}
 }

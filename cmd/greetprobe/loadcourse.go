@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -25,22 +26,9 @@ func newCourse(start time.Time, log io.Writer) *course {
 	c := &course{start: start, latency: newTimes(), service: newTimes()}
 	if log != nil {
 		c.log = hdrhistogram.NewHistogramLogWriter(log)
-		c.err = c.writeHead()
+		c.err = cmp.Or(c.log.OutputLogFormatVersion(), c.log.OutputStartTime(start.UnixMilli()), c.log.OutputLegend())
 	}
 	return c
-}
-
-func (c *course) writeHead() error {
-	for _, write := range []func() error{
-		c.log.OutputLogFormatVersion,
-		func() error { return c.log.OutputStartTime(c.start.UnixMilli()) },
-		c.log.OutputLegend,
-	} {
-		if err := write(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (c *course) record(now time.Time, latency, service time.Duration) {

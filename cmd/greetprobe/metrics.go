@@ -35,79 +35,71 @@ func (m *metrics) add(r probe.Result) {
 	m.results = append(m.results, r)
 }
 
-// text returns all metrics, each family after its HELP and TYPE.
-func (m *metrics) text() []byte {
-	var b bytes.Buffer
-	family(&b, "greetprobe_success", "Whether the greeting came and was as expected.")
-	for _, r := range m.results {
-		success := 0
+// A sample is a value of a metric, with the labels that it has besides those of all metrics.
+type sample struct {
+	value  string
+	labels []string
+}
+
+// families are all metrics.
+var families = []struct {
+	name, help string
+	samples    func(probe.Result) []sample
+}{
+	{"greetprobe_success", "Whether the greeting came and was as expected.", func(r probe.Result) []sample {
 		if r.Status == probe.OK {
-			success = 1
+			return []sample{{"1", nil}}
 		}
-		m.sample(&b, "greetprobe_success", r, strconv.Itoa(success))
-	}
-	family(&b, "greetprobe_duration_seconds", "How long each phase took; those that were not completed are missing.")
-	for _, r := range m.results {
+		return []sample{{"0", nil}}
+	}},
+	{"greetprobe_duration_seconds", "How long each phase took; those that were not completed are missing.", func(r probe.Result) (all []sample) {
 		for _, phase := range append(timings(r.Timing), timing{"total", &r.Timing.Total}) {
 			if phase.took != nil {
-				m.sample(&b, "greetprobe_duration_seconds", r, fmt.Sprintf("%.6f", phase.took.Seconds()), label("phase", phase.name))
+				all = append(all, sample{fmt.Sprintf("%.6f", phase.took.Seconds()), []string{label("phase", phase.name)}})
 			}
 		}
-	}
-	family(&b, "greetprobe_status", "How the probe ended.")
-	for _, r := range m.results {
-		m.sample(&b, "greetprobe_status", r, "1", label("status", string(r.Status)))
-	}
-	m.refusals(&b)
-	m.certificates(&b)
-	return b.Bytes()
-}
-
-func (m *metrics) refusals(b *bytes.Buffer) {
-	headed := false
-	for _, r := range m.results {
+		return all
+	}},
+	{"greetprobe_status", "How the probe ended.", func(r probe.Result) []sample {
+		return []sample{{"1", []string{label("status", string(r.Status))}}}
+	}},
+	{"greetprobe_refused_by_server", "The server's own code for its refusal, and whether it says that it is temporary.", func(r probe.Result) []sample {
 		if r.Refusal == nil {
-			continue
+			return nil
 		}
-		if !headed {
-			family(b, "greetprobe_refused_by_server", "The server's own code for its refusal, and whether it says that it is temporary.")
-			headed = true
-		}
-		m.sample(b, "greetprobe_refused_by_server", r, "1", label("protocol", string(r.Protocol)), label("code", r.Refusal.Code),
-			label("temporary", strconv.FormatBool(r.Refusal.Temporary)))
-	}
+		temporary := strconv.FormatBool(r.Refusal.Temporary)
+		return []sample{{"1", []string{label("protocol", string(r.Protocol)), label("code", r.Refusal.Code), label("temporary", temporary)}}}
+	}},
+	{"greetprobe_tls_not_after_seconds", "When the server's certificate expires, in seconds since 1970.", func(r probe.Result) []sample {
+		return expiry(r.TLS, func(t *probe.TLS) time.Time { return t.NotAfter })
+	}},
+	{"greetprobe_tls_chain_not_after_seconds", "When the first certificate of the server's chain expires, in seconds since 1970.", func(r probe.Result) []sample {
+		return expiry(r.TLS, func(t *probe.TLS) time.Time { return t.ChainNotAfter })
+	}},
 }
 
-func (m *metrics) certificates(b *bytes.Buffer) {
-	for _, f := range []struct {
-		name, help string
-		end        func(*probe.TLS) time.Time
-	}{
-		{"greetprobe_tls_not_after_seconds", "When the server's certificate expires, in seconds since 1970.", func(t *probe.TLS) time.Time { return t.NotAfter }},
-		{"greetprobe_tls_chain_not_after_seconds", "When the first certificate of the server's chain expires, in seconds since 1970.", func(t *probe.TLS) time.Time { return t.ChainNotAfter }},
-	} {
-		headed := false
+func expiry(t *probe.TLS, end func(*probe.TLS) time.Time) []sample {
+	if t == nil || end(t).IsZero() {
+		return nil
+	}
+	return []sample{{strconv.FormatInt(end(t).Unix(), 10), nil}}
+}
+
+// text returns all metrics that have samples, each after its HELP and TYPE. The labels are the target, then those of
+// the sample, then those of --label.
+func (m *metrics) text() []byte {
+	var b bytes.Buffer
+	for _, f := range families {
+		head := fmt.Sprintf("# HELP %s %s\n# TYPE %[1]s gauge\n", f.name, f.help)
 		for _, r := range m.results {
-			if r.TLS == nil || f.end(r.TLS).IsZero() {
-				continue
+			for _, s := range f.samples(r) {
+				labels := slices.Concat([]string{label("target", r.Target.String())}, s.labels, m.labels)
+				fmt.Fprintf(&b, "%s%s{%s} %s\n", head, f.name, strings.Join(labels, ","), s.value)
+				head = ""
 			}
-			if !headed {
-				family(b, f.name, f.help)
-				headed = true
-			}
-			m.sample(b, f.name, r, strconv.FormatInt(f.end(r.TLS).Unix(), 10))
 		}
 	}
-}
-
-// sample writes one line. Its labels are the target, then labels, then those of --label.
-func (m *metrics) sample(b *bytes.Buffer, name string, r probe.Result, value string, labels ...string) {
-	all := slices.Concat([]string{label("target", r.Target.String())}, labels, m.labels)
-	fmt.Fprintf(b, "%s{%s} %s\n", name, strings.Join(all, ","), value)
-}
-
-func family(b *bytes.Buffer, name, help string) {
-	fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+	return b.Bytes()
 }
 
 // label formats a label for the text format. It replaces bytes of value that are not UTF-8.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,40 +23,35 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// A moduleKey is a key of a module, with the flag that has the same meaning. If blackbox_exporter has such a key, the
+// The keys of a module, and of its tls_config, that have the meaning of a flag. If blackbox_exporter has such a key, the
 // name is the same.
-type moduleKey struct{ key, flag string }
+var (
+	moduleKeys = []string{
+		"timeout", "connect_timeout", "read_timeout", "idle", "max_bytes",
+		"protocol", "expect", "expect_all", "regex", "reject", "send", "send_first", "quit", "connect_only",
+		"starttls", "ehlo", "tls", "proxy", "source_ip_address",
+	}
+	tlsConfigKeys = []string{"server_name", "ca_file", "insecure_skip_verify", "cert_file", "key_file", "min_version", "max_version"}
+)
 
-var moduleKeys = []moduleKey{
-	{"timeout", "timeout"},
-	{"connect_timeout", "connect-timeout"},
-	{"read_timeout", "read-timeout"},
-	{"idle", "idle"},
-	{"max_bytes", "max-bytes"},
-	{"protocol", "protocol"},
-	{"expect", "expect"},
-	{"expect_all", "expect-all"},
-	{"regex", "regex"},
-	{"reject", "reject"},
-	{"send", "send"},
-	{"send_first", "send-first"},
-	{"quit", "quit"},
-	{"connect_only", "connect-only"},
-	{"starttls", "starttls"},
-	{"ehlo", "ehlo"},
-	{"tls", "tls"},
-	{"proxy", "proxy"},
-	{"source_ip_address", "source"},
+// otherNames has the flags whose name is not that of the key.
+var otherNames = map[string]string{
+	"source_ip_address": "source", "server_name": "sni", "ca_file": "ca", "insecure_skip_verify": "insecure",
+	"cert_file": "cert", "key_file": "key", "min_version": "tls-min", "max_version": "tls-max",
 }
 
-var tlsConfigKeys = []moduleKey{
-	{"server_name", "sni"},
-	{"ca_file", "ca"},
-	{"insecure_skip_verify", "insecure"},
-	{"cert_file", "cert"},
-	{"key_file", "key"},
-	{"min_version", "tls-min"},
-	{"max_version", "tls-max"},
+func flagOf(key string) string { return cmp.Or(otherNames[key], strings.ReplaceAll(key, "_", "-")) }
+
+// keyOf returns the key with the meaning of a flag, and the flag itself if there is none.
+func keyOf(flag string) string {
+	is := func(key string) bool { return flagOf(key) == flag }
+	if i := slices.IndexFunc(moduleKeys, is); i >= 0 {
+		return moduleKeys[i]
+	}
+	if i := slices.IndexFunc(tlsConfigKeys, is); i >= 0 {
+		return "tls_config." + tlsConfigKeys[i]
+	}
+	return flag
 }
 
 // structuredKeys are the keys of a module that do not correspond to one flag.
@@ -237,21 +233,18 @@ func (c *configFile) module(e item) *probe.Probe {
 	m.probe.register(cmd)
 	m.flags = cmd.Flags()
 	before := len(c.errs)
-	var known []string
-	for _, k := range moduleKeys {
-		known = append(known, k.key)
-	}
-	for _, e := range c.entries(m.what, e.value, append(known, structuredKeys...), blackboxKeys) {
+	for _, e := range c.entries(m.what, e.value, slices.Concat(moduleKeys, structuredKeys), blackboxKeys) {
 		switch e.key {
 		case "steps":
 			m.steps(e.value)
 		case "tls_config":
-			m.tlsConfig(e.value)
+			for _, e := range m.entries(m.what+": tls_config", e.value, tlsConfigKeys, nil) {
+				m.set(e, "tls_config."+e.key)
+			}
 		case "ip_protocol":
 			m.family(e)
 		default:
-			i := slices.IndexFunc(moduleKeys, func(k moduleKey) bool { return k.key == e.key })
-			m.set(e, e.key, moduleKeys[i].flag)
+			m.set(e, e.key)
 		}
 	}
 	if len(c.errs) > before {
@@ -283,8 +276,9 @@ var wanted = map[string]string{
 	"string": "one text", "stringArray": "one text or a list of them",
 }
 
-// set sets the flag name to the value of a key.
-func (m *module) set(e item, key, name string) {
+// set sets the flag of e to its value. key is the name of e in messages.
+func (m *module) set(e item, key string) {
+	name := flagOf(e.key)
 	flag := m.flags.Lookup(name)
 	values := []*yaml.Node{e.value}
 	if e.value.Kind == yaml.SequenceNode && flag.Value.Type() == "stringArray" {
@@ -312,17 +306,6 @@ func tlsVersionOf(text string) string {
 		return digits[:1] + "." + digits[1:]
 	}
 	return text
-}
-
-func (m *module) tlsConfig(node *yaml.Node) {
-	var known []string
-	for _, k := range tlsConfigKeys {
-		known = append(known, k.key)
-	}
-	for _, e := range m.entries(m.what+": tls_config", node, known, nil) {
-		at := slices.IndexFunc(tlsConfigKeys, func(k moduleKey) bool { return k.key == e.key })
-		m.set(e, "tls_config."+e.key, tlsConfigKeys[at].flag)
-	}
 }
 
 func (m *module) family(e item) {
@@ -388,22 +371,9 @@ func (m *module) explain(line int, err error) {
 			if at == 0 {
 				at = m.lines[name]
 			}
-			for _, k := range moduleKeys {
-				if k.flag == name {
-					return k.key
-				}
-			}
-			for _, k := range tlsConfigKeys {
-				if k.flag == name {
-					return "tls_config." + k.key
-				}
-			}
-			return name
+			return keyOf(name)
 		})
-		if at == 0 {
-			at = line
-		}
-		m.wrong(at, "%s: %s", m.what, text)
+		m.wrong(cmp.Or(at, line), "%s: %s", m.what, text)
 	}
 }
 

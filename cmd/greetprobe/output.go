@@ -24,7 +24,7 @@ type output struct {
 }
 
 func newOutput(f *rootFlags, std streams) *output {
-	return &output{rootFlags: f, streams: std, metrics: metrics{labels: f.labels}}
+	return &output{rootFlags: f, streams: std, metrics: metrics{labels: f.labels}, hinted: map[string]bool{}}
 }
 
 // result reports the result of a probe. It ignores an interrupted probe.
@@ -59,9 +59,6 @@ func (o *output) hint(r probe.Result) {
 	text := o.rootFlags.hint(r)
 	if text == "" || o.quiet || o.hinted[text] {
 		return
-	}
-	if o.hinted == nil {
-		o.hinted = map[string]bool{}
 	}
 	o.hinted[text] = true
 	o.say("hint: %s", text)
@@ -136,13 +133,10 @@ func (o *output) end() error {
 			o.exit = max(o.exit, exitLocal)
 		}
 	}
-	if o.exit == exitOK {
-		return nil
-	}
-	return exitCode(o.exit)
+	return exitWith(o.exit)
 }
 
 // safe returns s as one line that is safe for a terminal.
 func safe(s string) string {
-	return string(bytes.ReplaceAll([]byte(probe.Escape([]byte(s))), []byte("\n"), []byte(`\n`)))
+	return strings.ReplaceAll(probe.Escape([]byte(s)), "\n", `\n`)
 }

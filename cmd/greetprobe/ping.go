@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,8 +64,6 @@ included.`,
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` text or json: an object for each probe, and a summary")
 	flags.BoolVar(&f.plot, "plot", false, "draw a chart of the times, on a terminal")
 	f.register(cmd)
-	complete(cmd, "count")
-	complete(cmd, "interval")
 	complete(cmd, "output", "text", "json")
 	return cmd
 }
@@ -87,28 +84,18 @@ func (f *pingFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 
 // check returns the problems of the flags of ping.
 func (f *pingFlags) check() error {
-	var errs []error
-	if f.count < 0 {
-		errs = append(errs, fmt.Errorf("--count %d: can't be negative", f.count))
-	}
-	if f.interval < leastInterval {
-		errs = append(errs, fmt.Errorf("--interval %s: must be at least %s; for more there is greetprobe load", f.interval, leastInterval))
-	}
-	if f.plot && f.output != "text" {
-		errs = append(errs, errors.New("--plot is for text, not for --output "+f.output))
-	}
-	if f.plot && f.verbose > 0 {
-		errs = append(errs, errors.New("--plot and -v exclude each other: both use the screen"))
-	}
-	return errors.Join(append(errs, checkForm(f.output))...)
+	var errs flagErrors
+	errs.refuse(f.count < 0, "--count %d: can't be negative", f.count)
+	errs.refuse(f.interval < leastInterval, "--interval %s: must be at least %s; for more there is greetprobe load", f.interval, leastInterval)
+	errs.refuse(f.plot && f.output != "text", "--plot is for text, not for --output %s", f.output)
+	errs.refuse(f.plot && f.verbose > 0, "--plot and -v exclude each other: both use the screen")
+	errs.checkForm(f.output)
+	return errors.Join(errs...)
 }
 
-// checkForm returns an error if output is neither text nor json.
-func checkForm(output string) error {
-	if output != "text" && output != "json" {
-		return fmt.Errorf("--output %s: the formats are text and json", output)
-	}
-	return nil
+// checkForm adds an error if output is neither text nor json.
+func (e *flagErrors) checkForm(output string) {
+	e.refuse(output != "text" && output != "json", "--output %s: the formats are text and json", output)
 }
 
 // oneTarget returns the target of the arguments HOST PORT or TARGET.
@@ -352,10 +339,7 @@ func (s *pingSeries) finish(interrupted bool) error {
 		s.draw()
 	}
 	s.sumUp(true, interrupted)
-	if s.exit == exitOK {
-		return nil
-	}
-	return exitCode(s.exit)
+	return exitWith(s.exit)
 }
 
 // sumUp prints a summary of the probes up to now. The caller holds mu.
@@ -363,8 +347,7 @@ func (s *pingSeries) sumUp(final, interrupted bool) {
 	now := time.Now()
 	took := max(s.last.Sub(s.start), 0)
 	if s.flags.output == "json" {
-		text, _ := json.Marshal(s.summary(now, took, final, interrupted)) // can't fail: a summary consists of strings and numbers
-		_, _ = s.out.Write(append(text, '\n'))
+		writeJSON(s.out, s.summary(now, took, final, interrupted))
 		return
 	}
 	s.stats.print(s.out, s.name, took, now)

@@ -51,7 +51,10 @@ func (c chart) draw(on screen) string {
 	if !slices.ContainsFunc(values, isTime) {
 		least = 1 // every probe has failed: else the labels of all lines would be 0.001 ms or 0 ms
 	}
-	failed, cut, shown := marks(values, math.IsNaN, 0), marks(values, func(v float64) bool { return v > top }, top), cutAt(values, top)
+	failed, cut, shown := marks(values, math.IsNaN, 0), marks(values, func(v float64) bool { return v > top }, top), slices.Clone(values)
+	for i, v := range shown {
+		shown[i] = min(v, top) // NaN stays NaN
+	}
 	series, chars := [][]float64{failed}, []asciigraph.CharSet{asciigraph.CreateCharSet("x")}
 	colors := []asciigraph.AnsiColor{asciigraph.Red}
 	add := func(values []float64, char asciigraph.CharSet, color asciigraph.AnsiColor) {
@@ -93,12 +96,7 @@ const (
 // top returns the greatest value that is shown without being cut off. Usually no value is cut off. Outliers are, since
 // the curve of the other values would look flat.
 func (c chart) top() float64 {
-	var times []float64
-	for _, v := range c.values {
-		if !math.IsNaN(v) {
-			times = append(times, v)
-		}
-	}
+	times := slices.DeleteFunc(slices.Clone(c.values), math.IsNaN)
 	if len(times) < 4 { // too few values for a percentile
 		return math.Inf(1)
 	}
@@ -117,17 +115,6 @@ func marks(values []float64, so func(float64) bool, height float64) []float64 {
 	for i, v := range values {
 		if out[i] = math.NaN(); so(v) {
 			out[i] = height
-		}
-	}
-	return out
-}
-
-// cutAt returns values with top in place of greater values.
-func cutAt(values []float64, top float64) []float64 {
-	out := slices.Clone(values)
-	for i, v := range out {
-		if v > top {
-			out[i] = top
 		}
 	}
 	return out

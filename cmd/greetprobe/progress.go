@@ -8,13 +8,12 @@ import (
 	"greetd.example/internal/words"
 )
 
-// A progressLine shows on a terminal how many of the targets are done. It is the last line, and is erased while other
+// A progressLine shows on a terminal how far a command is. It is the last line, and is erased while other
 // output is written. Its methods may be called at any time. A nil progressLine shows nothing.
 type progressLine struct {
 	streams
 	total   int
 	all     bool // a target can have several addresses
-	started time.Time
 	over    chan struct{}
 	ticking sync.WaitGroup
 
@@ -37,25 +36,28 @@ func newProgressLine(std streams, total int, all bool) *progressLine {
 	if total < manyTargets || !isTerminal(std.err) || dumb() {
 		return nil
 	}
-	p := &progressLine{streams: std, total: total, all: all, started: time.Now(), over: make(chan struct{})}
-	p.ticking.Go(p.tick)
+	p := &progressLine{streams: std, total: total, all: all}
+	p.show(progressPause, p.text)
 	return p
 }
 
-func (p *progressLine) tick() {
-	ticker := time.NewTicker(progressPause)
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			p.mu.Lock()
-			fmt.Fprintf(p.err, "\r\x1b[K%s", cut(p.text(now.Sub(p.started)), columns(p.err)-1))
-			p.shown = true
-			p.mu.Unlock()
-		case <-p.over:
-			return
+// show shows text after each interval, until the caller ends the line. since is the time from the call of show.
+func (p *progressLine) show(interval time.Duration, text func(since time.Duration) string) {
+	p.over = make(chan struct{})
+	started, tick := time.Now(), time.Tick(interval)
+	p.ticking.Go(func() {
+		for {
+			select {
+			case now := <-tick:
+				p.mu.Lock()
+				fmt.Fprintf(p.err, "\r\x1b[K%s", cut(text(now.Sub(started)), columns(p.err)-1))
+				p.shown = true
+				p.mu.Unlock()
+			case <-p.over:
+				return
+			}
 		}
-	}
+	})
 }
 
 // text returns the numbers of probed and failed targets, and the remaining time at this rate.

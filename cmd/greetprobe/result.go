@@ -37,7 +37,7 @@ func (f *checkFlags) classify(r probe.Result, othersGreet bool, now time.Time) c
 	switch {
 	case r.Err != nil:
 		v.words = fmt.Sprintf("%s: %s", name, r.Err)
-	case f.connectOnly:
+	case f.settings.ConnectOnly:
 		v.words = fmt.Sprintf("%s connects in %.3f s", name, took)
 	default:
 		v.words = fmt.Sprintf("%s greets in %.3f s", name, took)
@@ -133,7 +133,7 @@ func chainEnd(t *probe.TLS) time.Time {
 func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	metrics := []plugin.Metric{{
 		Label: "time", Value: r.Timing.Total.Seconds(), Unit: "s",
-		Warn: f.warn, Crit: f.crit, Max: f.total.Seconds(),
+		Warn: f.warn, Crit: f.crit, Max: f.settings.Total.Seconds(),
 	}}
 	for _, phase := range timings(r.Timing) {
 		if phase.took != nil {
@@ -177,31 +177,22 @@ func summary(results []checkResult, noun string) string {
 	if len(results) == 1 {
 		return results[0].words
 	}
-	worstFirst := slices.SortedStableFunc(slices.Values(results), func(a, b checkResult) int {
-		switch {
-		case a.state == b.state:
-			return 0
-		case plugin.Worst(a.state, b.state) == a.state:
-			return -1
-		default:
-			return 1
+	var words []string // worst first
+	for _, state := range []plugin.State{plugin.Critical, plugin.Warning, plugin.Unknown} {
+		for _, v := range results {
+			if v.state == state {
+				words = append(words, fmt.Sprintf("%s %s", state, v.words))
+			}
 		}
-	})
-	bad := slices.IndexFunc(worstFirst, func(v checkResult) bool { return v.state == plugin.OK })
-	switch bad {
-	case -1:
-		bad = len(worstFirst)
-	case 0:
+	}
+	bad := len(words)
+	if bad == 0 {
 		slowest := slices.MaxFunc(results, func(a, b checkResult) int { return int(a.Timing.Total - b.Timing.Total) })
 		return fmt.Sprintf("%s, the slowest is %s in %.3f s",
 			greeted(results, noun), slowest.Target, slowest.Timing.Total.Seconds())
 	}
-	var words []string
-	for _, v := range worstFirst[:min(bad, maxProblems)] {
-		words = append(words, fmt.Sprintf("%s %s", v.state, v.words))
-	}
 	if bad > maxProblems {
-		words = append(words, fmt.Sprintf("and %d more", bad-maxProblems))
+		words = append(words[:maxProblems], fmt.Sprintf("and %d more", bad-maxProblems))
 	}
 	return fmt.Sprintf("%d of %d %s not OK; %s", bad, len(results), noun, strings.Join(words, "; "))
 }
@@ -228,7 +219,8 @@ func (f *checkFlags) details(v checkResult) []string {
 		fmt.Fprintf(&b, "  hint: %s\n", hint)
 	}
 	if f.verbose >= 3 {
-		fmt.Fprintf(&b, "  limits: connect %s, read %s, all %s, idle %s, %d bytes\n", f.connect, f.read, f.total, f.idle, f.maxBytes)
+		set := f.settings
+		fmt.Fprintf(&b, "  limits: connect %s, read %s, all %s, idle %s, %d bytes\n", set.Connect, set.Read, set.Total, set.Idle, set.MaxBytes)
 		if v.Greeting != nil {
 			for line := range bytes.Lines(v.Greeting.Bytes) {
 				fmt.Fprintf(&b, "  said: %s\n", safe(string(bytes.TrimSuffix(line, []byte("\n")))))

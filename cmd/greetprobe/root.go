@@ -73,10 +73,10 @@ func newRoot(ctx context.Context, std streams) *cobra.Command {
 	flags.DurationVar(&f.wait, "wait", 0, "retry until OK, for at most this long; then run COMMAND")
 	printVersion(cmd, "greetprobe")
 	complete(cmd, "output", "text", "json", "prom")
-	complete(cmd, "parallel")
-	complete(cmd, "wait")
-	complete(cmd, "label")
 	cmd.AddCommand(newCheck(ctx, std), newPing(ctx, std), newLoad(ctx, std), newDrill(ctx, std), newServe(ctx, std), newVersion(std))
+	for _, c := range append(cmd.Commands(), cmd) {
+		completeNothing(c)
+	}
 	cmd.SetOut(std.out) // must be set now, for the completion of cobra
 	usage.Set(cmd)
 	inherited := cmd.HelpFunc()
@@ -156,37 +156,21 @@ func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, pr
 
 // check returns the problems of the flags of the default command.
 func (f *rootFlags) check(flags *pflag.FlagSet) error {
-	var errs []error
-	if f.parallel < 1 {
-		errs = append(errs, fmt.Errorf("--parallel %d: must be at least 1", f.parallel))
+	var errs flagErrors
+	errs.refuse(f.parallel < 1, "--parallel %d: must be at least 1", f.parallel)
+	errs.refuse(flags.Changed("wait") && f.wait <= 0, "--wait %s: must be more than 0", f.wait)
+	if len(f.command) > 0 {
+		errs.refuse(f.wait <= 0, "-- %s: a COMMAND needs --wait DURATION before it", f.command[0])
+		errs.refuse(f.command[0] == "", "-- COMMAND: its name is empty")
 	}
-	if flags.Changed("wait") && f.wait <= 0 {
-		errs = append(errs, fmt.Errorf("--wait %s: must be more than 0", f.wait))
-	}
-	if len(f.command) > 0 && f.wait <= 0 {
-		errs = append(errs, fmt.Errorf("-- %s: a COMMAND needs --wait DURATION before it", f.command[0]))
-	}
-	if len(f.command) > 0 && f.command[0] == "" {
-		errs = append(errs, errors.New("-- COMMAND: its name is empty"))
-	}
-	if f.mx && f.srv {
-		errs = append(errs, errors.New("--mx and --srv exclude each other"))
-	}
-	if f.wait > 0 && f.all {
-		errs = append(errs, errors.New("--wait and --all exclude each other"))
-	}
-	if !slices.Contains([]string{"text", "json", "prom"}, f.output) {
-		errs = append(errs, fmt.Errorf("--output %s: the formats are text, json and prom", f.output))
-	}
-	if len(f.label) > 0 && f.output != "prom" && f.textfile == "" {
-		errs = append(errs, errors.New("--label is for metrics: it needs --output prom or --textfile"))
-	}
+	errs.refuse(f.mx && f.srv, "--mx and --srv exclude each other")
+	errs.refuse(f.wait > 0 && f.all, "--wait and --all exclude each other")
+	errs.refuse(!slices.Contains([]string{"text", "json", "prom"}, f.output), "--output %s: the formats are text, json and prom", f.output)
+	errs.refuse(len(f.label) > 0 && f.output != "prom" && f.textfile == "", "--label is for metrics: it needs --output prom or --textfile")
 	var errLabels error
 	f.labels, errLabels = parseLabels(f.label)
 	errs = append(errs, errLabels)
-	if f.raw && f.output != "text" {
-		errs = append(errs, fmt.Errorf("--raw is for text, not for --output %s", f.output))
-	}
+	errs.refuse(f.raw && f.output != "text", "--raw is for text, not for --output %s", f.output)
 	return errors.Join(errs...)
 }
 

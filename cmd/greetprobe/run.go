@@ -41,6 +41,14 @@ type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
 
+// exitWith returns code as an error; nil for exitOK.
+func exitWith(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return exitCode(code)
+}
+
 // pluginName is the name of the program under which greetprobe is a monitoring plugin.
 const pluginName = "check_greet"
 
@@ -85,9 +93,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case done:
 		return int(code)
 	}
-	for line := range strings.Lines(err.Error()) {
-		std.say("%s", strings.TrimSuffix(line, "\n"))
-	}
+	sayEach(std, err)
 	if suggestion := usage.Suggestion(root, words); suggestion != "" {
 		std.say("%s", suggestion)
 	}

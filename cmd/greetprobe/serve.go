@@ -65,9 +65,6 @@ modules in the configuration file say how to probe. SIGHUP reloads the file.`,
 	flags.StringVar(&f.webConfig, "web.config.file", "", "TLS and passwords for HTTP, in `FILE`")
 	flags.IntVar(&f.maxProbes, "max-probes", 100, "at most `N` probes at once; others get 503")
 	flags.DurationVar(&f.timeoutOffset, "timeout-offset", 500*time.Millisecond, "end a probe this long before the timeout of the scrape")
-	for _, name := range []string{"web.listen-address", "max-probes", "timeout-offset"} {
-		complete(cmd, name)
-	}
 	return cmd
 }
 

@@ -407,10 +407,10 @@ func TestServeOverTLS(t *testing.T) {
 func TestManualKnowsEachModuleKey(t *testing.T) {
 	var keys, flags []string
 	for _, k := range moduleKeys {
-		keys, flags = append(keys, k.key), append(flags, k.flag)
+		keys, flags = append(keys, k), append(flags, flagOf(k))
 	}
 	for _, k := range tlsConfigKeys {
-		keys, flags = append(keys, "tls_config."+k.key), append(flags, k.flag)
+		keys, flags = append(keys, "tls_config."+k), append(flags, flagOf(k))
 	}
 	for _, key := range structuredKeys {
 		if key != "tls_config" {

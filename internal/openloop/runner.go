@@ -125,10 +125,8 @@ func (g *gap) report(skipped func(requests int, since, until time.Time)) {
 
 // sleepUntil reports whether the time came before the context ended.
 func sleepUntil(ctx context.Context, when time.Time) bool {
-	t := time.NewTimer(time.Until(when))
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(time.Until(when)):
 		return true
 	case <-ctx.Done():
 		return false

@@ -36,19 +36,7 @@ func Worst(states ...State) State {
 }
 
 // String returns the state in capitals, as in a status line.
-func (s State) String() string {
-	switch s {
-	case OK:
-		return "OK"
-	case Warning:
-		return "WARNING"
-	case Critical:
-		return "CRITICAL"
-	case Unknown:
-		return "UNKNOWN"
-	}
-	return fmt.Sprintf("State(%d)", int(s))
-}
+func (s State) String() string { return [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[s] }
 
 // Choice is a state that an operator picks on the command line, as ok, warn or
 // crit. It satisfies the Value interfaces of flag and pflag.
