@@ -83,20 +83,21 @@ func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams)
 		}
 		return nil
 	}
-	config, err := f.load()
-	if err != nil {
-		sayEach(std, err)
-		return exitCode(exitConfig)
-	}
 	if f.check {
+		config, err := f.load()
+		if err != nil {
+			sayEach(std, err)
+			return exitCode(exitConfig)
+		}
 		std.say("configuration OK: %s", words.Count(len(config.Modules), "module"))
 		return nil
 	}
-	if err := f.serve(ctx, std, config); err != nil {
-		sayEach(std, err)
-		return exitCode(exitLocal)
+	err := f.serve(ctx, std)
+	if _, said := errors.AsType[exitCode](err); err == nil || said {
+		return err
 	}
-	return nil
+	sayEach(std, err)
+	return exitCode(exitLocal)
 }
 
 // sayEach writes each line of err as a diagnostic line.
@@ -116,12 +117,18 @@ func (f *serveFlags) load() (*exporter.Config, error) {
 	return config, errors.Join(err, exporter.CheckWebConfig(f.webConfig))
 }
 
-func (f *serveFlags) serve(ctx context.Context, std streams, config *exporter.Config) (err error) {
+func (f *serveFlags) serve(ctx context.Context, std streams) (err error) {
 	svc, err := systemd.Start(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, svc.Close()) }()
+	config, err := f.load()
+	if err != nil {
+		sayEach(std, err)
+		f.awaitRepair(ctx, svc, std, err)
+		return exitCode(exitConfig)
+	}
 	svc.Report = func(err error) { sayEach(std, err) }
 	listeners, err := svc.ListenAll(systemd.ListenConfig{Name: "exporter", Address: f.listen})
 	if err != nil {
@@ -150,4 +157,15 @@ func (f *serveFlags) serve(ctx context.Context, std streams, config *exporter.Co
 		Handler: handler, WebConfigFile: f.webConfig,
 		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, open...)
+}
+
+// awaitRepair waits until a start without the problem err is possible, if a client waits at a socket unit.
+func (f *serveFlags) awaitRepair(ctx context.Context, svc *systemd.Service, std streams, err error) {
+	svc.AwaitRepair(ctx, func() {
+		_ = svc.Notifier.Status("configuration refused, waiting for its change: " + strings.ReplaceAll(err.Error(), "\n", "; "))
+		std.say("starting again when the configuration has changed, or in 1m0s, for the clients that wait")
+	}, func() bool {
+		_, again := f.load()
+		return again == nil || again.Error() != err.Error()
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // exporterAddress is where greetprobe-exporter listens.
@@ -69,4 +70,47 @@ func exporterServes(m *machine) {
 	if got := m.property("greetprobe-exporter", "Result"); got != "success" {
 		m.Errorf("the stop's result is %q", got)
 	}
+	exporterWaitsForRepair(m)
+}
+
+// exporterWaitsForRepair: a scrape that starts the exporter while its file is invalid waits, and is answered when the file
+// has been corrected. The exporter is not started again and again meanwhile; nor is it with a flag that does not exist.
+func exporterWaitsForRepair(m *machine) {
+	m.Helper()
+	starts := func() int {
+		return strings.Count(m.run("journalctl", "--unit=greetprobe-exporter", "--output=cat"), "Starting greetprobe-exporter")
+	}
+	m.write("/etc/greetprobe/exporter.yaml", "modules: {hello: {expct: Hello}}\n")
+	m.run("systemctl", "start", "greetprobe-exporter.socket")
+	before := starts()
+	answer := make(chan string, 1)
+	go func() { answer <- m.askExporter("/-/healthy") }()
+	m.eventually("the exporter waits", func() bool {
+		return strings.HasPrefix(m.property("greetprobe-exporter", "StatusText"), "configuration refused, waiting for its change: /etc/greetprobe/exporter.yaml:1:")
+	})
+	time.Sleep(3 * time.Second)
+	m.run("rm", "/etc/greetprobe/exporter.yaml")
+	if text := <-answer; text != "ok\n" {
+		m.Errorf("after the repair, the waiting client got %q", text)
+	}
+	if n := starts() - before; n > 2 {
+		m.Errorf("%d starts until the file was repaired, want 2", n)
+	}
+
+	m.dropIn("greetprobe-exporter.service", "[Service]", "ExecStart=", "ExecStart=greetprobe serve --unknown")
+	m.run("systemctl", "stop", "greetprobe-exporter.service", "greetprobe-exporter.socket")
+	m.run("systemctl", "start", "greetprobe-exporter.socket")
+	before = starts()
+	if c, err := m.dial("tcp", exporterAddress); err != nil {
+		m.Error(err)
+	} else {
+		defer c.Close()
+	}
+	time.Sleep(5 * time.Second)
+	if n := starts() - before; n < 1 || n > 6 {
+		m.Errorf("%d starts in 5 s with an unknown flag, want one in a second", n)
+	}
+	m.run("systemctl", "stop", "greetprobe-exporter.socket", "greetprobe-exporter.service")
+	m.run("rm", "-r", "/etc/systemd/system/greetprobe-exporter.service.d")
+	m.run("systemctl", "daemon-reload")
 }
