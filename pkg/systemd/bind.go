@@ -2,16 +2,23 @@ package systemd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 )
 
-const defaultMode = 0o666
+const (
+	defaultMode = 0o666
+	maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1 // sun_path of unix(7), less its NUL
+)
 
 var (
 	errNoAddress = errors.New("an address is host:port, [v6]:port or unix:/path")
@@ -30,6 +37,68 @@ func networkOf(address string) string {
 	default:
 		return "tcp6"
 	}
+}
+
+// bindSocket listens as config says, without any service manager.
+//
+// TCP sockets have SO_REUSEADDR. On systems other than Linux, ReusePort and Backlog have no effect. A unix socket replaces the file of a socket on which no process
+// listens any more, and no other file. During the bind there is a lock file in the same directory,
+// with the same name and ".lock", which keeps other processes that bind in this way from using the
+// path.
+//
+// The error is one sentence with its remedy. It wraps the syscall.Errno of the kernel. ctx limits
+// the lookup of a name, and the wait while another process binds the same unix socket.
+func bindSocket(ctx context.Context, config ListenConfig) (openSocket, error) {
+	s := openSocket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
+	var err error
+	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
+		s.Listener, s.file, err = bindUnix(ctx, path, config)
+	} else {
+		s.Listener, err = bindTCP(ctx, config)
+	}
+	if err != nil {
+		return openSocket{}, fmt.Errorf("listen on %s: %w", config.Address, explain(err, config.Address))
+	}
+	return s, nil
+}
+
+func bindTCP(ctx context.Context, config ListenConfig) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(config.Address)
+	if err != nil || port == "" {
+		return nil, errNoAddress
+	}
+	return listen(ctx, networkOf(config.Address), config.Address, config)
+}
+
+func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listener, *socketFile, error) {
+	if isAbstract(path) {
+		ln, err := listen(ctx, "unix", path, config)
+		return ln, nil, err
+	}
+	if !filepath.IsAbs(path) {
+		return nil, nil, errRelative
+	}
+	if len(path) > maxUnixPath {
+		return nil, nil, fmt.Errorf("the path of a unix socket has at most %d bytes, and this has %d", maxUnixPath, len(path))
+	}
+	release, err := ReserveUnixPath(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	ln, err := listen(ctx, "unix", path, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // openSocket does that
+	file, err := fileAt(path)
+	if err == nil {
+		err = setPermissions(path, config)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, ln.Close(), file.remove(path))
+	}
+	return ln, &socketFile{fileID: file}, nil
 }
 
 // setPermissions gives the file of a unix socket its mode and group.

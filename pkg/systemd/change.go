@@ -46,7 +46,7 @@ func (s *Service) Prepare(ctx context.Context, configs []ListenConfig) (*Change,
 	}
 	sockets := slices.Clone(s.passed)
 	for _, l := range s.Listeners() {
-		if !l.isClosed() {
+		if !l.closed.Load() {
 			sockets = append(sockets, l.current())
 		}
 	}

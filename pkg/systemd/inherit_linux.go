@@ -29,7 +29,7 @@ const (
 // is not an error: it is returned with a nil Listener, and assign makes it obsolete.
 //
 // The descriptors are close-on-exec, the sockets nonblocking.
-func inheritAll() (all passedOn, err error) {
+func inheritAll() (sockets []openSocket, files []*os.File, err error) {
 	defer func() {
 		for _, key := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 			_ = os.Unsetenv(key)
@@ -37,33 +37,33 @@ func inheritAll() (all passedOn, err error) {
 	}()
 	count, err := passed()
 	if count == 0 || err != nil {
-		return passedOn{}, err
+		return nil, nil, err
 	}
 	names, err := passedNames(count)
 	if err != nil {
-		return passedOn{}, err
+		return nil, nil, err
 	}
 	if err := account(count, names); err != nil {
-		return passedOn{}, err
+		return nil, nil, err
 	}
 	for i, file := range activation.Files(true) {
-		if name, isFile := strings.CutPrefix(names[i], filePrefix); isFile {
-			all.files = append(all.files, storedFile{name, file})
+		if strings.HasPrefix(names[i], filePrefix) {
+			files = append(files, file)
 			continue
 		}
 		if unfitSocket(firstFD+i) != "" { // not an error, since it is from the fd store
 			_ = file.Close()
-			all.sockets = append(all.sockets, openSocket{Origin: FDStore, Name: names[i]})
+			sockets = append(sockets, openSocket{Origin: FDStore, Name: names[i]})
 			continue
 		}
 		s, err := inherit(file, names[i])
 		_ = file.Close()
 		if err != nil {
-			return passedOn{}, fmt.Errorf("take over descriptor %d: %w", firstFD+i, err)
+			return nil, nil, fmt.Errorf("take over descriptor %d: %w", firstFD+i, err)
 		}
-		all.sockets = append(all.sockets, s)
+		sockets = append(sockets, s)
 	}
-	return all, nil
+	return sockets, files, nil
 }
 
 // passed returns the number of descriptors that were passed to this process.

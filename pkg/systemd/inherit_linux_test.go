@@ -74,8 +74,7 @@ type heirloom struct {
 // on each socket.
 func beHeir() int {
 	var found inheritance
-	all, err := inheritAll()
-	sockets := all.sockets
+	sockets, _, err := inheritAll()
 	if err != nil {
 		found.Error = err.Error()
 	}

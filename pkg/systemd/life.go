@@ -1,12 +1,14 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,14 +27,12 @@ const (
 
 // life is the state, and the reload.
 type life struct {
-	entering sync.Mutex // held while a state is reported: systemd learns of them in their order
-
-	mu    sync.Mutex
-	state State // "" is Starting
+	entering sync.Mutex   // held while a state is reported: systemd learns of them in their order
+	state    atomic.Value // a State; nil is Starting
 
 	reloading sync.Mutex // one reload at a time
 	reload    func(context.Context) error
-	waiting   bool // a reload of Wait has not begun yet; guarded by mu
+	waiting   atomic.Bool // a reload of Wait has not begun yet
 }
 
 const (
@@ -45,12 +45,10 @@ const (
 
 // State returns the state of the service.
 func (s *Service) State() State {
-	s.life.mu.Lock()
-	defer s.life.mu.Unlock()
-	if s.life.state == "" {
-		return Starting
+	if state, ok := s.life.state.Load().(State); ok {
+		return state
 	}
-	return s.life.state
+	return Starting
 }
 
 // enter changes the state and reports it, unless the service is stopping: that state is final.
@@ -60,9 +58,7 @@ func (s *Service) enter(next State) bool {
 	if now := s.State(); now == Draining || now == LameDuck && next != Draining {
 		return false
 	}
-	s.life.mu.Lock()
-	s.life.state = next
-	s.life.mu.Unlock()
+	s.life.state.Store(next)
 	var err error
 	switch next {
 	case Running:
@@ -88,14 +84,10 @@ var ErrNotRunning = errors.New("nothing was reloaded")
 
 // Reload reloads as SIGHUP does, waits until that is done, and returns the error of the reload.
 func (s *Service) Reload(ctx context.Context) error {
-	return s.ReloadWith(ctx, s.reloadFunc())
-}
-
-func (s *Service) reloadFunc() func(context.Context) error {
 	if s.life.reload == nil {
-		return func(context.Context) error { return nil }
+		return s.ReloadWith(ctx, func(context.Context) error { return nil })
 	}
-	return s.life.reload
+	return s.ReloadWith(ctx, s.life.reload)
 }
 
 // ReloadWith calls reload as a reload of the service. Only one reload runs at a time. systemd gets
@@ -105,7 +97,7 @@ func (s *Service) reloadFunc() func(context.Context) error {
 func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) error) error {
 	s.life.reloading.Lock()
 	defer s.life.reloading.Unlock()
-	s.setWaiting(false) // a SIGHUP from here on needs a RELOADING=1 of its own
+	s.life.waiting.Store(false) // a SIGHUP from here on needs a RELOADING=1 of its own
 	if state := s.State(); state != Running || !s.enter(Reloading) {
 		return fmt.Errorf("%w: the service is %s", ErrNotRunning, s.State())
 	}
@@ -156,7 +148,7 @@ func (s *Service) Wait(failed <-chan error) (why string, err error) {
 // hangUp starts a reload. While one is running, at most one other waits. This is enough: it begins after
 // every SIGHUP that has arrived meanwhile.
 func (s *Service) hangUp(ctx context.Context) {
-	if !s.setWaiting(true) {
+	if s.life.waiting.Swap(true) {
 		return
 	}
 	s.helpers.Go(func() {
@@ -167,15 +159,6 @@ func (s *Service) hangUp(ctx context.Context) {
 	})
 }
 
-// setWaiting sets waiting, and reports whether that is a change.
-func (s *Service) setWaiting(waiting bool) bool {
-	s.life.mu.Lock()
-	defer s.life.mu.Unlock()
-	changed := s.life.waiting != waiting
-	s.life.waiting = waiting
-	return changed
-}
-
 // Linger continues to serve for d before the service stops. Meanwhile the state of the service is
 // LameDuck, so that load balancers can send their clients elsewhere. Linger sends STOPPING=1, asks
 // systemd for the time, and returns nil after d. Another SIGTERM or SIGINT, or the end of ctx, ends
@@ -183,19 +166,29 @@ func (s *Service) setWaiting(waiting bool) bool {
 func (s *Service) Linger(ctx context.Context, d time.Duration) error {
 	s.enter(LameDuck)
 	_ = s.Notifier.Extend(d + drainExtension)
-	end := time.NewTimer(d)
-	defer end.Stop()
-	tick := time.NewTicker(statusInterval)
+	errOver := errors.New("the service has lingered")
+	ctx, cancel := context.WithTimeoutCause(ctx, d, errOver)
+	defer cancel()
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	s.attend(ctx.Done(), statusInterval, cut)
+	if err := context.Cause(ctx); !errors.Is(err, errOver) {
+		return err
+	}
+	return nil
+}
+
+// attend reports the status at each tick, and passes another SIGTERM or SIGINT to cut, until done is closed.
+func (s *Service) attend(done <-chan struct{}, interval time.Duration, cut context.CancelCauseFunc) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
-		case <-end.C:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-done:
+			return
 		case sig := <-s.signals:
 			if sig != syscall.SIGHUP {
-				return fmt.Errorf("received %s again", signalName(sig))
+				cut(fmt.Errorf("received %s again", signalName(sig)))
 			}
 		case <-tick.C:
 			_ = s.Notifier.Status(s.status())
@@ -213,31 +206,20 @@ func (s *Service) Linger(ctx context.Context, d time.Duration) error {
 // shutdown.
 func (s *Service) Drain(ctx context.Context, shutdown func(context.Context) error) error {
 	s.enter(Draining)
-	timeout := s.DrainTimeout
-	if timeout == 0 {
-		timeout = defaultDrainTimeout
-	}
+	timeout := cmp.Or(s.DrainTimeout, defaultDrainTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the drain took longer than %v", timeout))
 	defer cancel()
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
-	done := make(chan error, 1)
-	go func() { done <- shutdown(ctx) }() // received below
-	tick := time.NewTicker(drainTick)
-	defer tick.Stop()
+	var err error
+	done := make(chan struct{})
+	go func() { // attend waits for it
+		defer close(done)
+		err = shutdown(ctx)
+	}()
 	_ = s.Notifier.Extend(timeout + drainExtension)
-	for {
-		select {
-		case err := <-done:
-			return err
-		case sig := <-s.signals:
-			if sig != syscall.SIGHUP {
-				cut(fmt.Errorf("received %s again", signalName(sig)))
-			}
-		case <-tick.C:
-			_ = s.Notifier.Status(s.status())
-		}
-	}
+	s.attend(done, drainTick, cut)
+	return err
 }
 
 func signalName(sig os.Signal) string {

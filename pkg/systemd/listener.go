@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -51,12 +52,12 @@ type Listener struct {
 
 	accepting sync.RWMutex // held for reading during Accept
 
-	mu       sync.Mutex
-	socket   openSocket
-	released bool
-	closed   bool
-	resumed  chan struct{} // not nil while suspended; closed by resume
-	failed   error         // why it could not be bound again
+	released, closed atomic.Bool
+
+	mu      sync.Mutex
+	socket  openSocket
+	resumed chan struct{} // not nil while suspended; closed by resume
+	failed  error         // why it could not be bound again
 }
 
 var (
@@ -80,7 +81,7 @@ func (l *Listener) IPv6Only() bool { return l.ipv6Only }
 
 // Lost reports whether the file of a unix socket that this service bound was deleted or replaced,
 // so that clients cannot reach it any more. [Service.Prepare] then binds it again.
-func (l *Listener) Lost() bool { return !l.isClosed() && l.current().isLost() }
+func (l *Listener) Lost() bool { return !l.closed.Load() && l.current().isLost() }
 
 // String returns the listener in a form for a log or a status: web [::]:8080 (fd store), or web
 // [::]:8080 (fd store, IPv6 only).
@@ -125,11 +126,11 @@ func (l *Listener) accept() (openSocket, net.Conn, error) {
 
 // ended returns the error of an Accept that cannot continue.
 func (l *Listener) ended() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.released || l.closed {
+	if l.released.Load() || l.closed.Load() {
 		return net.ErrClosed
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.failed
 }
 
@@ -174,17 +175,10 @@ func (l *Listener) Remove() error {
 func (l *Listener) finish() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.resumed != nil && !l.closed {
+	if before := l.closed.Swap(true); !before && l.resumed != nil {
 		close(l.resumed)
 	}
-	l.closed = true
-	return !l.released
-}
-
-func (l *Listener) isClosed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closed
+	return !l.released.Load()
 }
 
 // suspend makes Accept wait, instead of failing, when its socket is closed.
@@ -198,7 +192,7 @@ func (l *Listener) suspend() {
 func (l *Listener) resume(socket openSocket, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed.Load() {
 		return
 	}
 	l.failed = err
@@ -230,18 +224,12 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 // release ends every Accept, and returns when none is running any more. Then another Listener can use
 // the socket.
 func (l *Listener) release() error {
-	l.setReleased(true)
+	l.released.Store(true)
 	if err := l.SetDeadline(time.Unix(1, 0)); err != nil {
-		l.setReleased(false)
+		l.released.Store(false)
 		return err
 	}
 	l.accepting.Lock()
 	defer l.accepting.Unlock()
 	return l.SetDeadline(time.Time{})
-}
-
-func (l *Listener) setReleased(released bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.released = released
 }

@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,64 +38,18 @@ func NewNotifier() (*Notifier, error) {
 	return &Notifier{socket: os.NewFile(uintptr(fd), address)}, nil
 }
 
-// Barrier waits until systemd has processed all notifications that were sent before
-// (sd_notify_barrier(3)), or until ctx is done. Call it in a process that sends a notification and
-// ends at once: otherwise systemd may no longer know that the sender belongs to the unit.
-func (n *Notifier) Barrier(ctx context.Context) error {
-	if n == nil || n.socket == nil {
-		return nil
-	}
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
-	}
-	defer reader.Close()
-	err = n.sendDescriptor(writer, "BARRIER=1")
-	_ = writer.Close()
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { _ = reader.SetReadDeadline(time.Unix(1, 0)) })()
-	// systemd closes its copy of the other end when it comes to the message.
-	if _, err := reader.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("wait until systemd has read the notifications: %w", context.Cause(ctx))
-	}
-	return nil
-}
-
-func (n *Notifier) close() error {
-	if n == nil || n.socket == nil {
-		return nil
-	}
-	if err := n.socket.Close(); !errors.Is(err, os.ErrClosed) {
-		return err
-	}
-	return nil
-}
-
-func (n *Notifier) send(lines ...string) error {
-	return n.sendRights(nil, lines...)
-}
-
-// sendDescriptor sends a copy of c's descriptor too.
-func (n *Notifier) sendDescriptor(c any, lines ...string) error {
-	if n == nil || n.socket == nil {
-		return nil
-	}
-	return control(c, func(fd int) error { return n.sendRights(unix.UnixRights(fd), lines...) })
-}
-
 // sendRights is daemon.SdNotify with descriptors and with a time limit.
-func (n *Notifier) sendRights(rights []byte, lines ...string) error {
-	if n == nil || n.socket == nil {
-		return nil
-	}
+func (n *Notifier) sendRights(descriptors []int, lines ...string) error {
 	conn, err := n.socket.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	to := unix.SockaddrUnix{Name: n.socket.Name()} // Sendmsg writes to it
 	message := []byte(strings.Join(lines, "\n"))
+	var rights []byte
+	if len(descriptors) > 0 {
+		rights = unix.UnixRights(descriptors...)
+	}
 	var failed error
 	err = conn.Control(func(fd uintptr) {
 		for deadline := time.Now().Add(notifyTimeout); ; {

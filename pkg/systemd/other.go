@@ -5,11 +5,9 @@ package systemd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -18,13 +16,18 @@ import (
 // Where there is no systemd, nothing is passed, nobody is notified, and sockets are bound
 // as the net package does it.
 
-type fileID struct{ device, inode uint64 }
+func listen(ctx context.Context, network, address string, _ ListenConfig) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(ctx, network, address)
+}
 
-func (s openSocket) isLost() bool { return s.lost }
+func explain(err error, _ string) error { return err }
+
+func fileAt(path string) (fileID, error) {
+	_, err := os.Lstat(path)
+	return fileID{}, err
+}
 
 func lchgrp(path string, group int) error { return os.Lchown(path, -1, group) }
-
-func (fileID) remove(path string) error { return os.Remove(path) }
 
 func shutdownLater(net.Listener) (func(), error) { return func() {}, nil }
 
@@ -32,61 +35,16 @@ func (openSocket) isIPv6Only() bool { return false }
 
 func clientWaits(net.Listener) bool { return false }
 
-func inheritAll() (passedOn, error) { return passedOn{}, nil }
+func inheritAll() ([]openSocket, []*os.File, error) { return nil, nil, nil }
 
 // NewNotifier returns nil.
 func NewNotifier() (*Notifier, error) { return nil, nil }
 
-// Barrier does nothing.
-func (n *Notifier) Barrier(context.Context) error { return nil }
-
-func (n *Notifier) sendDescriptor(any, ...string) error { return nil }
-
-func (n *Notifier) close() error { return nil }
-
-func (n *Notifier) send(...string) error { return nil }
+func (n *Notifier) sendRights([]int, ...string) error { return nil }
 
 func monotonicTime() string { return "" }
 
 func watchdogInterval() (time.Duration, error) { return 0, nil }
-
-// bindSocket listens as config says, without any service manager. ReusePort and Backlog have
-// no effect here. The error is one sentence.
-func bindSocket(ctx context.Context, config ListenConfig) (openSocket, error) {
-	s := openSocket{Origin: OwnBind, Address: config.Address, ReusePort: config.ReusePort}
-	var err error
-	if path, isUnix := strings.CutPrefix(config.Address, unixPrefix); isUnix {
-		s.Listener, err = bindUnix(ctx, path, config)
-		s.file = &socketFile{}
-	} else {
-		network := networkOf(config.Address)
-		s.Listener, err = (&net.ListenConfig{}).Listen(ctx, network, config.Address)
-	}
-	if err != nil {
-		return openSocket{}, fmt.Errorf("listen on %s: %w", config.Address, err)
-	}
-	return s, nil
-}
-
-func bindUnix(ctx context.Context, path string, config ListenConfig) (net.Listener, error) {
-	if !filepath.IsAbs(path) {
-		return nil, errRelative
-	}
-	release, err := ReserveUnixPath(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // openSocket does that
-	if err := setPermissions(path, config); err != nil {
-		return nil, errors.Join(err, ln.Close(), os.Remove(path))
-	}
-	return ln, nil
-}
 
 // ReserveUnixPath removes the file of a unix socket that nobody listens on any more. Here it
 // has no lock.

@@ -50,26 +50,14 @@ type Service struct {
 	changing sync.Mutex   // guards what follows
 	passed   []openSocket // passed by systemd, and not used yet
 	units    bool         // at least one was from a socket unit
-	files    []storedFile
-	change   *Change // prepared, and neither committed nor rolled back
+	files    []*os.File   // of Notifier.Store, passed back by systemd
+	change   *Change      // prepared, and neither committed nor rolled back
 
 	mu   sync.Mutex // guards open; held briefly
 	open []*Listener
 
 	life        life
 	connections atomic.Pointer[connections] // nil until Run
-}
-
-// passedOn is what systemd passed.
-type passedOn struct {
-	sockets []openSocket
-	files   []storedFile
-}
-
-// A storedFile is a descriptor of Notifier.Store that systemd has passed back.
-type storedFile struct {
-	name string
-	file *os.File
 }
 
 // Start takes over the descriptors that systemd passed to this process. Call it before any other
@@ -84,17 +72,14 @@ type storedFile struct {
 // it leaves no descriptor open, except those that were passed.
 func Start(ctx context.Context) (*Service, error) {
 	s := &Service{ctx: ctx, signals: make(chan os.Signal, 8)}
-	all, err := inheritAll()
-	if err != nil {
+	var err error
+	if s.passed, s.files, err = inheritAll(); err != nil {
 		return nil, err
 	}
 	if s.Notifier, err = NewNotifier(); err != nil {
 		return nil, err
 	}
-	s.passed, s.files = all.sockets, all.files
-	for _, socket := range s.passed {
-		s.units = s.units || socket.Origin == SocketUnit
-	}
+	s.units = slices.ContainsFunc(s.passed, func(socket openSocket) bool { return !socket.isOwn() })
 	s.ended, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	signal.Notify(s.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	return s, nil
@@ -115,7 +100,7 @@ func (s *Service) Close() error {
 		}
 	}
 	for _, f := range s.files {
-		_ = f.file.Close()
+		_ = f.Close()
 	}
 	s.passed, s.files = nil, nil
 	return s.Notifier.close()
@@ -163,11 +148,16 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 		return nil, fmt.Errorf("systemd passed %d sockets named %q: leave one ListenStream= in the .socket unit "+
 			"(with BindIPv6Only=both it serves IPv4 and IPv6), or use ListenAll", len(taken), config.Name)
 	}
-	if len(taken) == 0 {
-		if taken, err = s.bind(config); err != nil {
-			return nil, &BindError{Name: config.Name, Err: err}
+	c := &Change{service: s, serving: [][]openSocket{taken}}
+	for _, old := range s.passed { // closed if they hold the port with another address (:80 before 127.0.0.1:80)
+		if old.Listener != nil && samePort(old.Addr(), config.Address) {
+			c.obsolete = append(c.obsolete, old)
 		}
 	}
+	if err := c.provide(s.ctx, 0, config); err != nil {
+		return nil, &BindError{Name: config.Name, Err: err}
+	}
+	taken = c.serving[0]
 	if one { // the first address of a host name
 		for _, further := range taken[1:] {
 			s.passed = without(s.passed, further)
@@ -189,13 +179,7 @@ func (s *Service) listen(config ListenConfig, one bool) ([]*Listener, error) {
 // claim returns the passed sockets that belong to config.
 func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	if !s.units {
-		taken := assignOurs([]ListenConfig{config}, s.passed).Serving[0]
-		for _, socket := range taken {
-			if _, err := socket.reconfigure(config); err != nil {
-				return nil, err
-			}
-		}
-		return taken, nil
+		return assignOurs([]ListenConfig{config}, s.passed).Serving[0], nil
 	}
 	var named, unnamed []openSocket
 	for _, socket := range s.passed {
@@ -214,27 +198,6 @@ func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 		return nil, noSocketFor(config.Name)
 	}
 	return named, nil
-}
-
-// bind binds config. It first closes sockets from the fd store that hold the port with another address
-// (:80 before 127.0.0.1:80).
-func (s *Service) bind(config ListenConfig) ([]openSocket, error) {
-	sockets, err := s.bindWrapped(s.ctx, config, nil)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		var kept []openSocket
-		for _, old := range s.passed {
-			if old.Listener == nil || !samePort(old.Addr(), config.Address) {
-				kept = append(kept, old)
-				continue
-			}
-			s.discard(old)
-		}
-		if len(kept) < len(s.passed) {
-			s.passed = kept
-			sockets, err = s.bindWrapped(s.ctx, config, nil)
-		}
-	}
-	return sockets, err
 }
 
 // bindWrapped listens on each address of config, as bindAll does, and applies Wrap.
@@ -317,15 +280,13 @@ func (s *Service) Stored(name string) []*os.File {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	var found []*os.File
-	var rest []storedFile
-	for _, f := range s.files {
-		if f.name == name {
-			found = append(found, f.file)
-		} else {
-			rest = append(rest, f)
+	s.files = slices.DeleteFunc(s.files, func(f *os.File) bool {
+		wanted := f.Name() == filePrefix+name
+		if wanted {
+			found = append(found, f)
 		}
-	}
-	s.files = rest
+		return wanted
+	})
 	return found
 }
 
@@ -359,9 +320,10 @@ func (s *Service) accountForPassed() error {
 		}
 	}
 	for _, f := range s.files {
-		_ = f.file.Close()
-		if err := s.Notifier.Discard(f.name); err != nil {
-			s.report(fmt.Errorf("systemd may keep the descriptor %s: %w", f.name, err))
+		_ = f.Close()
+		name := strings.TrimPrefix(f.Name(), filePrefix)
+		if err := s.Notifier.Discard(name); err != nil {
+			s.report(fmt.Errorf("systemd may keep the descriptor %s: %w", name, err))
 		}
 	}
 	s.passed, s.files = nil, nil
@@ -375,15 +337,12 @@ func (s *Service) accountForPassed() error {
 func (s *Service) Abandon() {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	var units []openSocket
-	for _, socket := range s.passed {
-		if socket.Origin == SocketUnit {
-			units = append(units, socket)
-		} else {
+	s.passed = slices.DeleteFunc(s.passed, func(socket openSocket) bool {
+		if socket.isOwn() {
 			s.discard(socket)
 		}
-	}
-	s.passed = units
+		return socket.isOwn()
+	})
 }
 
 // ClientsWait reports whether a client waits at a socket of a socket unit that no Listen has used.

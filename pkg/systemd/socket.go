@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -50,6 +52,22 @@ type socketFile struct {
 	stored atomic.Bool // systemd has the socket too
 }
 
+// A fileID identifies a file among all that exist at the same time.
+type fileID struct{ device, inode uint64 }
+
+func (f fileID) isAt(path string) bool {
+	now, err := fileAt(path)
+	return err == nil && now == f
+}
+
+// remove removes the file at path if it is f.
+func (f fileID) remove(path string) error {
+	if !f.isAt(path) {
+		return nil
+	}
+	return os.Remove(path)
+}
+
 // Close stops listening in this process. A blocked Accept returns net.ErrClosed.
 //
 // If a socket unit or the fd store has a copy, it keeps the clients in the backlog and the file of a
@@ -92,6 +110,16 @@ func (s openSocket) unlink() error {
 	return control(s.Listener, func(int) error { return s.file.remove(s.Addr().String()) })
 }
 
+// isLost reports whether no client can reach a unix socket that this service bound, because its file
+// was deleted or replaced.
+func (s openSocket) isLost() bool {
+	if s.lost || s.file == nil || s.Listener == nil {
+		return s.lost
+	}
+	path, isUnix := unixPath(s.Listener)
+	return isUnix && !s.file.isAt(path)
+}
+
 // isOwn reports whether this service bound the socket, now or in an earlier process.
 func (s openSocket) isOwn() bool { return s.Origin != SocketUnit }
 
@@ -121,7 +149,7 @@ func unixPath(ln net.Listener) (path string, ok bool) {
 
 // isAbstract reports whether path is the name of an abstract socket, which has no file
 // (unix(7)).
-func isAbstract(path string) bool { return len(path) > 1 && path[0] == '@' }
+func isAbstract(path string) bool { return runtime.GOOS == "linux" && len(path) > 1 && path[0] == '@' }
 
 // control calls f with the descriptor of c, which stays nonblocking. File().Fd() would make every copy
 // of it blocking (golang/go#29277).

@@ -7,16 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isLost reports whether no client can reach a unix socket that this service bound, because its file
-// was deleted or replaced.
-func (s openSocket) isLost() bool {
-	if s.lost || s.file == nil || s.Listener == nil {
-		return s.lost
-	}
-	path, isUnix := unixPath(s.Listener)
-	return isUnix && !s.file.isAt(path)
-}
-
 // shutdownLater returns a function that ends every copy of the socket of ln, even after ln was closed.
 func shutdownLater(ln net.Listener) (shutdown func(), err error) {
 	dup := -1
@@ -32,28 +22,12 @@ func shutdownLater(ln net.Listener) (shutdown func(), err error) {
 	}, err
 }
 
-// A fileID identifies a file among all that exist at the same time.
-type fileID struct{ device, inode uint64 }
-
 func fileAt(path string) (fileID, error) {
 	var stat unix.Stat_t
 	if err := unix.Lstat(path, &stat); err != nil {
 		return fileID{}, err
 	}
 	return fileID{device: uint64(stat.Dev), inode: stat.Ino}, nil //nolint:unconvert // 32 bits on MIPS
-}
-
-func (f fileID) isAt(path string) bool {
-	now, err := fileAt(path)
-	return err == nil && now == f
-}
-
-// remove removes the file at path if it is f.
-func (f fileID) remove(path string) error {
-	if !f.isAt(path) {
-		return nil
-	}
-	return os.Remove(path)
 }
 
 // clientWaits reports whether Accept would return at once.

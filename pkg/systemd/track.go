@@ -95,28 +95,25 @@ type tcpConn struct {
 	state *connection
 }
 
-// Read implements io.Reader.
 func (c *tcpConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	c.state.moved(int64(n), true)
 	return n, err
 }
 
-// Write implements io.Writer.
 func (c *tcpConn) Write(b []byte) (int, error) {
 	n, err := c.TCPConn.Write(b)
 	c.state.moved(int64(n), false)
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom, with sendfile(2) if possible.
+// ReadFrom works with sendfile(2) if possible.
 func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(r)
 	c.state.moved(n, false)
 	return n, err
 }
 
-// Close implements io.Closer.
 func (c *tcpConn) Close() error {
 	c.state.closed()
 	return c.TCPConn.Close()
@@ -127,21 +124,18 @@ type unixConn struct {
 	state *connection
 }
 
-// Read implements io.Reader.
 func (c *unixConn) Read(b []byte) (int, error) {
 	n, err := c.UnixConn.Read(b)
 	c.state.moved(int64(n), true)
 	return n, err
 }
 
-// Write implements io.Writer.
 func (c *unixConn) Write(b []byte) (int, error) {
 	n, err := c.UnixConn.Write(b)
 	c.state.moved(int64(n), false)
 	return n, err
 }
 
-// Close implements io.Closer.
 func (c *unixConn) Close() error {
 	c.state.closed()
 	return c.UnixConn.Close()
