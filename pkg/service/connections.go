@@ -36,8 +36,8 @@ type connections struct {
 type counters struct {
 	limit             int // of active; 0 or less: none
 	active, lingering int
-	visits            [6]uint64              // in the order of Outcomes
-	reasons           [6][mostReasons]uint64 // in the order of Outcomes and of their Reasons
+	visits            [len(outcomes)]uint64              // in the order of Outcomes
+	reasons           [len(outcomes)][mostReasons]uint64 // in the order of Outcomes and of their Reasons
 	bytes             uint64
 	acceptErrors      uint64
 }
@@ -88,8 +88,8 @@ func newConnections(onFirstBytes func(c *connection, first []byte), failed func(
 	return cs
 }
 
-// countersOf returns the counters of a listener name.
-func (cs *connections) countersOf(name string) *counters {
+// countersOf returns the counters of a listener name, and sets the limit of that name.
+func (cs *connections) countersOf(name string, limit int) *counters {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c := cs.counters[name]
@@ -97,6 +97,7 @@ func (cs *connections) countersOf(name string) *counters {
 		c = &counters{}
 		cs.counters[name] = c
 	}
+	c.limit = limit
 	return c
 }
 
@@ -116,13 +117,6 @@ func (cs *connections) setLimits(limit int, grace time.Duration, named map[strin
 		c.limit = named[name]
 	}
 	cs.wake() // there may be more room now
-}
-
-// setLimitOf changes the limit of one listener name.
-func (cs *connections) setLimitOf(c *counters, limit int) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	c.limit = limit
 }
 
 // waitForRoom waits while the number of visits has reached a limit, and reports false when draining
@@ -151,15 +145,13 @@ func (cs *connections) rest(resting *atomic.Bool, d time.Duration) {
 	cs.waiters++
 	cs.mu.Unlock()
 	resting.Store(true)
+	var end <-chan time.Time
 	if d > 0 {
-		timer := time.NewTimer(d)
-		select {
-		case <-changed:
-		case <-timer.C:
-		}
-		timer.Stop()
-	} else {
-		<-changed
+		end = time.After(d)
+	}
+	select {
+	case <-changed:
+	case <-end:
 	}
 	resting.Store(false)
 	cs.mu.Lock()
@@ -283,7 +275,7 @@ func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
 	for _, l := range gone {
 		c := l.Owner.(*connection)
 		if c.trace != nil {
-			c.trace.closed(l.Cause)
+			c.trace.closed(closeCauses[l.Cause])
 		}
 		if c.leave != nil {
 			c.leave()
@@ -291,14 +283,12 @@ func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
 	}
 }
 
-// drain makes the accept loops end.
+// drain makes the accept loops end. It must be called only once.
 func (cs *connections) drain() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if !cs.isDraining() {
-		close(cs.draining)
-		cs.wake()
-	}
+	close(cs.draining)
+	cs.wake()
 }
 
 func (cs *connections) isDraining() bool { return isClosed(cs.draining) }

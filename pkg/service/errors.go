@@ -40,6 +40,9 @@ func AcceptPasses(err error) bool {
 	return concernsOneClient(err) || outOfDescriptors(err) || outOfMemory(err)
 }
 
+// errNoNetwork is ENONET, an error of accept(2) that other systems than Linux do not have.
+const errNoNetwork = syscall.Errno(64)
+
 // concernsOneClient reports whether accept failed because of one client, which has gone already. Linux
 // reports pending network errors of the new socket from accept, and EPERM where a firewall forbids the
 // connection (accept(2)).

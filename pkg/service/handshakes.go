@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"greetd.example/pkg/service/internal/reaper"
 )
 
 // A handshake has the data about an unfinished handshake: the PROXY header, TLS, or both.
@@ -92,7 +94,7 @@ func (h *handshakes) next(of *counters, grace time.Duration) (first *connection,
 		candidates++
 		switch {
 		case first != nil && h.sources[c.shake.source] <= h.sources[first.shake.source]:
-		case hasUnread(c.conn):
+		case reaper.HasUnread(c.conn):
 			busy = grace // after that time, the server may wait for the client
 		default:
 			first = c

@@ -35,15 +35,3 @@ type Listener struct {
 	// the value of the last Serve or Update applies.
 	MaxConns int
 }
-
-// listenerSettings are the fields of a Listener that Update replaces.
-type listenerSettings struct {
-	unwrap   func(net.Conn) (net.Conn, error)
-	tls      *tls.Config
-	deferred bool
-	maxConns int
-}
-
-func (l Listener) settings() listenerSettings {
-	return listenerSettings{l.Unwrap, l.TLS, l.Deferred, l.MaxConns}
-}

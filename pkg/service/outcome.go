@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,27 +20,17 @@ const (
 	Failed   Outcome = "failed"    // an error of the server: the Greeter returned an error or panicked, or the system refused a write
 )
 
-// Outcomes lists every Outcome, in the order of the constants.
-func Outcomes() []Outcome {
-	return []Outcome{Greeted, Refused, HungUp, TimedOut, Cut, Failed}
-}
+var outcomes = [...]Outcome{Greeted, Refused, HungUp, TimedOut, Cut, Failed}
 
-// index is the place of o in Outcomes.
+// Outcomes lists every Outcome, in the order of the constants.
+func Outcomes() []Outcome { return slices.Clone(outcomes[:]) }
+
+// index is the place of o in Outcomes. An unknown Outcome counts as Failed.
 func (o Outcome) index() int {
-	switch o {
-	case Greeted:
-		return 0
-	case Refused:
-		return 1
-	case HungUp:
-		return 2
-	case TimedOut:
-		return 3
-	case Cut:
-		return 4
-	default:
-		return 5
+	if i := slices.Index(outcomes[:], o); i >= 0 {
+		return i
 	}
+	return len(outcomes) - 1
 }
 
 // A Visit describes how one connection was served. A visit ends when the greeting was handed to the

@@ -86,17 +86,17 @@ func (s *Server) settings() Settings {
 }
 
 // use applies settings to the server, and named, by their names, to its listeners. s.mu is held.
-func (s *Server) use(settings Settings, named map[string]listenerSettings) {
+func (s *Server) use(settings Settings, named map[string]Listener) {
 	settings = settings.orDefaults()
 	s.current = &settings
 	limits := make(map[string]int)
 	for a := range s.acceptors {
-		own := a.rules.Load().listenerSettings
+		own := a.rules.Load().listener
 		if next, ok := named[a.name]; ok {
 			own = next
 		}
 		a.rules.Store(&rules{settings, own})
-		limits[a.name] = own.maxConns
+		limits[a.name] = own.MaxConns
 	}
 	s.connections.setLimits(settings.MaxConns, settings.grace(), limits) // last: a visit that waits for room begins with the new rules
 }
@@ -111,9 +111,9 @@ func (s *Server) use(settings Settings, named map[string]listenerSettings) {
 // goroutine. If it is called before Serve, it replaces the fields of s.
 func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.init()
-	named := make(map[string]listenerSettings, len(listeners))
+	named := make(map[string]Listener, len(listeners))
 	for _, ln := range listeners {
-		named[ln.Name] = ln.settings()
+		named[ln.Name] = ln
 	}
 	delete(named, "")
 
@@ -183,14 +183,11 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 		s.use(s.settings(), nil)
 	}
 	a := &acceptor{listener: ln.Listener, lastID: &s.lastID, workers: newWorkers()}
-	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name)
-	a.observer, a.trace, a.sniffTLS = s.Observer, s.Trace, s.SpokeTLS != nil
-	a.rules.Store(&rules{*s.current, ln.settings()})
-	s.connections.setLimitOf(a.counters, ln.MaxConns)
+	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name, ln.MaxConns)
+	a.observer, a.trace, a.sniffTLS = cmp.Or[Observer](s.Observer, Observers{}), s.Trace, s.SpokeTLS != nil
+	a.rules.Store(&rules{*s.current, ln})
 	a.trouble.report = func(err error, retryIn time.Duration) {
-		if a.observer != nil {
-			a.observer.AcceptFailed(a.name, err, retryIn)
-		}
+		a.observer.AcceptFailed(a.name, err, retryIn)
 	}
 	s.loops.Add(1)
 	s.acceptors[a] = struct{}{}

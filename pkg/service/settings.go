@@ -37,11 +37,11 @@ func (s Settings) orDefaults() Settings {
 // rules are the settings of one visit from its start to its end: the server's settings, and its listener's.
 type rules struct {
 	Settings
-	listenerSettings
+	listener Listener
 }
 
 // handshakes reports whether a visit begins with a PROXY header or TLS.
-func (r *rules) handshakes() bool { return r.unwrap != nil || r.tls != nil }
+func (r *rules) handshakes() bool { return r.listener.Unwrap != nil || r.listener.TLS != nil }
 
 // grace is the time after which an unfinished handshake may be ended to make room for a new client.
 func (s Settings) grace() time.Duration { return s.HandshakeTimeout / 6 }

@@ -62,7 +62,7 @@ type trace struct {
 	mu      sync.Mutex
 	ended   Visit // the zero value until the visit has ended
 	flushed bool  // the visit has reported all of its own steps
-	last    *Step // the last step, if the reaper closed the connection before that
+	last    *Step // the last step, when the connection was closed
 }
 
 // beginTrace asks whether the steps of v are to be reported, and reports the first.
@@ -95,52 +95,38 @@ func (v *visit) stepTLS(c net.Conn) {
 }
 
 // endTrace prepares for the steps that follow the end of the visit, before the reaper has the connection.
-func (v *visit) endTrace(ended Visit) {
-	if v.trace != nil {
-		v.trace.ended = ended
-	}
-}
-
-// flushTrace reports the last step, if the connection is closed.
-func (v *visit) flushTrace(lingers bool) {
+func (v *visit) endTrace(ended Visit, lingers bool) {
 	if v.trace == nil {
 		return
 	}
+	v.trace.ended = ended
 	if !lingers {
-		v.trace.report(v.trace.lastStep(CloseVisitEnded))
-		return
+		v.trace.closed(CloseVisitEnded)
 	}
-	v.trace.flush()
 }
 
-// closed reports that the reaper has closed the connection. If the visit has not reported all of its
-// own steps yet, flush reports this one after them.
-func (t *trace) closed(cause reaper.Cause) {
-	step := t.lastStep(closeCauses[cause])
+// closed reports that the connection was closed, or lets flush do this, after the visit's own steps.
+func (t *trace) closed(cause CloseCause) {
 	t.mu.Lock()
-	if !t.flushed {
-		t.last = &step
-		t.mu.Unlock()
-		return
-	}
-	t.mu.Unlock()
-	t.report(step)
-}
-
-// flush makes later calls of closed report at once. If closed was called before, flush reports its step.
-func (t *trace) flush() {
-	t.mu.Lock()
-	t.flushed = true
-	last := t.last
-	t.mu.Unlock()
-	if last != nil {
-		t.report(*last)
-	}
-}
-
-func (t *trace) lastStep(cause CloseCause) Step {
-	return Step{
+	defer t.mu.Unlock()
+	t.last = &Step{
 		Peer: t.ended.Peer, Name: StepClosed, Elapsed: time.Since(t.ended.Arrived),
 		Visit: t.ended, Closed: cause,
+	}
+	if t.flushed {
+		t.report(*t.last)
+	}
+}
+
+// flushTrace makes closed report at once. If it was called before, flushTrace reports its step.
+func (v *visit) flushTrace() {
+	if v.trace == nil {
+		return
+	}
+	v.trace.mu.Lock()
+	defer v.trace.mu.Unlock()
+	v.trace.flushed = true
+	if v.trace.last != nil {
+		v.trace.report(*v.trace.last)
 	}
 }

@@ -80,7 +80,6 @@ func beginsTLS(text []byte) bool {
 
 func (c *ciphertext) isPlain() bool { return c.first != "" && c.first[0] != handshakeRecord }
 
-// Read implements net.Conn.
 func (c *ciphertext) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.first == "" {

@@ -23,7 +23,7 @@ type host struct {
 	name        string
 	connections *connections
 	counters    *counters
-	observer    Observer              // nil: nobody
+	observer    Observer
 	trace       func(Peer) func(Step) // nil: no steps are reported
 	sniffTLS    bool                  // whether plain-text clients are checked for TLS
 	rules       atomic.Pointer[rules]
@@ -93,9 +93,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	if !v.rules.OmitLocal && !v.peer.Local.IsValid() {
 		_, v.peer.Local = endsOf(v.conn, true)
 	}
-	if v.host.observer != nil {
-		v.host.observer.Opened(v.peer)
-	}
+	v.host.observer.Opened(v.peer)
 	v.beginTrace()
 
 	stream := v.conn
@@ -103,7 +101,7 @@ func (v *visit) serve() (outcome Outcome, err error) {
 	if handshakes {
 		v.boundHandshake()
 	}
-	if v.rules.unwrap != nil {
+	if v.rules.listener.Unwrap != nil {
 		if stream, err = v.unwrap(); err != nil {
 			return v.classify(err, Refused, ReasonNoProxyHeader), err
 		}
@@ -114,8 +112,8 @@ func (v *visit) serve() (outcome Outcome, err error) {
 		return Refused, err
 	}
 	v.step(StepAdmitted)
-	if v.rules.tls != nil {
-		if stream, err = shakeHands(stream, v.rules.tls); err != nil {
+	if v.rules.listener.TLS != nil {
+		if stream, err = shakeHands(stream, v.rules.listener.TLS); err != nil {
 			outcome = v.classify(err, Refused, blame(err))
 			v.alertMayCome = outcome == Refused
 			return outcome, err
@@ -139,14 +137,14 @@ const heldBack = time.Second
 func (v *visit) boundHandshake() {
 	end := v.peer.Arrived.Add(v.rules.HandshakeTimeout)
 	v.setDeadline(v.conn.SetDeadline, end)
-	if c, ok := v.conn.(interface{ BeforeWait(f func()) }); ok && v.rules.deferred {
+	if c, ok := v.conn.(interface{ BeforeWait(f func()) }); ok && v.rules.listener.Deferred {
 		c.BeforeWait(func() { v.setDeadline(v.conn.SetDeadline, end.Add(-heldBack)) })
 	}
 }
 
 // unwrap reads the PROXY header, which has the address of the client.
 func (v *visit) unwrap() (net.Conn, error) {
-	c, err := v.rules.unwrap(v.conn)
+	c, err := v.rules.listener.Unwrap(v.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +255,7 @@ func (v *visit) finish(outcome Outcome, err error) {
 	if !lingers {
 		v.hangUp(outcome)
 	}
-	v.endTrace(ended)
+	v.endTrace(ended, lingers)
 	v.host.connections.finish(&v.connection, ended, lingers)
 	if lingers {
 		if v.host.connections.reaper.HalfClose(&v.lingerer) {
@@ -266,10 +264,8 @@ func (v *visit) finish(outcome Outcome, err error) {
 	} else if v.leave != nil {
 		v.leave()
 	}
-	if v.host.observer != nil {
-		v.host.observer.Closed(ended)
-	}
-	v.flushTrace(lingers)
+	v.host.observer.Closed(ended)
+	v.flushTrace()
 }
 
 // prepareLinger fills in the Conn for the reaper, and reports whether the connection lingers.
@@ -280,7 +276,7 @@ func (v *visit) prepareLinger(ended Visit) bool {
 	}
 	v.lingerer.Conn, v.lingerer.Owner = conn, &v.connection
 	v.lingerer.Until = ended.Arrived.Add(ended.Took + v.rules.LingerTimeout)
-	v.lingerer.Sniff = v.host.sniffTLS && ended.Outcome == Greeted && v.rules.tls == nil
+	v.lingerer.Sniff = v.host.sniffTLS && ended.Outcome == Greeted && v.rules.listener.TLS == nil
 	return true
 }
 

@@ -80,7 +80,6 @@ func duplicate(ln *net.TCPListener) (*os.File, error) {
 	return os.NewFile(copied, "listener"), nil
 }
 
-// Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
 	c := &Conn{}
 	waited := l.accepts.Add(1)%checkEach == 0
@@ -104,7 +103,6 @@ func (l *listener) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: err}
 }
 
-// Close implements net.Listener.
 func (l *listener) Close() error {
 	if l.file.Close() != nil {
 		return &net.OpError{Op: "close", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
@@ -112,19 +110,16 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// Addr implements net.Listener.
 func (l *listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline sets the deadline of Accept, like SetDeadline of net.TCPListener.
 func (l *listener) SetDeadline(t time.Time) error { return cmp.Or(l.fault, l.file.SetReadDeadline(t)) }
 
-// SyscallConn implements syscall.Conn.
 func (l *listener) SyscallConn() (syscall.RawConn, error) { return rawListener{l.raw}, nil }
 
 // A rawListener returns net.ErrClosed after Close, like the RawConn of net.TCPListener.
 type rawListener struct{ syscall.RawConn }
 
-// Control implements syscall.RawConn.
 func (r rawListener) Control(f func(fd uintptr)) error {
 	if r.RawConn.Control(f) != nil {
 		return net.ErrClosed

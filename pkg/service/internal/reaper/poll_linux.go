@@ -162,6 +162,19 @@ func socketOf(c net.Conn) socket {
 	return nil
 }
 
+// HasUnread reports whether the client has sent data that was not read yet. Then the client waits for the
+// server, and not the server for the client. On systems other than Linux it reports false.
+func HasUnread(c net.Conn) bool {
+	s := socketOf(c)
+	if s == nil {
+		return false
+	}
+	var n int
+	var one [1]byte
+	_ = s.Control(func(fd int) { n, _, _ = syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) })
+	return n > 0
+}
+
 // A rawSocket is a socket of package net or os.
 type rawSocket struct{ raw syscall.RawConn }
 

@@ -24,3 +24,6 @@ func (*poll) conns(int) []*Conn             { return nil }
 func (*poll) close()                        {}
 
 func socketOf(net.Conn) socket { return nil }
+
+// HasUnread reports false.
+func HasUnread(net.Conn) bool { return false }

@@ -18,6 +18,13 @@ const (
 	trimThreshold = 1024 // the memory for more connections than this is freed when they are closed
 )
 
+// The limits of the delay from Add to the first check. The delay adapts to the clients, which may be
+// near or far, so that most have hung up by then.
+const (
+	minFirstCheckDelay = 2 * time.Millisecond
+	maxFirstCheckDelay = 512 * time.Millisecond
+)
+
 // Hooks are what a Reaper calls. Closed is needed. None may block.
 type Hooks struct {
 	// Closed gets connections that the reaper has closed.
@@ -395,6 +402,15 @@ func (r *Reaper) keepSpare(checked []*Conn, gone int) {
 	if cap(checked) <= trimThreshold {
 		r.spare = checked[:0]
 	}
+}
+
+// nextFirstCheckDelay returns the next delay. After the last delay, checked connections were checked
+// for the first time, and gone of these had been closed by their clients.
+func nextFirstCheckDelay(delay time.Duration, checked, gone int) time.Duration {
+	if 2*gone < checked {
+		return min(2*delay, maxFirstCheckDelay)
+	}
+	return max(delay/2, minFirstCheckDelay)
 }
 
 // checkEvents checks each connection of the poll set that has an event, but only once: some clients send

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package service
-
-import "syscall"
-
-const errNoNetwork = syscall.ENETDOWN
