@@ -95,12 +95,11 @@ type Writer[E any] struct {
 	signal   *os.File      // an eventfd, wakes it while it waits for the output
 	signalFD int
 	deadline atomic.Pointer[time.Time] // set by Close
-	pings    chan chan struct{}
 	done     chan struct{}
 	result   error // of Close, valid when done is closed
 
-	mu   sync.Mutex
-	next []*Output[E] // the outputs of Use, to be used in turn; the last one stays
+	mu       sync.Mutex
+	commands []func() // of Use and Alive, for the goroutine
 
 	// For the goroutine alone.
 	out     *Output[E]
@@ -134,7 +133,7 @@ func newWriter[E any](out *Output[E], hooks Hooks[E]) (*Writer[E], error) {
 	return &Writer[E]{
 		hooks: hooks, out: out,
 		signal: os.NewFile(uintptr(fd), "eventfd"), signalFD: fd,
-		awake: make(chan struct{}, 1), pings: make(chan chan struct{}, 1), done: make(chan struct{}),
+		awake: make(chan struct{}, 1), done: make(chan struct{}),
 	}, nil
 }
 
@@ -157,8 +156,19 @@ func (w *Writer[E]) Wake() {
 // of an entry was already written, and out has the same Conn, the rest is written in the old
 // format.
 func (w *Writer[E]) Use(out *Output[E]) {
+	w.command(func() {
+		if w.out.Conn != out.Conn {
+			_ = w.out.Conn.Close()
+			w.failing, w.pause = failure{}, 0
+		}
+		w.out = out
+	})
+}
+
+// command makes the goroutine call do.
+func (w *Writer[E]) command(do func()) {
 	w.mu.Lock()
-	w.next = append(w.next, out)
+	w.commands = append(w.commands, do)
 	w.mu.Unlock()
 	w.interrupt()
 }
@@ -173,14 +183,7 @@ func (w *Writer[E]) interrupt() {
 // stuck. It returns an error if the goroutine has ended, or has not answered when ctx ends.
 func (w *Writer[E]) Alive(ctx context.Context) error {
 	answer := make(chan struct{})
-	select {
-	case w.pings <- answer:
-	case <-w.done:
-		return ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("the log writer does not answer: %w", context.Cause(ctx))
-	}
-	w.interrupt()
+	w.command(func() { close(answer) })
 	select {
 	case <-answer:
 		return nil
@@ -228,23 +231,14 @@ func (w *Writer[E]) run() {
 	}
 }
 
-// obey answers calls of Alive, and changes the output.
+// obey executes the commands.
 func (w *Writer[E]) obey() {
-	select {
-	case answer := <-w.pings:
-		close(answer)
-	default:
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, next := range w.next {
-		if w.out.Conn != next.Conn {
-			_ = w.out.Conn.Close()
-			w.failing, w.pause = failure{}, 0
-		}
-		w.out = next
+	for _, do := range w.commands {
+		do()
 	}
-	w.next = nil
+	w.commands = nil
 }
 
 // take returns the entry to be written next. If there is none it returns when there may
@@ -265,9 +259,7 @@ func (w *Writer[E]) take() (e E, ok bool, again time.Time) {
 func (w *Writer[E]) sleep(again time.Time) {
 	var alarm <-chan time.Time
 	if !again.IsZero() {
-		timer := time.NewTimer(time.Until(again))
-		defer timer.Stop()
-		alarm = timer.C
+		alarm = time.After(time.Until(again))
 	}
 	select {
 	case <-w.awake:
