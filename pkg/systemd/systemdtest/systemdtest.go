@@ -91,7 +91,7 @@ type Manager struct {
 	messages []Message
 	read     int // how many of them Next has returned
 	store    []stored
-	process  *process
+	process  *process // the goroutine that uses m sets it
 }
 
 type stored struct {
@@ -162,11 +162,8 @@ func (m *Manager) Disconnect() {
 func (m *Manager) Address() string { return m.address }
 
 func (m *Manager) close() {
-	m.mu.Lock()
-	p := m.process
-	m.mu.Unlock()
-	if p != nil && !m.hasEnded(p) {
-		_ = p.cmd.Process.Kill()
+	if p := m.process; p != nil {
+		_ = p.cmd.Process.Kill() // if it has not ended
 		_ = m.waitEnd(p)
 	}
 	m.Disconnect()
@@ -349,12 +346,10 @@ func (m *Manager) Next() Message {
 
 // WaitFor waits for a notification of the running daemon with KEY=value, and returns it.
 func (m *Manager) WaitFor(key, value string) (Message, error) {
-	m.mu.Lock()
 	from := 0
 	if m.process != nil {
 		from = m.process.first
 	}
-	m.mu.Unlock()
 	found, _, err := m.waitFrom(from, key+"="+value, func(message Message) bool { return message.Get(key) == value })
 	return found, err
 }
@@ -501,12 +496,6 @@ func (m *Manager) reap(p *process) {
 	m.changed.Broadcast()
 }
 
-func (m *Manager) hasEnded(p *process) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return p.ended
-}
-
 func (m *Manager) waitEnd(p *process) error {
 	return m.await("end of the daemon", func() (bool, error) { return p.ended, nil })
 }
@@ -515,14 +504,9 @@ func (m *Manager) waitEnd(p *process) error {
 // waits for RELOADING=1 with a MONOTONIC_USEC= that is not before the signal, and for
 // READY=1 after it.
 func (m *Manager) Reload() error {
-	m.mu.Lock()
-	p, from := m.process, len(m.messages)
-	m.mu.Unlock()
-	if p == nil {
-		return errors.New("the daemon does not run")
-	}
+	from := len(m.Messages())
 	sent := monotonicUsec()
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := m.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
 	_, from, err := m.waitFrom(from, "RELOADING=1 with MONOTONIC_USEC=", func(message Message) bool {
@@ -556,13 +540,7 @@ func (m *Manager) Restart() error {
 // Kill sends a signal that ends the daemon, and waits until it has ended. It returns the error of
 // exec.Cmd.Wait, which is not nil after SIGKILL.
 func (m *Manager) Kill(sig syscall.Signal) error {
-	m.mu.Lock()
-	p := m.process
-	m.mu.Unlock()
-	if p == nil {
-		return errors.New("the daemon does not run")
-	}
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := m.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return m.Wait()
@@ -570,21 +548,16 @@ func (m *Manager) Kill(sig syscall.Signal) error {
 
 // Signal sends a signal to the daemon.
 func (m *Manager) Signal(sig syscall.Signal) error {
-	m.mu.Lock()
-	p := m.process
-	m.mu.Unlock()
-	if p == nil {
+	if m.process == nil {
 		return errors.New("the daemon does not run")
 	}
-	return p.cmd.Process.Signal(sig)
+	return m.process.cmd.Process.Signal(sig)
 }
 
 // Wait waits until the daemon has ended. It returns nil if the daemon ended by itself with status
 // 0, and ErrWatchdog if the watchdog killed it.
 func (m *Manager) Wait() error {
-	m.mu.Lock()
 	p := m.process
-	m.mu.Unlock()
 	if err := m.waitEnd(p); err != nil {
 		_ = p.cmd.Process.Kill()
 		return err
@@ -602,8 +575,6 @@ func (m *Manager) Wait() error {
 
 // PID returns the process ID of the daemon, or 0 before Start.
 func (m *Manager) PID() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.process == nil {
 		return 0
 	}
