@@ -25,6 +25,9 @@ type Unit struct {
 	triggered bool // the unit was inactive, and another unit waits for clients to start it
 }
 
+// startTime is how long Open waits for a unit that is being started.
+const startTime = 5 * time.Second
+
 // Open connects to systemd. It returns an error unless the unit, or a socket unit that starts it, is active. The caller
 // must close the Unit.
 func Open(ctx context.Context, name string) (*Unit, error) {
@@ -42,17 +45,14 @@ func Open(ctx context.Context, name string) (*Unit, error) {
 
 // ready returns an error with a remedy if the unit can't be drilled. It waits for a unit that is being started.
 func (u *Unit) ready(ctx context.Context) error {
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	for range 100 {
-		if state, err := u.state(ctx); err != nil || state != "activating" {
-			break
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	soon, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	_ = u.await(soon, "start", func() (bool, error) {
+		state, err := u.state(soon)
+		return state != "activating", err
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	p, err := u.conn.GetUnitPropertiesContext(ctx, u.Name)
 	if err != nil && strings.Contains(err.Error(), "neither a valid invocation ID nor unit name") {
@@ -64,11 +64,10 @@ func (u *Unit) ready(ctx context.Context) error {
 	state, _ := p["ActiveState"].(string)
 	load, _ := p["LoadState"].(string)
 	triggers, _ := p["TriggeredBy"].([]string)
-	active := func(name string) bool {
-		state, err := (&Unit{Name: name, conn: u.conn}).state(ctx)
+	u.triggered = state == "inactive" && slices.ContainsFunc(triggers, func(name string) bool {
+		state, err := u.stateOf(ctx, name)
 		return err == nil && state == "active"
-	}
-	u.triggered = state == "inactive" && slices.ContainsFunc(triggers, active)
+	})
 	switch {
 	case load == "not-found":
 		return fmt.Errorf("there is no unit %s: see systemctl list-units", u.Name)
@@ -85,13 +84,20 @@ func (u *Unit) ready(ctx context.Context) error {
 // Close closes the connection to systemd.
 func (u *Unit) Close() { u.conn.Close() }
 
-func (u *Unit) state(ctx context.Context) (string, error) {
-	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "ActiveState")
+// property returns a property of the unit with this name. kind is Unit, or the type of the unit, such as Service.
+func property[T any](ctx context.Context, u *Unit, name, kind, property string) (value T, err error) {
+	p, err := u.conn.GetUnitTypePropertyContext(ctx, name, kind, property)
 	if err != nil {
-		return "", fmt.Errorf("ask systemd for %s: %w", u.Name, err)
+		return value, fmt.Errorf("ask systemd for %s: %w", name, err)
 	}
-	state, _ := p.Value.Value().(string)
-	return state, nil
+	value, _ = p.Value.Value().(T)
+	return value, nil
+}
+
+func (u *Unit) state(ctx context.Context) (string, error) { return u.stateOf(ctx, u.Name) }
+
+func (u *Unit) stateOf(ctx context.Context, name string) (string, error) {
+	return property[string](ctx, u, name, "Unit", "ActiveState")
 }
 
 // A job is one of the methods of [dbus.Conn] that start a job and send its result.
@@ -99,14 +105,11 @@ type job func(ctx context.Context, name, mode string, result chan<- string) (int
 
 // Reloadable returns an error if the unit can't be reloaded.
 func (u *Unit) Reloadable(ctx context.Context) error {
-	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "CanReload")
-	if err != nil {
-		return fmt.Errorf("ask systemd for %s: %w", u.Name, err)
+	can, err := property[bool](ctx, u, u.Name, "Unit", "CanReload")
+	if err == nil && !can {
+		err = fmt.Errorf("%s cannot be reloaded, since it has no ExecReload=: leave out --reload", u.Name)
 	}
-	if p.Value.Value() == false {
-		return fmt.Errorf("%s cannot be reloaded, since it has no ExecReload=: leave out --reload", u.Name)
-	}
-	return nil
+	return err
 }
 
 // Killable returns an error if the service has no main process.
@@ -136,16 +139,12 @@ func (u *Unit) Restartable(ctx context.Context) error {
 	return err
 }
 
-// active returns the active units that are named in these properties.
-func (u *Unit) active(ctx context.Context, properties ...string) (names []string, err error) {
-	for _, property := range properties {
-		p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, property)
-		if err != nil {
-			continue // older versions of systemd do not have the property
-		}
-		others, _ := p.Value.Value().([]string)
+// active returns the active units to which the unit has these relations.
+func (u *Unit) active(ctx context.Context, relations ...string) (names []string, err error) {
+	for _, relation := range relations {
+		others, _ := property[[]string](ctx, u, u.Name, "Unit", relation) // older versions of systemd do not have each of them
 		for _, name := range others {
-			state, err := (&Unit{Name: name, conn: u.conn}).state(ctx)
+			state, err := u.stateOf(ctx, name)
 			if err != nil {
 				return nil, err
 			}
@@ -224,12 +223,7 @@ func (u *Unit) Kill(ctx context.Context) error {
 }
 
 func (u *Unit) mainPID(ctx context.Context) (uint32, error) {
-	p, err := u.conn.GetServicePropertyContext(ctx, u.Name, "MainPID")
-	if err != nil {
-		return 0, fmt.Errorf("ask systemd for %s: %w", u.Name, err)
-	}
-	pid, _ := p.Value.Value().(uint32)
-	return pid, nil
+	return property[uint32](ctx, u, u.Name, "Service", "MainPID")
 }
 
 // pollInterval is the time between two requests to systemd for states about which it sends no signal.
@@ -281,7 +275,7 @@ func (u *Unit) SurvivesSoftReboot(ctx context.Context) error {
 	}
 	own, err := u.conn.GetUnitNameByPID(ctx, uint32(os.Getpid()))
 	if err == nil {
-		if p, err := u.conn.GetUnitPropertyContext(ctx, own, "SurviveFinalKillSignal"); err == nil && p.Value.Value() == true {
+		if survives, _ := property[bool](ctx, u, own, "Unit", "SurviveFinalKillSignal"); survives {
 			return nil
 		}
 	}
@@ -321,9 +315,6 @@ func (u *Unit) SoftReboot(ctx context.Context) error {
 
 // invocation returns the ID of the current invocation of the unit. Each start has another ID.
 func (u *Unit) invocation(ctx context.Context) (string, error) {
-	p, err := u.conn.GetUnitPropertyContext(ctx, u.Name, "InvocationID")
-	if err != nil {
-		return "", fmt.Errorf("ask systemd for %s: %w", u.Name, err)
-	}
-	return p.Value.String(), nil
+	id, err := property[[]byte](ctx, u, u.Name, "Unit", "InvocationID")
+	return string(id), err
 }

@@ -8,43 +8,27 @@ import (
 	"errors"
 )
 
-var errLinux = errors.New("--unit needs a machine that runs systemd, --do does not")
+// A Unit is a unit of systemd. There is none here, so that nobody can call its methods.
+type Unit struct {
+	Name string
+	methods
+}
 
-// A Unit is a unit of systemd. There is none here.
-type Unit struct{ Name string }
+type methods interface {
+	Close()
+	Killable(ctx context.Context) error
+	Reloadable(ctx context.Context) error
+	Restartable(ctx context.Context) error
+	SurvivesSoftReboot(ctx context.Context) error
+	Restart(ctx context.Context) error
+	Reload(ctx context.Context) error
+	StopStart(ctx context.Context) error
+	Kill(ctx context.Context) error
+	SoftReboot(ctx context.Context) error
+	Restore(ctx context.Context) error
+}
 
-// Open returns an error, as all the methods do.
-func Open(context.Context, string) (*Unit, error) { return nil, errLinux }
-
-// Close does nothing.
-func (*Unit) Close() {}
-
-// Killable returns an error.
-func (*Unit) Killable(context.Context) error { return errLinux }
-
-// Reloadable returns an error.
-func (*Unit) Reloadable(context.Context) error { return errLinux }
-
-// Restartable returns an error.
-func (*Unit) Restartable(context.Context) error { return errLinux }
-
-// SurvivesSoftReboot returns an error.
-func (*Unit) SurvivesSoftReboot(context.Context) error { return errLinux }
-
-// Restart returns an error.
-func (*Unit) Restart(context.Context) error { return errLinux }
-
-// Reload returns an error.
-func (*Unit) Reload(context.Context) error { return errLinux }
-
-// StopStart returns an error.
-func (*Unit) StopStart(context.Context) error { return errLinux }
-
-// Kill returns an error.
-func (*Unit) Kill(context.Context) error { return errLinux }
-
-// SoftReboot returns an error.
-func (*Unit) SoftReboot(context.Context) error { return errLinux }
-
-// Restore returns an error.
-func (*Unit) Restore(context.Context) error { return errLinux }
+// Open returns an error.
+func Open(context.Context, string) (*Unit, error) {
+	return nil, errors.New("--unit needs a machine that runs systemd, --do does not")
+}
