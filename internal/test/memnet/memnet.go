@@ -13,89 +13,133 @@ import (
 	"time"
 )
 
-// Window is how many bytes a connection holds in each direction before a write waits.
-const Window = 64 << 10
+const (
+	// Window is how many bytes a connection holds in each direction before a write waits.
+	Window = 64 << 10
+
+	maxBacklog = 4096
+)
+
+// A monitor is the lock of a listener, or of both ends of a connection, and where calls
+// wait for a change.
+type monitor struct {
+	sync.Mutex
+	changed sync.Cond
+}
+
+func newMonitor() *monitor {
+	m := &monitor{}
+	m.changed.L = m
+	return m
+}
+
+// await waits until ready. A closed listener or connection and a passed deadline come
+// first. The lock is held.
+func (m *monitor) await(closed *bool, d *deadline, ready func() bool) error {
+	for {
+		switch {
+		case *closed:
+			return net.ErrClosed
+		case d.passed:
+			return os.ErrDeadlineExceeded
+		case ready():
+			return nil
+		}
+		m.changed.Wait()
+	}
+}
+
+// A deadline ends waiting when its time has come.
+type deadline struct {
+	timer  *time.Timer
+	passed bool
+}
+
+// set changes the deadline, also for calls that wait. The lock is held.
+func (m *monitor) set(d *deadline, t time.Time) {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	d.passed = !t.IsZero() && !t.After(time.Now())
+	if !t.IsZero() && !d.passed {
+		var timer *time.Timer
+		timer = time.AfterFunc(time.Until(t), func() {
+			m.Lock()
+			defer m.Unlock()
+			d.passed = d.passed || d.timer == timer // the deadline may have changed meanwhile
+			m.changed.Broadcast()
+		})
+		d.timer = timer
+	}
+	m.changed.Broadcast()
+}
 
 // A Listener takes the connections that Dial makes.
 type Listener struct {
+	*monitor
 	addr     net.Addr
-	backlog  chan *Conn
-	closed   chan struct{}
+	backlog  []*Conn
+	closed   bool
 	deadline deadline
-
-	mu   sync.Mutex // also of sending to backlog and closing closed
-	fail []error
-	port uint16
+	fail     []error
+	port     uint16
 }
 
 // Listen makes a Listener that calls itself addr.
 func Listen(addr string) *Listener {
-	return &Listener{
-		addr:     net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)),
-		backlog:  make(chan *Conn, 4096),
-		closed:   make(chan struct{}),
-		deadline: makeDeadline(),
-		port:     40000,
-	}
+	return &Listener{monitor: newMonitor(), addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)), port: 40000}
 }
 
 // Fail makes the next calls of Accept return these errors, one each.
 func (l *Listener) Fail(errs ...error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.Lock()
+	defer l.Unlock()
 	l.fail = append(l.fail, errs...)
-}
-
-func (l *Listener) failure() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.fail) == 0 {
-		return nil
-	}
-	err := l.fail[0]
-	l.fail = l.fail[1:]
-	return &net.OpError{Op: "accept", Net: "mem", Addr: l.addr, Err: err}
 }
 
 // Accept implements [net.Listener].
 func (l *Listener) Accept() (net.Conn, error) {
-	if err := l.failure(); err != nil {
-		return nil, err
+	l.Lock()
+	defer l.Unlock()
+	if len(l.fail) > 0 {
+		err := l.fail[0]
+		l.fail = l.fail[1:]
+		return nil, l.wrap("accept", err)
 	}
-	select {
-	case <-l.closed:
-		return nil, &net.OpError{Op: "accept", Net: "mem", Addr: l.addr, Err: net.ErrClosed}
-	case <-l.deadline.wait():
-		return nil, &net.OpError{Op: "accept", Net: "mem", Addr: l.addr, Err: os.ErrDeadlineExceeded}
-	case c := <-l.backlog:
-		return c, nil
+	if err := l.await(&l.closed, &l.deadline, func() bool { return len(l.backlog) > 0 }); err != nil {
+		return nil, l.wrap("accept", err)
 	}
+	c := l.backlog[0]
+	l.backlog = l.backlog[1:]
+	return c, nil
+}
+
+func (l *Listener) wrap(op string, err error) error {
+	return &net.OpError{Op: op, Net: "mem", Addr: l.addr, Err: err}
 }
 
 // SetDeadline bounds Accept.
 func (l *Listener) SetDeadline(t time.Time) error {
-	l.deadline.set(t)
+	l.Lock()
+	defer l.Unlock()
+	l.set(&l.deadline, t)
 	return nil
 }
 
 // Close implements [net.Listener]. As with TCP, connections in the backlog are reset.
 func (l *Listener) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.closed:
-		return &net.OpError{Op: "close", Net: "mem", Addr: l.addr, Err: net.ErrClosed}
-	default:
+	l.Lock()
+	defer l.Unlock()
+	if l.closed {
+		return l.wrap("close", net.ErrClosed)
 	}
-	close(l.closed)
-	for {
-		select {
-		case c := <-l.backlog:
-			c.Reset()
-		default:
-			return nil
-		}
+	l.closed = true
+	l.changed.Broadcast()
+	for _, c := range l.backlog {
+		c.Reset()
 	}
+	return nil
 }
 
 // Addr implements [net.Listener].
@@ -103,112 +147,85 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 
 // Dial connects from a port of its own at 192.0.2.7.
 func (l *Listener) Dial() (*Conn, error) {
-	l.mu.Lock()
+	l.Lock()
 	l.port++
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 7}), l.port)
-	l.mu.Unlock()
+	l.Unlock()
 	return l.DialFrom(from)
 }
 
 // DialFrom connects from the address from.
 func (l *Listener) DialFrom(from netip.AddrPort) (*Conn, error) {
 	client, server := Pipe(net.TCPAddrFromAddrPort(from), l.addr)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	failed := syscall.ECONNREFUSED
-	select {
-	case <-l.closed:
-	default:
-		select {
-		case l.backlog <- server:
-			return client, nil
-		default:
-			failed = syscall.ETIMEDOUT // TCP would try again first
-		}
+	l.Lock()
+	defer l.Unlock()
+	switch {
+	case l.closed:
+		return nil, l.wrap("dial", syscall.ECONNREFUSED)
+	case len(l.backlog) == maxBacklog:
+		return nil, l.wrap("dial", syscall.ETIMEDOUT) // TCP would try again first
 	}
-	return nil, &net.OpError{Op: "dial", Net: "mem", Addr: l.addr, Err: failed}
+	l.backlog = append(l.backlog, server)
+	l.changed.Broadcast()
+	return client, nil
 }
 
 // Conn is one end of a connection.
 type Conn struct {
-	in, out       *stream
+	*monitor      // that of peer, too
+	peer          *Conn
 	local, remote net.Addr
+	input         []byte // what was not read yet
+	end           error  // what a reader gets after input; nil if there can be more
+	broken        error  // what a writer gets; nil if this end can write
 	read, write   deadline
-	closed        chan struct{}
-
-	mu         sync.Mutex
-	lingerZero bool // Close resets
+	closed        bool
+	lingerZero    bool // Close resets
 }
 
 // Pipe makes both ends of a connection between two addresses.
 func Pipe(a, b net.Addr) (atA, atB *Conn) {
-	ab, ba := newStream(), newStream()
-	return newConn(ba, ab, a, b), newConn(ab, ba, b, a)
-}
-
-func newConn(in, out *stream, local, remote net.Addr) *Conn {
-	return &Conn{
-		in: in, out: out, local: local, remote: remote,
-		read: makeDeadline(), write: makeDeadline(), closed: make(chan struct{}),
-	}
+	m := newMonitor()
+	atA = &Conn{monitor: m, local: a, remote: b}
+	atB = &Conn{monitor: m, local: b, remote: a, peer: atA}
+	atA.peer = atB
+	return atA, atB
 }
 
 // Read implements [net.Conn].
-func (c *Conn) Read(p []byte) (int, error) {
-	if err := c.await(&c.read, ready); err != nil { // even if there is something to read
+func (c *Conn) Read(p []byte) (n int, err error) {
+	c.Lock()
+	defer c.Unlock()
+	something := func() bool { return len(c.input) > 0 || c.end != nil || len(p) == 0 }
+	if err := c.await(&c.closed, &c.read, something); err != nil {
 		return 0, c.wrap("read", err)
 	}
-	for {
-		n, err, changed := c.in.read(p)
-		if n > 0 || err != nil || len(p) == 0 {
-			return n, c.wrap("read", err)
-		}
-		if err := c.await(&c.read, changed); err != nil {
-			return 0, c.wrap("read", err)
-		}
+	if n = copy(p, c.input); n == 0 {
+		return 0, c.wrap("read", c.end)
 	}
+	c.input = c.input[n:]
+	c.changed.Broadcast()
+	return n, nil
 }
 
 // Write implements [net.Conn].
 func (c *Conn) Write(p []byte) (written int, err error) {
-	if err := c.await(&c.write, ready); err != nil { // even if there is room
-		return 0, c.wrap("write", err)
-	}
+	c.Lock()
+	defer c.Unlock()
+	room := func() bool { return c.broken != nil || len(c.peer.input) < Window || len(p) == 0 }
 	for {
-		n, err, changed := c.out.write(p[written:])
-		written += n
-		if err != nil || written == len(p) {
+		if err := c.await(&c.closed, &c.write, room); err != nil {
 			return written, c.wrap("write", err)
 		}
-		if err := c.await(&c.write, changed); err != nil {
-			return written, c.wrap("write", err)
+		if c.broken != nil {
+			return written, c.wrap("write", c.broken)
 		}
-	}
-}
-
-// ready is a change that has happened.
-var ready = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-// await waits for a change. A closed connection and a passed deadline come first.
-func (c *Conn) await(d *deadline, changed <-chan struct{}) error {
-	select {
-	case <-c.closed:
-		return net.ErrClosed
-	case <-d.wait():
-		return os.ErrDeadlineExceeded
-	default:
-	}
-	select {
-	case <-changed:
-		return nil
-	case <-c.closed:
-		return net.ErrClosed
-	case <-d.wait():
-		return os.ErrDeadlineExceeded
+		n := min(len(p)-written, Window-len(c.peer.input))
+		c.peer.input = append(c.peer.input, p[written:written+n]...)
+		c.changed.Broadcast()
+		if written += n; written == len(p) {
+			return written, nil
+		}
 	}
 }
 
@@ -221,56 +238,72 @@ func (c *Conn) wrap(op string, err error) error {
 
 // CloseWrite half-closes: the other end reads end of file after what was written.
 func (c *Conn) CloseWrite() error {
+	c.Lock()
+	defer c.Unlock()
 	if err := c.open("close"); err != nil {
 		return err
 	}
-	if !c.out.close() {
+	if c.broken == syscall.ECONNRESET { //nolint:errorlint // our own
 		return c.wrap("close", syscall.ENOTCONN)
 	}
+	c.endOutput()
 	return nil
+}
+
+func (c *Conn) endOutput() {
+	if c.broken == nil {
+		c.broken, c.peer.end = syscall.EPIPE, io.EOF
+	}
+	c.changed.Broadcast()
 }
 
 // Close closes this end. As with TCP, input that was not read makes it a reset. That
 // destroys what the other end has not read, as it may (RFC 9293, section 3.10.7.4), though
 // Linux lets it be read.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	if err := c.open("close"); err != nil {
 		return err
 	}
-	close(c.closed)
-	if c.lingerZero || c.in.unread() {
-		c.Reset()
+	c.closed = true
+	if c.lingerZero || len(c.input) > 0 {
+		c.reset()
 		return nil
 	}
-	c.out.close()
-	c.in.abandon()
+	c.peer.broken = syscall.ECONNRESET
+	c.endOutput()
 	return nil
 }
 
 // Reset resets the connection: the other end's reads and writes fail at once.
 func (c *Conn) Reset() {
-	c.out.reset()
-	c.in.reset()
+	c.Lock()
+	defer c.Unlock()
+	c.reset()
+}
+
+func (c *Conn) reset() {
+	for _, end := range []*Conn{c, c.peer} {
+		end.input, end.end, end.broken = nil, syscall.ECONNRESET, syscall.ECONNRESET
+	}
+	c.changed.Broadcast()
 }
 
 // SetLinger makes Close a reset for seconds = 0.
 func (c *Conn) SetLinger(seconds int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	c.lingerZero = seconds == 0
 	return c.open("set")
 }
 
 // open is an error if this end is closed.
 func (c *Conn) open(op string) error {
-	select {
-	case <-c.closed:
+	if c.closed {
 		return c.wrap(op, net.ErrClosed)
-	default:
-		return nil
 	}
+	return nil
 }
 
 // LocalAddr implements [net.Conn].
@@ -280,153 +313,19 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline implements [net.Conn].
-func (c *Conn) SetDeadline(t time.Time) error {
-	c.read.set(t)
-	c.write.set(t)
-	return c.open("set")
-}
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.read, &c.write) }
 
 // SetReadDeadline implements [net.Conn].
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.read.set(t)
-	return c.open("set")
-}
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.read) }
 
 // SetWriteDeadline implements [net.Conn].
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.write.set(t)
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
+
+func (c *Conn) setDeadlines(t time.Time, deadlines ...*deadline) error {
+	c.Lock()
+	defer c.Unlock()
+	for _, d := range deadlines {
+		c.set(d, t)
+	}
 	return c.open("set")
-}
-
-// A stream is one direction.
-type stream struct {
-	mu      sync.Mutex
-	bytes   []byte
-	end     error // what a reader gets after bytes
-	broken  error // what a writer gets
-	changed chan struct{}
-}
-
-func newStream() *stream { return &stream{changed: make(chan struct{})} }
-
-func (s *stream) wake() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-func (s *stream) read(p []byte) (n int, err error, changed <-chan struct{}) { //nolint:staticcheck // the channel belongs to "nothing yet"
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n = copy(p, s.bytes); n > 0 {
-		s.bytes = s.bytes[n:]
-		s.wake()
-		return n, nil, nil
-	}
-	return 0, s.end, s.changed
-}
-
-func (s *stream) write(p []byte) (n int, err error, changed <-chan struct{}) { //nolint:staticcheck // as in read
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
-		return 0, s.broken, nil
-	}
-	if n = min(len(p), Window-len(s.bytes)); n > 0 {
-		s.bytes = append(s.bytes, p[:n]...)
-		s.wake()
-	}
-	return n, nil, s.changed
-}
-
-// close ends the stream at the writer's side, and reports whether it was whole until then.
-func (s *stream) close() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
-		return s.broken == syscall.EPIPE //nolint:errorlint // our own
-	}
-	s.end, s.broken = io.EOF, syscall.EPIPE
-	s.wake()
-	return true
-}
-
-// abandon ends the stream at the reader's side.
-func (s *stream) abandon() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.broken = syscall.ECONNRESET
-	s.wake()
-}
-
-func (s *stream) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bytes, s.end, s.broken = nil, syscall.ECONNRESET, syscall.ECONNRESET
-	s.wake()
-}
-
-func (s *stream) unread() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.bytes) > 0
-}
-
-// A deadline is a channel that is closed when the time has come.
-type deadline struct {
-	mu    *sync.Mutex
-	state *deadlineState
-}
-
-type deadlineState struct {
-	timer  *time.Timer
-	passed chan struct{}
-}
-
-func makeDeadline() deadline {
-	return deadline{&sync.Mutex{}, &deadlineState{passed: make(chan struct{})}}
-}
-
-func (d *deadline) wait() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.state.passed
-}
-
-func (d *deadline) set(t time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.state.timer != nil {
-		d.state.timer.Stop()
-	}
-	// Waiting calls use the old channel, so a past deadline must be signalled there.
-	if !t.IsZero() && !t.After(time.Now()) {
-		d.state.pass()
-		d.state.timer = nil
-		return
-	}
-	next := &deadlineState{passed: d.state.passed}
-	select {
-	case <-next.passed:
-		next.passed = make(chan struct{})
-	default:
-	}
-	d.state = next
-	if t.IsZero() {
-		return
-	}
-	next.timer = time.AfterFunc(time.Until(t), func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.state == next {
-			next.pass()
-		}
-	})
-}
-
-func (s *deadlineState) pass() {
-	select {
-	case <-s.passed:
-	default:
-		close(s.passed)
-	}
 }
