@@ -27,18 +27,26 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 	l.acceptFailures.mu.Lock()
 	defer l.acceptFailures.mu.Unlock() // after the call of Event, so that the two entries keep their order
 	f, known := l.acceptFailures.by[listener]
-	if err == nil {
-		if known {
-			delete(l.acceptFailures.by, listener)
-			l.acceptRecovered(listener, f)
+	switch {
+	case err != nil && !known:
+		next := "closing lingering connections"
+		if retryIn > 0 {
+			next = "retrying in " + duration(retryIn)
 		}
-		return
-	}
-	if !known {
 		f.since = time.Now()
 		l.Event(AcceptTroubled,
-			fmt.Sprintf("cannot accept connections on %s: %s; %s", listener, printable(err), whatNext(retryIn)),
+			fmt.Sprintf("cannot accept connections on %s: %s; %s", listener, printable(err), next),
 			F("listener", listener), F("error", printable(err)))
+	case err == nil && known:
+		delete(l.acceptFailures.by, listener)
+		took := time.Since(f.since)
+		l.Event(AcceptRecovered,
+			fmt.Sprintf("accepting connections on %s again after %s and %s",
+				listener, duration(took), words.Count(f.attempts, "failed attempt")),
+			F("listener", listener), F("attempts", f.attempts), F("duration_usec", took.Microseconds()), F("error", printable(f.err)))
+	}
+	if err == nil {
+		return
 	}
 	f.attempts++
 	f.err = err
@@ -46,20 +54,4 @@ func (l *Log) AcceptFailed(listener string, err error, retryIn time.Duration) {
 		l.acceptFailures.by = make(map[string]acceptFailure)
 	}
 	l.acceptFailures.by[listener] = f
-}
-
-// whatNext returns in words what the server does after a failed accept.
-func whatNext(retryIn time.Duration) string {
-	if retryIn == 0 {
-		return "closing lingering connections"
-	}
-	return "retrying in " + duration(retryIn)
-}
-
-func (l *Log) acceptRecovered(listener string, f acceptFailure) {
-	took := time.Since(f.since)
-	l.Event(AcceptRecovered,
-		fmt.Sprintf("accepting connections on %s again after %s and %s",
-			listener, duration(took), words.Count(f.attempts, "failed attempt")),
-		F("listener", listener), F("attempts", f.attempts), F("duration_usec", took.Microseconds()), F("error", printable(f.err)))
 }

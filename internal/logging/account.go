@@ -2,7 +2,6 @@ package logging
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"greetd.example/internal/words"
@@ -16,10 +15,10 @@ const summaryEvery = time.Second
 // An account reports what is missing in the log: suppressed visits, dropped entries, and times in which the
 // output failed.
 type account struct {
-	limit    *budgets
-	untraced *untraced
-	recent   *recent
-	drops    drops
+	limit    budgets
+	untraced pending[uint64] // visits whose steps were not logged
+	recent   recent
+	drops    pending[dropCounts]
 	warn     func(output, message string) // on stderr
 
 	report *entry // about a failure of the output, to be written before all others; used only by the writer's goroutine
@@ -57,14 +56,14 @@ func (a *account) next(s journal.State) (e *entry, ok bool, again time.Time) {
 // there are no such visits.
 func (a *account) suppressed(age time.Duration) (e *entry, due time.Time) {
 	for i := range a.limit {
-		t, next := a.limit[i].take(age)
-		if t.total() > 0 {
-			return summary(t, budgetNames[i], time.Now()), time.Time{}
+		t, since, next := a.limit[i].rest.take(age)
+		if !since.IsZero() {
+			return summary(t, budgetNames[i], time.Since(since)), time.Time{}
 		}
 		due = earlier(due, next)
 	}
-	n, next := a.untraced.take(age)
-	if n > 0 {
+	n, since, next := a.untraced.take(age)
+	if !since.IsZero() {
 		return newEntry(Detail, time.Now(), "log.rate reached: did not log the steps of "+words.Count(n, "visit")), time.Time{}
 	}
 	return nil, earlier(due, next)
@@ -81,18 +80,15 @@ func earlier(a, b time.Time) time.Time {
 // dropped returns the entry that reports the dropped entries, if the first of them was dropped longer than
 // age ago. Otherwise it returns nil.
 func (a *account) dropped(output string, age time.Duration) *entry {
-	d := a.drops.take(age)
-	if d.entries == 0 {
+	d, since, _ := a.drops.take(age)
+	if since.IsZero() {
 		return nil
 	}
 	e := newEntry(EntriesDropped, time.Now(), fmt.Sprintf(
 		"dropped %s: %s did not accept them in time", words.Count(d.entries, "log entry"), output))
 	e.visits = d.visits
 	e.addNumber("dropped", d.entries)
-	for i, visits := range d.outcomes {
-		e.addNumber(droppedKeys[i], visits)
-		d.reasons.addTo(e, droppedKeys[i], i)
-	}
+	d.single.addTo(e, "dropped_")
 	a.recent.add(e)
 	return e
 }
@@ -100,7 +96,13 @@ func (a *account) dropped(output string, age time.Duration) *entry {
 // done implements [journal.Hooks].
 func (a *account) done(e *entry, written bool) {
 	if !written {
-		a.drops.add(e)
+		a.drops.add(func(d *dropCounts) {
+			d.entries++
+			d.visits += e.visits
+			if outcome, ok := e.event.outcomeIndex(); ok {
+				d.single.add(outcome, e.reason)
+			}
+		})
 	}
 	e.free()
 }
@@ -122,56 +124,13 @@ func (a *account) recovered(output string, failed time.Duration, err error) {
 // left returns the number of entries that are not in the log after the writer has given up, and the number
 // of visits that are in these entries or in no entry.
 func (a *account) left() (entries, visits uint64) {
-	d := a.drops.take(0)
+	d, _, _ := a.drops.take(0)
 	return d.entries, d.visits + a.limit.left()
 }
 
-// drops counts entries that were dropped.
-type drops struct {
-	mu      sync.Mutex
-	ever    uint64
-	pending dropCounts // not reported yet
-}
-
+// dropCounts counts entries that were dropped.
 type dropCounts struct {
-	since    time.Time // when the first one was dropped
-	entries  uint64
-	visits   uint64             // number of visits in the entries
-	outcomes [visitKinds]uint64 // number of entries of single visits, by outcome
-	reasons  reasonCounts
-}
-
-func (d *drops) add(e *entry) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pending.since.IsZero() {
-		d.pending.since = time.Now()
-	}
-	d.ever++
-	d.pending.entries++
-	d.pending.visits += e.visits
-	if i, ok := e.event.outcomeIndex(); ok {
-		d.pending.outcomes[i]++
-		d.pending.reasons.add(i, e.reason)
-	}
-}
-
-// take returns the counts since the last take, if the first entry was dropped at least age ago. Otherwise
-// it returns the zero value.
-func (d *drops) take(age time.Duration) dropCounts {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.pending.since) < age {
-		return dropCounts{}
-	}
-	taken := d.pending
-	d.pending = dropCounts{}
-	return taken
-}
-
-// total returns the number of all entries that were dropped.
-func (d *drops) total() uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ever
+	entries uint64
+	visits  uint64      // number of visits in the entries
+	single  visitCounts // entries of single visits
 }

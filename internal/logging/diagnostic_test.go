@@ -24,17 +24,17 @@ func TestFormsAreFormatters(t *testing.T) {
 	for want, f := range map[string]form{
 		"2026-11-23T14:05:06.123456Z warning odd\n": textForm{},
 		"<4>odd\n": textForm{journal: true},
-		`{"time":"2026-11-23T14:05:06.123456Z","level":"warning","msg":"odd","message_id":"` + Detail.ID() +
+		`{"time":"2026-11-23T14:05:06.123456Z","level":"warning","msg":"odd","message_id":"` + ConfigWarning.ID() +
 			`","priority":4,"count":3,"who":"me\nyou"}` + "\n": jsonForm{},
-		"MESSAGE=odd\nPRIORITY=4\nSYSLOG_IDENTIFIER=greetd\nMESSAGE_ID=" + Detail.ID() +
+		"MESSAGE=odd\nPRIORITY=4\nSYSLOG_IDENTIFIER=greetd\nMESSAGE_ID=" + ConfigWarning.ID() +
 			"\nGREETD_COUNT=3\nGREETD_WHO\n\x06\x00\x00\x00\x00\x00\x00\x00me\nyou\n": nativeForm{},
 		fmt.Sprintf("<28>Nov 23 14:05:06 greetd[%d]: odd\n", os.Getpid()): syslogForm{},
 	} {
 		var out bytes.Buffer
 		logger := logrus.New()
 		logger.SetOutput(&out)
-		logger.SetFormatter(f)
-		logger.WithTime(at).WithFields(logrus.Fields{"who": "me\nyou", "count": 3}).Warn("odd")
+		logger.SetFormatter(&encoder{form: f, limit: 1000})
+		logger.WithTime(at).WithFields(logrus.Fields{eventKey: ConfigWarning, "who": "me\nyou", "count": 3}).Warn("odd")
 		if got := out.String(); got != want {
 			t.Errorf("%T: %q, want %q", f, got, want)
 		}

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"greetd.example/internal/words"
 	"greetd.example/pkg/journal"
 )
@@ -23,9 +21,6 @@ const (
 
 // A nativeForm formats an entry for the native protocol of the journal.
 type nativeForm struct{}
-
-// Format implements [logrus.Formatter].
-func (f nativeForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
 
 func (nativeForm) append(dst []byte, e *entry, limit int) []byte {
 	dst = journal.AppendField(dst, "", "MESSAGE", journal.Cut(e.text[:e.message], limit))
@@ -44,9 +39,6 @@ func (nativeForm) append(dst []byte, e *entry, limit int) []byte {
 type jsonForm struct {
 	journal bool // the stream goes to journald, which reads the priority from <N>
 }
-
-// Format implements [logrus.Formatter].
-func (f jsonForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
 
 func (f jsonForm) append(dst []byte, e *entry, limit int) []byte {
 	if f.journal {
@@ -96,11 +88,10 @@ func plain(dst []byte, e *entry, limit int) []byte {
 	return words.AppendPrintable(dst, journal.Cut(e.text[:e.message], limit))
 }
 
-// levelWords and levelColors are indexed by priority, levelPriorities by logrus.Level.
+// levelWords and levelColors are indexed by priority.
 var (
-	levelWords      = [...]string{"panic", "alert", "fatal", "error", "warning", "notice", "info", "debug"}
-	levelPriorities = [...]journal.Priority{journal.PriEmerg, journal.PriCrit, journal.PriErr, journal.PriWarning, journal.PriInfo, journal.PriDebug, journal.PriDebug}
-	levelColors     = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
+	levelWords  = [...]string{"panic", "alert", "fatal", "error", "warning", "notice", "info", "debug"}
+	levelColors = [...]string{"1;31", "1;31", "1;31", "31", "33", "36", "32", "2"}
 )
 
 // A textForm formats an entry as one line of text for stdout or stderr. If the entry has a stack, one line
@@ -110,9 +101,6 @@ type textForm struct {
 	terminal bool // the stream is a terminal: the time has no date
 	color    bool
 }
-
-// Format implements [logrus.Formatter].
-func (f textForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
 
 func (f textForm) append(dst []byte, e *entry, limit int) []byte {
 	dst = f.begin(dst, e.priority, e.time)
@@ -162,9 +150,6 @@ func appendPriority(dst []byte, priority journal.Priority) []byte {
 type syslogForm struct {
 	json bool
 }
-
-// Format implements [logrus.Formatter].
-func (f syslogForm) Format(e *logrus.Entry) ([]byte, error) { return formatted(f, e) }
 
 func (f syslogForm) append(dst []byte, e *entry, limit int) []byte {
 	dst = append(dst, '<')

@@ -21,9 +21,9 @@ const (
 
 var budgetNames = [...]string{"greeted", "problems"}
 
-// of returns the budget for visits with an outcome.
-func (b *budgets) of(outcome int) *limiter {
-	if VisitGreeted+Event(outcome) == VisitGreeted {
+// of returns the budget for visits that are logged as event.
+func (b *budgets) of(event Event) *limiter {
+	if event == VisitGreeted {
 		return &b[greetedBudget]
 	}
 	return &b[problemBudget]
@@ -39,7 +39,7 @@ func (b *budgets) set(perSecond, burst int) {
 // suppressed returns the number of visits that were not admitted.
 func (b *budgets) suppressed() (n uint64) {
 	for i := range b {
-		n += b[i].suppressed()
+		n += b[i].rest.total()
 	}
 	return n
 }
@@ -47,7 +47,7 @@ func (b *budgets) suppressed() (n uint64) {
 // left returns the number of visits that are in no entry yet, and resets it.
 func (b *budgets) left() (n uint64) {
 	for i := range b {
-		t, _ := b[i].take(0)
+		t, _, _ := b[i].rest.take(0)
 		n += t.total()
 	}
 	return n
@@ -58,26 +58,14 @@ func (b *budgets) left() (n uint64) {
 type limiter struct {
 	mu     sync.Mutex
 	bucket *rate.Limiter // nil: no limit
-	rest   tally
-	ever   uint64 // visits that were not admitted
+	rest   pending[tally]
 }
 
-// A tally counts visits by outcome.
+// A tally counts visits without an entry.
 type tally struct {
-	since   time.Time // when the first one was counted
-	counts  [visitKinds]uint64
-	reasons reasonCounts
+	visitCounts
 	sources topSources
 	err     error // of the last visit that failed
-}
-
-const visitKinds = int(VisitFailed-VisitGreeted) + 1
-
-func (t *tally) total() (n uint64) {
-	for _, count := range t.counts {
-		n += count
-	}
-	return n
 }
 
 // set changes the limit to perSecond; 0 means no limit. If the limit differs from the previous one, the
@@ -94,19 +82,14 @@ func (l *limiter) set(perSecond, burst int) {
 	}
 }
 
-// admit reports whether a visit may be logged. If not, it counts the visit, and first reports whether this
-// is the first one since the last take.
+// admit reports whether a visit may be logged. If not, it counts the visit with suppress.
 func (l *limiter) admit(outcome int, v service.Visit) (admitted, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.bucket == nil {
+	if l.bucket == nil || l.bucket.Allow() {
 		return true, false
 	}
-	now := time.Now()
-	if l.bucket.AllowN(now, 1) {
-		return true, false
-	}
-	return false, l.count(outcome, v, now)
+	return false, l.suppress(outcome, v)
 }
 
 // admitSteps reports whether the steps of a visit may be logged. If so, it takes mostSteps from the bucket
@@ -130,45 +113,11 @@ func (l *limiter) admitSteps() bool {
 
 // suppress counts a visit without an entry. first reports whether this is the first one since the last take.
 func (l *limiter) suppress(outcome int, v service.Visit) (first bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.count(outcome, v, time.Now())
-}
-
-// count counts a visit that was not admitted. l.mu is held.
-func (l *limiter) count(outcome int, v service.Visit, now time.Time) (first bool) {
-	first = l.rest.since.IsZero()
-	if first {
-		l.rest.since = now
-	}
-	l.rest.counts[outcome]++
-	l.rest.reasons.add(outcome, v.Reason)
-	l.rest.sources.add(v.Remote.Addr())
-	l.ever++
-	if VisitGreeted+Event(outcome) == VisitFailed {
-		l.rest.err = v.Err
-	}
-	return first
-}
-
-// suppressed returns the number of visits that were not admitted.
-func (l *limiter) suppressed() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ever
-}
-
-// take returns the counts since the last take, if the first visit was counted at least age ago. Otherwise
-// due is the time when it will be, or the zero time if no visit was counted.
-func (l *limiter) take(age time.Duration) (t tally, due time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rest.since.IsZero() {
-		return tally{}, time.Time{}
-	}
-	if due = l.rest.since.Add(age); time.Now().Before(due) {
-		return tally{}, due
-	}
-	t, l.rest = l.rest, tally{}
-	return t, time.Time{}
+	return l.rest.add(func(t *tally) {
+		t.add(outcome, v.Reason)
+		t.sources.add(v.Remote.Addr())
+		if outcomes[outcome] == service.Failed {
+			t.err = v.Err
+		}
+	})
 }

@@ -55,15 +55,11 @@ type Options struct {
 // A Log logs visits and events. It implements [service.Observer]. Its methods may be called concurrently.
 // Only Close waits for the output.
 type Log struct {
-	level          atomic.Uint32          // a logrus.Level
-	visits         atomic.Pointer[string] // Options.Visits
-	limit          budgets
-	skip           atomic.Pointer[[]netip.Prefix] // Options.Skip
-	untraced       untraced
+	account
+	level          atomic.Uint32           // a logrus.Level
+	options        atomic.Pointer[Options] // for Visits and Skip
 	repeats        repeats
 	acceptFailures acceptFailures
-	recent         recent
-	account        account
 	writer         *journal.Writer[*entry]
 
 	mu        sync.Mutex // of Apply, SetLevel and Close
@@ -85,11 +81,10 @@ func open(o Options, env *environment) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{env: env, out: env.output(o, ""), flushTime: flushTime}
-	l.account = account{limit: &l.limit, untraced: &l.untraced, recent: &l.recent, warn: l.warn}
+	l := &Log{env: env, out: env.output(o, ""), flushTime: flushTime, account: account{warn: env.warn}}
 	l.use(o, level)
 	l.out.Conn, _ = env.connect(l.out.Name) // after an error, the writer tries again and writes the warning
-	l.writer, err = journal.NewWriter(l.out, l.account.hooks())
+	l.writer, err = journal.NewWriter(l.out, l.hooks())
 	return l, err
 }
 
@@ -154,9 +149,8 @@ func (l *Log) Apply(o Options) error {
 // use applies the options that the writer does not need.
 func (l *Log) use(o Options, level logrus.Level) {
 	l.level.Store(uint32(level))
-	l.visits.Store(&o.Visits)
+	l.options.Store(&o)
 	l.limit.set(o.Rate, o.Burst)
-	l.skip.Store(&o.Skip)
 }
 
 // SetLevel changes the level until the next Apply. It logs the change at every level.
@@ -193,16 +187,9 @@ func (l *Log) put(e *entry) {
 	l.writer.Put(e, e.urgent())
 }
 
-// warn writes message, a warning about the output, to stderr, unless the output is stderr.
-func (l *Log) warn(output, message string) {
-	if output != toStderr {
-		_ = l.env.stderr.write(message, 0)
-	}
-}
-
 // Dropped returns the number of entries that were dropped since Open: because the queue was full, because
 // the Log was closed, or because Close gave up before they were written.
-func (l *Log) Dropped() uint64 { return l.account.drops.total() }
+func (l *Log) Dropped() uint64 { return l.drops.total() }
 
 // Suppressed returns the number of visits since Open that have no entry of their own, and are only counted
 // in summaries.
@@ -231,7 +218,7 @@ func (l *Log) Close() error {
 	l.limit.set(0, 0) // no limit: a later visit is dropped and counted, instead of waiting for a summary
 	err := l.writer.Close(l.flushTime)
 	if errors.Is(err, journal.ErrNotWritten) {
-		entries, visits := l.account.left()
+		entries, visits := l.left()
 		return fmt.Errorf("close log: %s did not take %s within %s; %s not logged", l.out.Name,
 			words.Count(entries, "entry"), duration(l.flushTime), words.Count(visits, "visit"))
 	}

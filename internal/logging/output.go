@@ -118,3 +118,10 @@ func (s standard) form(format string) form {
 	}
 	return textForm{journal: s.journal, terminal: s.terminal, color: s.color}
 }
+
+// warn writes message, a warning about the output with this name, to stderr, unless the output is stderr.
+func (e *environment) warn(output, message string) {
+	if output != toStderr {
+		_ = e.stderr.write(message, 0)
+	}
+}

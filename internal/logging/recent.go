@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,9 +18,8 @@ type Problem struct {
 
 // recent keeps the last problems, even if their entries do not reach the output.
 type recent struct {
-	mu   sync.Mutex
-	ring [recentSize]Problem
-	seen uint64
+	mu       sync.Mutex
+	problems []Problem // the newest last
 }
 
 // add adds e if it is a warning or worse.
@@ -29,19 +29,18 @@ func (r *recent) add(e *entry) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ring[r.seen%recentSize] = Problem{e.time, e.level.String(), string(e.text[:e.message])}
-	r.seen++
+	if len(r.problems) == recentSize {
+		r.problems = slices.Delete(r.problems, 0, 1)
+	}
+	r.problems = append(r.problems, Problem{e.time, e.level.String(), string(e.text[:e.message])})
 }
 
 // Problems returns the last 50 entries that are warnings or worse, newest first. It does not include entries
 // that were not logged because of the level or of the rate for visits.
 func (l *Log) Problems() []Problem {
-	r := &l.recent
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	problems := make([]Problem, 0, min(r.seen, recentSize))
-	for i := range uint64(cap(problems)) {
-		problems = append(problems, r.ring[(r.seen-1-i)%recentSize])
-	}
+	l.recent.mu.Lock()
+	defer l.recent.mu.Unlock()
+	problems := slices.Clone(l.recent.problems)
+	slices.Reverse(problems)
 	return problems
 }

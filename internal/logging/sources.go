@@ -3,7 +3,6 @@ package logging
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 )
 
 const (
@@ -63,12 +62,10 @@ func (t *topSources) most() []sourceCount {
 	return counted[:min(t.n, namedSources)]
 }
 
-// append appends the source, the text between, the number of its visits, and the text after.
-func (c sourceCount) append(dst []byte, between, after string) []byte {
+// name returns the address, or the prefix of several ones.
+func (c sourceCount) name() string {
 	if c.source.IsSingleIP() {
-		dst = c.source.Addr().AppendTo(dst)
-	} else {
-		dst = c.source.AppendTo(dst)
+		return c.source.Addr().String()
 	}
-	return append(strconv.AppendUint(append(dst, between...), c.visits, 10), after...)
+	return c.source.String()
 }

@@ -3,7 +3,6 @@ package logging
 import (
 	"crypto/tls"
 	"strings"
-	"sync"
 	"time"
 
 	"greetd.example/internal/words"
@@ -19,7 +18,7 @@ const mostSteps = 7
 // greeted visits. If the budget is exhausted, no step of the visit is logged, and one entry a second has the
 // number of such visits.
 func (l *Log) Trace(service.Peer) func(service.Step) {
-	if !l.enabled(VisitStep) || *l.visits.Load() == none {
+	if !l.enabled(VisitStep) || l.options.Load().Visits == none {
 		return nil
 	}
 	return (&visitSteps{log: l}).add
@@ -42,7 +41,7 @@ func (t *visitSteps) add(s service.Step) {
 	if !t.asked {
 		t.asked = true
 		if t.suppressed = !l.limit[greetedBudget].admitSteps(); t.suppressed {
-			if l.untraced.add() {
+			if l.untraced.add(func(n *uint64) { *n++ }) {
 				l.writer.Wake()
 			}
 			return
@@ -114,39 +113,6 @@ func appendStep(text []byte, s service.Step) []byte {
 		}
 	}
 	return text
-}
-
-// untraced counts visits whose steps were not logged. Its methods may be called concurrently.
-type untraced struct {
-	mu    sync.Mutex
-	since time.Time // when the first one was counted; valid if n is not 0
-	n     uint64
-}
-
-// add counts a visit. first reports whether this is the first one since the last take.
-func (u *untraced) add() (first bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if first = u.n == 0; first {
-		u.since = time.Now()
-	}
-	u.n++
-	return first
-}
-
-// take returns the number of visits since the last take, if the first one was counted at least age ago.
-// Otherwise due is the time when it will be, or the zero time if no visit was counted.
-func (u *untraced) take(age time.Duration) (n uint64, due time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.n == 0 {
-		return 0, time.Time{}
-	}
-	if due = u.since.Add(age); time.Now().Before(due) {
-		return 0, due
-	}
-	n, u.n = u.n, 0
-	return n, time.Time{}
 }
 
 // printableText returns s, a text that a client has sent, cut to errorLimit, and without characters that

@@ -146,8 +146,7 @@ func TestOutputFailuresBeginAndEndOnce(t *testing.T) {
 // Where the log is stderr, a line there about stderr would fail the same way.
 func TestOutputFailuresAreNotWrittenToThemselves(t *testing.T) {
 	env := testEnvironment(t, "/nonexistent")
-	l := &Log{env: env}
-	l.warn(toStderr, "cannot log to stderr")
+	env.warn(toStderr, "cannot log to stderr")
 	if text := read(t, env.stderr.File); text != "" {
 		t.Errorf("stderr has %q", text)
 	}

@@ -31,16 +31,17 @@ func (l *Log) Closed(v service.Visit) {
 	if !l.wants(event) || l.skips(v.Peer) {
 		return
 	}
+	budget := l.limit.of(event)
+	var admitted, first bool
 	if l.repeats.again(v.Err) {
-		if l.limit.of(outcome).suppress(outcome, v) {
-			l.writer.Wake() // the writer sets the timer for the summary
-		}
-		return
+		first = budget.suppress(outcome, v)
+	} else {
+		admitted, first = budget.admit(outcome, v)
 	}
-	if admitted, first := l.limit.of(outcome).admit(outcome, v); !admitted {
-		if first {
-			l.writer.Wake()
-		}
+	if first {
+		l.writer.Wake() // the writer sets the timer for the summary
+	}
+	if !admitted {
 		return
 	}
 	if stackOf(v.Err) != nil {
@@ -55,7 +56,7 @@ func (l *Log) Closed(v service.Visit) {
 
 // skips reports whether Options.Skip has the address of a client, so that its visits are not logged.
 func (l *Log) skips(p service.Peer) bool {
-	skip := *l.skip.Load()
+	skip := l.options.Load().Skip
 	if len(skip) == 0 || !p.Remote.IsValid() {
 		return false
 	}
@@ -65,7 +66,7 @@ func (l *Log) skips(p service.Peer) bool {
 
 // wants reports whether visits with this event are logged, by the level and Options.Visits.
 func (l *Log) wants(event Event) bool {
-	visits := *l.visits.Load()
+	visits := l.options.Load().Visits
 	if visits == none || visits == problems && event == VisitGreeted {
 		return false
 	}
@@ -198,59 +199,32 @@ func stackOf(err error) []byte {
 	return nil
 }
 
-// summary returns the entry for the visits in t, which exceeded a budget.
-func summary(t tally, budget string, now time.Time) *entry {
-	text := words.AppendCount([]byte("suppressed log entries for "), t.total(), "visit")
-	text = appendDuration(append(text, " in "...), now.Sub(t.since))
-	separator := ": "
-	for i, count := range t.counts {
-		if count > 0 {
-			text = strconv.AppendUint(append(text, separator...), count, 10)
-			text = append(append(text, ' '), outcomes[i]...)
-			text = t.reasons.appendWords(text, i)
-			separator = ", "
-		}
+// summary returns the entry for the visits in t, which exceeded a budget within this time.
+func summary(t tally, budget string, took time.Duration) *entry {
+	text := fmt.Sprintf("suppressed log entries for %s in %s: %s", words.Count(t.total(), "visit"), duration(took), &t.visitCounts)
+	var named, values []string
+	for _, c := range t.sources.most() {
+		named = append(named, fmt.Sprintf("%s (%d)", c.name(), c.visits))
+		values = append(values, fmt.Sprintf("%s=%d", c.name(), c.visits))
 	}
-	most := t.sources.most()
-	for i, c := range most {
-		text = append(text, [...]string{"; most from ", ", "}[min(i, 1)]...)
-		text = c.append(text, " (", ")")
+	if named != nil {
+		text += "; most from " + strings.Join(named, ", ")
 	}
 	if t.err != nil {
-		text = append(append(text, "; last error: "...), printable(t.err)...)
+		text += "; last error: " + printable(t.err)
 	}
-	e := newEntry(VisitsSuppressed, now, string(text))
+	e := newEntry(VisitsSuppressed, time.Now(), text)
 	e.visits = t.total()
 	e.addNumber("suppressed", e.visits)
 	e.addText("budget", budget)
-	if len(most) > 0 {
-		var value []byte
-		for _, c := range most {
-			value = c.append(value, "=", " ")
-		}
-		e.addText("top_sources", strings.TrimSpace(string(value)))
-	}
-	for i, count := range t.counts {
-		e.addNumber(suppressedKeys[i], count)
-		t.reasons.addTo(e, suppressedKeys[i], i)
+	e.addPresent("top_sources", strings.Join(values, " "))
+	t.addTo(e, "suppressed_")
+	for i, count := range t.outcomes {
 		if kind := eventKinds[VisitGreeted+Event(i)]; count > 0 && kind.priority < e.priority {
 			e.level, e.priority = kind.level, kind.priority
 		}
 	}
-	e.addNumber("duration_usec", uint64(now.Sub(t.since).Microseconds()))
+	e.addNumber("duration_usec", uint64(took.Microseconds()))
 	e.addError(t.err)
 	return e
-}
-
-// suppressedKeys and droppedKeys are the keys of the fields with the count of each outcome.
-var (
-	suppressedKeys = outcomeKeys("suppressed_")
-	droppedKeys    = outcomeKeys("dropped_")
-)
-
-func outcomeKeys(prefix string) (keys [visitKinds]string) {
-	for i, outcome := range outcomes {
-		keys[i] = prefix + string(outcome)
-	}
-	return keys
 }
