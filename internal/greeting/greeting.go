@@ -3,6 +3,7 @@ package greeting
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,14 +28,19 @@ type Greeting struct {
 	hostname string
 	parts    []part             // for a template with nothing but text and fields
 	template *template.Template // for other templates; else nil
-	fixed    service.Static
 	isFixed  bool
 
 	usesLocal bool
 }
 
 // Fixed returns the greeting, and whether it is the same for every client. It is if the template has nothing but text.
-func (g *Greeting) Fixed() (service.Static, bool) { return g.fixed, g.isFixed }
+func (g *Greeting) Fixed() (greeting service.Static, fixed bool) {
+	if !g.isFixed {
+		return "", false
+	}
+	text, _ := g.AppendGreeting(nil, service.Peer{}) // texts can't fail
+	return service.Static(text), true
+}
 
 // UsesLocal reports whether the greeting has the address that the client reached.
 func (g *Greeting) UsesLocal() bool { return g.usesLocal }
@@ -72,60 +78,37 @@ var fieldNames = []string{
 // A part appends one part of a greeting that is formatted without text/template: a text or a field.
 type part func(dst []byte, hostname string, p service.Peer) []byte
 
-// fieldPart returns a part that appends the field with this name, without an allocation.
-func fieldPart(name string) part {
-	switch name {
-	case "Hostname":
-		return func(dst []byte, hostname string, _ service.Peer) []byte { return append(dst, hostname...) }
-	case "IP":
-		return func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Remote) }
-	case "Listener":
-		return func(dst []byte, _ string, p service.Peer) []byte { return append(dst, p.Listener...) }
-	case "LocalIP":
-		return func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Local) }
-	case "LocalPort":
-		return func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Local) }
-	case "Port":
-		return func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Remote) }
-	case "Time":
-		return func(dst []byte, _ string, p service.Peer) []byte { return Time{p.Arrived}.append(dst) }
-	case "Visit":
-		return func(dst []byte, _ string, p service.Peer) []byte { return strconv.AppendUint(dst, p.ID, 10) }
-	case "ProxyIP":
-		return func(dst []byte, _ string, p service.Peer) []byte { return appendProxyIP(dst, p.Proxy) }
-	case "ProxySSLVerified":
-		return func(dst []byte, _ string, p service.Peer) []byte {
-			return strconv.AppendBool(dst, p.ProxyInfo != nil && p.ProxyInfo.SSLVerified)
-		}
-	}
-	value := proxyText(name)
-	return func(dst []byte, _ string, p service.Peer) []byte {
-		if p.ProxyInfo == nil {
-			return dst
-		}
-		return append(dst, value(p.ProxyInfo)...)
-	}
+// fieldParts has the part of each field. It formats the field without an allocation.
+var fieldParts = map[string]part{
+	"Hostname":  func(dst []byte, hostname string, _ service.Peer) []byte { return append(dst, hostname...) },
+	"IP":        func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Remote) },
+	"Listener":  func(dst []byte, _ string, p service.Peer) []byte { return append(dst, p.Listener...) },
+	"LocalIP":   func(dst []byte, _ string, p service.Peer) []byte { return appendIP(dst, p.Local) },
+	"LocalPort": func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Local) },
+	"Port":      func(dst []byte, _ string, p service.Peer) []byte { return appendPort(dst, p.Remote) },
+	"Time":      func(dst []byte, _ string, p service.Peer) []byte { return Time{p.Arrived}.append(dst) },
+	"Visit":     func(dst []byte, _ string, p service.Peer) []byte { return strconv.AppendUint(dst, p.ID, 10) },
+	"ProxyIP":   func(dst []byte, _ string, p service.Peer) []byte { return appendProxyIP(dst, p.Proxy) },
+
+	"ProxyALPN":            proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.ALPN...) }),
+	"ProxyAWSEndpointID":   proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.AWSEndpointID...) }),
+	"ProxyAuthority":       proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.Authority...) }),
+	"ProxyAzureEndpointID": proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.AzureEndpointID...) }),
+	"ProxySSLCommonName":   proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.SSLCommonName...) }),
+	"ProxySSLVerified":     proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return strconv.AppendBool(dst, i.SSLVerified) }),
+	"ProxySSLVersion":      proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.SSLVersion...) }),
+	"ProxyUniqueID":        proxyPart(func(dst []byte, i *service.ProxyInfo) []byte { return append(dst, i.UniqueID...) }),
 }
 
-// proxyText returns a function that returns the text of the field with this name from the information of a proxy.
-func proxyText(name string) func(p *service.ProxyInfo) string {
-	switch name {
-	case "ProxyALPN":
-		return func(p *service.ProxyInfo) string { return p.ALPN }
-	case "ProxyAWSEndpointID":
-		return func(p *service.ProxyInfo) string { return p.AWSEndpointID }
-	case "ProxyAuthority":
-		return func(p *service.ProxyInfo) string { return p.Authority }
-	case "ProxyAzureEndpointID":
-		return func(p *service.ProxyInfo) string { return p.AzureEndpointID }
-	case "ProxySSLCommonName":
-		return func(p *service.ProxyInfo) string { return p.SSLCommonName }
-	case "ProxySSLVersion":
-		return func(p *service.ProxyInfo) string { return p.SSLVersion }
-	default:
-		return func(p *service.ProxyInfo) string { return p.UniqueID }
-	}
+// proxyPart returns the part of a field with information of a proxy.
+func proxyPart(appendTo func(dst []byte, info *service.ProxyInfo) []byte) part {
+	return func(dst []byte, _ string, p service.Peer) []byte { return appendTo(dst, infoOf(p)) }
 }
+
+var noProxyInfo service.ProxyInfo
+
+// infoOf returns the information of the proxy of p. It is empty if there is none.
+func infoOf(p service.Peer) *service.ProxyInfo { return cmp.Or(p.ProxyInfo, &noProxyInfo) }
 
 func appendProxyIP(dst []byte, proxy netip.AddrPort) []byte {
 	if !proxy.IsValid() {
@@ -234,32 +217,27 @@ func Parse(text string) (*Greeting, error) {
 	}
 	direct := sample
 	direct.Proxy, direct.ProxyInfo = netip.AddrPort{}, nil
-	if _, err := g.try(text, sample); err != nil {
-		return nil, err
-	}
-	greeting, err := g.try(text, direct)
-	if err != nil {
-		return nil, err
+	for _, p := range []service.Peer{sample, direct} {
+		if err := g.try(text, p); err != nil {
+			return nil, err
+		}
 	}
 	g.isFixed = !slices.ContainsFunc(root.Nodes, func(n parse.Node) bool { return n.Type() != parse.NodeText })
-	if g.isFixed {
-		g.fixed = service.Static(greeting)
-	}
 	return g, nil
 }
 
-// try returns the greeting for p, or the reason why the template text must not be used.
-func (g *Greeting) try(text string, p service.Peer) ([]byte, error) {
+// try returns the reason why the template text must not be used for p; nil if there is none.
+func (g *Greeting) try(text string, p service.Peer) error {
 	greeting, err := g.AppendGreeting(nil, p)
 	switch {
 	case errors.Is(err, errTooLong), len(greeting) > MaxLength:
-		return nil, errTooLong
+		return errTooLong
 	case err != nil:
-		return nil, err
+		return err
 	case !strings.Contains(text, "%!") && bytes.Contains(greeting, []byte("%!")):
-		return nil, fmt.Errorf("template: a verb of printf does not fit its value: the greeting would be %.100q; %%v fits every value", greeting)
+		return fmt.Errorf("template: a verb of printf does not fit its value: the greeting would be %.100q; %%v fits every value", greeting)
 	}
-	return greeting, nil
+	return nil
 }
 
 // failedAt returns a pattern for the beginning of an error of text/template, with the line, the column and the expression
@@ -302,14 +280,9 @@ func (g *Greeting) AppendGreeting(dst []byte, p service.Peer) ([]byte, error) {
 	return dst, nil
 }
 
-var noProxyInfo service.ProxyInfo
-
 // clientOf returns the fields of p for a template.
 func clientOf(hostname string, p service.Peer) client {
-	proxy := p.ProxyInfo
-	if proxy == nil {
-		proxy = &noProxyInfo
-	}
+	proxy := infoOf(p)
 	return client{
 		Hostname:  hostname,
 		IP:        string(appendIP(nil, p.Remote)),
@@ -367,28 +340,17 @@ func compile(root *parse.ListNode) ([]part, bool) {
 		case *parse.TextNode:
 			parts = append(parts, func(dst []byte, _ string, _ service.Peer) []byte { return append(dst, node.Text...) })
 		case *parse.ActionNode:
-			name, ok := onlyField(node.Pipe)
-			if !ok {
+			name, isField := strings.CutPrefix(node.Pipe.String(), ".")
+			part, alone := fieldParts[name]
+			if !isField || !alone {
 				return nil, false
 			}
-			parts = append(parts, fieldPart(name))
+			parts = append(parts, part)
 		default:
 			return nil, false
 		}
 	}
 	return parts, true
-}
-
-// onlyField returns the field of a pipeline that has nothing else.
-func onlyField(pipe *parse.PipeNode) (string, bool) {
-	if len(pipe.Decl) != 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
-		return "", false
-	}
-	field, ok := pipe.Cmds[0].Args[0].(*parse.FieldNode)
-	if !ok || len(field.Ident) != 1 {
-		return "", false
-	}
-	return field.Ident[0], true
 }
 
 // check returns an error for constructs that might never end, and for unknown names, anywhere in node.

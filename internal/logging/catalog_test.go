@@ -85,10 +85,10 @@ func TestCatalogNamesRealFields(t *testing.T) {
 		l.AcceptFailed("greet", errors.New("too many open files"), time.Second)
 		l.AcceptFailed("greet", nil, 0)
 		l.SetLevel("info")
-		l.account.done(&entry{}, false)
+		l.done(&entry{}, false)
 		l.writer.Wake()
 		synctest.Wait()
-		l.account.recovered("journald", time.Second, errors.New("connection refused"))
+		l.recovered("journald", time.Second, errors.New("connection refused"))
 		l.writer.Wake()
 		time.Sleep(time.Second)
 
