@@ -2,9 +2,11 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -141,10 +143,7 @@ func (e *Exporter) probe(r *http.Request) (result probe.Result, refused *refusal
 
 // module returns the module of a request with its name.
 func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
-	name := r.FormValue("module")
-	if name == "" {
-		name = DefaultModule
-	}
+	name := cmp.Or(r.FormValue("module"), DefaultModule)
 	p := c.Modules[name]
 	if p == nil {
 		return "", nil, &refusal{http.StatusBadRequest, "module", fmt.Sprintf("there is no module %q; there are %s", name, strings.Join(c.names(), ", "))}
@@ -153,14 +152,7 @@ func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 }
 
 // names returns the names of the modules, sorted.
-func (c *Config) names() []string {
-	var names []string
-	for name := range c.Modules {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (c *Config) names() []string { return slices.Sorted(maps.Keys(c.Modules)) }
 
 // target returns the target of a request. It returns a refusal if the target may not be probed.
 func (c *Config) target(r *http.Request) (probe.Target, *refusal) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"greetd.example/pkg/probe"
@@ -25,9 +26,7 @@ func (g gauges) set(name, help string, value float64, labels ...string) {
 	for i := 0; i+1 < len(labels); i += 2 {
 		fixed[labels[i]] = strings.ToValidUTF8(labels[i+1], "\ufffd")
 	}
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: fixed})
-	gauge.Set(value)
-	g.MustRegister(gauge)
+	promauto.With(g).NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: fixed}).Set(value)
 }
 
 // resultMetrics returns the metrics of r. If blackbox_exporter has the same metric, the name is the same.
@@ -143,32 +142,32 @@ type ownMetrics struct {
 
 func newOwnMetrics(version string, underWay func() int) *ownMetrics {
 	registry := prometheus.NewRegistry()
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-	}
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	own := promauto.With(registry)
+	own.NewGauge(prometheus.GaugeOpts{
+		Name: "greetprobe_build_info", Help: "The version of greetprobe and of Go.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	}).Set(1)
+	own.NewGaugeFunc(prometheus.GaugeOpts{Name: "greetprobe_probes_in_flight", Help: "Probes under way."},
+		func() float64 { return float64(underWay()) })
 	m := &ownMetrics{
 		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
-		probes: prometheus.NewCounterVec(prometheus.CounterOpts{
+		probes: own.NewCounterVec(prometheus.CounterOpts{
 			Name: "greetprobe_probes_total", Help: "Probes that have ended, by module and status.",
 		}, []string{"module", "status"}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		refused: own.NewCounterVec(prometheus.CounterOpts{
 			Name: "greetprobe_requests_refused_total", Help: "Requests that were answered without a probe: request (not understood), module (unknown), forbidden, busy.",
 		}, []string{"reason"}),
-		good:  gauge("greetprobe_config_last_reload_successful", "Whether the last reload of the configuration succeeded."),
-		since: gauge("greetprobe_config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded, in seconds since 1970."),
+		good: own.NewGauge(prometheus.GaugeOpts{
+			Name: "greetprobe_config_last_reload_successful", Help: "Whether the last reload of the configuration succeeded.",
+		}),
+		since: own.NewGauge(prometheus.GaugeOpts{
+			Name: "greetprobe_config_last_reload_success_timestamp_seconds", Help: "When the configuration in force was loaded, in seconds since 1970.",
+		}),
 	}
 	for _, reason := range []string{"request", "module", "forbidden", "busy"} {
 		m.refused.WithLabelValues(reason)
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "greetprobe_build_info", Help: "The version of greetprobe and of Go.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	})
-	info.Set(1)
-	registry.MustRegister(m.probes, m.refused, m.good, m.since, info,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "greetprobe_probes_in_flight", Help: "Probes under way."},
-			func() float64 { return float64(underWay()) }),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

@@ -1,6 +1,10 @@
 package words
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
 
 // Nearest returns the word that was most likely meant by name; "" if none is likely. It ignores case, "-", "_" and
 // ".".
@@ -12,30 +16,9 @@ func Nearest(name string, words []string) string {
 		if len(name) > 2*len(word)+8 {
 			continue // can't be near, and the comparison would be slow
 		}
-		if n := edits(simple(name), simple(word)); n < bestEdits {
+		if n := levenshtein.ComputeDistance(simple(name), simple(word)); n < bestEdits {
 			best, bestEdits = word, n
 		}
 	}
 	return best
-}
-
-// edits returns the number of bytes to insert, delete or replace to change a into b (the Levenshtein distance).
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
