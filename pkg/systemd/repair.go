@@ -2,6 +2,8 @@ package systemd
 
 import (
 	"context"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -20,16 +22,52 @@ const (
 // after a minute, when ctx is done, or when the service has to stop (SIGTERM, SIGINT). It calls changed after 250 ms, then
 // less often, up to once in 5 s, and after SIGHUP. Unless it is stopped, the socket unit then starts the service again.
 func (s *Service) AwaitRepair(ctx context.Context, waiting func(), changed func() bool) {
-	s.Abandon()
-	if !s.ClientsWait() {
+	s.abandon()
+	if !s.clientsWait() {
 		return
 	}
 	waiting()
-	pause := firstRepair
-	for end := time.Now().Add(repairTime); time.Now().Before(end); pause = min(2*pause, lastRepair) {
+	next := firstRepair
+	for end := time.Now().Add(repairTime); time.Now().Before(end); next = min(2*next, lastRepair) {
 		_ = s.Notifier.Extend(2 * lastRepair)
-		if !s.Pause(ctx, pause) || changed() {
+		if !s.pause(ctx, next) || changed() {
 			return
 		}
+	}
+}
+
+// abandon closes the sockets from the fd store that no Listen has used. Those of socket units stay open.
+func (s *Service) abandon() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.passed = slices.DeleteFunc(s.passed, func(socket openSocket) bool {
+		if socket.isOwn() {
+			s.discard(socket)
+		}
+		return socket.isOwn()
+	})
+}
+
+// clientsWait reports whether a client waits at a socket of a socket unit that no Listen has used.
+func (s *Service) clientsWait() bool {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return slices.ContainsFunc(s.passed, func(socket openSocket) bool {
+		return socket.Origin == SocketUnit && clientWaits(socket.Listener)
+	})
+}
+
+// pause waits for d, or until SIGHUP. It returns false at once if the service has to stop, because of SIGTERM, SIGINT, or
+// the end of ctx.
+func (s *Service) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case sig := <-s.signals:
+		return sig == syscall.SIGHUP
+	case <-timer.C:
+		return true
 	}
 }

@@ -330,47 +330,6 @@ func (s *Service) accountForPassed() error {
 	return errors.Join(problems...)
 }
 
-// Abandon is for a start that fails permanently, for example because the configuration is invalid.
-// It closes the sockets from the fd store that no Listen has used, in all processes, and removes
-// them from the store. So no client waits at a port that is not served. Sockets of socket units
-// stay open.
-func (s *Service) Abandon() {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	s.passed = slices.DeleteFunc(s.passed, func(socket openSocket) bool {
-		if socket.isOwn() {
-			s.discard(socket)
-		}
-		return socket.isOwn()
-	})
-}
-
-// ClientsWait reports whether a client waits at a socket of a socket unit that no Listen has used.
-// If the service ends in this situation, systemd starts it again at once.
-func (s *Service) ClientsWait() bool {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return slices.ContainsFunc(s.passed, func(socket openSocket) bool {
-		return socket.Origin == SocketUnit && clientWaits(socket.Listener)
-	})
-}
-
-// Pause waits for d, or until SIGHUP. It is for a start that is tried again, and must be called
-// before Wait. It returns false at once if the service has to stop, because of SIGTERM, SIGINT, or
-// the end of ctx.
-func (s *Service) Pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case sig := <-s.signals:
-		return sig == syscall.SIGHUP
-	case <-timer.C:
-		return true
-	}
-}
-
 // Listeners returns the listeners of Listen and Commit, in the order in which they were opened,
 // without those that a later Commit or Remove has ended. A drain closes listeners, but does not
 // remove them from this list.

@@ -793,24 +793,37 @@ func TestDeletedSocketFileIsBoundAgain(t *testing.T) {
 	must(t, again[0].Remove())
 }
 
-// A start that is given up closes what the fd store kept, and leaves socket units alone.
-func TestAbandon(t *testing.T) {
+// A start that fails for good closes what the fd store kept, leaves socket units alone, and waits for a repair only while a
+// client waits there.
+func TestAwaitRepair(t *testing.T) {
 	kept, passed := bind(t, "127.0.0.1:0", false), bind(t, "127.0.0.1:0", false)
 	kept.Origin, passed.Origin = FDStore, SocketUnit
-	svc := &Service{passed: []openSocket{kept, passed}}
+	svc := &Service{passed: []openSocket{kept, passed}, signals: make(chan os.Signal, 2)}
 	copied := duplicateListener(t, kept)
-	svc.Abandon()
+	asked := 0
+	waited := func(repaired int) (waited bool) {
+		t.Helper()
+		asked = 0
+		svc.AwaitRepair(t.Context(), func() { waited = true }, func() bool { asked++; return asked == repaired })
+		return waited
+	}
+	if waited(1) || asked > 0 {
+		t.Error("it waits, and no client does")
+	}
 	if reaches(t, "tcp", copied.Addr().String()) {
 		t.Error("systemd's copy still listens")
-	}
-	if svc.ClientsWait() {
-		t.Error("a client waits before it came")
 	}
 	c, err := net.Dial("tcp", passed.Addr().String())
 	must(t, err)
 	defer c.Close()
-	if !svc.ClientsWait() {
-		t.Error("no client waits after it came")
+	svc.signals <- syscall.SIGHUP
+	svc.signals <- syscall.SIGHUP
+	if !waited(2) || asked != 2 {
+		t.Errorf("a client waits: asked %d times, want 2", asked)
+	}
+	svc.signals <- syscall.SIGTERM
+	if !waited(1) || asked != 0 {
+		t.Errorf("after SIGTERM: asked %d times, want 0", asked)
 	}
 	must(t, svc.passed[0].Close())
 }
@@ -828,12 +841,12 @@ func duplicateListener(t *testing.T, s openSocket) net.Listener {
 
 func TestPause(t *testing.T) {
 	svc := &Service{signals: make(chan os.Signal, 1)}
-	if !svc.Pause(t.Context(), time.Nanosecond) {
+	if !svc.pause(t.Context(), time.Nanosecond) {
 		t.Error("it stops after a pause")
 	}
 	for sig, goesOn := range map[syscall.Signal]bool{syscall.SIGHUP: true, syscall.SIGTERM: false} {
 		svc.signals <- sig
-		if svc.Pause(t.Context(), time.Hour) != goesOn {
+		if svc.pause(t.Context(), time.Hour) != goesOn {
 			t.Errorf("%v: goes on: %t", sig, !goesOn)
 		}
 	}
