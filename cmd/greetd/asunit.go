@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"greetd.example/internal/unit"
 	"greetd.example/pkg/systemd"
 )
 
@@ -32,24 +31,17 @@ func (p *program) examineAsMeant(ctx context.Context, here bool) (examination, e
 		return examine(p.sourceOfUnit()), nil
 	}
 	text, whyNot := unitText(ctx, name)
-	if whyNot == "" && os.Geteuid() != 0 {
-		whyNot = "only root can start it"
-	}
+	var e examination
 	if whyNot != "" {
 		fmt.Fprintf(p.stderr, "greetd: note: this is what user %d sees, not what %s would: %s\n", os.Geteuid(), name, whyNot)
-	}
-	var e examination
-	if whyNot == "" {
+		e = examine(p.sourceOfUnit())
+	} else {
 		var err error
 		if e, err = p.examineAs(ctx, text); err != nil {
 			return e, err
 		}
-	} else {
-		e = examine(p.sourceOfUnit())
 	}
-	if service, err := unit.Ask(ctx, name); err == nil {
-		e.holdAgainst(service)
-	}
+	e.holdAgainst(ctx, name)
 	return e, nil
 }
 
@@ -79,7 +71,7 @@ func booted() bool {
 	return err == nil && info.IsDir()
 }
 
-// unitText returns the text of the unit with its drop-ins, or the reason why there is none.
+// unitText returns the text of the unit with its drop-ins, or the reason why it can't be started.
 func unitText(ctx context.Context, name string) (text, whyNot string) {
 	if !booted() {
 		return "", "systemd does not run here"
@@ -90,6 +82,9 @@ func unitText(ctx context.Context, name string) (text, whyNot string) {
 	}
 	if !strings.Contains(string(out), "[Service]") {
 		return "", "that unit is masked"
+	}
+	if os.Geteuid() != 0 {
+		return "", "only root can start it"
 	}
 	return string(out), ""
 }

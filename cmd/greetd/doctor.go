@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +20,7 @@ import (
 	"greetd.example/internal/config"
 	"greetd.example/internal/doctor"
 	"greetd.example/internal/exit"
-	"greetd.example/internal/limits"
 	"greetd.example/internal/settings"
-	"greetd.example/internal/unit"
 	"greetd.example/pkg/systemd"
 )
 
@@ -68,67 +66,30 @@ func (p *program) print(r doctor.Report, asJSON bool) error {
 
 // place returns the facts and functions that the package doctor can't have by itself.
 func (p *program) place() doctor.Place {
-	place := doctor.Place{
-		Unit:              p.instance.unit() + ".service",
-		DescriptorsBeside: limits.ReservedDescriptors,
-	}
+	place := doctor.Place{Unit: p.instance.unit() + ".service"}
 	// The runtime directory of a unit has the name of the unit.
 	if directory := systemd.RuntimeDirectory(); directory != "" && p.instance == "" {
 		place.Unit = filepath.Base(directory) + ".service"
 	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		place.Module = info.Main.Path
-	}
 	path := ""
-	place.Ask = func(ctx context.Context) (*doctor.Daemon, doctor.Silence) {
+	place.Ask = func(ctx context.Context) (status *admin.Status, address string, err error) {
 		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 		defer cancel()
-		var status admin.Status
-		asked := ""
-		err := p.ask(ctx, false, func(ctx context.Context, daemon *admin.Client) (err error) {
-			asked = daemon.Address()
-			status, err = daemon.Status(ctx)
+		err = p.ask(ctx, false, func(ctx context.Context, daemon *admin.Client) error {
+			answer, err := daemon.Status(ctx)
+			status, address = &answer, daemon.Address()
 			return err
 		})
 		if err != nil {
 			addresses := p.newSearch(false).addresses
-			return nil, doctor.Silence{
-				Forbidden: errors.Is(err, fs.ErrPermission),
-				Nobody:    errors.Is(err, admin.ErrNoDaemon),
-				Address:   addresses[len(addresses)-1], // the usual address
-				Reason:    err.Error(),
-			}
+			return nil, addresses[len(addresses)-1], err // the usual address
 		}
 		path = status.Configuration.Path
-		d := daemonOf(status)
-		d.Asked = asked
-		return d, doctor.Silence{}
+		status.Listeners = slices.DeleteFunc(status.Listeners, func(l admin.Listener) bool { return l.State.Gone() })
+		return status, address, nil
 	}
 	place.Configure = func(environ []string) doctor.Config { return p.configFor(environ, path) }
 	return place
-}
-
-// daemonOf returns the values of a status that doctor needs.
-func daemonOf(s admin.Status) *doctor.Daemon {
-	d := &doctor.Daemon{
-		Version: s.Version, PID: s.PID, State: string(s.State), Ready: s.Ready,
-		Path: s.Configuration.Path, Generation: s.Configuration.Generation, Loaded: s.Configuration.Loaded,
-		LogOutput: s.Log.Output, LogDropped: s.Log.Dropped,
-		MaxConnections: s.Limits.Connections, Descriptors: s.Limits.Descriptors,
-	}
-	if last := s.Configuration.LastReload; last != nil && !last.OK {
-		d.Refused = last.Error
-	}
-	for _, l := range s.Listeners {
-		if !l.State.Gone() {
-			row := doctor.Listener{Name: l.Name, Address: l.Address, Origin: l.Origin, Trouble: l.Trouble}
-			if l.Certificate != nil {
-				row.Certificate = l.Certificate.SHA256
-			}
-			d.Listeners = append(d.Listeners, row)
-		}
-	}
-	return d
 }
 
 // adoptEnvironment replaces the environment of this process by environ, that of a daemon. It returns a
@@ -163,28 +124,21 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	if err == nil && !hidden {
 		_, built, err = settings.Load(source)
 	}
-	var warnings []string
+	c := doctor.Config{Loaded: config.Loaded{Path: source.Path}}
 	if environ != nil {
-		problems, warned, seen := p.asUnitSees(source.Path)
-		if seen && problems != nil {
-			return doctor.Config{Path: source.Path, Problems: problems, Warnings: warned}
-		}
-		warnings = warned
+		c.Problems, c.Warnings = p.asUnitSees(source.Path)
 	}
-	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
-		return doctor.Config{Path: source.Path, Forbidden: true}
+	switch {
+	case c.Problems != nil:
+		return c
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		c.Forbidden = true
+		return c
+	case err != nil:
+		c.Problems = lines(err)
+		return c
 	}
-	if err != nil {
-		return doctor.Config{Path: source.Path, Problems: strings.Split(err.Error(), "\n")}
-	}
-	c := doctor.Config{
-		Valid: true, Path: loaded.Path, DropIns: loaded.DropIns, Hidden: hidden, Warnings: warnings,
-		MaxConns: loaded.Limits.Connections, AdminSet: loaded.Admin.Address != "",
-		LogOutput: loaded.Log.Output, LogVisits: loaded.Log.Visits, LogRate: loaded.Log.Rate, LogBurst: loaded.Log.Burst,
-	}
-	for _, l := range loaded.Listeners {
-		c.Listeners = append(c.Listeners, doctor.Listener{Name: l.Name, Address: l.Address, Mode: fs.FileMode(l.Mode), Group: l.Group})
-	}
+	c.Loaded, c.Hidden = loaded, hidden
 	for _, pair := range built.Certificates {
 		own := pair.Served()
 		c.Certificates = append(c.Certificates, doctor.Certificate{
@@ -195,26 +149,24 @@ func (p *program) configFor(environ []string, path string) doctor.Config {
 	return c
 }
 
-// asUnitSees returns the problems and warnings that `greetd check` reports as root. seen is false if the
+// asUnitSees returns the problems and warnings that `greetd check` reports as root. It returns none if the
 // configuration can't be examined in the sandbox of the unit.
-func (p *program) asUnitSees(path string) (problems, warnings []string, seen bool) {
+func (p *program) asUnitSees(path string) (problems, warnings []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), asUnitTimeout)
 	defer cancel()
 	name := p.instance.unit() + ".service"
 	text, whyNot := unitText(ctx, name)
-	if whyNot != "" || os.Geteuid() != 0 || systemd.Unit() == name {
-		return nil, nil, false
+	if whyNot != "" || systemd.Unit() == name {
+		return nil, nil
 	}
 	other := *p
 	other.source.Path = path
 	e, err := other.examineAs(ctx, text)
 	if err != nil {
-		return lines(err), nil, true
+		return lines(err), nil
 	}
-	if service, err := unit.Ask(ctx, name); err == nil {
-		e.holdAgainst(service)
-	}
-	return e.Problems, e.Warnings, true
+	e.holdAgainst(ctx, name)
+	return e.Problems, e.Warnings
 }
 
 // needsCredentials reports whether a certificate or key of c is a credential, and this process has none.

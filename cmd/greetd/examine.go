@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,8 +62,13 @@ func lines(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-// holdAgainst compares the configuration with the unit s, and adds a warning for each conflict.
-func (e *examination) holdAgainst(s unit.Service) {
+// holdAgainst compares the configuration with a unit, and adds a warning for each conflict. It adds none if
+// systemd does not answer.
+func (e *examination) holdAgainst(ctx context.Context, name string) {
+	s, err := unit.Ask(ctx, name)
+	if err != nil {
+		return
+	}
 	for _, l := range e.Set {
 		if problem := s.NotServed(l.Name, l.Address); problem != "" {
 			e.Warnings = append(e.Warnings, l.Key+": "+problem)

@@ -200,7 +200,7 @@ func (ht *healthTracker) commonTroubles(s *Status, sample, base healthSample) (t
 	case s.State == systemd.Starting, s.State == systemd.Draining, s.State == systemd.LameDuck:
 		troubles = append(troubles, Trouble{Color: Amber, Message: "greetd is " + string(s.State) + ", not ready for new clients", key: "state"})
 	}
-	if last := s.Configuration.LastReload; last != nil && !last.OK {
+	if last := s.Configuration.LastReload; last.Refused() {
 		troubles = append(troubles, Trouble{
 			Color: Amber, Message: "the last reload was refused, the previous configuration is in use", Since: last.At, key: "reload",
 		})

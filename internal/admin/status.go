@@ -48,6 +48,9 @@ type Reload struct {
 	Error string    `json:"error"` // the reason why the previous configuration was kept; "" if OK
 }
 
+// Refused reports whether there was a reload, and it was refused.
+func (r *Reload) Refused() bool { return r != nil && !r.OK }
+
 // A Listener is one address that greetd serves, with the counts of its visits.
 type Listener struct {
 	Name          string         `json:"name"`

@@ -35,15 +35,12 @@ func (d *daemon) newMetrics() *metrics.Metrics {
 	b := build.Read()
 	return metrics.New(metrics.Sources{
 		Version: b.Version, Commit: b.Commit, Started: d.started,
-		Listeners:  d.server.Stats,
-		Limit:      func() int { return d.inForce().Limits.Connections },
-		LogDropped: d.log.Dropped,
-		Reloads:    func() (applied, refused uint64) { return d.reloads.Load(), d.failedReloads.Load() },
-		ReloadFailed: func() bool {
-			last := d.inForce().lastReload
-			return last != nil && !last.OK
-		},
-		Generation: func() uint64 { return d.inForce().generation },
+		Listeners:    d.server.Stats,
+		Limit:        func() int { return d.inForce().Limits.Connections },
+		LogDropped:   d.log.Dropped,
+		Reloads:      func() (applied, refused uint64) { return d.reloads.Load(), d.failedReloads.Load() },
+		ReloadFailed: func() bool { return d.inForce().lastReload.Refused() },
+		Generation:   func() uint64 { return d.inForce().generation },
 		Certificates: func() map[string]time.Time {
 			ends := make(map[string]time.Time)
 			for _, p := range d.inForce().settings.Certificates {

@@ -15,7 +15,7 @@ import (
 func (d *daemon) status() string {
 	c := sum(d.server.Stats())
 	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
-	if last := d.inForce().lastReload; last != nil && !last.OK {
+	if last := d.inForce().lastReload; last.Refused() {
 		line = "last reload refused: " + shortened(last.Error) + "; " + line
 	}
 	switch d.systemd.State() {

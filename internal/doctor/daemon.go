@@ -2,13 +2,16 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"greetd.example/internal/admin"
 	"greetd.example/internal/words"
 )
 
@@ -63,7 +66,7 @@ func answers(f *Facts, r *results) {
 			"greetd reports the process ID %d, but there is no such process here: it may run in another container", d.PID)
 	}
 	r.add(OK, "", "greetd %s answers, process %d, %s: %s, asked at %s, with %s",
-		[]any{d.Version, d.PID, d.State, f.startedAs(), d.Asked, cmp.Or(d.Path, "no configuration file")})
+		[]any{d.Version, d.PID, d.State, f.startedAs(), f.Address, cmp.Or(d.Configuration.Path, "no configuration file")})
 }
 
 // startedAs returns the unit of the process of the daemon, in words.
@@ -80,21 +83,21 @@ func whySilent(f *Facts, r *results) {
 	switch {
 	case f.Process != nil && f.Process.Self:
 		r.notApplicable("greetd is not running yet: doctor was called before its start")
-	case f.Silence.Forbidden:
-		r.unknown(f.asRoot(), "%s", f.Silence.Reason)
-	case !f.Silence.Nobody && f.Silence.Reason != "":
-		r.problem(f.journal(), "%s", f.Silence.Reason)
+	case errors.Is(f.Silence, fs.ErrPermission):
+		r.unknown(f.asRoot(), "%v", f.Silence)
+	case f.Silence != nil && !errors.Is(f.Silence, admin.ErrNoDaemon):
+		r.problem(f.journal(), "%v", f.Silence)
 	case f.Systemd.Booted && u.LoadState == "":
-		r.unknown(f.asRoot(), "no daemon answers at %s, and systemd could not be queried", f.Silence.Address)
+		r.unknown(f.asRoot(), "no daemon answers at %s, and systemd could not be queried", f.Address)
 	case u.LoadState == "masked" && u.down():
 		r.problem(f.systemctl("unmask", u.Name)+"; "+f.systemctl("enable", "--now", u.Name), "%s is masked, so that systemd does not start it", u.Name)
 	case !u.loaded():
 		r.problem("start greetd; outside systemd it answers only if admin.address is set, such as GREETD_ADMIN_ADDRESS=unix:/run/greetd.sock",
-			"no daemon answers at %s, and there is no unit %s: there is nothing to examine", f.Silence.Address, u.Name)
-	case u.active() && len(u.RuntimeDirectory) == 0 && !f.Config.AdminSet:
+			"no daemon answers at %s, and there is no unit %s: there is nothing to examine", f.Address, u.Name)
+	case u.active() && len(u.RuntimeDirectory) == 0 && f.Config.Admin.Address == "":
 		r.problem(f.set("RuntimeDirectory=greetd"), "%s is running without a runtime directory, so greetd has no admin socket: reload and status cannot work", u.Name)
 	case u.active():
-		r.problem(f.systemctl("restart", u.Name)+"; or find the reason: "+f.journal(), "%s is running, but no daemon answers at %s", u.Name, f.Silence.Address)
+		r.problem(f.systemctl("restart", u.Name)+"; or find the reason: "+f.journal(), "%s is running, but no daemon answers at %s", u.Name, f.Address)
 	case u.ActiveState == "failed", u.starting() && (u.SubState != "start" || u.NRestarts > 0):
 		startFailure(f, r)
 	case u.ActiveState == "inactive" && len(f.activeSockets()) > 0:
@@ -235,9 +238,9 @@ func configuration(f *Facts, r *results) {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
 		r.problem(check+" lists every problem; then "+apply, "%s%s", c.Problems[0], more)
-	case f.Daemon != nil && f.Daemon.Refused != "":
-		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Refused))
-	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Loaded):
+	case f.Daemon != nil && f.Daemon.Configuration.LastReload.Refused():
+		r.problem(check+"; then "+apply, "the last reload was refused: %s", firstLine(f.Daemon.Configuration.LastReload.Error))
+	case f.Daemon != nil && c.File != nil && c.File.Changed.After(f.Daemon.Configuration.Loaded):
 		r.warning(apply, "%s, or a drop-in of it, has changed since greetd loaded it", name)
 	}
 	for _, warning := range c.Warnings {
@@ -251,7 +254,7 @@ func configuration(f *Facts, r *results) {
 		r.ok("%s", name)
 		return
 	}
-	r.ok("%s, generation %d", name, f.Daemon.Generation)
+	r.ok("%s, generation %d", name, f.Daemon.Configuration.Generation)
 }
 
 // apply returns the command that makes greetd load its configuration.

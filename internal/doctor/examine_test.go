@@ -3,6 +3,9 @@ package doctor
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -13,6 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"greetd.example/internal/admin"
+	"greetd.example/internal/config"
 	"greetd.example/pkg/systemd"
 )
 
@@ -54,10 +59,13 @@ func well(place string) Facts {
 		Now:     loaded.Add(time.Hour),
 		Root:    true,
 		Systemd: Systemd{Booted: true, Version: number, Open: []string{}},
-		Daemon: &Daemon{
-			Asked: "unix:/run/greetd/admin.sock", Path: "/etc/greetd/greetd.yaml", Version: "1.0", PID: 42, State: "running", Ready: true, Generation: 1, Loaded: loaded,
-			Listeners: []Listener{{Name: "greet", Address: "[::]:10000", Origin: origin}},
-			LogOutput: "journald", MaxConnections: 10000, Descriptors: 20000,
+		Address: "unix:/run/greetd/admin.sock",
+		Daemon: &admin.Status{
+			Version: "1.0", PID: 42, State: systemd.Running, Ready: true,
+			Configuration: admin.Configuration{Path: "/etc/greetd/greetd.yaml", Generation: 1, Loaded: loaded},
+			Listeners:     []admin.Listener{{Name: "greet", Address: "[::]:10000", Origin: origin}},
+			Log:           admin.Log{Output: "journald"},
+			Limits:        admin.Limits{Connections: 10000, Descriptors: 20000},
 		},
 		Process: &Process{
 			PID: 42, UID: 997, GIDs: []int{997}, MaxFiles: 20000, Unit: "greetd.service",
@@ -80,14 +88,16 @@ func well(place string) Facts {
 			Listen: [][]any{{"Stream", "[::]:10000"}}, Backlog: 4096, TriggerLimitBurst: 20, IPIngressBytes: 100,
 		}},
 		Config: Config{
-			Valid: true, Path: "/etc/greetd/greetd.yaml", File: &File{Mode: 0o644, Changed: loaded.Add(-time.Hour)},
-			Listeners: []Listener{{Name: "greet", Address: ":10000"}}, MaxConns: 10000,
-			LogOutput: "auto", LogVisits: "all", LogRate: 300, LogBurst: 1000,
+			Loaded: config.Loaded{Path: "/etc/greetd/greetd.yaml", Config: config.Config{
+				Listeners: []config.Listener{{Name: "greet", Address: ":10000"}},
+				Limits:    config.Limits{Connections: 10000},
+				Log:       config.Log{Output: "auto", Visits: "all", Rate: 300, Burst: 1000},
+			}},
+			File: &File{Mode: 0o644, Changed: loaded.Add(-time.Hour)},
 		},
-		Listening:         []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096, Group: 7}},
-		Somaxconn:         4096,
-		Journald:          RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000},
-		DescriptorsBeside: 64,
+		Listening: []Socket{{Address: netip.MustParseAddrPort("[::]:10000"), Backlog: 4096}},
+		Somaxconn: 4096,
+		Journald:  RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000},
 	}
 	if mode == "socket" {
 		f.Unit.Requires = append(f.Unit.Requires, "greetd.socket")
@@ -135,7 +145,7 @@ func all(changes ...func(f *Facts)) func(f *Facts) {
 }
 
 func silent(f *Facts) {
-	f.Daemon, f.Silence = nil, Silence{Nobody: true, Address: "unix:/run/greetd/admin.sock"}
+	f.Daemon, f.Silence = nil, admin.ErrNoDaemon
 }
 
 func stopped(f *Facts) {
@@ -215,7 +225,7 @@ func fromShell(f *Facts) {
 
 func forbidden(f *Facts) {
 	f.Root = false
-	f.Daemon, f.Silence = nil, Silence{Forbidden: true, Reason: "permission denied at unix:/run/greetd/admin.sock"}
+	f.Daemon, f.Silence = nil, fmt.Errorf("%w at unix:/run/greetd/admin.sock", fs.ErrPermission)
 	f.Process.Environ = nil
 }
 
@@ -241,7 +251,7 @@ var changes = []change{
 	{"daemon: starting", "", func(f *Facts) { f.Daemon.Ready, f.Daemon.State = false, "starting" }, "daemon", Warning, "is starting", "run doctor again"},
 	{"daemon: trouble", "", func(f *Facts) { f.Daemon.Listeners[0].Trouble = "too many open files" }, "daemon", Problem, "greet can't accept clients: too many", "journalctl -e -u greetd.service"},
 	{"daemon: elsewhere", "", func(f *Facts) { f.Process = nil }, "daemon", Unknown, "another container", "where greetd runs"},
-	{"daemon: stuck", "", func(f *Facts) { f.Daemon, f.Silence = nil, Silence{Reason: "it does not answer"} }, "daemon", Problem, "it does not answer", "journalctl"},
+	{"daemon: stuck", "", func(f *Facts) { f.Daemon, f.Silence = nil, errors.New("it does not answer") }, "daemon", Problem, "it does not answer", "journalctl"},
 	{"daemon: not for us", "", forbidden, "daemon", Unknown, "permission denied", "sudo greetd doctor"},
 	{"daemon: no runtime directory", "", all(silent, unit(func(u *Unit) { u.RuntimeDirectory = nil })), "daemon", Problem, "no admin socket", edit + "RuntimeDirectory=greetd" + again},
 	{"daemon: its socket is gone", "", silent, "daemon", Problem, "no daemon answers at unix:/run/greetd/admin.sock", "journalctl"},
@@ -263,10 +273,10 @@ var changes = []change{
 	{"daemon: before the start", "", beforeStart, "daemon", NotApplicable, "before its start", ""},
 
 	{"configuration: bad", "", func(f *Facts) {
-		f.Config.Valid, f.Config.Problems = false, []string{"x.yaml:1: greeting: bad", "x.yaml:2: log: bad"}
+		f.Config.Problems = []string{"x.yaml:1: greeting: bad", "x.yaml:2: log: bad"}
 	}, "configuration", Problem, "x.yaml:1: greeting: bad (and 1 more)", "greetd check --config /etc/greetd/greetd.yaml lists every problem; then systemctl reload greetd.service"},
-	{"configuration: refused", "", func(f *Facts) { f.Daemon.Refused = "one\ntwo" }, "configuration", Problem, "last reload was refused: one …", "systemctl reload"},
-	{"configuration: newer than the daemon's", "", func(f *Facts) { f.Config.File.Changed = f.Daemon.Loaded.Add(time.Second) }, "configuration", Warning, "has changed since greetd loaded it", "systemctl reload greetd.service"},
+	{"configuration: refused", "", func(f *Facts) { f.Daemon.Configuration.LastReload = &admin.Reload{Error: "one\ntwo"} }, "configuration", Problem, "last reload was refused: one …", "systemctl reload"},
+	{"configuration: newer than the daemon's", "", func(f *Facts) { f.Config.File.Changed = f.Daemon.Configuration.Loaded.Add(time.Second) }, "configuration", Warning, "has changed since greetd loaded it", "systemctl reload greetd.service"},
 	{"configuration: only for root", "", func(f *Facts) { f.Config.File.Mode = 0o600 }, "configuration", Problem, "may not read", "chmod a+r /etc/greetd/greetd.yaml"},
 	{"configuration: only for root, stopped", "", all(stopped, func(f *Facts) { f.Config.File.Mode = 0o600 }), "configuration", Problem, "may not read", "chmod a+r"},
 	{"configuration: for its group", "", func(f *Facts) { f.Config.File.Mode, f.Config.File.GID = 0o640, f.Process.GIDs[0] }, "configuration", OK, "generation 1", ""},
@@ -307,12 +317,12 @@ var changes = []change{
 	{"restart: on-abort", "", unit(func(u *Unit) { u.Restart = "on-abort" }), "restart", Problem, "after some or all failures", "Restart=on-failure"},
 	{"restart: limited", "", unit(func(u *Unit) { u.StartLimitIntervalUSec = 10_000_000 }), "restart", Warning, "after 5 starts in 10s", "systemctl edit greetd.service: [Unit] StartLimitIntervalSec=0"},
 
-	{"journal: stderr, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stderr", "stderr" }, "journal", Warning, "without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
-	{"journal: stdout, as configured", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "stdout", "stdout" }, "journal", Warning, "to stdout, as text without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
-	{"journal: stderr to a file", "", all(unit(func(u *Unit) { u.StandardError = "file:/x" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Warning, "StandardError=file:/x", edit + "StandardError=journal"},
-	{"journal: nowhere", "", all(unit(func(u *Unit) { u.StandardOutput = "null"; u.StandardError = "inherit" }), func(f *Facts) { f.Daemon.LogOutput = "stderr" }), "journal", Problem, "the reason is lost", "StandardError=journal"},
+	{"journal: stderr, as configured", "", func(f *Facts) { f.Daemon.Log.Output, f.Config.Log.Output = "stderr", "stderr" }, "journal", Warning, "without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
+	{"journal: stdout, as configured", "", func(f *Facts) { f.Daemon.Log.Output, f.Config.Log.Output = "stdout", "stdout" }, "journal", Warning, "to stdout, as text without fields", "log: {output: auto} in greetd.yaml; then systemctl reload greetd.service"},
+	{"journal: stderr to a file", "", all(unit(func(u *Unit) { u.StandardError = "file:/x" }), func(f *Facts) { f.Daemon.Log.Output = "stderr" }), "journal", Warning, "StandardError=file:/x", edit + "StandardError=journal"},
+	{"journal: nowhere", "", all(unit(func(u *Unit) { u.StandardOutput = "null"; u.StandardError = "inherit" }), func(f *Facts) { f.Daemon.Log.Output = "stderr" }), "journal", Problem, "the reason is lost", "StandardError=journal"},
 	{"journal: stopped", "", all(stopped, unit(func(u *Unit) { u.StandardError = "journal+console" })), "journal", OK, "to the journal", ""},
-	{"journal: syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Config.LogOutput = "syslog", "syslog" }, "journal", OK, "to syslog", ""},
+	{"journal: syslog", "", func(f *Facts) { f.Daemon.Log.Output, f.Config.Log.Output = "syslog", "syslog" }, "journal", OK, "to syslog", ""},
 	{"journal: no journald", "", func(f *Facts) { f.Journal = "dial unixgram: connection refused" }, "journal", Problem, "journald does not receive the log: dial unixgram", "systemctl start systemd-journald.socket"},
 	{"reload: its admin socket is another's", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o600} }, "reload", Problem, "user 997, may not use its own admin socket, which has mode 0600 and belongs to user 0", "systemctl restart greetd.service"},
 	{"reload: its admin socket", "", func(f *Facts) { f.AdminSocket = &File{Mode: 0o600, UID: f.Process.UID} }, "reload", OK, "waits for the result", ""},
@@ -320,22 +330,22 @@ var changes = []change{
 	{"daemon: masked", "", all(stopped, unit(func(u *Unit) { u.LoadState = "masked" })), "daemon", Problem, "greetd.service is masked", "systemctl unmask greetd.service; systemctl enable --now greetd.service"},
 	{"unit: masked while it runs", "", unit(func(u *Unit) { u.LoadState = "masked" }), "unit", Problem, "is masked: once stopped, it can't be started", "systemctl unmask greetd.service; systemctl restart greetd.service"},
 	{"unit: its file is gone", "", unit(func(u *Unit) { u.LoadState = "not-found" }), "unit", Problem, "greetd.service is running, but systemd does not find its file", "systemctl daemon-reload"},
-	{"journal: no syslog", "", func(f *Facts) { f.Daemon.LogOutput, f.Syslog = "syslog", "dial /dev/log: no such file" }, "journal", Problem, "no syslog daemon receives it: dial /dev/log", "rsyslog"},
-	{"journal: dropped", "", func(f *Facts) { f.Daemon.LogDropped = 7 }, "journal", Warning, "7 log entries were dropped", "log.rate"},
+	{"journal: no syslog", "", func(f *Facts) { f.Daemon.Log.Output, f.Syslog = "syslog", "dial /dev/log: no such file" }, "journal", Problem, "no syslog daemon receives it: dial /dev/log", "rsyslog"},
+	{"journal: dropped", "", func(f *Facts) { f.Daemon.Log.Dropped = 7 }, "journal", Warning, "7 log entries were dropped", "log.rate"},
 
-	{"journal-rate: no limit of ours", "", func(f *Facts) { f.Config.LogRate = 0 }, "journal-rate", Warning, "log.rate is 0", "rate: 300"},
-	{"journal-rate: above journald's", "", func(f *Facts) { f.Config.LogRate = 1000 }, "journal-rate", Warning, "62000 visits in 30s", "LogRateLimitIntervalSec=30 and LogRateLimitBurst=68200"},
+	{"journal-rate: no limit of ours", "", func(f *Facts) { f.Config.Log.Rate = 0 }, "journal-rate", Warning, "log.rate is 0", "rate: 300"},
+	{"journal-rate: above journald's", "", func(f *Facts) { f.Config.Log.Rate = 1000 }, "journal-rate", Warning, "62000 visits in 30s", "LogRateLimitIntervalSec=30 and LogRateLimitBurst=68200"},
 	{"journal-rate: above the unit's", "", unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 10_000_000; u.LogRateLimitBurst = 100 }), "journal-rate", Warning, "above 100", "LogRateLimitBurst=8800"},
 	{"journal-rate: journald's off", "", func(f *Facts) {
-		f.Config.LogRate, f.Journald.Interval, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = 0, 0, 0, 0
+		f.Config.Log.Rate, f.Journald.Interval, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = 0, 0, 0, 0
 	}, "journal-rate", OK, "does not limit", ""},
-	{"journal-rate: the unit's off", "", all(unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 1; u.LogRateLimitBurst = 10000 }), func(f *Facts) { f.Config.LogRate = 0 }), "journal-rate", OK, "does not limit", ""},
-	{"journal-rate: no visits", "", func(f *Facts) { f.Config.LogRate, f.Config.LogVisits = 0, "none" }, "journal-rate", OK, "not logged", ""},
+	{"journal-rate: the unit's off", "", all(unit(func(u *Unit) { u.LogRateLimitIntervalUSec = 1; u.LogRateLimitBurst = 10000 }), func(f *Facts) { f.Config.Log.Rate = 0 }), "journal-rate", OK, "does not limit", ""},
+	{"journal-rate: no visits", "", func(f *Facts) { f.Config.Log.Rate, f.Config.Log.Visits = 0, "none" }, "journal-rate", OK, "not logged", ""},
 	{"journal-rate: not seen", "", func(f *Facts) {
 		f.Journald, f.Unit.LogRateLimitIntervalUSec, f.Unit.LogRateLimitBurst = RateLimit{}, 0, 0
 	}, "journal-rate", Unknown, "could not be read", "cat-config"},
 	{"journal-rate: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "journal-rate", Unknown, "no log.rate", "greetd check"},
-	{"journal-rate: syslog", "", func(f *Facts) { f.Daemon.LogOutput = "syslog" }, "journal-rate", NotApplicable, "does not go to journald", ""},
+	{"journal-rate: syslog", "", func(f *Facts) { f.Daemon.Log.Output = "syslog" }, "journal-rate", NotApplicable, "does not go to journald", ""},
 
 	{"ports: a service", "", held(7, "nginx", "nginx.service"), "ports", Problem, "listener greet needs :10000, and 0.0.0.0:10000 is held by nginx, process 7 of nginx.service", "systemctl disable --now nginx.service; or another port for greet"},
 	{"ports: stored for a unit that failed", "", all(stopped, func(f *Facts) {
@@ -368,15 +378,15 @@ var changes = []change{
 	{"fd-store: stopped", "", all(stopped, unit(func(u *Unit) { u.FileDescriptorStoreMax = 0 })), "fd-store", Problem, "clients of 1 listener", "FileDescriptorStoreMax=512"},
 	{"fd-store: came back", "", func(f *Facts) { f.Daemon.Listeners[0].Origin = systemd.FDStore }, "fd-store", OK, "1 listener kept", ""},
 
-	{"descriptors: few", "", func(f *Facts) { f.Daemon.MaxConnections = 70000 }, "descriptors", Problem, "is 70000 and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},
-	{"descriptors: just enough", "", func(f *Facts) { f.Daemon.MaxConnections = 20000 - 64 }, "descriptors", OK, "19936 connections", ""},
-	{"descriptors: one missing", "", func(f *Facts) { f.Daemon.MaxConnections = 20000 - 63 }, "descriptors", Problem, "needs 20001", "19936"},
-	{"descriptors: the container's", "", func(f *Facts) { f.Daemon.MaxConnections, f.Container = 30000, "systemd-nspawn" }, "descriptors", Problem, "may open only 20000", "more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=30064, docker --ulimit nofile=30064), and " + edit + "LimitNOFILE=30064" + again + "; or limits.connections: 19936 in greetd.yaml"},
-	{"descriptors: raised by now", "", func(f *Facts) { f.Daemon.MaxConnections = 30000 }, "descriptors", Problem, "may open only 20000", "systemctl restart greetd.service, since"},
-	{"descriptors: a shell's", "", all(fromShell, func(f *Facts) { f.Daemon.MaxConnections = 70000 }), "descriptors", Problem, "needs 70064", "ulimit -n 70064"},
-	{"descriptors: no limit", "", func(f *Facts) { f.Daemon.MaxConnections = 0 }, "descriptors", OK, "no limit", ""},
+	{"descriptors: few", "", func(f *Facts) { f.Daemon.Limits.Connections = 70000 }, "descriptors", Problem, "is 70000 and needs 70064", edit + "LimitNOFILE=70064" + again + "; or limits.connections: 19936"},
+	{"descriptors: just enough", "", func(f *Facts) { f.Daemon.Limits.Connections = 20000 - 64 }, "descriptors", OK, "19936 connections", ""},
+	{"descriptors: one missing", "", func(f *Facts) { f.Daemon.Limits.Connections = 20000 - 63 }, "descriptors", Problem, "needs 20001", "19936"},
+	{"descriptors: the container's", "", func(f *Facts) { f.Daemon.Limits.Connections, f.Container = 30000, "systemd-nspawn" }, "descriptors", Problem, "may open only 20000", "more for the container, which limits LimitNOFILE= (systemd-nspawn --rlimit=NOFILE=30064, docker --ulimit nofile=30064), and " + edit + "LimitNOFILE=30064" + again + "; or limits.connections: 19936 in greetd.yaml"},
+	{"descriptors: raised by now", "", func(f *Facts) { f.Daemon.Limits.Connections = 30000 }, "descriptors", Problem, "may open only 20000", "systemctl restart greetd.service, since"},
+	{"descriptors: a shell's", "", all(fromShell, func(f *Facts) { f.Daemon.Limits.Connections = 70000 }), "descriptors", Problem, "needs 70064", "ulimit -n 70064"},
+	{"descriptors: no limit", "", func(f *Facts) { f.Daemon.Limits.Connections = 0 }, "descriptors", OK, "no limit", ""},
 	{"descriptors: stopped", "", all(stopped, unit(func(u *Unit) { u.LimitNOFILE = 1024 })), "descriptors", Problem, "may open only 1024", "LimitNOFILE=10064"},
-	{"descriptors: nothing known", "", all(stopped, func(f *Facts) { f.Config = Config{} }), "descriptors", Unknown, "neither", "greetd check"},
+	{"descriptors: nothing known", "", all(stopped, func(f *Facts) { f.Config = Config{Forbidden: true} }), "descriptors", Unknown, "neither", "greetd check"},
 
 	{"backlog: somaxconn of old", "", func(f *Facts) { f.Listening[0].Backlog = 128 }, "backlog", Problem, "only 128", "systemctl stop greetd.service; systemctl start greetd.service"},
 	{"backlog: somaxconn", "", func(f *Facts) { f.Listening[0].Backlog, f.Somaxconn = 128, 128 }, "backlog", Problem, "net.core.somaxconn is 128", "net.core.somaxconn=4096 >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; systemctl stop greetd.service; systemctl start greetd.service"},
@@ -401,11 +411,9 @@ var changes = []change{
 	{"address-filters: nobody", "", unit(func(u *Unit) { u.IPAddressAllow = nil }), "address-filters", Problem, "let in nobody", edit + "IPAddressAllow=0.0.0.0/0 ::/0; then " + stopStart},
 	{"address-filters: no counts", "", unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "counts nothing", "access.allow"},
 	{"address-filters: no counts of the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPIngressBytes = networks("10.0.0.0/8"), unset }), "address-filters", Warning, "greetd.socket", "access.deny"},
-	{"address-filters: stopped", "", all(stopped, unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Unknown, "only while it runs", "again"},
 	{"address-filters: socket", "252-socket", socket(func(s *Unit) { s.IPAddressDeny, s.IPAddressAllow = everywhere(), networks("10.0.0.0/8") }), "address-filters", OK, "greetd.service lets in nobody; greetd.socket lets in 10.0.0.0/8", ""},
 
 	{"address-filters: nobody, by the socket unit", "252-socket", socket(func(s *Unit) { s.IPAddressDeny = everywhere() }), "address-filters", Problem, "of greetd.socket let in nobody", "systemctl edit greetd.socket: [Socket] IPAddressAllow=0.0.0.0/0 ::/0; then systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
-	{"address-filters: of another start, everybody", "", tried(true, nil, nil), "address-filters", OK, "they keep nobody out; listener greet still has the filters of an earlier start", ""},
 	{
 		"address-filters: of another start, one who should not is let in", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(true, []string{"192.0.2.1", "10.1.1.1"}, nil)),
 		"address-filters", Problem, "192.0.2.1 reaches listener greet, which the filters of greetd.service forbid", stopStart,
@@ -413,10 +421,6 @@ var changes = []change{
 	{
 		"address-filters: of another start, one who should is kept out", "", all(unit(func(u *Unit) { u.FileDescriptorStorePreserve = "yes" }), tried(true, []string{"127.0.0.1"}, []string{"192.0.2.1"})),
 		"address-filters", Problem, "192.0.2.1 does not reach listener greet, which the filters of greetd.service allow", "systemctl stop greetd.service; systemctl clean --what=fdstore greetd.service; systemctl start greetd.service",
-	},
-	{
-		"address-filters: of another start, nobody here is who should not", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("127.0.0.0/8") }), tried(true, []string{"127.0.0.1"}, []string{"192.0.2.1"})),
-		"address-filters", Warning, "a later change of the filters of greetd.service does not reach listener greet", stopStart,
 	},
 	{
 		"address-filters: not applied yet", "", all(unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") }), tried(false, []string{"127.0.0.1"}, nil)),
@@ -427,13 +431,10 @@ var changes = []change{
 		"address-filters: no counts, and seen to be active", "", all(unit(func(u *Unit) { u.IPAddressAllow, u.IPIngressBytes = networks("10.0.0.0/8"), unset }), tried(false, nil, []string{"127.0.0.1"})),
 		"address-filters", OK, "greetd.service lets in 10.0.0.0/8", "",
 	},
-	{"address-filters: of another start, of a socket unit", "252-socket", func(f *Facts) {
-		f.Trials = []Trial{{Listener: "greet", Earlier: true, Unit: f.Sockets[0], Unanswered: []netip.Addr{netip.MustParseAddr("::1")}}}
+	{"address-filters: still applied, of a socket unit", "252-socket", func(f *Facts) {
+		f.Trials = []Trial{{Listener: "greet", Unit: f.Sockets[0], Unanswered: []netip.Addr{netip.MustParseAddr("::1")}}}
 	}, "address-filters", Problem, "::1 does not reach listener greet, which the filters of greetd.socket allow", "systemctl stop greetd.service greetd.socket; systemctl start greetd.socket"},
-	{"address-filters: nobody, by IPv4", "", all(listensAt("192.0.2.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = [][]any{everywhere()[1]} })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
 	{"address-filters: somebody, by IPv4", "", all(listensAt("192.0.2.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", OK, "lets in 10.0.0.0/8", ""},
-	{"address-filters: nobody, by IPv6", "", all(listensAt("[2001:db8::1]:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
-	{"address-filters: nobody, from here", "", all(listensAt("127.0.0.1:10000"), unit(func(u *Unit) { u.IPAddressAllow = networks("10.0.0.0/8") })), "address-filters", Problem, "let in nobody at listener greet", stopStart},
 	{"unix-sockets: reached", "", func(f *Facts) { f.Reached = []Reach{{Listener: "u", Path: "/run/greetd/u", As: "user nobody"}} }, "unix-sockets", OK, "other users reach 1 unix socket", ""},
 	{"unix-sockets: behind /run/private", "", unreached(Reach{Refused: "/run/private"}), "unix-sockets", Problem, "user nobody can't connect to /run/greetd/u of listener u: permission denied at /run/private", edit + "RuntimeDirectoryPreserve=no" + again},
 	{"unix-sockets: in a closed runtime directory", "", unreached(Reach{Refused: "/run/greetd"}), "unix-sockets", Problem, "permission denied at /run/greetd", edit + "RuntimeDirectoryMode=0755" + again},
@@ -452,11 +453,11 @@ var changes = []change{
 	{"certificates: stale credential, refreshed on reload", "", staleCredential(260, []string{"credentials"}), "certificates", Problem, "credential tls.pem", "systemctl reload greetd.service"},
 	{"certificates: another is served", "", all(certificate(90*24*time.Hour), func(f *Facts) {
 		f.Config.Certificates[0].SHA256 = "aa"
-		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", "bb"
+		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", &admin.Certificate{SHA256: "bb"}
 	}), "certificates", Problem, "listener tls serves another certificate than /etc/x.pem has", "systemctl reload greetd.service"},
 	{"certificates: that one is served", "", all(certificate(90*24*time.Hour), func(f *Facts) {
 		f.Config.Certificates[0].SHA256 = "aa"
-		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", "aa"
+		f.Daemon.Listeners[0].Name, f.Daemon.Listeners[0].Certificate = "tls", &admin.Certificate{SHA256: "aa"}
 	}), "certificates", OK, "1 certificate", ""},
 	{"certificates: hidden", "", func(f *Facts) { f.Config.Hidden = true }, "certificates", Unknown, "only the unit's own", "openssl"},
 	{"certificates: no configuration", "", func(f *Facts) { f.Config = Config{Problems: []string{"bad"}} }, "certificates", Unknown, "no certificates", "greetd check"},
@@ -577,7 +578,7 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := well("252-own")
-	f.Daemon.MaxConnections = 70000
+	f.Daemon.Limits.Connections = 70000
 	f.Unit.MemoryCurrent, f.Unit.TasksCurrent = unset, unset
 	f.Daemon.Listeners[0].Trouble = "\x1b[2Jtoo many\nopen files"
 	var got strings.Builder

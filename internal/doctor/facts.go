@@ -2,13 +2,13 @@ package doctor
 
 import (
 	"fmt"
-	"io/fs"
 	"math"
 	"net/netip"
 	"slices"
 	"time"
 
-	"greetd.example/pkg/systemd"
+	"greetd.example/internal/admin"
+	"greetd.example/internal/config"
 )
 
 // Facts are the observations about a machine, its systemd and its greetd. Findings depend on nothing else. A
@@ -19,25 +19,23 @@ type Facts struct {
 	Container   string   // the kind of container that this machine is, such as systemd-nspawn; "" if it is none
 	Unseen      []string // things that could not be looked at, with the reasons
 	Systemd     Systemd
-	Daemon      *Daemon      // the status that greetd reports; nil: it does not answer
-	Silence     Silence      // the reason, if Daemon is nil
-	AdminSocket *File        // the unix socket at which Daemon was asked; nil: it is no unix socket, or can't be seen
-	Process     *Process     // the process of greetd, or before its start that of the caller; nil: none can be seen
-	Unit        Unit         // the unit of the process, or else the unit that would start it
-	Sockets     []Unit       // the socket units for Unit
-	Stale       []Credential // credentials of Unit whose files have changed since systemd passed them
-	Config      Config       // the configuration that a daemon would load if it started now
-	Listening   []Socket     // TCP sockets in the network namespace of the caller; nil: can't be seen
-	Trials      []Trial      // of the TCP listeners of Unit and Sockets
-	Reached     []Reach      // the unix sockets of the daemon that were tried
-	Somaxconn   int          // net.core.somaxconn; 0: can't be seen
+	Daemon      *admin.Status // the status that greetd reports, without listeners that are gone; nil: it does not answer
+	Address     string        // at which Daemon was asked; if it does not answer, the last address that was tried
+	Silence     error         // the reason, if Daemon is nil
+	AdminSocket *File         // the unix socket at which Daemon was asked; nil: it is no unix socket, or can't be seen
+	Process     *Process      // the process of greetd, or before its start that of the caller; nil: none can be seen
+	Unit        Unit          // the unit of the process, or else the unit that would start it
+	Sockets     []Unit        // the socket units for Unit
+	Stale       []Credential  // credentials of Unit whose files have changed since systemd passed them
+	Config      Config        // the configuration that a daemon would load if it started now
+	Listening   []Socket      // TCP sockets in the network namespace of the caller; nil: can't be seen
+	Trials      []Trial       // of the TCP listeners of Unit and Sockets
+	Reached     []Reach       // the unix sockets of the daemon that were tried
+	Somaxconn   int           // net.core.somaxconn; 0: can't be seen
 	Journald    RateLimit
 	Journal     string // the reason why journald does not answer; "" if it does, or is not used
 	Syslog      string // the reason why /dev/log does not answer; "" if it does, or is not used
 	Namesake    Namesake
-
-	// DescriptorsBeside is the number of descriptors that greetd needs in addition to those of its clients.
-	DescriptorsBeside int
 }
 
 // Systemd has the facts about the service manager of the machine, and the results of its tools for Unit.
@@ -49,45 +47,6 @@ type Systemd struct {
 	Verify     []string // the lines of systemd-analyze verify
 	Open       []string // the protections that systemd-analyze security reports as missing; nil: unknown
 	ExitStatus string   // the name of Unit.ExecMainStatus, such as EXEC for 203; "" for none
-}
-
-// Silence is the reason why the daemon does not answer.
-type Silence struct {
-	Forbidden bool   // the caller has no permission to ask the daemon
-	Nobody    bool   // no daemon listens there
-	Address   string // the last address that was tried
-	Reason    string // one sentence
-}
-
-// A Daemon has the values of the status of greetd that the checks need.
-type Daemon struct {
-	Asked          string // the address at which it answered
-	Path           string // of its configuration; "" without a file
-	Version        string
-	PID            int
-	State          string
-	Ready          bool
-	Generation     uint64    // of the configuration
-	Loaded         time.Time // when it loaded the configuration
-	Refused        string    // the reason why the last reload was refused; "" if it was not, or if there was none
-	Listeners      []Listener
-	LogOutput      string // journald, syslog, stdout or stderr
-	LogDropped     uint64
-	MaxConnections int // 0: no limit
-	Descriptors    uint64
-}
-
-// A Listener is one socket that a daemon serves.
-type Listener struct {
-	Name    string
-	Address string
-	Origin  systemd.Origin
-	Trouble string // the reason why accept fails; "" if it does not
-
-	Mode  fs.FileMode // of a unix socket in the configuration
-	Group string
-
-	Certificate string // fingerprint of the certificate that is served; "" without TLS, or if it is unknown
 }
 
 // A Process has the facts about a process from /proc.
@@ -108,7 +67,7 @@ type Unit struct {
 
 	Names, DropInPaths, Requires, TriggeredBy                     []string
 	LoadState, ActiveState, SubState, UnitFileState, FragmentPath string
-	Slice, ControlGroup                                           string
+	Slice                                                         string
 	NeedDaemonReload, DynamicUser                                 bool
 	Type, NotifyAccess, Restart, Result, StatusText, User         string
 	StandardOutput, StandardError                                 string
@@ -136,8 +95,6 @@ type Unit struct {
 	Backlog int
 
 	SocketMode uint32
-
-	group uint64 // ID of ControlGroup in the kernel; 0: none, or can't be seen
 }
 
 // unset is the value of systemd for a number that is not set, and for infinity.
@@ -193,8 +150,7 @@ func (u *Unit) allowsFamily(family string) bool {
 
 // prefixes returns the prefixes of IPAddressAllow= or IPAddressDeny=, whose elements are family, address and
 // length.
-func prefixes(property [][]any) []string {
-	var all []string
+func prefixes(property [][]any) (all []netip.Prefix) {
 	for _, p := range property {
 		if len(p) != 3 {
 			continue
@@ -202,32 +158,26 @@ func prefixes(property [][]any) []string {
 		address, _ := p[1].([]byte)
 		length, _ := p[2].(uint32)
 		ip, ok := netip.AddrFromSlice(address)
-		if prefix := netip.PrefixFrom(ip, int(length)).String(); ok && !slices.Contains(all, prefix) {
+		if prefix := netip.PrefixFrom(ip, int(length)); ok && !slices.Contains(all, prefix) {
 			all = append(all, prefix)
 		}
 	}
 	return all
 }
 
-// A Config has the values of the configuration that the checks need.
+// A Config is the configuration, or the reasons why there is none.
 type Config struct {
-	Path         string
-	DropIns      []string // of Path
-	File         *File    // nil: there is none; its Changed is that of the newest drop-in, if this is newer
+	config.Loaded // has only Path if the configuration is not valid
+
+	File         *File // nil: there is none; its Changed is that of the newest drop-in, if this is newer
 	Problems     []string
 	Forbidden    bool // the caller has no permission to read the file
-	MaxConns     int
-	AdminSet     bool // admin.address is set
-	LogOutput    string
-	LogVisits    string
-	LogRate      int
-	LogBurst     int
-	Listeners    []Listener // Name and Address
 	Certificates []Certificate
 	Warnings     []string // about values that are valid, but do not fit the unit, each as "finding; remedy"
 	Hidden       bool     // certificates are credentials, which this caller can't read
-	Valid        bool     // the configuration was loaded: it has no Problems, and is not Forbidden
 }
+
+func (c *Config) valid() bool { return len(c.Problems) == 0 && !c.Forbidden }
 
 // A Certificate describes the certificate of a listener in its file.
 type Certificate struct {
@@ -251,7 +201,6 @@ type Socket struct {
 	PID     int    // of the process that has the socket; 0: unknown, for example because the caller is not root
 	Program string // the name of this process
 	Unit    string // the unit of this process, or the unit for which process 1 has the socket; "" if it is unknown
-	Group   uint64 // ID of the control group in which the socket was created; 0: unknown
 }
 
 // A RateLimit is the rate limit of journald: Burst entries in each Interval. If one of them is 0, there is no

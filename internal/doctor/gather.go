@@ -1,14 +1,15 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+
+	"greetd.example/internal/admin"
 )
 
 // askTimeout is the maximum time of Gather, with all its requests to systemd and other programs.
@@ -29,15 +32,9 @@ type Place struct {
 	// Unit is the unit that would start greetd, usually greetd.service.
 	Unit string
 
-	// Module is the Go module of greetd, to distinguish greetd from other programs with this name; "" if
-	// it is unknown.
-	Module string
-
-	// DescriptorsBeside is the number of descriptors that greetd needs in addition to those of its clients.
-	DescriptorsBeside int
-
-	// Ask asks the daemon for its status. If the daemon does not answer, it returns nil and the reason.
-	Ask func(context.Context) (*Daemon, Silence)
+	// Ask asks the daemon for its status, and returns it with the address of the daemon. If the daemon does not
+	// answer, it returns nil, the last address that was tried, and the reason.
+	Ask func(context.Context) (*admin.Status, string, error)
 
 	// Configure loads the configuration with environ, the environment of the daemon. nil means the
 	// environment of the caller.
@@ -51,16 +48,15 @@ func Gather(ctx context.Context, p Place) Facts {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	f := Facts{
-		Now:               time.Now(),
-		Root:              os.Geteuid() == 0,
-		Container:         firstLine(readFile("/run/systemd/container")),
-		DescriptorsBeside: p.DescriptorsBeside,
-		Unit:              Unit{Name: p.Unit},
+		Now:       time.Now(),
+		Root:      os.Geteuid() == 0,
+		Container: firstLine(readFile("/run/systemd/container")),
+		Unit:      Unit{Name: p.Unit},
 	}
 	f.Somaxconn, _ = strconv.Atoi(firstLine(readFile("/proc/sys/net/core/somaxconn")))
-	f.Daemon, f.Silence = p.Ask(ctx)
+	f.Daemon, f.Address, f.Silence = p.Ask(ctx)
 	if f.Daemon != nil && look(f.Daemon.PID) == nil { // the process may have ended after its answer
-		f.Daemon, f.Silence = p.Ask(ctx)
+		f.Daemon, f.Address, f.Silence = p.Ask(ctx)
 	}
 	switch {
 	case f.Daemon != nil:
@@ -86,7 +82,7 @@ func Gather(ctx context.Context, p Place) Facts {
 		}
 	}
 	if f.Daemon != nil {
-		if path, isUnix := strings.CutPrefix(f.Daemon.Asked, "unix:/"); isUnix {
+		if path, isUnix := strings.CutPrefix(f.Address, "unix:/"); isUnix {
 			if info, err := os.Stat("/" + path); err == nil {
 				f.AdminSocket = fileOf(info)
 			}
@@ -102,7 +98,7 @@ func Gather(ctx context.Context, p Place) Facts {
 	case output == "journald", output == "auto" && f.Daemon == nil:
 		f.Journal = unanswered(ctx, "/run/systemd/journal/socket")
 	}
-	f.Namesake.look(ctx, p.Module)
+	f.Namesake.look(ctx)
 	return f
 }
 
@@ -191,31 +187,26 @@ func readFile(path string) string {
 }
 
 // look looks for traces of the login manager, as make install does.
-func (n *Namesake) look(ctx context.Context, module string) {
+func (n *Namesake) look(ctx context.Context) {
 	if state, err := run(ctx, "dpkg-query", "-W", "-f", "${db:Status-Status}", "greetd"); err == nil {
 		n.Package = strings.TrimSpace(state)
 	}
+	self, known := debug.ReadBuildInfo()
 	seen := make(map[string]bool)
 	for _, path := range []string{"/usr/sbin/greetd", "/usr/bin/greetd", "/usr/local/sbin/greetd", "/usr/local/bin/greetd"} {
 		target, err := filepath.EvalSymlinks(path) // the same file can have two of these paths, if /usr/sbin is a link to /usr/bin
-		if err != nil || seen[target] {
+		if err != nil || seen[target] || !known {
 			continue
 		}
 		seen[target] = true
-		program, err := os.ReadFile(path)
-		if module == "" || errors.Is(err, fs.ErrPermission) || err == nil && builtFrom(program, module) {
+		program, err := buildinfo.ReadFile(path)
+		if errors.Is(err, fs.ErrPermission) || err == nil && program.Main.Path == self.Main.Path {
 			continue
 		}
 		n.Programs = append(n.Programs, path)
 	}
 	_, err := os.Stat("/etc/pam.d/greetd")
 	n.PAM = err == nil
-}
-
-// builtFrom reports whether a program was built from a Go module. Every Go program contains a line with its
-// module, so debug/buildinfo, which parses every executable format, is not needed.
-func builtFrom(program []byte, module string) bool {
-	return bytes.Contains(program, []byte("\nmod\t"+module+"\t"))
 }
 
 func fileOf(info fs.FileInfo) *File {

@@ -4,21 +4,23 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"greetd.example/internal/limits"
 )
 
 // descriptors checks whether there are enough descriptors for limits.connections.
 func descriptors(f *Facts, r *results) {
-	wanted, have := f.Config.MaxConns, f.Unit.LimitNOFILE
-	if !f.Config.Valid {
+	wanted, have := f.Config.Limits.Connections, f.Unit.LimitNOFILE
+	if !f.Config.valid() {
 		wanted = -1
 	}
 	if f.Process != nil {
 		have = f.Process.MaxFiles
 	}
 	if f.Daemon != nil {
-		wanted, have = f.Daemon.MaxConnections, f.Daemon.Descriptors
+		wanted, have = f.Daemon.Limits.Connections, f.Daemon.Limits.Descriptors
 	}
-	need := uint64(max(wanted, 0) + f.DescriptorsBeside)
+	need := uint64(max(wanted, 0) + limits.ReservedDescriptors)
 	switch {
 	case wanted < 0 || have == 0:
 		r.unknown("greetd check", "there is neither a process, nor a unit with a valid configuration, to compare")
@@ -39,7 +41,7 @@ func descriptors(f *Facts, r *results) {
 	case asked >= need:
 		more = f.systemctl("restart", f.Unit.Name) + ", since the unit now allows more"
 	}
-	r.problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-f.DescriptorsBeside, 1)),
+	r.problem(fmt.Sprintf("%s; or limits.connections: %d in greetd.yaml", more, max(int(have)-limits.ReservedDescriptors, 1)),
 		"limits.connections is %d and needs %d open files, but the process may open only %d", wanted, need, have)
 }
 
@@ -71,17 +73,17 @@ func resources(f *Facts, r *results) {
 // logOutput returns the output of the log, from the daemon, or else from its configuration.
 func (f *Facts) logOutput() string {
 	if f.Daemon != nil {
-		return f.Daemon.LogOutput
+		return f.Daemon.Log.Output
 	}
-	return f.Config.LogOutput
+	return f.Config.Log.Output
 }
 
 // journal checks whether the log reaches journald with its fields, or syslog.
 func journal(f *Facts, r *results) {
 	output := f.logOutput()
-	if f.Daemon != nil && f.Daemon.LogDropped > 0 {
+	if f.Daemon != nil && f.Daemon.Log.Dropped > 0 {
 		r.warning("lower log.rate in greetd.yaml, and find out why the receiver is slow: systemctl status systemd-journald",
-			"%d log entries were dropped since the start, because %s was too slow", f.Daemon.LogDropped, output)
+			"%d log entries were dropped since the start, because %s was too slow", f.Daemon.Log.Dropped, output)
 	}
 	if f.Journal != "" {
 		r.problem("systemctl start systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service", "journald does not receive the log: %s", f.Journal)
@@ -101,8 +103,8 @@ func journal(f *Facts, r *results) {
 		r.problem(f.set("StandardError=journal"), "StandardError=null: if greetd cannot start, the reason is lost")
 	}
 	switch {
-	case !f.Config.Valid && f.Daemon == nil, output == "auto" && strings.HasPrefix(stderr, "journal"), output == "journald", output == "syslog":
-	case f.Config.LogOutput == "auto" && stderr != "null":
+	case !f.Config.valid() && f.Daemon == nil, output == "auto" && strings.HasPrefix(stderr, "journal"), output == "journald", output == "syslog":
+	case f.Config.Log.Output == "auto" && stderr != "null":
 		r.warning(f.set("StandardError=journal"),
 			"the log goes to StandardError=%s, as text without fields: journalctl GREETD_OUTCOME=failed finds nothing", stderr)
 	case output == "stdout", stderr != "null":
@@ -120,7 +122,7 @@ func journal(f *Facts, r *results) {
 
 // journalRate checks whether the rate limit of journald suppresses entries.
 func journalRate(f *Facts, r *results) {
-	if f.Daemon != nil && f.Daemon.LogOutput != "journald" {
+	if f.Daemon != nil && f.Daemon.Log.Output != "journald" {
 		r.notApplicable("the log does not go to journald")
 		return
 	}
@@ -129,17 +131,17 @@ func journalRate(f *Facts, r *results) {
 		limit = RateLimit{Known: true, Interval: u.LogRateLimitIntervalUSec.duration(), Burst: u.LogRateLimitBurst}
 	}
 	c := f.Config
-	visits := 2 * (float64(c.LogRate)*limit.Interval.Seconds() + float64(c.LogBurst)) // the limits apply separately to greeted visits and to other visits
+	visits := 2 * (float64(c.Log.Rate)*limit.Interval.Seconds() + float64(c.Log.Burst)) // the limits apply separately to greeted visits and to other visits
 	switch {
-	case !c.Valid:
+	case !c.valid():
 		r.unknown("greetd check", "without a valid configuration there is no log.rate")
 	case !limit.Known:
 		r.unknown("systemd-analyze cat-config systemd/journald.conf", "the limit of journald could not be read")
-	case c.LogVisits == "none":
+	case c.Log.Visits == "none":
 		r.ok("visits are not logged")
 	case limit.Interval < time.Millisecond || limit.Burst == 0:
 		r.ok("journald does not limit %s", f.Unit.Name)
-	case c.LogRate == 0:
+	case c.Log.Rate == 0:
 		r.warning("log: {rate: 300, burst: 1000} in greetd.yaml; then "+f.systemctl("reload", f.Unit.Name),
 			"log.rate is 0 (no limit), and journald suppresses entries above %d in %v, including entries that are not about visits", limit.Burst, limit.Interval)
 	case visits > float64(limit.Burst):

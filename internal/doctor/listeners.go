@@ -1,12 +1,15 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"greetd.example/internal/admin"
+	"greetd.example/internal/config"
 	units "greetd.example/internal/unit"
 	"greetd.example/internal/words"
 	"greetd.example/pkg/systemd"
@@ -17,11 +20,11 @@ import (
 const wantedBacklog = 4096
 
 // from returns the listeners of the daemon with these origins.
-func (f *Facts) from(origins ...systemd.Origin) []Listener {
+func (f *Facts) from(origins ...systemd.Origin) []admin.Listener {
 	if f.Daemon == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(f.Daemon.Listeners), func(l Listener) bool { return !slices.Contains(origins, l.Origin) })
+	return slices.DeleteFunc(slices.Clone(f.Daemon.Listeners), func(l admin.Listener) bool { return !slices.Contains(origins, l.Origin) })
 }
 
 // activeSockets returns the socket units that listen.
@@ -42,33 +45,40 @@ func (f *Facts) bySocket() bool {
 }
 
 // expected returns the listeners of the daemon, or, if it does not answer, those of its active socket units.
-func (f *Facts) expected() []Listener {
+func (f *Facts) expected() []admin.Listener {
 	if f.Daemon != nil {
 		return f.Daemon.Listeners
 	}
-	var all []Listener
+	var all []admin.Listener
 	for _, s := range f.activeSockets() {
 		for _, address := range s.streams() {
-			all = append(all, Listener{Name: s.Name, Address: address, Origin: systemd.SocketUnit})
+			all = append(all, admin.Listener{Name: s.Name, Address: address, Origin: systemd.SocketUnit})
 		}
 	}
 	return all
 }
 
+// tcpAddress returns the address of a TCP listener without its zone, as in [Facts.Listening]. It returns the zero
+// AddrPort for a unix socket.
+func tcpAddress(l admin.Listener) netip.AddrPort {
+	address, _ := netip.ParseAddrPort(l.Address)
+	return netip.AddrPortFrom(address.Addr().WithZone(""), address.Port())
+}
+
 // needed returns the listeners that must still be opened: none if greetd runs, else those of its inactive socket
 // units, or of the configuration if it uses no socket unit.
-func (f *Facts) needed() []Listener {
+func (f *Facts) needed() []config.Listener {
 	switch {
 	case f.Daemon != nil || f.Unit.active():
 		return nil
 	case !f.bySocket():
 		return f.Config.Listeners
 	}
-	var all []Listener
+	var all []config.Listener
 	for _, s := range f.Sockets {
 		for _, address := range s.streams() {
 			if !s.active() {
-				all = append(all, Listener{Name: s.Name, Address: strings.TrimPrefix(address, "[::]")}) // BindIPv6Only=both
+				all = append(all, config.Listener{Name: s.Name, Address: strings.TrimPrefix(address, "[::]")}) // BindIPv6Only=both
 			}
 		}
 	}
@@ -85,7 +95,7 @@ func ports(f *Facts, r *results) {
 		r.unknown("ss -ltnp", "could not read the sockets of this machine")
 	case f.Unit.active():
 		r.unknown("ss -ltnp", "greetd does not report where it listens")
-	case !f.Config.Valid && !f.bySocket():
+	case !f.Config.valid() && !f.bySocket():
 		r.unknown("greetd check", "without a valid configuration there are no addresses")
 	}
 	for _, l := range needed {
@@ -115,7 +125,7 @@ func (f *Facts) heldForNobody(r *results) {
 }
 
 // held reports which process holds the address of a listener.
-func (f *Facts) held(l Listener, s Socket, r *results) {
+func (f *Facts) held(l config.Listener, s Socket, r *results) {
 	by, remedy := fmt.Sprintf("%s, process %d", s.Program, s.PID), fmt.Sprintf("kill %d", s.PID)
 	switch {
 	case s.PID == 0:
@@ -185,20 +195,18 @@ func (f *Facts) socketUnit(s Unit, r *results) {
 		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, r.warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: if greetd cannot start, systemd closes its socket too"},
 	} {
 		if wrong.is {
-			wrong.add(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.reopen(s)),
+			wrong.add(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.openAgain(s)),
 				"%s has %s", s.Name, wrong.words)
 		}
 	}
 }
 
-// reopen returns the commands that open the sockets of s again.
-func (f *Facts) reopen(s Unit) string {
-	return f.systemctl("stop", f.Unit.Name, s.Name) + "; " + f.systemctl("start", s.Name)
-}
-
-// bindAgain returns the commands that make greetd bind its addresses again. A restart does not, since systemd
-// keeps the sockets in the fd store.
-func (f *Facts) bindAgain() string {
+// openAgain returns the commands that open the sockets of u again, which is a socket unit or the service. A
+// restart of the service does not, since systemd keeps its sockets in the fd store.
+func (f *Facts) openAgain(u Unit) string {
+	if u.Name != f.Unit.Name {
+		return f.systemctl("stop", f.Unit.Name, u.Name) + "; " + f.systemctl("start", u.Name)
+	}
 	steps := []string{f.systemctl("stop", f.Unit.Name), f.systemctl("start", f.Unit.Name)}
 	if f.Unit.FileDescriptorStorePreserve == "yes" {
 		steps = slices.Insert(steps, 1, f.systemctl("clean", "--what=fdstore", f.Unit.Name))
@@ -238,10 +246,10 @@ func backlog(f *Facts, r *results) {
 	}
 	least, tcp := 0, false
 	for _, l := range f.expected() {
-		address, err := netip.ParseAddrPort(l.Address) // fails for a unix socket
-		tcp = tcp || err == nil
+		address := tcpAddress(l)
+		tcp = tcp || address.IsValid()
 		for _, s := range f.Listening {
-			if s.Address != netip.AddrPortFrom(address.Addr().WithZone(""), address.Port()) {
+			if s.Address != address {
 				continue
 			}
 			if least == 0 || s.Backlog < least {
@@ -256,8 +264,8 @@ func backlog(f *Facts, r *results) {
 	case least > 0:
 		r.ok("%d clients may wait at each address", least)
 	case f.Somaxconn > 0 && f.Somaxconn < wantedBacklog:
-		r.problem(f.longerQueue(Listener{}), "net.core.somaxconn is %d: no more clients than that can wait at an address", f.Somaxconn)
-	case f.Daemon == nil && f.Silence.Nobody && !f.Unit.active() && (f.Unit.LoadState != "" || !f.Systemd.Booted):
+		r.problem(f.longerQueue(admin.Listener{}), "net.core.somaxconn is %d: no more clients than that can wait at an address", f.Somaxconn)
+	case f.Daemon == nil && errors.Is(f.Silence, admin.ErrNoDaemon) && !f.Unit.active() && (f.Unit.LoadState != "" || !f.Systemd.Booted):
 		r.notApplicable("nothing listens yet")
 	case !tcp && f.Daemon != nil:
 		r.notApplicable("there is no TCP listener")
@@ -268,14 +276,14 @@ func backlog(f *Facts, r *results) {
 
 // longerQueue returns the remedy for a longer backlog of l: raise the limit of the kernel and that of its socket
 // unit where needed, and open the socket again, since a restart keeps it open.
-func (f *Facts) longerQueue(l Listener) string {
-	remedy := f.bindAgain()
+func (f *Facts) longerQueue(l admin.Listener) string {
+	remedy := f.openAgain(f.Unit)
 	if !f.byUnit() {
 		remedy = "start greetd again"
 	}
 	for _, s := range f.activeSockets() {
 		if l.Origin == systemd.SocketUnit {
-			remedy = f.reopen(s)
+			remedy = f.openAgain(s)
 		}
 		if l.Origin == systemd.SocketUnit && s.Backlog < wantedBacklog {
 			remedy = fmt.Sprintf("%s: [Socket] Backlog=%d; then %s", f.systemctl("edit", s.Name), wantedBacklog, remedy)
@@ -296,7 +304,7 @@ func (f *Facts) served(c Certificate, r *results) {
 		return
 	}
 	for _, l := range f.Daemon.Listeners {
-		if l.Name == c.Listener && l.Certificate != "" && l.Certificate != c.SHA256 {
+		if l.Name == c.Listener && l.Certificate != nil && l.Certificate.SHA256 != c.SHA256 {
 			r.problem(f.apply()+"; or find the reason: "+f.journal(), "listener %s serves another certificate than %s has", l.Name, c.Path)
 			return
 		}
@@ -327,7 +335,7 @@ func certificates(f *Facts, r *results) {
 	switch {
 	case f.Config.Hidden:
 		r.unknown("openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -enddate", "the certificates are credentials, which only the unit's own processes can read")
-	case !f.Config.Valid:
+	case !f.Config.valid():
 		r.unknown("greetd check", "without a valid configuration there are no certificates")
 	case len(f.Config.Certificates) == 0:
 		r.notApplicable("no listener has TLS")

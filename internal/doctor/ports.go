@@ -13,14 +13,28 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+
+	"greetd.example/internal/config"
 )
 
-const (
-	diagMessageLen = 72 // inet_diag_msg
-	tcpListen      = 10 // TCP_LISTEN of the kernel
+const tcpListen = 10 // TCP_LISTEN of the kernel
 
-	diagControlGroup = 21 // INET_DIAG_CGROUP_ID
-)
+// A diagRequest is struct inet_diag_req_v2 of sock_diag(7), with an empty inet_diag_sockid.
+type diagRequest struct {
+	Family, Protocol, Extensions, _ uint8
+	States                          uint32
+	_                               [48]byte
+}
+
+// A diagMessage is struct inet_diag_msg of sock_diag(7).
+type diagMessage struct {
+	Family, State, _, _           uint8
+	SourcePort, _                 [2]byte
+	Source, _                     [16]byte
+	_                             uint32 // interface
+	_                             [2]uint32
+	_, _, WriteQueue, User, Inode uint32
+}
 
 // A diagSocket is a Socket with its inode, by which the processes that have it are found in /proc.
 type diagSocket struct {
@@ -41,9 +55,10 @@ func listening() ([]diagSocket, error) {
 	}
 	all := []diagSocket{}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		request := make([]byte, 56) // inet_diag_req_v2, without a filter by address
-		request[0], request[1] = family, unix.IPPROTO_TCP
-		binary.NativeEndian.PutUint32(request[4:], 1<<tcpListen)
+		request, err := binary.Append(nil, binary.NativeEndian, diagRequest{Family: family, Protocol: unix.IPPROTO_TCP, States: 1 << tcpListen})
+		if err != nil {
+			return nil, err
+		}
 		messages, err := c.Execute(netlink.Message{
 			Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
 			Data:   request,
@@ -60,36 +75,17 @@ func listening() ([]diagSocket, error) {
 	return all, nil
 }
 
-// parseDiag reads one inet_diag_msg: family, state, timer, retransmits, then source and
-// destination port, source and destination address, …, and at 56 the length of the queue,
-// its maximum, the user and the inode.
-func parseDiag(m []byte) (diagSocket, bool) {
-	if len(m) < diagMessageLen || m[1] != tcpListen {
+func parseDiag(data []byte) (diagSocket, bool) {
+	var m diagMessage
+	if _, err := binary.Decode(data, binary.NativeEndian, &m); err != nil || m.State != tcpListen {
 		return diagSocket{}, false
 	}
-	ip := netip.AddrFrom16([16]byte(m[8:24]))
-	if m[0] == unix.AF_INET {
-		ip = netip.AddrFrom4([4]byte(m[8:12]))
+	ip := netip.AddrFrom16(m.Source)
+	if m.Family == unix.AF_INET {
+		ip = netip.AddrFrom4([4]byte(m.Source[:4]))
 	}
-	return diagSocket{
-		Socket: Socket{
-			Address: netip.AddrPortFrom(ip, binary.BigEndian.Uint16(m[4:6])),
-			Backlog: int(binary.NativeEndian.Uint32(m[60:64])),
-			Group:   controlGroup(m[diagMessageLen:]),
-		},
-		inode: binary.NativeEndian.Uint32(m[68:72]),
-	}, true
-}
-
-// controlGroup returns INET_DIAG_CGROUP_ID from the attributes of a socket; 0 if the kernel does not report it.
-func controlGroup(attributes []byte) (id uint64) {
-	decoder, err := netlink.NewAttributeDecoder(attributes)
-	for err == nil && decoder.Next() {
-		if decoder.Type() == diagControlGroup {
-			id = decoder.Uint64()
-		}
-	}
-	return id
+	address := netip.AddrPortFrom(ip, binary.BigEndian.Uint16(m.SourcePort[:]))
+	return diagSocket{Socket{Address: address, Backlog: int(m.WriteQueue)}, m.Inode}, true // of a listener, it is the maximum of the backlog
 }
 
 // overlap reports whether no other socket can be bound to address, because there is one at used. It returns
@@ -128,7 +124,7 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 	for _, s := range sockets {
 		if slices.Contains(stored, s.inode) {
 			s.PID, s.Unit = 1, f.Unit.Name
-		} else if f.Root && slices.ContainsFunc(f.needed(), func(l Listener) bool { return overlap(l.Address, s.Address) }) {
+		} else if f.Root && slices.ContainsFunc(f.needed(), func(l config.Listener) bool { return overlap(l.Address, s.Address) }) {
 			if holders == nil {
 				holders = findHolders()
 			}

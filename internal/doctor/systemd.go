@@ -12,11 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/go-viper/mapstructure/v2"
+
+	"greetd.example/internal/admin"
 )
 
 // A manager is a connection to systemd over D-Bus.
@@ -53,17 +54,6 @@ func (m manager) addSlices(ctx context.Context, u *Unit) {
 		u.IPAddressAllow = append(u.IPAddressAllow, slice.IPAddressAllow...)
 		u.IPAddressDeny = append(u.IPAddressDeny, slice.IPAddressDeny...)
 		name = slice.Slice
-	}
-}
-
-// lookAtGroup sets the ID of the control group of u.
-func (u *Unit) lookAtGroup() {
-	if u.ControlGroup == "" {
-		return
-	}
-	if info, err := os.Stat(filepath.Join("/sys/fs/cgroup", u.ControlGroup)); err == nil {
-		stat, _ := info.Sys().(*syscall.Stat_t)
-		u.group = stat.Ino
 	}
 }
 
@@ -180,10 +170,8 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 	f.Sockets = units.sockets(ctx, f.Unit)
 	for i := range f.Sockets {
 		units.addSlices(ctx, &f.Sockets[i])
-		f.Sockets[i].lookAtGroup()
 	}
 	units.addSlices(ctx, &f.Unit)
-	f.Unit.lookAtGroup()
 	display := m.unit(ctx, "display-manager.service")
 	f.Namesake.Display = display.loaded() && slices.Contains(display.Names, f.Unit.Name)
 	f.analyze(ctx)
@@ -200,12 +188,12 @@ func (f *Facts) awaitStart(ctx context.Context, p Place, units manager) {
 	status := f.Unit.StatusText
 	for range 300 {
 		waits := f.Unit.active() || f.Unit.starting() && (status == "" || !strings.HasPrefix(f.Unit.SubState, "auto-restart"))
-		if f.Daemon != nil || f.Process != nil || !f.Silence.Nobody || !waits {
+		if f.Daemon != nil || f.Process != nil || !errors.Is(f.Silence, admin.ErrNoDaemon) || !waits {
 			break
 		}
 		select {
 		case <-again.C:
-			f.Daemon, f.Silence = p.Ask(ctx)
+			f.Daemon, f.Address, f.Silence = p.Ask(ctx)
 			f.Unit = units.unit(ctx, f.Unit.Name)
 			status = cmp.Or(f.Unit.StatusText, status)
 		case <-ctx.Done():

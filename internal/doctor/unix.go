@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"greetd.example/internal/admin"
 	"greetd.example/internal/words"
 	"greetd.example/pkg/systemd"
 )
@@ -61,7 +62,7 @@ func (f *Facts) reach(ctx context.Context) {
 
 // modeOf returns the mode that the socket of l should have, from the socket unit, or else from the
 // configuration.
-func (f *Facts) modeOf(l Listener) fs.FileMode {
+func (f *Facts) modeOf(l admin.Listener) fs.FileMode {
 	for _, s := range f.Sockets {
 		if l.Origin == systemd.SocketUnit && slices.Contains(s.streams(), strings.TrimPrefix(l.Address, "unix:")) {
 			return fs.FileMode(s.SocketMode)
@@ -69,7 +70,7 @@ func (f *Facts) modeOf(l Listener) fs.FileMode {
 	}
 	for _, c := range f.Config.Listeners {
 		if c.Name == l.Name {
-			return c.Mode
+			return fs.FileMode(c.Mode)
 		}
 	}
 	return 0
