@@ -11,9 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"greetd.example/internal/unit"
 	"greetd.example/pkg/systemd"
 )
 
@@ -89,13 +91,6 @@ func unitText(ctx context.Context, name string) (text, whyNot string) {
 	return string(out), ""
 }
 
-// A sandbox has the settings and the command of a unit, to examine the configuration in the same sandbox
-// instead of serving.
-type sandbox struct {
-	settings []string // the lines of [Service], except those of notForExamine
-	command  string   // the last ExecStart=
-}
-
 // notForExamine are the settings of a unit that an examination must not have: they start other programs,
 // make the process known to others, or are only for the daemon.
 var notForExamine = []string{
@@ -105,49 +100,10 @@ var notForExamine = []string{
 	"StandardError", "StandardInput", "StandardOutput", "SuccessExitStatus", "TimeoutSec", "TimeoutStartSec", "Type", "WatchdogSec",
 }
 
-// sandboxOf parses the output of systemctl cat for a unit.
-func sandboxOf(text string) sandbox {
-	drop := make(map[string]bool)
-	for _, name := range notForExamine {
-		drop[name] = true
-	}
-	var s sandbox
-	section := ""
-	for line := range strings.SplitSeq(strings.ReplaceAll(withoutComments(text), "\\\n", " "), "\n") {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			section = line
-			continue
-		}
-		name, value, isSetting := strings.Cut(line, "=")
-		name = strings.TrimSpace(name)
-		switch {
-		case section != "[Service]" || !isSetting:
-		case name == "ExecStart":
-			s.command = strings.TrimSpace(value)
-		case !drop[name]:
-			s.settings = append(s.settings, line)
-		}
-	}
-	return s
-}
-
-// withoutComments removes comments before continued lines are joined, as systemd does: a continued line can
-// have comments in between.
-func withoutComments(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if trimmed := strings.TrimSpace(line); !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, ";") {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
-}
-
-// examineCommandLine returns the command of the unit with the sub-command examine instead of serve. It
+// examineCommandLine returns command, ExecStart= of a unit, with the sub-command examine instead of serve. It
 // returns "" if the unit does not start greetd itself.
-func (s sandbox) examineCommandLine(config string) string {
-	words := strings.Fields(s.command)
+func examineCommandLine(command, config string) string {
+	words := strings.Fields(command)
 	if len(words) == 0 || filepath.Base(strings.TrimLeft(words[0], "@-:+!")) != "greetd" || strings.HasPrefix(words[0], "@") {
 		return ""
 	}
@@ -183,13 +139,18 @@ func (p *program) examineAs(ctx context.Context, text string) (e examination, er
 	if config != "" {
 		config = absolute(config)
 	}
-	s := sandboxOf(text)
-	command := s.examineCommandLine(config)
+	settings := unit.Parse(text, "Service")
+	command := examineCommandLine(settings.Last("ExecStart"), config)
 	if command == "" {
-		return e, fmt.Errorf("check as the unit would: its ExecStart=%s is not greetd itself; use --here", s.command)
+		return e, fmt.Errorf("check as the unit would: its ExecStart=%s is not greetd itself; use --here", settings.Last("ExecStart"))
 	}
 	file := filepath.Join("/run/systemd/system", name)
-	lines := append([]string{"[Unit]", "Description=greetd check", "[Service]"}, s.settings...)
+	lines := []string{"[Unit]", "Description=greetd check", "[Service]"}
+	for _, setting := range settings {
+		if !slices.Contains(notForExamine, setting.Name) {
+			lines = append(lines, setting.Name+"="+setting.Value)
+		}
+	}
 	lines = append(lines, "Type=oneshot", "Restart=no", "TimeoutStartSec=20s", "StandardInput=null",
 		"StandardOutput=file:"+directory+"/stdout", "StandardError=file:"+directory+"/stderr", "ExecStart="+command, "")
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

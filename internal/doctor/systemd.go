@@ -18,6 +18,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 
 	"greetd.example/internal/admin"
+	units "greetd.example/internal/unit"
 )
 
 // A manager is a connection to systemd over D-Bus.
@@ -236,7 +237,7 @@ func (f *Facts) analyze(ctx context.Context) {
 		return run(ctx, "systemd-analyze", args...)
 	}
 	if text, err := run(ctx, "systemd-analyze", "cat-config", "systemd/journald.conf"); err == nil {
-		f.Journald = parseRateLimit(text, func(span string) (time.Duration, bool) { return timespan(ctx, span) })
+		f.Journald = parseRateLimit(text)
 	}
 	if !f.Unit.loaded() {
 		return
@@ -275,31 +276,17 @@ func (f *Facts) analyze(ctx context.Context) {
 	}
 }
 
-// timespan parses a time span in the format of systemd.time(7).
-func timespan(ctx context.Context, text string) (time.Duration, bool) {
-	out, err := run(ctx, "systemd-analyze", "timespan", text)
-	_, number, found := strings.Cut(out, "s: ") // μs, in one of two spellings
-	if err != nil || !found {
-		return 0, false
-	}
-	number, _, _ = strings.Cut(number, "\n")
-	n, err := strconv.ParseUint(number, 10, 64)
-	return Span(n).duration(), err == nil
-}
-
 // parseRateLimit returns the rate limit from text, the concatenated files of journald.conf.
-func parseRateLimit(text string, timespan func(string) (time.Duration, bool)) RateLimit {
+func parseRateLimit(text string) RateLimit {
 	limit := RateLimit{Known: true, Interval: 30 * time.Second, Burst: 10000} // journald.conf(5)
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		value = strings.TrimSpace(value)
-		switch strings.TrimSpace(key) {
+	for _, setting := range units.Parse(text, "Journal") {
+		switch setting.Name {
 		case "RateLimitIntervalSec", "RateLimitInterval":
-			if interval, known := timespan(value); known {
+			if interval, known := units.ParseSpan(setting.Value); known {
 				limit.Interval = interval
 			}
 		case "RateLimitBurst":
-			if burst, err := strconv.Atoi(value); err == nil {
+			if burst, err := strconv.Atoi(setting.Value); err == nil {
 				limit.Burst = burst
 			}
 		}

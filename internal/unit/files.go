@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/unit"
 )
 
 // searchPath has the directories of unit files. The first directory has precedence (systemd.unit(5)).
@@ -22,9 +19,12 @@ var searchPath = []string{
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
 }
 
+// A Setting is one assignment in a file of systemd.
+type Setting struct{ Name, Value string }
+
 // Files are the settings in the section [Service] of the files of a unit, in the order in which systemd applies them.
 // In its sandbox, greetd can't ask systemd, but it can read these files.
-type Files []*unit.UnitOption
+type Files []Setting
 
 // Read reads the unit file of a service and its drop-ins below the directory root; "" means those of this machine. It
 // omits files that it can't read.
@@ -65,32 +65,41 @@ func Read(root, service string) Files {
 // first returns the path of the unit file with this name; "" if there is none.
 func first(root, name string) string {
 	for _, directory := range searchPath {
-		if file := filepath.Join(root, directory, name); exists(file) {
+		file := filepath.Join(root, directory, name)
+		if _, err := os.Stat(file); err == nil {
 			return file
 		}
 	}
 	return ""
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+func settingsOf(file, instance string) Files {
+	text, _ := os.ReadFile(file)
+	settings := Parse(string(text), "Service")
+	specifiers := strings.NewReplacer("%%", "%", "%i", instance)
+	for i := range settings {
+		settings[i].Value = specifiers.Replace(settings[i].Value)
+	}
+	return settings
 }
 
-func settingsOf(file, instance string) (settings Files) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil
+// Parse returns the settings of one section of files of systemd, in their order (systemd.syntax(7)).
+func Parse(text, section string) (settings Files) {
+	var lines strings.Builder
+	for line := range strings.Lines(text) { // comments go first, since a continued line can have comments in between
+		if trimmed := strings.TrimSpace(line); !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, ";") {
+			lines.WriteString(line)
+		}
 	}
-	options, err := unit.DeserializeOptions(bytes.NewReader(text))
-	if err != nil {
-		return nil
-	}
-	specifiers := strings.NewReplacer("\\\n", " ", "%%", "%", "%i", instance) // and joins continued lines
-	for _, option := range options {
-		if option.Section == "Service" {
-			option.Value = specifiers.Replace(option.Value)
-			settings = append(settings, option)
+	current := ""
+	for line := range strings.Lines(strings.ReplaceAll(lines.String(), "\\\n", " ")) {
+		line = strings.TrimSpace(line)
+		name, value, isSetting := strings.Cut(line, "=")
+		switch {
+		case strings.HasPrefix(line, "["):
+			current = strings.Trim(line, "[]")
+		case isSetting && current == section:
+			settings = append(settings, Setting{strings.TrimSpace(name), strings.TrimSpace(value)})
 		}
 	}
 	return settings
@@ -98,36 +107,38 @@ func settingsOf(file, instance string) (settings Files) {
 
 // All returns the values of a setting that may be set more than once. An empty value removes the values before it.
 func (f Files) All(name string) (values []string) {
-	for _, option := range f {
+	for _, setting := range f {
 		switch {
-		case option.Name != name:
-		case option.Value == "":
+		case setting.Name != name:
+		case setting.Value == "":
 			values = nil
 		default:
-			values = append(values, option.Value)
+			values = append(values, setting.Value)
 		}
 	}
 	return values
 }
 
-// TimeoutStop returns TimeoutStopSec=. It returns 0 if the files do not set it, or if there is no limit.
-func (f Files) TimeoutStop() (limit time.Duration) {
-	for _, option := range f {
-		if option.Name == "TimeoutStopSec" || option.Name == "TimeoutSec" {
-			limit = parseSpan(option.Value)
+// Last returns the last value of the settings with these names; "" if there is none.
+func (f Files) Last(names ...string) (value string) {
+	for _, setting := range f {
+		if slices.Contains(names, setting.Name) {
+			value = setting.Value
 		}
 	}
+	return value
+}
+
+// TimeoutStop returns TimeoutStopSec=. It returns 0 if the files do not set it, or if there is no limit.
+func (f Files) TimeoutStop() time.Duration {
+	limit, _ := ParseSpan(f.Last("TimeoutStopSec", "TimeoutSec"))
 	return limit
 }
 
 // StoreMax returns FileDescriptorStoreMax=, the maximum number of listeners that systemd keeps across a restart; 0 if
 // it is not set. known is false if the files can't be read.
 func (f Files) StoreMax() (most int, known bool) {
-	for _, option := range f {
-		if option.Name == "FileDescriptorStoreMax" {
-			most, _ = strconv.Atoi(option.Value)
-		}
-	}
+	most, _ = strconv.Atoi(f.Last("FileDescriptorStoreMax"))
 	return most, len(f) > 0
 }
 
@@ -143,7 +154,7 @@ func (f Files) FiltersAddresses() bool {
 // sockets in its fd store, and with FileDescriptorStorePreserve=yes also across a stop.
 func (f Files) BindAgain(service string) string {
 	clean := ""
-	if preserve := f.All("FileDescriptorStorePreserve"); len(preserve) > 0 && isTrue(preserve[len(preserve)-1]) {
+	if isTrue(f.Last("FileDescriptorStorePreserve")) {
 		clean = "systemctl clean --what=fdstore " + service + "; "
 	}
 	return fmt.Sprintf("systemctl stop %s; %ssystemctl start %s", service, clean, service)
@@ -175,23 +186,24 @@ var (
 		"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
 		"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
 		"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
+		"w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
 	}
 )
 
-// parseSpan parses a time span in the format of systemd.time(7). It returns 0 for infinity, and for text that is not a
-// time span.
-func parseSpan(text string) (sum time.Duration) {
+// ParseSpan parses a time span in the format of systemd.time(7), except months and years. known is false for infinity,
+// and for text that is not a time span.
+func ParseSpan(text string) (sum time.Duration, known bool) {
 	parts := spanPart.FindAllStringSubmatch(text, -1)
 	if strings.TrimSpace(spanPart.ReplaceAllString(text, "")) != "" {
-		return 0
+		return 0, false
 	}
 	for _, part := range parts {
 		number, err := strconv.ParseFloat(part[1], 64)
 		factor, known := spanUnits[part[2]]
 		if err != nil || !known {
-			return 0
+			return 0, false
 		}
 		sum += time.Duration(number * float64(factor))
 	}
-	return sum
+	return sum, len(parts) > 0
 }

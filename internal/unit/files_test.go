@@ -161,3 +161,11 @@ func TestStoreMax(t *testing.T) {
 		t.Errorf("without files: StoreMax = %d, %v", got, known)
 	}
 }
+
+func TestParse(t *testing.T) {
+	const text = "[Unit]\nA=1\n# [Service]\n[Service]\n B = 2 \n; C=3\nD=4 \\\n  # between\n  5\nE=\nF\n[Install]\nG=6\n[Service]\nH=a=b\\"
+	want := unit.Files{{"B", "2"}, {"D", "4    5"}, {"E", ""}, {"H", `a=b\`}}
+	if got := unit.Parse(text, "Service"); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
