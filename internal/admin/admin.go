@@ -34,24 +34,23 @@ import (
 	"greetd.example/internal/logging"
 )
 
-// A Daemon has the functions with which the [Server] shows and controls the daemon. Many goroutines call
-// them at once. They must return, since Shutdown waits for them. If a function is nil, its path does not
-// exist, unless its comment says otherwise.
+// A Daemon has the functions with which the [Server] shows and controls the daemon. All are needed. Many
+// goroutines call them at once. They must return, since Shutdown waits for them.
 type Daemon struct {
-	Status   func() Status                      // never nil
+	Status   func() Status
 	Reload   func(context.Context) ReloadResult // runs one reload at a time by itself; its context is done only when that of Shutdown is
 	SetLevel func(level string) error           // its error is sent to the client
-	Ready    func() error                       // returns the reason why new clients are not greeted; a nil func means always ready
-	Healthy  func() error                       // returns the reason why the daemon should be restarted; a nil func means always healthy
+	Ready    func() error                       // returns the reason why new clients are not greeted
+	Healthy  func() error                       // returns the reason why the daemon should be restarted
 	Metrics  http.Handler                       // answers GET /metrics
-	Problems func() []logging.Problem           // returns the latest problems for the page, newest first; a nil func means none
+	Problems func() []logging.Problem           // returns the latest problems for the page, newest first
 
 	// Durations returns the greeted visits since the start, counted by their duration: counts[i] is the
 	// number of visits that took at most bounds[i], and the last element of counts is the number of all
-	// greeted visits. bounds never change. The page and the history need Durations.
+	// greeted visits. bounds never change.
 	Durations func() (bounds []time.Duration, counts []uint64)
 
-	Failed func(error) // reports a panic in another function, with its stack, and failures of accept; may be nil
+	Failed func(error) // reports a panic in another function, with its stack, and failures of accept
 }
 
 // A ReloadResult is the result of a reload.

@@ -23,17 +23,17 @@ func TestClientAndServerUnderstandEachOther(t *testing.T) {
 		Problems: []string{}, Changed: []string{"admin.address", "greeting"}, Warnings: []string{},
 	}
 	level := ""
-	unix, tcp := start(t, admin.Daemon{
-		Status: func() admin.Status { return status },
-		Reload: func(context.Context) admin.ReloadResult { return result },
-		SetLevel: func(l string) error {
-			if l == "loud" {
-				return errors.New(`"loud" is no level: use error, warning, info or debug`)
-			}
-			level = l
-			return nil
-		},
-	})
+	d := whole()
+	d.Status = func() admin.Status { return status }
+	d.Reload = func(context.Context) admin.ReloadResult { return result }
+	d.SetLevel = func(l string) error {
+		if l == "loud" {
+			return errors.New(`"loud" is no level: use error, warning, info or debug`)
+		}
+		level = l
+		return nil
+	}
+	unix, tcp := start(t, d)
 	for _, address := range []string{unix, tcp} {
 		got, err := admin.Dial(address).Status(t.Context())
 		if got.Health.Color != admin.Red || len(got.Health.Troubles) != 4 {

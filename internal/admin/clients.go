@@ -65,10 +65,9 @@ type client struct {
 	closed     bool          // closed by evict, drain or protect
 }
 
-func newClientLimiter(ln net.Listener, web *webconfig.Config, running *sync.WaitGroup, report func(error)) *clientLimiter {
+func newClientLimiter(ln net.Listener, running *sync.WaitGroup, report func(error)) *clientLimiter {
 	return &clientLimiter{
 		Listener:  ln,
-		web:       web,
 		report:    report,
 		sometimes: rate.Sometimes{Interval: reportInterval},
 		running:   running,
@@ -158,9 +157,12 @@ func clientOf(c net.Conn) *client {
 	return c.(*client)
 }
 
-// protect changes the requirements for clients. If web differs from before, clients that have connected
-// before must connect again.
+// protect changes the requirements for clients, unless they are on a unix socket. If web differs from before,
+// clients that have connected before must connect again.
 func (l *clientLimiter) protect(web *webconfig.Config) {
+	if l.Addr().Network() == "unix" {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	same := l.web.Equal(web)

@@ -68,9 +68,6 @@ func start(t *testing.T, d admin.Daemon) (unix, tcp string) {
 // serve serves d on the listeners until the test ends, or the server is shut down.
 func serve(t *testing.T, d admin.Daemon, listeners ...net.Listener) *admin.Server {
 	t.Helper()
-	if d.Status == nil {
-		d.Status = func() admin.Status { return admin.Status{State: systemd.Running} }
-	}
 	server := admin.New(d)
 	ended := make(chan error, len(listeners))
 	for _, ln := range listeners {

@@ -81,7 +81,7 @@ func TestOtherUsersMayNotAsk(t *testing.T) {
 	}
 	dir := socketDir(t)
 	address := "unix:" + filepath.Join(dir, "s")
-	serve(t, admin.Daemon{}, listen(t, address))
+	serve(t, whole(), listen(t, address))
 	working(t, address)
 
 	// The test binary's own directory is closed to others.
@@ -121,7 +121,7 @@ func copyFile(t *testing.T, to, from string) {
 func TestStaleSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	crash(t, path)
-	serve(t, admin.Daemon{}, listen(t, "unix:"+path))
+	serve(t, whole(), listen(t, "unix:"+path))
 	working(t, "unix:"+path)
 }
 
@@ -217,7 +217,7 @@ func TestCloseRemovesTheSocketOnlyIfItIsItsOwn(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	serve(t, admin.Daemon{}, listen(t, "unix:"+path))
+	serve(t, whole(), listen(t, "unix:"+path))
 	second.Close()
 	working(t, "unix:"+path)
 }
@@ -225,7 +225,7 @@ func TestCloseRemovesTheSocketOnlyIfItIsItsOwn(t *testing.T) {
 func TestListenSaysWhatIsWrong(t *testing.T) {
 	dir := socketDir(t)
 	live := "unix:" + filepath.Join(dir, "live")
-	serve(t, admin.Daemon{}, listen(t, live))
+	serve(t, whole(), listen(t, live))
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}

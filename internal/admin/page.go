@@ -103,9 +103,10 @@ func count(n any) string {
 }
 
 func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
-	shown := page{Status: s.status(), Paths: s.reading[1:], CSS: template.CSS(pageCSS), JS: template.JS(pageJS)} // the page itself is the first path
-	if s.daemon.Problems != nil {
-		shown.Problems = s.daemon.Problems()
+	shown := page{
+		Status: s.status(), Problems: s.daemon.Problems(),
+		Paths: s.reading[1:], // the page itself is the first path
+		CSS:   template.CSS(pageCSS), JS: template.JS(pageJS),
 	}
 	var text bytes.Buffer
 	if err := parsedPage().Execute(&text, shown); err != nil {

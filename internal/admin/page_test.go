@@ -118,15 +118,6 @@ func TestPageIsWhole(t *testing.T) {
 	}
 }
 
-func TestNoPageWithoutDurations(t *testing.T) {
-	unix, _ := start(t, whole())
-	for _, path := range []string{"/", "/history"} {
-		if got := ask(t, unix, "GET", path, "", ""); got.code != 404 {
-			t.Errorf("%s: %d, want 404", path, got.code)
-		}
-	}
-}
-
 func TestWebPagesChangeNothing(t *testing.T) {
 	d := whole()
 	d.Reload = nil

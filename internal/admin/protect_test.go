@@ -49,8 +49,9 @@ func startProtected(t *testing.T, web *webconfig.Config) (server *admin.Server, 
 	unix = "unix:" + filepath.Join(socketDir(t), "admin.sock")
 	ln = listen(t, "127.0.0.1:0")
 	server = serve(t, whole(), listen(t, unix))
+	server.Protect(web)
 	served := make(chan error, 1)
-	go func() { served <- server.ServeProtected(ln, web) }()
+	go func() { served <- server.Serve(ln) }()
 	t.Cleanup(func() { // before serve's own
 		ctx, cancel := context.WithTimeout(context.Background(), generous)
 		defer cancel()
@@ -154,22 +155,22 @@ func TestProtectChanges(t *testing.T) {
 		}
 	}
 	expect("a:secret", 200)
-	server.Protect(ln, first)
+	server.Protect(first)
 	expect("a:secret", 200)
-	server.Protect(ln, protection(t, ca, "", "b", "other"))
+	server.Protect(protection(t, ca, "", "b", "other"))
 	expect("a:secret", 401)
 	expect("b:other", 200)
 
 	another := testserver.NewAuthority(t)
-	server.Protect(ln, protection(t, another, "", "b", "other"))
+	server.Protect(protection(t, another, "", "b", "other"))
 	expect("b:other", 0) // its certificate is of an unknown authority
 	client = browser(t, another)
 	expect("b:other", 200)
 
-	server.Protect(ln, nil)
+	server.Protect(nil)
 	client, url = http.DefaultClient, "http://"+ln.Addr().String()+"/metrics"
 	expect("", 200)
-	server.Protect(ln, first)
+	server.Protect(first)
 	expect("", 400)
 }
 

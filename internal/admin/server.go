@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"path"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,8 +39,8 @@ const (
 type Server struct {
 	daemon  Daemon
 	mux     *http.ServeMux
-	reading []string // the paths of GET, sorted
-	writing []string // the paths of POST
+	paths   []string // all, sorted
+	reading []string // those of GET, sorted
 	history history
 	tracker healthTracker
 	http    http.Server
@@ -54,6 +53,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	limiters map[*clientLimiter]struct{} // of the calls of Serve that have not returned
+	web      *webconfig.Config           // requirements for clients over TCP; nil: none
 	serving  bool                        // Serve was called
 	running  sync.WaitGroup              // one for each goroutine that serves a client, and one for keepHistory
 }
@@ -89,41 +89,39 @@ func New(d Daemon) *Server {
 	return s
 }
 
-// newMux returns a ServeMux with the paths for which the daemon has functions.
+// newMux returns a ServeMux with all paths, and sets paths and reading.
 func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.notFound)
-	handle := func(method, at string, exists bool, answer http.HandlerFunc) {
-		if !exists {
-			return
-		}
-		pattern := at
-		if at == "/" {
+	for _, route := range []struct {
+		method, path string
+		answer       http.HandlerFunc
+	}{
+		{http.MethodGet, "/", s.servePage},
+		{http.MethodGet, "/healthz", serveCondition(s.daemon.Healthy)},
+		{http.MethodGet, "/history", s.serveHistory},
+		{http.MethodPost, "/log-level", s.serveLogLevel},
+		{http.MethodGet, "/metrics", s.daemon.Metrics.ServeHTTP},
+		{http.MethodGet, "/readyz", serveCondition(s.daemon.Ready)},
+		{http.MethodPost, "/reload", s.serveReload},
+		{http.MethodGet, "/status", s.serveStatus},
+	} {
+		pattern := route.path
+		if pattern == "/" {
 			pattern = "/{$}" // only this path, without the paths below it
 		}
-		mux.HandleFunc(method+" "+pattern, answer) // GET includes HEAD
-		mux.HandleFunc(pattern, otherMethod(method))
-		if method == http.MethodGet {
-			s.reading = append(s.reading, at)
-		} else {
-			s.writing = append(s.writing, at)
+		mux.HandleFunc(route.method+" "+pattern, route.answer) // GET includes HEAD
+		mux.HandleFunc(pattern, otherMethod(route.method))
+		s.paths = append(s.paths, route.path)
+		if route.method == http.MethodGet {
+			s.reading = append(s.reading, route.path)
 		}
 	}
-	d := s.daemon
-	handle(http.MethodGet, "/", d.Durations != nil, s.servePage)
-	handle(http.MethodGet, "/healthz", true, serveCondition(d.Healthy))
-	handle(http.MethodGet, "/history", d.Durations != nil, s.serveHistory)
-	handle(http.MethodGet, "/metrics", d.Metrics != nil, func(w http.ResponseWriter, r *http.Request) { d.Metrics.ServeHTTP(w, r) })
-	handle(http.MethodGet, "/readyz", true, serveCondition(d.Ready))
-	handle(http.MethodGet, "/status", true, s.serveStatus)
-	handle(http.MethodPost, "/log-level", d.SetLevel != nil, s.serveLogLevel)
-	handle(http.MethodPost, "/reload", d.Reload != nil, s.serveReload)
 	return mux
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	paths := slices.Sorted(slices.Values(append(slices.Clone(s.reading), s.writing...)))
-	writeText(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(paths, " "))
+	writeText(w, http.StatusNotFound, "there is no "+words.Quote(r.URL.Path)+" here; there is "+strings.Join(s.paths, " "))
 }
 
 // otherMethod returns a handler that answers 405 to requests with other methods than method.
@@ -137,12 +135,8 @@ func otherMethod(method string) http.HandlerFunc {
 // Serve answers the clients of ln, and closes ln before it returns. It returns nil after Shutdown, and when
 // ln is closed elsewhere; otherwise it returns the error of accept. It does not cut requests that are being
 // answered. It may be called for several listeners at once.
-func (s *Server) Serve(ln net.Listener) error { return s.ServeProtected(ln, nil) }
-
-// ServeProtected does the same as Serve, for clients that must meet the requirements of web; nil means no
-// requirements.
-func (s *Server) ServeProtected(ln net.Listener, web *webconfig.Config) error {
-	l := newClientLimiter(ln, web, &s.running, func(err error) { s.report(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
+func (s *Server) Serve(ln net.Listener) error {
+	l := newClientLimiter(ln, &s.running, func(err error) { s.daemon.Failed(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
 	defer func() { _ = l.Close() }()
 	if !s.open(l) {
 		return nil
@@ -155,15 +149,15 @@ func (s *Server) ServeProtected(ln net.Listener, web *webconfig.Config) error {
 	return fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)
 }
 
-// Protect changes the requirements for the clients of ln, a listener that is being served. If web differs
-// from before, connected clients must connect again. Requests that are being answered are finished first.
-func (s *Server) Protect(ln net.Listener, web *webconfig.Config) {
+// Protect sets the requirements for clients over TCP; nil means none. If web differs from before, connected
+// clients must connect again. Requests that are being answered are finished first. A unix socket is protected
+// by its permissions.
+func (s *Server) Protect(web *webconfig.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.web = web
 	for l := range s.limiters {
-		if l.Listener == ln {
-			l.protect(web)
-		}
+		l.protect(web)
 	}
 }
 
@@ -175,7 +169,8 @@ func (s *Server) open(l *clientLimiter) bool {
 		return false
 	}
 	s.limiters[l] = struct{}{}
-	if !s.serving && s.daemon.Durations != nil {
+	l.protect(s.web)
+	if !s.serving {
 		s.running.Go(s.keepHistory)
 	}
 	s.serving = true
@@ -294,13 +289,7 @@ func (s *Server) recoverPanic(deed string) {
 }
 
 func (s *Server) failed(deed string, cause any) {
-	s.report(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
-}
-
-func (s *Server) report(err error) {
-	if s.daemon.Failed != nil {
-		s.daemon.Failed(err)
-	}
+	s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
@@ -315,12 +304,9 @@ func (s *Server) status() Status {
 }
 
 // serveCondition returns a handler that answers 200 while condition returns nil, else 503 with its error.
-// A nil condition always holds.
 func serveCondition(condition func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		if condition == nil {
-			writeText(w, http.StatusOK, "ok")
-		} else if err := condition(); err != nil {
+		if err := condition(); err != nil {
 			writeText(w, http.StatusServiceUnavailable, err.Error())
 		} else {
 			writeText(w, http.StatusOK, "ok")
@@ -342,9 +328,9 @@ func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 	result := s.daemon.Reload(s.stopped)                                             //nolint:contextcheck // not the request's: that ends when its client hangs up
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a new deadline, since a reload can take long
 
-	result.Problems = nonNil(result.Problems)
-	result.Changed = nonNil(result.Changed)
-	result.Warnings = nonNil(result.Warnings)
+	for _, list := range []*[]string{&result.Problems, &result.Changed, &result.Warnings} {
+		*list = append([]string{}, *list...) // JSON has [] and not null
+	}
 	switch {
 	case result.OK:
 		writeJSON(w, http.StatusOK, result)
@@ -381,14 +367,6 @@ func writeJSON(w http.ResponseWriter, code int, value any) {
 		panic(err) // only for NaN, or for a year after 9999
 	}
 	write(w, code, "application/json", text.Bytes())
-}
-
-// nonNil returns list, or an empty list for nil, so that JSON has [] and not null.
-func nonNil(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 // writeText answers with a sentence.

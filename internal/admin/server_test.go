@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"greetd.example/internal/admin"
+	"greetd.example/internal/logging"
 	"greetd.example/pkg/systemd"
 )
 
@@ -22,6 +24,11 @@ func whole() admin.Daemon {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, "greetd_config_generation 1")
 		}),
+		Ready:     func() error { return nil },
+		Healthy:   func() error { return nil },
+		Problems:  func() []logging.Problem { return nil },
+		Durations: func() ([]time.Duration, []uint64) { return nil, []uint64{0} },
+		Failed:    func(error) {},
 	}
 }
 
@@ -43,7 +50,7 @@ func TestPathsAndMethods(t *testing.T) {
 		{unix, "POST", "/status", "", 405, "GET, HEAD", `/status takes GET, not "POST"`},
 		{unix, "DELETE", "/status", "", 405, "GET, HEAD", `/status takes GET, not "DELETE"`},
 		{unix, "GET", "/reload", "", 405, "POST", `/reload takes POST, not "GET"`},
-		{unix, "GET", "/../status", "", 404, "", `there is no "/../status" here; there is /healthz /log-level /metrics /readyz /reload /status`},
+		{unix, "GET", "/../status", "", 404, "", `there is no "/../status" here; there is / /healthz /history /log-level /metrics /readyz /reload /status`},
 		{unix, "GET", "/status/", "", 404, "", "there is no"},
 		{unix, "GET", "/" + strings.Repeat("x", 4000), "", 404, "", `xxx"... here`},
 
@@ -149,21 +156,9 @@ func TestReloadResultHasACode(t *testing.T) {
 	}
 }
 
-func TestPathsWithoutFunctionDoNotExist(t *testing.T) {
-	unix, _ := start(t, admin.Daemon{})
-	for _, path := range []string{"/metrics", "/reload", "/log-level"} {
-		if got := ask(t, unix, "GET", path, "", ""); got.code != 404 {
-			t.Errorf("%s: %d, want 404", path, got.code)
-		}
-	}
-	if got := ask(t, unix, "GET", "/readyz", "", ""); got.code != 200 {
-		t.Errorf("/readyz: %d, want 200", got.code)
-	}
-}
-
 func TestPanicIsAnsweredAndReported(t *testing.T) {
 	d := whole()
-	received := make(chan error, 1)
+	received := make(chan error, 2) // also of the history
 	d.Failed = func(err error) { received <- err }
 	d.Status = func() admin.Status { panic("no such listener") }
 	unix, _ := start(t, d)

@@ -68,32 +68,16 @@ func (a *adminEndpoints) reopen(configured string, web *webconfig.Config) error 
 			delete(a.open, address)
 		}
 	}
-	a.protect(web)
+	a.server.Protect(web)
 	for address, ln := range added {
 		a.open[address] = ln
 		a.serving.Go(func() { // close waits
-			if err := a.server.ServeProtected(ln, needed(ln, web)); err != nil {
+			if err := a.server.Serve(ln); err != nil {
 				a.failed(fmt.Errorf("admin at %s: %w", address, err))
 			}
 		})
 	}
 	return nil
-}
-
-// protect applies the requirements of web to the listeners that are already open.
-func (a *adminEndpoints) protect(web *webconfig.Config) {
-	for _, ln := range a.open {
-		a.server.Protect(ln, needed(ln, web))
-	}
-}
-
-// needed returns the requirements for clients of ln. It returns nil for a unix socket, which is
-// protected by its permissions.
-func needed(ln net.Listener, web *webconfig.Config) *webconfig.Config {
-	if ln.Addr().Network() == "unix" {
-		return nil
-	}
-	return web
 }
 
 // close closes the listeners, and waits at most a second for requests in progress.

@@ -49,7 +49,7 @@ func TestParseRateLimit(t *testing.T) {
 	for text, want := range map[string]RateLimit{
 		"": {true, 30 * time.Second, 10000},
 		"[Journal]\n#RateLimitBurst=1\nRateLimitBurst=5\n# x\nRateLimitIntervalSec = 1m\nRateLimitBurst=7\n": {true, time.Minute, 7},
-		"[Journal]\nRateLimitInterval=0\nRateLimitBurst=many\n":                                                         {true, 0, 10000},
+		"[Journal]\nRateLimitInterval=0\nRateLimitBurst=many\n":                                              {true, 0, 10000},
 	} {
 		if got := parseRateLimit(text); got != want {
 			t.Errorf("%q: got %v, want %v", text, got, want)
