@@ -1,10 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,89 +91,81 @@ func (l Loaded) Name() string {
 	}
 }
 
-// A merger merges the files in order. A value or a list replaces the value of earlier files. Sections are
-// merged by key, and listeners by name.
-type merger struct {
-	origins   origins
-	problems  *problems
-	listeners []any // elements are map[string]any, from all files up to now; nil if no file has set any
+// A value is what the files set for a key.
+type value struct {
+	at     origin
+	text   string            // if it is neither a section nor a list
+	fields map[string]*value // of a section; else nil
+	list   []*value          // of a list; else nil
+	name   string            // of a listener
+	wrong  bool              // it has a problem, so that only its origin counts
 }
 
-// merge merges the origins of the file of r into those of the files before. It replaces the listeners in
-// values by those of all files up to now; viper merges all other values.
-func (m *merger) merge(r *fileReader, values map[string]any) {
-	place := make(map[string]string) // from the key of a listener in this file to its key in the merged list
-	if own, ok := values["listeners"].([]any); ok {
-		place = m.mergeListeners(r, own)
-		values["listeners"] = m.listeners
+// merge merges the section over into the section v. A value or a list replaces the one of v, and sections are
+// merged by key.
+func (v *value) merge(over *value) {
+	for name, o := range over.fields {
+		if before := v.fields[name]; before != nil && (o.wrong || before.fields != nil) {
+			before.at = o.at
+			before.merge(o)
+			continue
+		}
+		v.fields[name] = o
 	}
-	placed := make(origins)
-	for key, from := range r.origins {
-		if element, rest, isElement := strings.Cut(key, "]"); isElement && place[element+"]"] != "" {
-			key = place[element+"]"] + rest
-			if _, known := m.origins[key]; known && (rest == "" || rest == ".name") {
-				continue // the origin of the listener and of its name is the first file that has it
+}
+
+// plain returns v, which has this key, for viper: a text, or nested maps and lists. It returns nil if v is wrong. It
+// adds the origins of v and of everything below.
+func (v *value) plain(key string, origins origins) any {
+	origins[key] = v.at
+	switch {
+	case v.fields != nil:
+		section := make(map[string]any)
+		for name, child := range v.fields {
+			if plain := child.plain(join(key, name), origins); plain != nil {
+				section[name] = plain
 			}
 		}
-		placed[key] = from
-		if key != "listeners" {
-			m.forgetElements(key)
+		return section
+	case v.list != nil:
+		list := []any{}
+		for i, element := range v.list {
+			if plain := element.plain(fmt.Sprintf("%s[%d]", key, i), origins); plain != nil {
+				list = append(list, plain)
+			}
 		}
+		return list
+	case v.wrong:
+		return nil
 	}
-	maps.Copy(m.origins, placed)
+	return v.text
 }
 
-// forgetElements removes the origins of the elements of a list that another file replaces.
-func (m *merger) forgetElements(list string) {
-	for i := 0; ; i++ {
-		key := fmt.Sprintf("%s[%d]", list, i)
-		if _, ok := m.origins[key]; !ok {
-			return
-		}
-		delete(m.origins, key)
-	}
-}
-
-// mergeListeners merges own, the listeners of one file, into m.listeners. It returns the key in
-// m.listeners for the key of each element of own.
-func (m *merger) mergeListeners(r *fileReader, own []any) (place map[string]string) {
-	place = make(map[string]string)
-	before := slices.Clone(m.listeners) // two listeners with the same name in one file are not merged: that is a problem
-	merged := make(map[int]string)      // the key in this file for each element of before that it changes
-	for i, element := range own {
+// mergeListeners makes own, the listeners of one file, the list of all listeners up to now. known are those of the
+// files before; nil if there are none. Listeners are merged by name. The origin of a listener and of its name is the first
+// file that has it.
+func (r *fileReader) mergeListeners(known, own *value) {
+	before := cmp.Or(known, &value{}).list
+	all := append([]*value{}, before...) // two listeners with the same name in one file are not merged: that is a problem
+	merged := make(map[int]string)       // the key in this file for each element of before that it changes
+	for i, listener := range own.list {
 		key := fmt.Sprintf("listeners[%d]", i)
-		listener := element.(map[string]any)
-		name, named := listener["name"]
-		at := slices.IndexFunc(before, func(b any) bool { return named && b.(map[string]any)["name"] == name })
+		at := slices.IndexFunc(before, func(b *value) bool { return listener.name != "" && b.name == listener.name })
 		if first, again := merged[at]; again {
-			m.problems.add(r.origins[key], key+".name", "%s is the name of %s too: give each its own", words.Quote(name.(string)), first)
+			r.problems.add(listener.at, key+".name", "%s is the name of %s too: give each its own", words.Quote(listener.name), first)
 		}
 		if at >= 0 {
 			merged[at] = key
-			mergeSection(before[at].(map[string]any), listener)
-			place[key] = fmt.Sprintf("listeners[%d]", at)
+			delete(listener.fields, "name")
+			before[at].merge(listener)
 			continue
 		}
-		if _, given := r.origins[key+".address"]; r.dropIn && named && !given {
-			m.problems.add(r.origins[key], key+".address", "is missing, and no file before has the listener %s: give an address such as \":10000\"", name)
+		if r.dropIn && listener.name != "" && listener.fields["address"] == nil {
+			r.problems.add(listener.at, key+".address", "is missing, and no file before has the listener %s: give an address such as \":10000\"", listener.name)
 		}
-		place[key] = fmt.Sprintf("listeners[%d]", len(m.listeners))
-		m.listeners = append(m.listeners, listener)
+		all = append(all, listener)
 	}
-	if len(m.listeners) > mostSections {
-		m.problems.add(r.origins["listeners"], "listeners", "must have from 1 to %d elements, not %d with those of the files before", mostSections, len(m.listeners))
-	}
-	return place
-}
-
-// mergeSection sets the values of over in section. Sections below are merged by key.
-func mergeSection(section, over map[string]any) {
-	for key, value := range over {
-		below, isSection := section[key].(map[string]any)
-		if deeper, ok := value.(map[string]any); ok && isSection {
-			mergeSection(below, deeper)
-			continue
-		}
-		section[key] = value
+	if own.list = all; len(all) > mostSections {
+		r.problems.add(own.at, "listeners", "must have from 1 to %d elements, not %d with those of the files before", mostSections, len(all))
 	}
 }

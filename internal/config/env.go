@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -78,8 +77,8 @@ func checkEnv(problems *problems) map[string]string {
 			problems.add(environment(plain(name)), "", "%s", unknownVariable(name))
 			continue
 		}
-		if err := checkVariable(vars[name], known.field); err != nil {
-			problems.add(environment(name), known.key, "%s", err)
+		if reason := checkVariable(vars[name], known.field); reason != "" {
+			problems.add(environment(name), known.key, "%s", reason)
 			continue
 		}
 		valid[known.key] = name
@@ -102,20 +101,18 @@ func trimmed(names []string) []string {
 	return names
 }
 
-func checkVariable(s string, f field) error {
+// checkVariable returns the reasons why s is not valid for f; "" if it is.
+func checkVariable(s string, f field) string {
 	if !f.many {
 		return checkText(s, f.rule)
 	}
-	var errs []string
+	var reasons []string
 	for _, element := range splitList(s) {
-		if err := checkText(element, f.rule); err != nil {
-			errs = append(errs, err.Error())
+		if reason := checkText(element, f.rule); reason != "" {
+			reasons = append(reasons, reason)
 		}
 	}
-	if errs != nil {
-		return errors.New(strings.Join(errs, "; "))
-	}
-	return nil
+	return strings.Join(reasons, "; ")
 }
 
 // splitList splits s at commas, and removes the blanks around each element. It returns nil if s is blank.
@@ -130,18 +127,12 @@ func splitList(s string) []string {
 	return list
 }
 
-// checkText returns an error if s, a value from the environment or a flag, does not follow the rule want.
-func checkText(s string, want rule) error {
+// checkText returns the reason why s, a value from the environment or a flag, breaks the rule want; "" if it does not.
+func checkText(s string, want rule) string {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-		return fmt.Errorf("must be UTF-8 without NUL, not %s", words.Quote(s))
+		return "must be UTF-8 without NUL, not " + words.Quote(s)
 	}
-	switch err := want.check(s); {
-	case errors.Is(err, errWanted):
-		return fmt.Errorf("must be %s, not %s", want.want, words.Quote(s))
-	case err != nil:
-		return fmt.Errorf("%s %w", words.Quote(s), err)
-	}
-	return nil
+	return want.broken(s, words.Quote(s))
 }
 
 // listenersAt returns one listener for each address, to replace all other listeners. The first is named
@@ -155,8 +146,8 @@ func listenersAt(addresses []string, from origin, origins origins, problems *pro
 		if i > 0 {
 			listener["name"] = fmt.Sprintf("greet-%d", i+1)
 		}
-		if err := checkText(s, listenAddress); err != nil {
-			problems.add(from, key+".address", "%s", err)
+		if reason := checkText(s, listenAddress); reason != "" {
+			problems.add(from, key+".address", "%s", reason)
 		} else {
 			listener["address"] = s
 		}

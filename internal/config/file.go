@@ -87,38 +87,36 @@ func kindOf(mode fs.FileMode) string {
 	return "no file"
 }
 
-// A fileReader reads one file into nested maps, and collects problems and origins.
+// A fileReader reads one file, and collects problems.
 type fileReader struct {
 	path     string
 	dropIn   bool
-	origins  origins
 	problems *problems
 	values   int // number of values up to now
 }
 
 func (r *fileReader) at(line int) origin { return origin{r.path, line} }
 
-// read returns the values of the file as nested maps, like the schema. Each value is the text in the
-// file. Values with a problem are left out.
-func (r *fileReader) read() map[string]any {
+// read returns the content of the file. It is empty if the file can't be read.
+func (r *fileReader) read() *value {
 	data, err := readFile(r.path)
 	if err != nil {
 		r.problems.add(r.at(0), "", "%s", err)
-		return nil
+		return &value{}
 	}
 	if line, reason := notText(data); reason != "" {
 		r.problems.add(r.at(line), "", "%s", reason)
-		return nil
+		return &value{}
 	}
 	// Each value needs some hundred bytes to parse. A file with millions of values can only be a
 	// mistake, and must not use up the memory of the daemon.
 	if n := values(data); n > mostValues {
 		r.problems.add(r.at(0), "", "has %d lines and commas, which is too long for a configuration: at most %d are read", n, mostValues)
-		return nil
+		return &value{}
 	}
 	root := r.parse(data)
 	if root == nil {
-		return nil
+		return &value{}
 	}
 	return r.section(root, schema, "")
 }
@@ -238,8 +236,8 @@ func unquotedTemplate(data []byte, line int) (at int, key, value string) {
 }
 
 // section returns the values in the mapping n, which is the section f with the key prefix.
-func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]any {
-	values := make(map[string]any)
+func (r *fileReader) section(n *yaml.Node, f field, prefix string) *value {
+	section := &value{fields: make(map[string]*value)}
 	lines := make(map[string]int)
 	for pair := range slices.Chunk(n.Content, 2) {
 		if r.enough() {
@@ -265,18 +263,19 @@ func (r *fileReader) section(n *yaml.Node, f field, prefix string) map[string]an
 			continue
 		}
 		lines[name.Value] = name.Line
-		value := r.follow(pair[1], key)
-		r.origins[key] = r.at(name.Line)
-		if v := r.value(value, child, key); v != nil {
-			values[child.name] = v
+		v := r.value(r.follow(pair[1], key), child, key)
+		v.at = r.at(name.Line)
+		section.fields[child.name] = v
+		if child.isName {
+			section.name = v.text
 		}
 	}
 	for _, child := range f.fields {
-		if child.required && lines[child.name] == 0 && (!r.dropIn || child.names) {
+		if child.required && lines[child.name] == 0 && (!r.dropIn || child.isName) {
 			r.problems.add(r.at(n.Line), join(prefix, child.name), "is missing: give %s", child.rule.want)
 		}
 	}
-	return values
+	return section
 }
 
 // enough reports whether to stop reading, because of too many problems or values. This is reported
@@ -295,12 +294,17 @@ func (r *fileReader) follow(n *yaml.Node, key string) *yaml.Node {
 	return n
 }
 
-// value returns the value of n for the field f with this key. It returns nil after a problem.
-func (r *fileReader) value(n *yaml.Node, f field, key string) any {
+// wrong reports a problem of the value n, and returns the value to use instead.
+func (r *fileReader) wrong(n *yaml.Node, key, format string, args ...any) *value {
+	r.problems.add(r.at(n.Line), key, format, args...)
+	return &value{wrong: true}
+}
+
+// value returns the value of n for the field f with this key.
+func (r *fileReader) value(n *yaml.Node, f field, key string) *value {
 	switch {
 	case isNull(n):
-		r.problems.add(r.at(n.Line), key, "has no value: give it one, or remove the key to get the default")
-		return nil
+		return r.wrong(n, key, "has no value: give it one, or remove the key to get the default")
 	case f.many:
 		return r.list(n, f, key)
 	}
@@ -308,20 +312,14 @@ func (r *fileReader) value(n *yaml.Node, f field, key string) any {
 }
 
 // one returns the value of n if f is not a list, or if n is one element of the list.
-func (r *fileReader) one(n *yaml.Node, f field, key string) any {
-	if f.fields == nil {
+func (r *fileReader) one(n *yaml.Node, f field, key string) *value {
+	switch {
+	case f.fields == nil:
 		return r.scalar(n, f.rule, key)
-	}
-	if n.Kind != yaml.MappingNode {
-		names := make([]string, len(f.fields))
-		for i, child := range f.fields {
-			names[i] = child.name
-		}
-		r.problems.add(r.at(n.Line), key, "must be a section with the keys %s, not %s", strings.Join(names, ", "), describe(n))
-		return nil
-	}
-	if r.tagged(n, key) {
-		return nil
+	case n.Kind != yaml.MappingNode:
+		return r.wrong(n, key, "must be a section with the keys %s, not %s", strings.Join(f.names(), ", "), describe(n))
+	case r.tagged(n, key):
+		return &value{wrong: true}
 	}
 	return r.section(n, f, key)
 }
@@ -339,63 +337,49 @@ func (r *fileReader) tagged(n *yaml.Node, key string) bool {
 	return true
 }
 
-func (r *fileReader) list(n *yaml.Node, f field, key string) any {
-	if n.Kind != yaml.SequenceNode {
+func (r *fileReader) list(n *yaml.Node, f field, key string) *value {
+	switch {
+	case n.Kind != yaml.SequenceNode:
 		hint := ""
 		if n.Kind == yaml.ScalarNode && f.fields == nil {
 			hint = fmt.Sprintf(": write [%s]", words.Quote(n.Value))
 		}
-		r.problems.add(r.at(n.Line), key, "must be a list, not %s%s", describe(n), hint)
-		return nil
+		return r.wrong(n, key, "must be a list, not %s%s", describe(n), hint)
+	case r.tagged(n, key):
+		return &value{wrong: true}
+	case f.fields != nil && (len(n.Content) == 0 || len(n.Content) > mostSections):
+		return r.wrong(n, key, "must have from 1 to %d elements, not %d", mostSections, len(n.Content))
 	}
-	if r.tagged(n, key) {
-		return nil
-	}
-	if f.fields != nil && (len(n.Content) == 0 || len(n.Content) > mostSections) {
-		r.problems.add(r.at(n.Line), key, "must have from 1 to %d elements, not %d", mostSections, len(n.Content))
-		return nil
-	}
-	list := []any{}
+	list := &value{list: []*value{}}
 	for i, element := range n.Content {
 		if r.enough() {
 			break
 		}
 		key := fmt.Sprintf("%s[%d]", key, i)
 		element = r.follow(element, key)
-		r.origins[key] = r.at(element.Line)
+		var v *value
 		if isNull(element) {
-			r.problems.add(r.at(element.Line), key, "has no value: give it one, or remove it from the list")
-			if f.fields != nil {
-				list = append(list, map[string]any{}) // so that later elements keep their index
-			}
-			continue
+			v = r.wrong(element, key, "has no value: give it one, or remove it from the list")
+		} else {
+			v = r.one(element, f, key)
 		}
-		v := r.one(element, f, key)
-		if v == nil && f.fields != nil {
-			v = map[string]any{} // so that later elements keep their index
+		if v.wrong && f.fields != nil {
+			v = &value{fields: make(map[string]*value)} // so that later elements keep their index
 		}
-		if v != nil {
-			list = append(list, v)
-		}
+		v.at = r.at(element.Line)
+		list.list = append(list.list, v)
 	}
 	return list
 }
 
-func (r *fileReader) scalar(n *yaml.Node, want rule, key string) any {
-	where := r.at(n.Line)
+func (r *fileReader) scalar(n *yaml.Node, want rule, key string) *value {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(want.tags, n.Tag) {
-		r.problems.add(where, key, "must be %s, not %s%s", want.want, describe(n), quoting(n, want))
-		return nil
+		return r.wrong(n, key, "must be %s, not %s%s", want.want, describe(n), quoting(n, want))
 	}
-	switch err := want.check(n.Value); {
-	case errors.Is(err, errWanted):
-		r.problems.add(where, key, "must be %s, not %s", want.want, describe(n))
-		return nil
-	case err != nil:
-		r.problems.add(where, key, "%s %s", words.Quote(n.Value), err)
-		return nil
+	if reason := want.broken(n.Value, describe(n)); reason != "" {
+		return r.wrong(n, key, "%s", reason)
 	}
-	return n.Value
+	return &value{text: n.Value}
 }
 
 // quoting returns a remedy if n would be valid with quotes, without quotes or without its tag; else "".

@@ -128,17 +128,17 @@ func readFiles(v *viper.Viper, named, defaultPath string, found *problems) (Load
 	if problem, ok := errors.AsType[*Problem](err); ok {
 		found.add(origin{from: problem.File}, "", "%s", problem.Reason)
 	}
-	m := merger{origins: l.origins, problems: found}
+	merged := &value{fields: make(map[string]*value)}
 	for _, path := range l.Files() {
-		r := fileReader{path: path, dropIn: path != l.Path, origins: make(origins), problems: found}
-		values := r.read()
-		if values == nil {
-			continue
+		r := fileReader{path: path, dropIn: path != l.Path, problems: found}
+		content := r.read()
+		if own := content.fields["listeners"]; own != nil && !own.wrong {
+			r.mergeListeners(merged.fields["listeners"], own)
 		}
-		m.merge(&r, values)
-		if err := v.MergeConfigMap(values); err != nil {
-			return Loaded{}, fmt.Errorf("merge configuration: %w", err)
-		}
+		merged.merge(content)
+	}
+	if err := v.MergeConfigMap(merged.plain("", l.origins).(map[string]any)); err != nil {
+		return Loaded{}, fmt.Errorf("merge configuration: %w", err)
 	}
 	return l, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"greetd.example/internal/words"
 )
 
 // The types of YAML that the rules accept (YAML 1.2, section 10.3).
@@ -38,6 +40,17 @@ var boolean = rule{"true or false", []string{yamlBool}, func(s string) error {
 func (r rule) except(pattern string) rule {
 	r.json["not"] = jsonSchema{"pattern": pattern}
 	return r
+}
+
+// broken returns the reason why s, which is shown in this way, breaks the rule; "" if it does not.
+func (r rule) broken(s, shown string) string {
+	switch err := r.check(s); {
+	case errors.Is(err, errWanted):
+		return fmt.Sprintf("must be %s, not %s", r.want, shown)
+	case err != nil:
+		return fmt.Sprintf("%s %s", words.Quote(s), err)
+	}
+	return ""
 }
 
 // errWanted is the error of a rule for a value that is simply not what want says.

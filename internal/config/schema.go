@@ -16,13 +16,13 @@ type field struct {
 	rule   rule    // for a value
 
 	required bool // in each section of this kind
-	names    bool // it is the name of its section: a drop-in with this key may omit other required keys
+	isName   bool // it is the name of its section: a drop-in with this key may omit other required keys
 }
 
 // schema is the whole configuration, in the order in which it is documented and shown.
 var schema = field{fields: []field{
 	{name: "listeners", doc: "The listeners, each with a name and an address. A drop-in may omit the address of a listener that an earlier file has.", many: true, fields: []field{
-		{name: "name", doc: "The name in the log and in metrics, and the `FileDescriptorName=` of a socket unit. Letters, digits, \"-\", \"_\" and \".\".", rule: listenerName, required: true, names: true},
+		{name: "name", doc: "The name in the log and in metrics, and the `FileDescriptorName=` of a socket unit. Letters, digits, \"-\", \"_\" and \".\".", rule: listenerName, required: true, isName: true},
 		{name: "address", doc: "host:port, [v6]:port, :port, unix:/path or unix:@name; port 0 is any free port. If a socket unit has this name, its address is used.", rule: listenAddress, required: true},
 		{name: "reuse_port", doc: "Set SO_REUSEPORT (socket(7)), so that several processes can share the address.", rule: boolean},
 		{name: "connections", doc: "Maximum number of visits at once on this listener; 0: only limits.connections applies.", rule: integer(0, 10_000_000)},
@@ -107,13 +107,19 @@ func (f field) child(name string) (field, bool) {
 	return field{}, false
 }
 
-// unknown returns a reason for a Problem with name, which is not a field of f. It suggests the key that
-// was probably meant.
-func (f field) unknown(name string) string {
+// names returns the names of the fields directly below f.
+func (f field) names() []string {
 	names := make([]string, len(f.fields))
 	for i, child := range f.fields {
 		names[i] = child.name
 	}
+	return names
+}
+
+// unknown returns a reason for a Problem with name, which is not a field of f. It suggests the key that
+// was probably meant.
+func (f field) unknown(name string) string {
+	names := f.names()
 	if near := words.Nearest(name, names); near != "" {
 		return "is not known here: did you mean " + near + "?"
 	}
