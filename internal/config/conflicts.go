@@ -90,24 +90,3 @@ func (ln Listener) transportConflicts(key string, report func(key, reason string
 		report(key+".proxy_trusted", fmt.Sprintf("has only unix, and the peers of %s have addresses: write the addresses of the load balancers", words.Quote(ln.Address)))
 	}
 }
-
-// normalize makes lists without elements nil, so that reflect.DeepEqual finds them equal, and gives each
-// listener its defaults.
-func normalize(c *Config) {
-	drop(&c.Access.Allow)
-	drop(&c.Access.Deny)
-	drop(&c.Log.Skip)
-	for i := range c.Listeners {
-		drop(&c.Listeners[i].ProxyTrusted)
-		if c.Listeners[i].Mode == 0 {
-			c.Listeners[i].Mode = DefaultMode
-		}
-	}
-}
-
-// drop sets an empty list to nil.
-func drop[T any](list *[]T) {
-	if len(*list) == 0 {
-		*list = nil
-	}
-}

@@ -128,7 +128,7 @@ func (v *value) plain(key string, origins origins) any {
 		}
 		return section
 	case v.list != nil:
-		list := []any{}
+		var list []any // nil if it has no elements, and so is the list of the Config
 		for i, element := range v.list {
 			if plain := element.plain(fmt.Sprintf("%s[%d]", key, i), origins); plain != nil {
 				list = append(list, plain)

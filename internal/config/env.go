@@ -29,20 +29,15 @@ const (
 var notKeys = []string{EnvConfig, envListen, EnvBusName}
 
 // envValues returns, for each variable that sets a key, this key and its field.
-var envValues = sync.OnceValue(func() map[string]envValue {
-	all := make(map[string]envValue)
-	for key, f := range schema.values() {
-		if !strings.Contains(key, "[]") {
-			all[envPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = envValue{key, f}
+var envValues = sync.OnceValue(func() map[string]keyed {
+	all := make(map[string]keyed)
+	for _, value := range schema.values("") {
+		if !strings.Contains(value.key, "[]") {
+			all[envPrefix+strings.ToUpper(strings.ReplaceAll(value.key, ".", "_"))] = value
 		}
 	}
 	return all
 })
-
-type envValue struct {
-	key   string
-	field field
-}
 
 // foreign matches the variables that Kubernetes and Docker set in other containers, if a service is
 // named greetd or greetd-something. They have our prefix, but do not belong to us.

@@ -53,11 +53,12 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	var found problems
 	v := viper.New()
 	v.AllowEmptyEnv(true)
-	for key, value := range asMap(Default()) {
-		v.SetDefault(key, value)
-	}
-	if err := bind(v, s.Listen); err != nil {
+	defaults := make(map[string]any)
+	if err := errors.Join(mapstructure.Decode(Default(), &defaults), bind(v, s.Listen)); err != nil {
 		return Loaded{}, err
+	}
+	for key, value := range defaults {
+		v.SetDefault(key, value)
 	}
 
 	l, err := readFiles(v, cmp.Or(s.Path, v.GetString(configKey)), defaultPath, &found)
@@ -84,7 +85,9 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	if err := v.UnmarshalExact(&decoded, viper.DecodeHook(fromText)); err != nil {
 		return Loaded{}, fmt.Errorf("decode configuration: %w", err)
 	}
-	normalize(&l.Config)
+	for i := range l.Listeners {
+		l.Listeners[i].Mode = cmp.Or(l.Listeners[i].Mode, DefaultMode)
+	}
 	keepLaterGreeting(&l)
 	l.conflicts(func(key, reason string) { found.add(l.nearestOrigin(key), key, "%s", reason) })
 	if s.Check != nil {
@@ -208,13 +211,4 @@ func fromText(_, to reflect.Type, data any) (any, error) {
 		return strconv.ParseFloat(text, 64)
 	}
 	return data, nil
-}
-
-// asMap returns c as nested maps by key.
-func asMap(c Config) map[string]any {
-	m := make(map[string]any)
-	if err := mapstructure.Decode(c, &m); err != nil {
-		panic(err) // only if Config can't be decoded at all
-	}
-	return m
 }

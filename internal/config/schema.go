@@ -1,7 +1,6 @@
 package config
 
 import (
-	"iter"
 	"strings"
 
 	"greetd.example/internal/words"
@@ -72,29 +71,26 @@ var schema = field{fields: []field{
 	}},
 }}
 
-// values returns the fields below f that are values, with their keys, in the order of the schema. A key in
-// a list of sections has [] after the key of the list: "listeners[].name".
-func (f field) values() iter.Seq2[string, field] {
-	return func(yield func(string, field) bool) { f.walk("", yield) }
+// A keyed is a field that is a value, with its key. A key in a list of sections has [] after the key of the list:
+// "listeners[].name".
+type keyed struct {
+	key string
+	field
 }
 
-func (f field) walk(prefix string, yield func(string, field) bool) bool {
+// values returns the values below f, which has the key prefix, in the order of the schema.
+func (f field) values(prefix string) (all []keyed) {
 	for _, child := range f.fields {
 		key := join(prefix, child.name)
-		if child.fields == nil {
-			if !yield(key, child) {
-				return false
-			}
-			continue
-		}
-		if child.many {
+		if child.many && child.fields != nil {
 			key += "[]"
 		}
-		if !child.walk(key, yield) {
-			return false
+		if child.fields == nil {
+			all = append(all, keyed{key, child})
 		}
+		all = append(all, child.values(key)...)
 	}
-	return true
+	return all
 }
 
 // child returns the field with this name directly below f.
@@ -124,9 +120,9 @@ func (f field) unknown(name string) string {
 		return "is not known here: did you mean " + near + "?"
 	}
 	var elsewhere []string
-	for key := range schema.values() {
-		if strings.HasSuffix(key, "."+name) {
-			elsewhere = append(elsewhere, key)
+	for _, value := range schema.values("") {
+		if strings.HasSuffix(value.key, "."+name) {
+			elsewhere = append(elsewhere, value.key)
 		}
 	}
 	if len(elsewhere) > 0 {

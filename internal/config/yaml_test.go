@@ -85,8 +85,8 @@ func TestReferenceFileHasEveryKeyAndItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "reference file", l.Config, Default())
-	for key := range schema.values() {
-		key = strings.Replace(key, "[]", "[0]", 1)
+	for _, value := range schema.values("") {
+		key := strings.Replace(value.key, "[]", "[0]", 1)
 		if !strings.HasPrefix(l.Origin(key), reference) {
 			t.Errorf("%s is not in %s", key, reference)
 		}
@@ -95,8 +95,8 @@ func TestReferenceFileHasEveryKeyAndItsDefault(t *testing.T) {
 
 func TestSchemaIsConfig(t *testing.T) {
 	var inSchema []string
-	for key := range schema.values() {
-		inSchema = append(inSchema, key)
+	for _, value := range schema.values("") {
+		inSchema = append(inSchema, value.key)
 	}
 	equal(t, "keys", inSchema, keysOf(reflect.TypeFor[Config](), ""))
 }
