@@ -130,7 +130,7 @@ func (cs *connections) waitForRoom(of *counters, resting *atomic.Bool) bool {
 			return true
 		}
 		c, in := cs.nextToGiveWay(of)
-		if c != nil && in <= 0 {
+		if c != nil {
 			return true
 		}
 		cs.rest(resting, in)
@@ -198,7 +198,7 @@ func (cs *connections) makeRoom(of *counters, resting *atomic.Bool) {
 		return
 	}
 	c, in := cs.nextToGiveWay(of)
-	if c != nil && in <= 0 {
+	if c != nil {
 		cs.giveWay(c)
 	}
 	cs.rest(resting, in)
@@ -211,8 +211,8 @@ func (cs *connections) hasTooManyVisits(of *counters) bool {
 	return cs.limit > 0 && cs.visits.len >= cs.limit || of.limit > 0 && of.active >= of.limit
 }
 
-// nextToGiveWay returns the handshake that has to give way to a client of a listener, and after what
-// time, as handshakes.next does. If the listener's own limit is reached, it is one of that listener.
+// nextToGiveWay returns the handshake that has to give way to a client of a listener, or after what time
+// there may be one, as handshakes.next does. If the listener's own limit is reached, it is one of that listener.
 func (cs *connections) nextToGiveWay(to *counters) (c *connection, in time.Duration) {
 	if to.limit > 0 && to.active >= to.limit {
 		return cs.shaking.next(to, cs.grace)

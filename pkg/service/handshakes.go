@@ -72,11 +72,10 @@ const (
 	maxCandidates = 256
 )
 
-// next returns the handshake that has to give way first, and after what time; 0 is now. It has lasted
-// for grace, the server waits for its client, and it is the oldest one of the source that has the most
-// of them. If of is not nil, only the handshakes of that listener name are considered. If there is no
-// such handshake, next returns nil and the time after which there may be one, or 0 if only another
-// event can make one.
+// next returns the handshake that has to give way first. It has lasted for grace, the server waits for its
+// client, and it is the oldest one of the source that has the most of them. If of is not nil, only the
+// handshakes of that listener name are considered. If there is no such handshake, next returns nil and the
+// time after which there may be one, or 0 if only another event can make one.
 func (h *handshakes) next(of *counters, grace time.Duration) (first *connection, in time.Duration) {
 	ripe := time.Now().Add(-grace)
 	visited, candidates, busy := 0, 0, time.Duration(0)
@@ -87,7 +86,7 @@ func (h *handshakes) next(of *counters, grace time.Duration) (first *connection,
 		}
 		if c.shake.begun.After(ripe) {
 			if first == nil {
-				return c, c.shake.begun.Sub(ripe)
+				return nil, c.shake.begun.Sub(ripe)
 			}
 			break
 		}

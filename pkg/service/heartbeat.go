@@ -12,9 +12,8 @@ import (
 type heartbeat struct {
 	resting atomic.Bool // the loop waits on purpose: for room, or after a failure
 
-	mu    sync.Mutex
-	asked chan struct{} // closed when the loop answers; nil while nobody asks
-	ended bool          // the loop has ended, and cannot answer
+	mu       sync.Mutex
+	answered chan struct{} // closed, and replaced, when the loop answers; closed for good when it has ended
 }
 
 // An interruptible is a listener whose Accept can be interrupted.
@@ -27,28 +26,16 @@ func (h *heartbeat) beats(ctx context.Context, ln net.Listener) bool {
 	if !ok || h.resting.Load() {
 		return true
 	}
-	answer := h.ask()
-	if answer == nil {
-		return true
-	}
+	h.mu.Lock()
+	answered := h.answered
+	h.mu.Unlock()
 	_ = l.SetDeadline(past)
 	select {
-	case <-answer:
+	case <-answered:
 		return true
 	case <-ctx.Done():
 		return h.resting.Load()
 	}
-}
-
-// ask returns a channel that is closed when the loop answers, or nil if the loop has ended. Callers
-// that ask at the same time get the same channel.
-func (h *heartbeat) ask() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.asked == nil && !h.ended {
-		h.asked = make(chan struct{})
-	}
-	return h.asked
 }
 
 // answer is called by the loop when it is interrupted. It removes the deadline first. If it thereby
@@ -59,21 +46,13 @@ func (h *heartbeat) answer(ln net.Listener) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reply()
+	close(h.answered)
+	h.answered = make(chan struct{})
 }
 
 // end is called when the loop has ended.
 func (h *heartbeat) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ended = true
-	h.reply()
-}
-
-// reply answers the callers that wait. h.mu is held.
-func (h *heartbeat) reply() {
-	if h.asked != nil {
-		close(h.asked)
-		h.asked = nil
-	}
+	close(h.answered)
 }

@@ -182,7 +182,7 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 	if s.current == nil {
 		s.use(s.settings(), nil)
 	}
-	a := &acceptor{listener: ln.Listener, lastID: &s.lastID, workers: newWorkers()}
+	a := &acceptor{listener: ln.Listener, lastID: &s.lastID, workers: newWorkers(), heartbeat: heartbeat{answered: make(chan struct{})}}
 	a.name, a.connections, a.counters = ln.Name, s.connections, s.connections.countersOf(ln.Name, ln.MaxConns)
 	a.observer, a.trace, a.sniffTLS = cmp.Or[Observer](s.Observer, Observers{}), s.Trace, s.SpokeTLS != nil
 	a.rules.Store(&rules{*s.current, ln})

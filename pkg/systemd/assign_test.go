@@ -275,7 +275,8 @@ func TestBindAllNamesTheHost(t *testing.T) {
 	}
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
-	_, err = bindAll(t.Context(), ListenConfig{Name: "greet", Address: "localhost:" + port}, nil, func(err error) { t.Error(err) })
+	svc := &Service{Report: func(err error) { t.Error(err) }}
+	_, err = svc.bindAll(t.Context(), ListenConfig{Name: "greet", Address: "localhost:" + port}, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "localhost:"+port+": listen on 127.0.0.1:"+port+": ") {
 		t.Errorf("error: %v", err)
 	}

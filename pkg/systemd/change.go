@@ -94,7 +94,7 @@ func (c *Change) provide(ctx context.Context, i int, config ListenConfig) error 
 // 127.0.0.1:10000, it closes these first.
 func (c *Change) bind(ctx context.Context, config ListenConfig) ([]openSocket, error) {
 	s := c.service
-	sockets, err := s.bindWrapped(ctx, config, c.configs)
+	sockets, err := s.bindAll(ctx, config, c.configs)
 	if errors.Is(err, syscall.EADDRINUSE) && len(c.obsolete) > 0 {
 		for _, o := range c.obsolete {
 			if l := s.serving(o); l != nil {
@@ -105,7 +105,7 @@ func (c *Change) bind(ctx context.Context, config ListenConfig) ([]openSocket, e
 			s.passed = without(s.passed, o)
 		}
 		c.obsolete = nil
-		sockets, err = s.bindWrapped(ctx, config, c.configs)
+		sockets, err = s.bindAll(ctx, config, c.configs)
 	}
 	return sockets, err
 }
@@ -166,16 +166,14 @@ func (c *Change) rollback(ctx context.Context) {
 	for _, undo := range c.undo {
 		undo()
 	}
-	for _, socket := range c.bound {
-		_ = socket.Remove()
-	}
+	removeAll(c.bound)
 	for _, l := range c.evicted {
 		old := l.current()
 		config := ListenConfig{Name: l.name, Address: old.Address, ReusePort: old.ReusePort}
 		if isHostName(config.Address) {
 			config.Address = old.Addr().String() // the one of its addresses that l has
 		}
-		sockets, err := s.bindWrapped(ctx, config, nil)
+		sockets, err := s.bindAll(ctx, config, nil)
 		if err != nil {
 			l.resume(openSocket{}, &BindError{Name: l.name, Err: err})
 			continue

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,16 +24,6 @@ const (
 	Draining  State = "draining"  // STOPPING=1
 )
 
-// life is the state, and the reload.
-type life struct {
-	entering sync.Mutex   // held while a state is reported: systemd learns of them in their order
-	state    atomic.Value // a State; nil is Starting
-
-	reloading sync.Mutex // one reload at a time
-	reload    func(context.Context) error
-	waiting   atomic.Bool // a reload of Wait has not begun yet
-}
-
 const (
 	defaultDrainTimeout = 10 * time.Second
 	drainTick           = 500 * time.Millisecond
@@ -45,7 +34,7 @@ const (
 
 // State returns the state of the service.
 func (s *Service) State() State {
-	if state, ok := s.life.state.Load().(State); ok {
+	if state, ok := s.state.Load().(State); ok {
 		return state
 	}
 	return Starting
@@ -53,12 +42,12 @@ func (s *Service) State() State {
 
 // enter changes the state and reports it, unless the service is stopping: that state is final.
 func (s *Service) enter(next State) bool {
-	s.life.entering.Lock()
-	defer s.life.entering.Unlock()
+	s.entering.Lock()
+	defer s.entering.Unlock()
 	if now := s.State(); now == Draining || now == LameDuck && next != Draining {
 		return false
 	}
-	s.life.state.Store(next)
+	s.state.Store(next)
 	var err error
 	switch next {
 	case Running:
@@ -77,17 +66,17 @@ func (s *Service) enter(next State) bool {
 // OnReload sets the function that applies the present configuration. SIGHUP, while Wait runs, and
 // Reload call it. If the function returns an error, it must keep the previous configuration. Call
 // OnReload before Ready. Without it, a reload does nothing and succeeds.
-func (s *Service) OnReload(reload func(context.Context) error) { s.life.reload = reload }
+func (s *Service) OnReload(reload func(context.Context) error) { s.reload = reload }
 
 // ErrNotRunning is the error of a reload before Ready, and after the service began to drain.
 var ErrNotRunning = errors.New("nothing was reloaded")
 
 // Reload reloads as SIGHUP does, waits until that is done, and returns the error of the reload.
 func (s *Service) Reload(ctx context.Context) error {
-	if s.life.reload == nil {
+	if s.reload == nil {
 		return s.ReloadWith(ctx, func(context.Context) error { return nil })
 	}
-	return s.ReloadWith(ctx, s.life.reload)
+	return s.ReloadWith(ctx, s.reload)
 }
 
 // ReloadWith calls reload as a reload of the service. Only one reload runs at a time. systemd gets
@@ -95,9 +84,9 @@ func (s *Service) Reload(ctx context.Context) error {
 // failed reload: without it, `systemctl reload` would never return (with Type=notify-reload, and
 // with any type before systemd 258). The error is that of reload, or ErrNotRunning.
 func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) error) error {
-	s.life.reloading.Lock()
-	defer s.life.reloading.Unlock()
-	s.life.waiting.Store(false) // a SIGHUP from here on needs a RELOADING=1 of its own
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.waiting.Store(false) // a SIGHUP from here on needs a RELOADING=1 of its own
 	if state := s.State(); state != Running || !s.enter(Reloading) {
 		return fmt.Errorf("%w: the service is %s", ErrNotRunning, s.State())
 	}
@@ -148,7 +137,7 @@ func (s *Service) Wait(failed <-chan error) (why string, err error) {
 // hangUp starts a reload. While one is running, at most one other waits. This is enough: it begins after
 // every SIGHUP that has arrived meanwhile.
 func (s *Service) hangUp(ctx context.Context) {
-	if s.life.waiting.Swap(true) {
+	if s.waiting.Swap(true) {
 		return
 	}
 	s.helpers.Go(func() {

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +11,10 @@ import (
 	"syscall"
 )
 
-// bindAll listens on each address of config's host, which is usually one. A host name may have
-// several; those that another of configs has as numbers are left to it, and those that this
-// machine does not have are reported, unless it has none of them.
-func bindAll(ctx context.Context, config ListenConfig, configs []ListenConfig, report func(error)) ([]openSocket, error) {
+// bindAll listens on each address of config's host, which is usually one, and applies Wrap. A host
+// name may have several; those that another of configs has as numbers are left to it, and those that
+// this machine does not have are reported, unless it has none of them.
+func (s *Service) bindAll(ctx context.Context, config ListenConfig, configs []ListenConfig) ([]openSocket, error) {
 	var bound []openSocket
 	var missing []error
 	for _, address := range addressesOf(ctx, config.Address, configs) {
@@ -28,9 +29,7 @@ func bindAll(ctx context.Context, config ListenConfig, configs []ListenConfig, r
 			missing = append(missing, err)
 			continue
 		case err != nil:
-			for _, socket := range bound {
-				_ = socket.Remove()
-			}
+			removeAll(bound)
 			return nil, err
 		}
 		socket.Address = config.Address
@@ -40,9 +39,23 @@ func bindAll(ctx context.Context, config ListenConfig, configs []ListenConfig, r
 		return nil, errors.Join(missing...)
 	}
 	for _, err := range missing {
-		report(fmt.Errorf("listener %s: %w", config.Name, err))
+		s.report(fmt.Errorf("listener %s: %w", config.Name, err))
+	}
+	var err error
+	for i := range bound {
+		err = errors.Join(err, s.wrap(&bound[i]))
+	}
+	if err != nil {
+		removeAll(bound)
+		return nil, err
 	}
 	return bound, nil
+}
+
+func removeAll(sockets []openSocket) {
+	for _, socket := range sockets {
+		_ = socket.Remove()
+	}
 }
 
 // addressesOf returns what to bind for address: IPv4 before IPv6 for a host name. It returns
@@ -58,14 +71,12 @@ func addressesOf(ctx context.Context, address string, configs []ListenConfig) []
 		return []string{address}
 	}
 	var addresses []string
-	for _, ipv4 := range []bool{true, false} {
-		for _, ip := range found {
-			ip = ip.Unmap()
-			one := net.JoinHostPort(ip.String(), port)
-			hasOwn := slices.ContainsFunc(configs, func(other ListenConfig) bool { return sameAddress(other.Address, one) })
-			if ip.Is4() == ipv4 && !hasOwn && !slices.Contains(addresses, one) {
-				addresses = append(addresses, one)
-			}
+	slices.SortStableFunc(found, func(a, b netip.Addr) int { return cmp.Compare(a.Unmap().BitLen(), b.Unmap().BitLen()) })
+	for _, ip := range found {
+		one := net.JoinHostPort(ip.Unmap().String(), port)
+		hasOwn := slices.ContainsFunc(configs, func(other ListenConfig) bool { return sameAddress(other.Address, one) })
+		if !hasOwn && !slices.Contains(addresses, one) {
+			addresses = append(addresses, one)
 		}
 	}
 	if len(addresses) == 0 {

@@ -56,7 +56,13 @@ type Service struct {
 	mu   sync.Mutex // guards open; held briefly
 	open []*Listener
 
-	life        life
+	entering sync.Mutex   // held while a state is reported: systemd learns of them in their order
+	state    atomic.Value // a State; nil is Starting
+
+	reloading sync.Mutex // one reload at a time
+	reload    func(context.Context) error
+	waiting   atomic.Bool // a reload of Wait has not begun yet
+
 	connections atomic.Pointer[connections] // nil until Run
 }
 
@@ -200,40 +206,26 @@ func (s *Service) claim(config ListenConfig) ([]openSocket, error) {
 	return named, nil
 }
 
-// bindWrapped listens on each address of config, as bindAll does, and applies Wrap.
-func (s *Service) bindWrapped(ctx context.Context, config ListenConfig, configs []ListenConfig) ([]openSocket, error) {
-	sockets, err := bindAll(ctx, config, configs, s.report)
-	if err != nil || s.Wrap == nil {
-		return sockets, err
-	}
-	for i, socket := range sockets {
-		sockets[i].Listener = s.Wrap(socket.Listener)
-		err = errors.Join(err, waitable(sockets[i].Listener))
-	}
-	if err != nil {
-		for _, socket := range sockets {
-			_ = socket.Remove()
-		}
-		return nil, err
-	}
-	return sockets, nil
-}
-
 // wrapPassed applies Wrap, which may have been set since Start.
 func (s *Service) wrapPassed() error {
 	var problems []error
-	for i, socket := range s.passed {
-		if s.Wrap == nil || socket.Listener == nil {
-			continue
-		}
-		if !socket.wrapped {
-			s.passed[i].Listener, s.passed[i].wrapped = s.Wrap(socket.Listener), true
-		}
-		if err := waitable(s.passed[i].Listener); err != nil {
-			problems = append(problems, &BindError{Name: socket.Name, Err: err})
+	for i := range s.passed {
+		if err := s.wrap(&s.passed[i]); err != nil {
+			problems = append(problems, &BindError{Name: s.passed[i].Name, Err: err})
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// wrap applies Wrap to socket, once.
+func (s *Service) wrap(socket *openSocket) error {
+	if s.Wrap == nil || socket.Listener == nil {
+		return nil
+	}
+	if !socket.wrapped {
+		socket.Listener, socket.wrapped = s.Wrap(socket.Listener), true
+	}
+	return waitable(socket.Listener)
 }
 
 // waitable returns an error if Accept cannot wait for clients on ln, because the kernel had no room for
