@@ -38,7 +38,6 @@ type Set struct {
 	serving map[*systemd.Listener]*serving
 }
 
-// serving is one call of Serve.
 type serving struct {
 	done chan struct{} // closed when Serve has returned
 	err  error         // the error that Serve has returned

@@ -97,7 +97,6 @@ func NewHandler(o HandlerOptions) (*Handler, error) {
 	return h, nil
 }
 
-// output returns the output that the options ask for: the journal, or stderr.
 func (s *sender) output() (*Output[*line], error) {
 	toJournal := IsJournal(s.options.Stderr)
 	if forced := s.options.Socket != ""; forced || toJournal {
@@ -251,7 +250,6 @@ func validName(path, key string) bool {
 	return 'a' <= first && first <= 'z'
 }
 
-// appendValue appends the value of a field.
 func appendValue(dst []byte, v slog.Value) []byte {
 	switch v.Kind() {
 	case slog.KindInt64:
@@ -354,5 +352,4 @@ func (s *sender) failing(output string, err error) {
 	}
 }
 
-// recovered implements [Hooks].
 func (s *sender) recovered(string, time.Duration, error) {}

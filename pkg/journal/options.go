@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"os"
@@ -53,15 +54,9 @@ func MessageID(id string) slog.Attr { return slog.String(messageID, id) }
 const messageID = "MESSAGE_ID"
 
 func (o HandlerOptions) withDefaults() HandlerOptions {
-	if o.Level == nil {
-		o.Level = slog.LevelInfo
-	}
-	if o.Identifier == "" {
-		o.Identifier = filepath.Base(os.Args[0])
-	}
-	if o.Stderr == nil {
-		o.Stderr = os.Stderr
-	}
+	o.Level = cmp.Or[slog.Leveler](o.Level, slog.LevelInfo)
+	o.Identifier = cmp.Or(o.Identifier, filepath.Base(os.Args[0]))
+	o.Stderr = cmp.Or(o.Stderr, os.Stderr)
 	if o.Fallback == nil {
 		o.Fallback = func(w io.Writer) slog.Handler {
 			return slog.NewTextHandler(w, &slog.HandlerOptions{AddSource: o.AddSource, Level: o.Level})

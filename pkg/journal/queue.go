@@ -48,7 +48,6 @@ func (q *queue[E]) next() (e E, ok bool) {
 	return e, true
 }
 
-// close makes put refuse all entries.
 func (q *queue[E]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

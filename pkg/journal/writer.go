@@ -165,7 +165,6 @@ func (w *Writer[E]) Use(out *Output[E]) {
 	})
 }
 
-// command makes the goroutine call do.
 func (w *Writer[E]) command(do func()) {
 	w.mu.Lock()
 	w.commands = append(w.commands, do)
@@ -231,7 +230,6 @@ func (w *Writer[E]) run() {
 	}
 }
 
-// obey executes the commands.
 func (w *Writer[E]) obey() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -306,7 +304,6 @@ func (w *Writer[E]) write(e E) bool {
 	}
 }
 
-// encode returns e in the format of out.
 func (w *Writer[E]) encode(out *Output[E], e E, limit int) []byte {
 	w.buf = out.Encode(w.buf[:0], e, limit)
 	return w.buf
@@ -326,7 +323,6 @@ func (w *Writer[E]) wait(fd int, limit time.Duration) {
 	}
 }
 
-// expired reports whether the deadline has passed.
 func (w *Writer[E]) expired() bool {
 	deadline := w.deadline.Load()
 	return deadline != nil && !time.Now().Before(*deadline)
@@ -355,7 +351,6 @@ func (w *Writer[E]) works() {
 	}
 }
 
-// giveUp drops e and all entries after it.
 func (w *Writer[E]) giveUp(e E) {
 	w.obey()
 	_ = w.out.Conn.Close()

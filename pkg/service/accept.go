@@ -71,23 +71,15 @@ func (a *acceptor) acceptFailed(err error) error {
 // recover makes room if possible, and otherwise waits. It returns ErrClosed if draining starts meanwhile.
 func (a *acceptor) recover(err error) error {
 	a.connections.countAcceptError(a.counters)
-	if outOfDescriptors(err) && a.connections.reaper.Evict(evictedAtOnce) {
-		a.trouble.failed(err, 0)
+	hasRoom := outOfDescriptors(err) && a.connections.reaper.Evict(evictedAtOnce)
+	pause := a.trouble.failed(err, hasRoom)
+	if hasRoom {
 		return nil
 	}
-	pause := a.trouble.nextPause()
-	a.trouble.failed(err, pause)
-	return a.pause(pause)
-}
-
-// pause waits for d. If draining starts before that, it returns ErrClosed.
-func (a *acceptor) pause(d time.Duration) error {
 	a.heartbeat.resting.Store(true)
 	defer a.heartbeat.resting.Store(false)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 		return nil
 	case <-a.connections.draining:
 		return ErrClosed

@@ -42,7 +42,6 @@ type counters struct {
 	acceptErrors      uint64
 }
 
-// count counts a visit that has ended.
 func (c *counters) count(v Visit) {
 	c.visits[v.Outcome.index()]++
 	c.bytes += uint64(v.Written)
@@ -263,7 +262,6 @@ func (cs *connections) finish(c *connection, ended Visit, lingers bool) {
 	cs.wake()
 }
 
-// lingeringClosed is called by the reaper.
 func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
 	cs.mu.Lock()
 	cs.lingering -= len(gone)

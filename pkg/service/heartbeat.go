@@ -50,7 +50,6 @@ func (h *heartbeat) answer(ln net.Listener) {
 	h.answered = make(chan struct{})
 }
 
-// end is called when the loop has ended.
 func (h *heartbeat) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -73,14 +73,12 @@ func (s *Server) init() {
 	})
 }
 
-// checkTLS calls SpokeTLS if first is the beginning of a TLS handshake.
 func (s *Server) checkTLS(c *connection, first []byte) {
 	if beginsTLS(first) {
 		s.SpokeTLS(c.peer)
 	}
 }
 
-// settings returns the values of the fields of s.
 func (s *Server) settings() Settings {
 	return Settings{s.Greeter, s.Admit, s.WriteTimeout, s.HandshakeTimeout, s.LingerTimeout, s.MaxConns, s.OmitLocal}
 }
@@ -123,7 +121,6 @@ func (s *Server) Update(settings Settings, listeners ...Listener) {
 	s.connections.reaper.Shorten(max(s.current.LingerTimeout, 0))
 }
 
-// breakDown ends every Serve with err.
 func (s *Server) breakDown(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,22 +143,17 @@ func (s *Server) Serve(ln Listener) error {
 		return err
 	}
 	defer s.loops.Done()
-	defer s.forget(a)
 	err = a.run()
 	_ = ln.Close()
 	a.heartbeat.end()
 	a.trouble.end()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.acceptors, a)
 	if s.connections.isDraining() {
 		return ErrClosed
 	}
-	return cmp.Or(s.breakdown(), err)
-}
-
-// breakdown returns the error of breakDown, or nil if it was not called.
-func (s *Server) breakdown() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.broken
+	return cmp.Or(s.broken, err)
 }
 
 // open makes an acceptor for ln. It returns ErrClosed if the server is closing.
@@ -194,12 +186,6 @@ func (s *Server) open(ln Listener) (*acceptor, error) {
 	return a, nil
 }
 
-func (s *Server) forget(a *acceptor) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.acceptors, a)
-}
-
 // Shutdown closes the listeners, and waits for visits and lingering connections to end. When ctx ends,
 // it cuts those that are left. When Shutdown returns, the server has no goroutine and no descriptor
 // left. It returns the cause of the end of ctx if visits or connections were cut, else nil.
@@ -230,7 +216,6 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// closeListeners makes the accept loops end.
 func (s *Server) closeListeners() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -83,7 +83,6 @@ func (v *visit) step(name StepName) {
 	}
 }
 
-// stepTLS reports the handshake of c, if the visit is traced.
 func (v *visit) stepTLS(c net.Conn) {
 	if v.trace == nil {
 		return

@@ -73,7 +73,6 @@ const (
 	majorVersion    = 3
 )
 
-// beginsTLS reports whether text is the beginning of a TLS handshake.
 func beginsTLS(text []byte) bool {
 	return len(text) > 1 && text[0] == handshakeRecord && text[1] == majorVersion
 }

@@ -23,15 +23,6 @@ type trouble struct {
 	timer *time.Timer // runs from the first success on
 }
 
-// nextPause returns how long to pause before accepting is tried again.
-func (t *trouble) nextPause() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.delay = min(max(2*t.delay, firstPause), lastPause)
-	return t.delay
-}
-
-// present returns why accepting fails, or nil.
 func (t *trouble) present() error {
 	if why := t.why.Load(); why != nil {
 		return *why
@@ -39,13 +30,19 @@ func (t *trouble) present() error {
 	return nil
 }
 
-// failed reports a failure.
-func (t *trouble) failed(err error, retryIn time.Duration) {
+// failed reports a failure, and returns how long to pause before accepting is tried again: not at all if
+// hasRoom.
+func (t *trouble) failed(err error, hasRoom bool) (pause time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !hasRoom {
+		t.delay = min(max(2*t.delay, firstPause), lastPause)
+		pause = t.delay
+	}
 	t.why.Store(&err)
 	t.stopTimer()
-	t.report(err, retryIn)
+	t.report(err, pause)
+	return pause
 }
 
 // succeeded makes the trouble end after troubleOver, if there is any.

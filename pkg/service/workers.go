@@ -14,7 +14,6 @@ type workers struct {
 
 func newWorkers() workers { return workers{next: make(chan *visit)} }
 
-// start serves v in a goroutine.
 func (w *workers) start(v *visit) {
 	select {
 	case w.next <- v:

@@ -184,7 +184,6 @@ func (c *Change) rollback(ctx context.Context) {
 	}
 }
 
-// serving returns the listener on socket, or nil.
 func (s *Service) serving(socket openSocket) *Listener {
 	for _, l := range s.Listeners() {
 		if l.current().Listener == socket.Listener {

@@ -144,7 +144,6 @@ func (l *Listener) awaitResumption() {
 	}
 }
 
-// current returns the socket.
 func (l *Listener) current() openSocket {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -60,7 +60,6 @@ func (f fileID) isAt(path string) bool {
 	return err == nil && now == f
 }
 
-// remove removes the file at path if it is f.
 func (f fileID) remove(path string) error {
 	if !f.isAt(path) {
 		return nil

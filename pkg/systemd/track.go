@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,7 @@ type connections struct {
 type connection struct {
 	all      *connections
 	accepted time.Time
-	waiting  bool // data was read since the last write; guarded by all.mu
+	waiting  atomic.Bool // data was read since the last write
 }
 
 // track returns a connection that replaces c and tracks its reads and writes. For a connection that is
@@ -68,20 +69,27 @@ func (cs *connections) unanswered() bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c := range cs.open {
-		if c.waiting || time.Since(c.accepted) < youngConnection {
+		if c.waiting.Load() || time.Since(c.accepted) < youngConnection {
 			return true
 		}
 	}
 	return false
 }
 
-func (c *connection) moved(n int64, waiting bool) {
-	if n <= 0 {
-		return
+// read gets what a Read of the connection has returned, and returns the same.
+func (c *connection) read(n int, err error) (int, error) {
+	if n > 0 {
+		c.waiting.Store(true)
 	}
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	c.waiting = waiting
+	return n, err
+}
+
+// wrote is like read, for a Write.
+func (c *connection) wrote(n int, err error) (int, error) {
+	if n > 0 {
+		c.waiting.Store(false)
+	}
+	return n, err
 }
 
 func (c *connection) closed() {
@@ -95,22 +103,13 @@ type tcpConn struct {
 	state *connection
 }
 
-func (c *tcpConn) Read(b []byte) (int, error) {
-	n, err := c.TCPConn.Read(b)
-	c.state.moved(int64(n), true)
-	return n, err
-}
-
-func (c *tcpConn) Write(b []byte) (int, error) {
-	n, err := c.TCPConn.Write(b)
-	c.state.moved(int64(n), false)
-	return n, err
-}
+func (c *tcpConn) Read(b []byte) (int, error)  { return c.state.read(c.TCPConn.Read(b)) }
+func (c *tcpConn) Write(b []byte) (int, error) { return c.state.wrote(c.TCPConn.Write(b)) }
 
 // ReadFrom works with sendfile(2) if possible.
 func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(r)
-	c.state.moved(n, false)
+	_, _ = c.state.wrote(int(n), err)
 	return n, err
 }
 
@@ -124,17 +123,8 @@ type unixConn struct {
 	state *connection
 }
 
-func (c *unixConn) Read(b []byte) (int, error) {
-	n, err := c.UnixConn.Read(b)
-	c.state.moved(int64(n), true)
-	return n, err
-}
-
-func (c *unixConn) Write(b []byte) (int, error) {
-	n, err := c.UnixConn.Write(b)
-	c.state.moved(int64(n), false)
-	return n, err
-}
+func (c *unixConn) Read(b []byte) (int, error)  { return c.state.read(c.UnixConn.Read(b)) }
+func (c *unixConn) Write(b []byte) (int, error) { return c.state.wrote(c.UnixConn.Write(b)) }
 
 func (c *unixConn) Close() error {
 	c.state.closed()

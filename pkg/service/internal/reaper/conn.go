@@ -63,7 +63,6 @@ func (r *ring) remove(c *Conn) {
 	c.prev.next, c.next.prev = c.next, c.prev
 }
 
-// first returns the first to go, or nil.
 func (r *ring) first() *Conn {
 	if r.root.next == &r.root {
 		return nil

@@ -168,33 +168,24 @@ func (r *Reaper) drain(c *Conn) {
 // up, unless the last sweep was a moment ago. If there are none, it closes up to n of the oldest
 // connections. If one of these is being half-closed, it waits for that, which takes one system call.
 func (r *Reaper) Evict(n int) bool {
-	if r.sweepIsDue() && r.Sweep() {
+	r.mu.Lock()
+	due := time.Since(r.sweptAt) >= r.delay
+	r.mu.Unlock()
+	if due && r.Sweep() {
 		return true
 	}
 	for {
-		gone, pending := r.unlinkOldest(n)
+		left, pending := n, false // pending: the next one is not half-closed yet
+		gone := r.unlinkWhile(Evicted, func(c *Conn) bool {
+			left--
+			pending = left >= 0 && !c.halfClosed.Load()
+			return left >= 0 && !pending
+		})
 		if len(gone) > 0 || !pending {
 			return r.closeAll(gone)
 		}
 		runtime.Gosched()
 	}
-}
-
-func (r *Reaper) sweepIsDue() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Since(r.sweptAt) >= r.delay
-}
-
-// unlinkOldest unlinks up to n of the oldest connections. pending says that the next one is not
-// half-closed yet.
-func (r *Reaper) unlinkOldest(n int) (gone []*Conn, pending bool) {
-	gone = r.unlinkWhile(Evicted, func(c *Conn) bool {
-		n--
-		pending = n >= 0 && !c.halfClosed.Load()
-		return n >= 0 && !pending
-	})
-	return gone, pending
 }
 
 // Shorten limits the time of all connections that were added to d from now.
@@ -249,7 +240,6 @@ func (r *Reaper) isClosing() bool {
 	}
 }
 
-// run is the goroutine of the poll set.
 func (r *Reaper) run(p *poll) {
 	for {
 		event, err := p.wait()
@@ -264,7 +254,8 @@ func (r *Reaper) run(p *poll) {
 			r.letEventsGather()
 		default:
 			r.Sweep()
-			r.expire()
+			now := time.Now()
+			r.closeAll(r.unlinkWhile(Expired, func(c *Conn) bool { return c.halfClosed.Load() && !c.Until.After(now) }))
 			r.rearm(p)
 		}
 	}
@@ -342,12 +333,6 @@ func (r *Reaper) letEventsGather() {
 	}
 }
 
-// expire closes the connections whose time is over.
-func (r *Reaper) expire() {
-	now := time.Now()
-	r.closeAll(r.unlinkWhile(Expired, func(c *Conn) bool { return c.halfClosed.Load() && !c.Until.After(now) }))
-}
-
 // rearm sets the time at which the goroutine wakes, for the present connections.
 func (r *Reaper) rearm(p *poll) {
 	r.mu.Lock()
@@ -370,38 +355,27 @@ func (r *Reaper) rearm(p *poll) {
 func (r *Reaper) Sweep() bool {
 	r.sweeping.Lock()
 	defer r.sweeping.Unlock()
-	unchecked, polled := r.takeUnchecked()
+	r.mu.Lock()
+	unchecked, polled := r.unchecked, r.poll != nil && r.poll.len() > 0
+	r.unchecked, r.spare = r.spare, nil
+	r.sweptAt = time.Now()
+	r.mu.Unlock()
+
 	gone := r.check(unchecked)
-	r.keepSpare(unchecked, gone)
+	clear(unchecked)
+	r.mu.Lock()
+	if len(unchecked) > 0 && !r.hurried {
+		r.delay = nextFirstCheckDelay(r.delay, len(unchecked), gone)
+	}
+	if cap(unchecked) <= trimThreshold {
+		r.spare = unchecked[:0]
+	}
+	r.mu.Unlock()
+
 	if polled {
 		gone += r.checkEvents(r.poll)
 	}
 	return gone > 0
-}
-
-// takeUnchecked returns the connections that wait for their first check, and whether the poll set has
-// others.
-func (r *Reaper) takeUnchecked() (unchecked []*Conn, polled bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	unchecked = r.unchecked
-	r.unchecked, r.spare = r.spare, nil
-	r.sweptAt = time.Now()
-	return unchecked, r.poll != nil && r.poll.len() > 0
-}
-
-// keepSpare adapts the delay after a first check, and keeps the memory of the slice for reuse unless it
-// is large.
-func (r *Reaper) keepSpare(checked []*Conn, gone int) {
-	clear(checked)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(checked) > 0 && !r.hurried {
-		r.delay = nextFirstCheckDelay(r.delay, len(checked), gone)
-	}
-	if cap(checked) <= trimThreshold {
-		r.spare = checked[:0]
-	}
 }
 
 // nextFirstCheckDelay returns the next delay. After the last delay, checked connections were checked

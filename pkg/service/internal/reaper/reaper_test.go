@@ -379,13 +379,23 @@ func TestNothingIsClosedBeforeItIsHalfClosed(t *testing.T) {
 	}
 }
 
+// ended is a socket whose client has closed it.
+type ended struct{}
+
+func (ended) Control(func(fd int)) error { return nil }
+
+func (ended) Discard([]byte) (int, error) { return 0, nil }
+
 // The memory of a crowd is given back.
 func TestSparesAreSmall(t *testing.T) {
 	r := New(Hooks{Closed: func([]*Conn) {}})
 	defer r.Close()
 	for _, n := range []int{1, trimThreshold, 100 * trimThreshold, 2} {
-		r.keepSpare(make([]*Conn, n), n)
-		if cap(r.spare) > trimThreshold {
+		for range n {
+			r.unchecked = append(r.unchecked, &Conn{socket: ended{}, unlinked: true})
+		}
+		r.Sweep()
+		if cap(r.unchecked) > trimThreshold || cap(r.spare) > trimThreshold {
 			t.Errorf("after a check of %d, room for %d is kept", n, cap(r.spare))
 		}
 	}
