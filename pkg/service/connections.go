@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"iter"
 	"net"
 	"slices"
 	"sync"
@@ -22,7 +21,8 @@ type connections struct {
 	limit     int                  // of visits and lingering ones together; 0 or less: none
 	grace     time.Duration        // time after which an unfinished handshake may give way to a new client
 	counters  map[string]*counters // by Listener.Name; kept when a listener is gone, since counts never go down
-	visits    visitList            // the connections with a visit in progress
+	visits    reaper.Ring          // the connections with a visit in progress
+	active    int                  // how many these are
 	shaking   handshakes           // the visits whose handshake is unfinished
 	leaving   int                  // how many visits have given way and not ended yet
 	lingering int                  // the connections that the reaper has
@@ -60,11 +60,9 @@ type connection struct {
 
 	alertMayCome bool // refused, but lingers: the client may still send an alert, or more data that is not TLS
 
-	lingerer reaper.Conn // what the reaper has of it
+	lingerer reaper.Conn // what the reaper has of it; until then, its place in visits
 	shake    handshake
 	trace    *trace // nil: its steps are not reported
-
-	prev, next *connection
 }
 
 var past = time.Unix(1, 0) // a deadline that interrupts
@@ -77,7 +75,7 @@ func newConnections(onFirstBytes func(c *connection, first []byte), failed func(
 		cutting:  make(chan struct{}),
 		changed:  make(chan struct{}),
 	}
-	cs.visits.init()
+	cs.visits.Init()
 	cs.shaking.init()
 	cs.reaper = reaper.New(reaper.Hooks{
 		Closed:       cs.lingeringClosed,
@@ -168,7 +166,9 @@ func (cs *connections) begin(c *connection, shakes bool, resting *atomic.Bool) {
 		cs.makeRoom(c.counters, resting)
 	}
 	cs.running.Add(1)
-	cs.visits.push(c)
+	c.lingerer.Owner = c
+	cs.visits.Append(&c.lingerer)
+	cs.active++
 	c.counters.active++
 	if shakes {
 		cs.shaking.add(c)
@@ -203,11 +203,11 @@ func (cs *connections) makeRoom(of *counters, resting *atomic.Bool) {
 	cs.rest(resting, in)
 }
 
-func (cs *connections) isFull() bool { return cs.limit > 0 && cs.visits.len+cs.lingering >= cs.limit }
+func (cs *connections) isFull() bool { return cs.limit > 0 && cs.active+cs.lingering >= cs.limit }
 
 // hasTooManyVisits reports whether one more visit would be too many, for the listener or for all.
 func (cs *connections) hasTooManyVisits(of *counters) bool {
-	return cs.limit > 0 && cs.visits.len >= cs.limit || of.limit > 0 && of.active >= of.limit
+	return cs.limit > 0 && cs.active >= cs.limit || of.limit > 0 && of.active >= of.limit
 }
 
 // nextToGiveWay returns the handshake that has to give way to a client of a listener, or after what time
@@ -247,7 +247,8 @@ func (cs *connections) announce(c *connection) {
 func (cs *connections) finish(c *connection, ended Visit, lingers bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	cs.visits.remove(c)
+	cs.visits.Remove(&c.lingerer)
+	cs.active--
 	cs.shaking.remove(c)
 	if c.shake.gaveWay.Load() {
 		cs.leaving--
@@ -297,7 +298,7 @@ func (cs *connections) drained(ctx context.Context) error {
 	defer cs.mu.Unlock()
 	cs.waiters++
 	defer func() { cs.waiters-- }()
-	for cs.visits.len+cs.lingering > 0 {
+	for cs.active+cs.lingering > 0 {
 		changed := cs.changed
 		cs.mu.Unlock()
 		var err error
@@ -323,8 +324,8 @@ func (cs *connections) cut() {
 	if !isClosed(cs.cutting) {
 		close(cs.cutting)
 	}
-	for c := range cs.visits.all() {
-		c.cut()
+	for l := range cs.visits.All() {
+		l.Owner.(*connection).cut()
 	}
 }
 
@@ -349,35 +350,5 @@ func isClosed(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// A visitList is a ring of connections, so that removing one is cheap.
-type visitList struct {
-	root connection
-	len  int
-}
-
-func (l *visitList) init() { l.root.prev, l.root.next = &l.root, &l.root }
-
-func (l *visitList) push(c *connection) {
-	c.prev, c.next = l.root.prev, &l.root
-	c.prev.next, c.next.prev = c, c
-	l.len++
-}
-
-func (l *visitList) remove(c *connection) {
-	c.prev.next, c.next.prev = c.next, c.prev
-	c.prev, c.next = nil, nil
-	l.len--
-}
-
-func (l *visitList) all() iter.Seq[*connection] {
-	return func(yield func(*connection) bool) {
-		for c := l.root.next; c != &l.root; c = c.next {
-			if !yield(c) {
-				return
-			}
-		}
 	}
 }

@@ -274,7 +274,7 @@ func (v *visit) prepareLinger(ended Visit) bool {
 	if !ok || v.rules.LingerTimeout <= 0 || ended.Outcome != Greeted && !v.alertMayCome {
 		return false
 	}
-	v.lingerer.Conn, v.lingerer.Owner = conn, &v.connection
+	v.lingerer.Conn = conn
 	v.lingerer.Until = ended.Arrived.Add(ended.Took + v.rules.LingerTimeout)
 	v.lingerer.Sniff = v.host.sniffTLS && ended.Outcome == Greeted && v.rules.listener.TLS == nil
 	return true

@@ -43,35 +43,35 @@ const (
 	Closing                 // the reaper was closed
 )
 
-// A ring has connections in the order of Until: root.next is the first to go. Its methods need the
-// reaper's lock.
-type ring struct{ root Conn }
+// A Ring is a list of connections: adding and removing one is cheap, and needs no memory. Use Init first. A
+// Conn is in at most one Ring. The methods must not be called at once.
+type Ring struct{ root Conn }
 
-func (r *ring) init() { r.root.prev, r.root.next = &r.root, &r.root }
+// Init makes r an empty Ring.
+func (r *Ring) Init() { r.root.prev, r.root.next = &r.root, &r.root }
 
-func (r *ring) insert(c *Conn) {
+// Append adds c at the end.
+func (r *Ring) Append(c *Conn) { c.insertAfter(r.root.prev) }
+
+// insert adds c to a ring in the order of Until, the first to go first.
+func (r *Ring) insert(c *Conn) {
 	after := r.root.prev
 	for after != &r.root && after.Until.After(c.Until) {
 		after = after.prev // only if the linger timeout was changed
 	}
-	c.prev, c.next = after, after.next
+	c.insertAfter(after)
+}
+
+func (c *Conn) insertAfter(other *Conn) {
+	c.prev, c.next = other, other.next
 	c.prev.next, c.next.prev = c, c
 }
 
-func (r *ring) remove(c *Conn) {
-	c.unlinked = true
-	c.prev.next, c.next.prev = c.next, c.prev
-}
+// Remove removes c, which must be in r.
+func (r *Ring) Remove(c *Conn) { c.prev.next, c.next.prev = c.next, c.prev }
 
-func (r *ring) first() *Conn {
-	if r.root.next == &r.root {
-		return nil
-	}
-	return r.root.next
-}
-
-// all yields the connections, the first to go first. The one that it yields may be removed.
-func (r *ring) all() iter.Seq[*Conn] {
+// All yields the connections in their order. The one that it yields may be removed.
+func (r *Ring) All() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		for c := r.root.next; c != &r.root; {
 			next := c.next
@@ -81,6 +81,13 @@ func (r *ring) all() iter.Seq[*Conn] {
 			c = next
 		}
 	}
+}
+
+func (r *Ring) first() *Conn {
+	if r.root.next == &r.root {
+		return nil
+	}
+	return r.root.next
 }
 
 // A socket is a connection with a descriptor. Connections of package direct are sockets. On Linux,

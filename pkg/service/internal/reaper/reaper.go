@@ -46,7 +46,7 @@ type Reaper struct {
 	running sync.WaitGroup
 
 	mu        sync.Mutex
-	ring      ring
+	ring      Ring
 	poll      *poll         // nil until the first socket of the kernel is added
 	unchecked []*Conn       // sockets that wait for their first check, see Sweep
 	delay     time.Duration // from Add to that check
@@ -64,7 +64,7 @@ type Reaper struct {
 // New returns a reaper that calls hooks.
 func New(hooks Hooks) *Reaper {
 	r := &Reaper{hooks: hooks, delay: minFirstCheckDelay, closing: make(chan struct{})}
-	r.ring.init()
+	r.ring.Init()
 	return r
 }
 
@@ -193,7 +193,7 @@ func (r *Reaper) Shorten(d time.Duration) {
 	until := time.Now().Add(d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.ring.all() {
+	for c := range r.ring.All() {
 		if !c.Until.After(until) {
 			continue
 		}
@@ -271,7 +271,7 @@ func (r *Reaper) fail(err error) {
 	}
 	r.failure = fmt.Errorf("wait for lingering connections: %w", err)
 	r.reply()
-	for c := range r.ring.all() {
+	for c := range r.ring.All() {
 		if c.polled {
 			r.poll.forget(c)
 			r.startDrain(c)
@@ -474,7 +474,7 @@ func (r *Reaper) remove(conns []*Conn, cause Cause) {
 func (r *Reaper) unlinkWhile(cause Cause, wanted func(*Conn) bool) (gone []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.ring.all() {
+	for c := range r.ring.All() {
 		if !wanted(c) {
 			break
 		}
@@ -486,8 +486,8 @@ func (r *Reaper) unlinkWhile(cause Cause, wanted func(*Conn) bool) (gone []*Conn
 
 // unlink takes c out of the ring and the poll set. r.mu is held; closeAll must follow.
 func (r *Reaper) unlink(c *Conn, cause Cause) {
-	c.Cause = cause
-	r.ring.remove(c)
+	c.Cause, c.unlinked = cause, true
+	r.ring.Remove(c)
 	if r.poll != nil {
 		r.poll.forget(c)
 	}
