@@ -151,10 +151,16 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 
 // targets returns each host with each port, and the targets of the arguments. Each target is returned once.
 func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
-	targets, err := argTargets(args)
+	given, err := argTargets(args)
 	errs := []error{err}
+	var targets []probe.Target
 	add := func(t probe.Target, err error) {
-		targets, errs = append(targets, t), append(errs, err)
+		if errs = append(errs, err); !slices.Contains(targets, t) {
+			targets = append(targets, t)
+		}
+	}
+	for _, t := range given {
+		add(t, nil)
 	}
 	for _, host := range f.hosts {
 		if strings.HasPrefix(host, "/") {
@@ -174,13 +180,7 @@ func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
 	case len(args) == 0 && len(f.hosts) == 0:
 		errs = append(errs, errors.New("no target: write -H HOST -p PORT"))
 	}
-	var once []probe.Target
-	for _, t := range targets {
-		if !slices.Contains(once, t) {
-			once = append(once, t)
-		}
-	}
-	return once, errors.Join(errs...)
+	return targets, errors.Join(errs...)
 }
 
 // setDays reads -D WARN[,CRIT].

@@ -93,28 +93,25 @@ that wait for their clients, such as a web server.`,
 // A step is one action on the server, such as a restart.
 type step struct {
 	name string
-	do   func(ctx context.Context, u *drill.Unit) error
+	do   func(*drill.Unit, context.Context) error
 }
 
 // steps returns the steps of the drill, in order.
 func (f *drillFlags) steps() (all []step) {
-	add := func(n int, name string, do func(context.Context, *drill.Unit) error) {
+	add := func(n int, name string, do func(*drill.Unit, context.Context) error) {
 		for range n {
 			all = append(all, step{name, do})
 		}
 	}
-	on := func(method func(*drill.Unit, context.Context) error) func(context.Context, *drill.Unit) error {
-		return func(ctx context.Context, u *drill.Unit) error { return method(u, ctx) }
-	}
-	add(f.restart, "restart", on((*drill.Unit).Restart))
-	add(f.reload, "reload", on((*drill.Unit).Reload))
-	add(f.kill, "kill", on((*drill.Unit).Kill))
-	add(f.stopStart, "stop-start", on((*drill.Unit).StopStart))
+	add(f.restart, "restart", (*drill.Unit).Restart)
+	add(f.reload, "reload", (*drill.Unit).Reload)
+	add(f.kill, "kill", (*drill.Unit).Kill)
+	add(f.stopStart, "stop-start", (*drill.Unit).StopStart)
 	if f.softReboot {
-		add(1, "soft-reboot", on((*drill.Unit).SoftReboot))
+		add(1, "soft-reboot", (*drill.Unit).SoftReboot)
 	}
 	for _, command := range f.do {
-		add(f.times, command, func(ctx context.Context, _ *drill.Unit) error { return drill.Command(ctx, command) })
+		add(f.times, command, func(_ *drill.Unit, ctx context.Context) error { return drill.Command(ctx, command) })
 	}
 	return all
 }
@@ -431,7 +428,7 @@ func (d *drilling) carryOut(ctx context.Context, unit *drill.Unit) {
 		}
 		within, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("no answer within %s", stepTimeout))
 		result := stepResult{name: s.name, requested: time.Now()}
-		result.err = s.do(within, unit)
+		result.err = s.do(unit, within)
 		cancel()
 		result.answered = time.Now()
 		d.steps = append(d.steps, result)

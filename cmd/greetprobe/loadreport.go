@@ -76,27 +76,11 @@ func distributionOf(h *hdrhistogram.Histogram) *distribution {
 func (t *tally) report(f *loadFlags, target string, start time.Time, took time.Duration, due int, interrupted bool) *loadReport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := &loadReport{
-		Schema:      "greetprobe-load/1",
-		Time:        wireTime(start),
-		Target:      target,
-		Arrivals:    f.arrivals,
-		DurationUS:  took.Microseconds(),
-		Asked:       f.rate,
-		Achieved:    float64(t.started) / max(took, 1).Seconds(),
-		Due:         due,
-		Started:     t.started,
-		Outcomes:    t.outcomes,
-		Examples:    t.examples,
-		LatencyUS:   distributionOf(t.latency),
-		ServiceUS:   distributionOf(t.service),
-		LateUS:      distributionOf(t.lag),
-		Inflight:    t.peak,
-		MaxInflight: f.maxInflight,
-		Held:        t.held,
-		Interrupted: interrupted,
-		Exit:        t.exit,
-	}
+	r := &t.loadReport
+	r.Schema, r.Time, r.Target, r.Arrivals = "greetprobe-load/1", wireTime(start), target, f.arrivals
+	r.DurationUS, r.Due, r.Interrupted = took.Microseconds(), due, interrupted
+	r.Asked, r.Achieved, r.MaxInflight = f.rate, float64(t.Started)/max(took, 1).Seconds(), f.maxInflight
+	r.LatencyUS, r.ServiceUS, r.LateUS = distributionOf(t.latency), distributionOf(t.service), distributionOf(t.lag)
 	if interrupted {
 		r.Exit = exitCanceled
 	}

@@ -117,18 +117,18 @@ type pingSeries struct {
 	streams
 	flags  *pingFlags
 	target probe.Target
-	name   string // of the target, safe for a terminal
-	sleep  suspension
+	name   string    // of the target, safe for a terminal
+	start  time.Time // of the first probe, with a monotonic reading
 
 	mu       sync.Mutex // guards the rest, and the streams
 	stats    *pingStats
 	missed   int    // number of skipped probes
 	hint     string // for the last failure
 	outcomes map[probe.Status]int
-	exit     int       // the largest exit code up to now
-	start    time.Time // of the first probe
-	last     time.Time // start of the last probe that has ended
-	live     *livePlot // nil: print a line for each probe
+	exit     int           // the largest exit code up to now
+	apart    time.Duration // difference of the wall clock and the monotonic clock that has been reported
+	last     time.Time     // start of the last probe that has ended
+	live     *livePlot     // nil: print a line for each probe
 	drawn    time.Time
 	line     string    // line of the last probe, shown below the plot
 	course   []float64 // milliseconds, in the order of their ends
@@ -139,7 +139,6 @@ func newPingSeries(f *pingFlags, target probe.Target, std streams) *pingSeries {
 		streams: std, flags: f, target: target, name: safe(target.String()),
 		stats: newPingStats(), outcomes: map[probe.Status]int{}, start: time.Now(),
 	}
-	s.sleep.start = s.start
 	switch {
 	case f.plot && std.animated():
 		s.live = &livePlot{w: std.out}
@@ -158,7 +157,7 @@ func (s *pingSeries) run(ctx context.Context, do func(context.Context, probe.Tar
 	series := openloop.Runner{
 		Due: openloop.Constant(1 / s.flags.interval.Seconds()),
 		Do: func(ctx context.Context, request openloop.Request) {
-			s.sleep.look(s)
+			s.lookAtClocks()
 			s.ended(request, do(ctx, s.target))
 		},
 		Count:   s.flags.count,
@@ -201,41 +200,29 @@ func (s *pingSeries) skipped(probes int, since, until time.Time) {
 		until.Sub(since).Round(100*time.Millisecond)+s.flags.interval)
 }
 
-// suspended reports that the machine was suspended for the time gap. The schedule continues where it was.
-func (s *pingSeries) suspended(gap time.Duration) {
+// leastSuspension is the smallest difference of the clocks that is taken for a suspension. It is more than the gradual
+// adjustment of a clock.
+const leastSuspension = 2 * time.Second
+
+// lookAtClocks reports that the machine was suspended: the monotonic clock then stops, and the difference between it
+// and the wall clock grows. The schedule continues where it was.
+func (s *pingSeries) lookAtClocks() {
+	now := time.Now()
+	apart := now.Round(0).Sub(s.start.Round(0)) - now.Sub(s.start)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	gap := apart - s.apart
+	if gap < max(leastSuspension, s.flags.interval) && gap >= -leastSuspension {
+		return
+	}
+	s.apart = apart
+	if gap <= 0 {
+		return
+	}
 	probes := int(gap / s.flags.interval)
 	s.missed += probes
 	s.say("%s skipped: the machine was suspended, or its clock was set, for %s",
 		words.Count(probes, "probe"), gap.Round(time.Second))
-}
-
-// A suspension detects that the machine was suspended: the monotonic clock then stops, and the difference between
-// it and the wall clock grows.
-type suspension struct {
-	mu    sync.Mutex
-	start time.Time     // of the series, with a monotonic reading
-	apart time.Duration // difference of the clocks that has been reported
-}
-
-// leastSuspension is the smallest difference that is taken for a suspension. It is more than the gradual
-// adjustment of a clock.
-const leastSuspension = 2 * time.Second
-
-func (p *suspension) look(s *pingSeries) {
-	now := time.Now()
-	apart := now.Round(0).Sub(p.start.Round(0)) - now.Sub(p.start)
-	p.mu.Lock()
-	gap := apart - p.apart
-	news := gap >= max(leastSuspension, s.flags.interval) || gap < -leastSuspension
-	if news {
-		p.apart = apart
-	}
-	p.mu.Unlock()
-	if news && gap > 0 {
-		s.suspended(gap)
-	}
 }
 
 // ended reports one probe. It ignores an interrupted probe.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	_ "embed" // for help.txt
@@ -325,39 +324,24 @@ const maxLine = 4096
 // readTargets reads one target from each line, as HOST:PORT or HOST PORT. A # at the beginning of a line or after white
 // space begins a comment. A line that is not valid becomes an entry with an error.
 func (f *rootFlags) readTargets(from io.Reader, name string) ([]entry, error) {
+	text, err := io.ReadAll(from)
+	if err != nil {
+		return nil, fmt.Errorf("read targets: %s: %w", name, bare(err))
+	}
 	var entries []entry
-	lines := bufio.NewReaderSize(from, maxLine)
-	for n := 1; ; n++ {
-		line, err := readWhole(lines)
-		if n == 1 {
-			line = strings.TrimPrefix(line, "\ufeff") // a byte order mark
-		}
-		e, errLine := f.readLine(strings.TrimRight(line, "\r\n"))
+	n := 0
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) { // without a byte order mark
+		n++
+		e, err := f.readLine(strings.TrimRight(line, "\r\n"))
 		switch {
-		case errLine != nil:
+		case err != nil:
 			shown := probe.Target{Host: clip(strings.TrimSpace(line))}
-			entries = append(entries, entry{target: shown, err: fmt.Errorf("%s:%d: %s", name, n, clip(errLine.Error()))})
+			entries = append(entries, entry{target: shown, err: fmt.Errorf("%s:%d: %s", name, n, clip(err.Error()))})
 		case e != entry{}:
 			entries = append(entries, e)
 		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return entries, nil
-		case err != nil:
-			return nil, fmt.Errorf("read targets: %s: %w", name, bare(err))
-		}
 	}
-}
-
-// readWhole reads a line. If the line is too long, it returns more than maxLine bytes, but not the whole line.
-func readWhole(lines *bufio.Reader) (string, error) {
-	part, err := lines.ReadSlice('\n')
-	line := string(part)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		line = line[:min(len(line), maxLine)] + "+"
-		_, err = lines.ReadSlice('\n')
-	}
-	return line, err
+	return entries, nil
 }
 
 // readLine returns the entry in line. It returns the zero value if there is none.

@@ -113,3 +113,16 @@ func printVersion(cmd *cobra.Command, name string) {
 	cmd.Version = build.Read().Version
 	cmd.SetVersionTemplate(name + " {{.Version}}\n")
 }
+
+func newVersion(std streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version, as --version does",
+		Example: "  greetprobe version",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			fmt.Fprintf(std.out, "greetprobe %s\n", build.Read().Version)
+			return nil
+		},
+	}
+}

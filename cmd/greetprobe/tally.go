@@ -25,37 +25,33 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 
 // A tally has the statistics of the requests of a load. Many goroutines may call its methods at once.
 type tally struct {
-	mu       sync.Mutex
-	latency  *hdrhistogram.Histogram // of greeted requests: time from when they were due
-	service  *hdrhistogram.Histogram // of greeted requests: time from when they started
-	lag      *hdrhistogram.Histogram // time from due to start, of requests that no limit has delayed
-	outcomes map[probe.Status]int
-	examples map[probe.Status]string // the first error of each status
-	slowest  probe.Result            // the greeted request with the longest time from its start
-	local    map[syscall.Errno]int   // number of local errors, by errno; 0: errors without an errno
-	exit     int                     // the largest exit code
-	started  int
-	ended    int
-	peak     int // maximum number of requests in flight at once
-	held     int // number of requests that started late because of the limit
-	course   *course
+	mu         sync.Mutex
+	loadReport                         // as far as it grows with each request
+	latency    *hdrhistogram.Histogram // of greeted requests: time from when they were due
+	service    *hdrhistogram.Histogram // of greeted requests: time from when they started
+	lag        *hdrhistogram.Histogram // time from due to start, of requests that no limit has delayed
+	slowest    probe.Result            // the greeted request with the longest time from its start
+	local      map[syscall.Errno]int   // number of local errors, by errno; 0: errors without an errno
+	ended      int
+	course     *course
 }
 
 func newTally(c *course) *tally {
 	return &tally{
 		latency: newTimes(), service: newTimes(), lag: newTimes(),
-		outcomes: map[probe.Status]int{}, examples: map[probe.Status]string{}, local: map[syscall.Errno]int{},
-		course: c,
+		loadReport: loadReport{Outcomes: map[probe.Status]int{}, Examples: map[probe.Status]string{}},
+		local:      map[syscall.Errno]int{},
+		course:     c,
 	}
 }
 
 func (t *tally) start(s openloop.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.started++
-	t.peak = max(t.peak, t.started-t.ended)
+	t.Started++
+	t.Inflight = max(t.Inflight, t.Started-t.ended)
 	if s.Held {
-		t.held++
+		t.Held++
 	} else {
 		record(t.lag, s.Started.Sub(s.Due))
 	}
@@ -65,10 +61,10 @@ func (t *tally) end(s openloop.Request, r *probe.Result, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended++
-	if t.outcomes[r.Status]++; t.outcomes[r.Status] == 1 && r.Err != nil {
-		t.examples[r.Status] = safe(r.Err.Error())
+	if t.Outcomes[r.Status]++; t.Outcomes[r.Status] == 1 && r.Err != nil {
+		t.Examples[r.Status] = safe(r.Err.Error())
 	}
-	t.exit = max(t.exit, exitFor(r.Status))
+	t.Exit = max(t.Exit, exitFor(r.Status))
 	if r.Status == probe.LocalError {
 		var errno syscall.Errno
 		errors.As(r.Err, &errno)
@@ -90,5 +86,5 @@ func (t *tally) progress(since, duration time.Duration) string {
 	defer t.mu.Unlock()
 	left := max(duration-since, 0).Round(time.Second)
 	return fmt.Sprintf("%d started, %d under way, %d greeted, %d failed; %s to go",
-		t.started, t.started-t.ended, t.outcomes[probe.OK], t.ended-t.outcomes[probe.OK], left)
+		t.Started, t.Started-t.ended, t.Outcomes[probe.OK], t.ended-t.Outcomes[probe.OK], left)
 }

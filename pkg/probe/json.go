@@ -307,6 +307,16 @@ func (w wireAttempt) result() Attempt {
 	return a
 }
 
+// errnoNamed returns the error number with that name; 0 if there is none.
+func errnoNamed(name string) syscall.Errno {
+	for n := range syscall.Errno(errnos) {
+		if errno := firstErrno + n; name != "" && errnoName(errno) == name {
+			return errno
+		}
+	}
+	return 0
+}
+
 func (w *wireTLS) result() *TLS {
 	if w == nil {
 		return nil

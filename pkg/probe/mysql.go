@@ -54,8 +54,23 @@ func readMySQLError(packet []byte) reading {
 	return out
 }
 
-// The capabilities of the login answer: protocol 4.1, its authentication, its plugins.
-const mysqlCapabilities = 0x00000200 | 0x00008000 | 0x00080000
+// The capability flags and the character sets of a login.
+const (
+	mysqlProtocol41   = 0x00000200
+	mysqlSSL          = 0x00000800
+	mysqlSecure       = 0x00008000 // the authentication of protocol 4.1
+	mysqlPlugins      = 0x00080000
+	mysqlCapabilities = mysqlProtocol41 | mysqlSecure | mysqlPlugins
+	mysqlUTF8         = 33
+	mysqlUTF8MB4      = 45
+)
+
+// mysqlLogin returns the first half of a login, which alone is an SSLRequest.
+func mysqlLogin(capabilities uint32, charset byte) []byte {
+	login := binary.LittleEndian.AppendUint32(nil, capabilities)
+	login = binary.LittleEndian.AppendUint32(login, 1<<24) // the longest packet
+	return append(append(login, charset), make([]byte, 23)...)
+}
 
 // leaveMySQL answers the handshake with a login that fails: a server counts a client
 // that hangs up without it as one that broke off, and in the end blocks its host.
@@ -72,11 +87,7 @@ func leaveMySQLInTLS(c io.ReadWriter, _ []byte) error {
 }
 
 func loginMySQL(c io.ReadWriter, sequence byte, capabilities uint32) error {
-	login := binary.LittleEndian.AppendUint32(nil, capabilities)
-	login = binary.LittleEndian.AppendUint32(login, 1<<24) // the longest packet
-	login = append(login, 33)                              // utf8
-	login = append(login, make([]byte, 23)...)
-	login = append(login, "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
+	login := append(mysqlLogin(capabilities, mysqlUTF8), "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
 	if err := sendMySQL(c, sequence, login); err != nil {
 		return err
 	}

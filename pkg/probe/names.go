@@ -19,9 +19,7 @@ func (p *Probe) MX(ctx context.Context, domain string, port uint16) ([]Target, e
 	if err := p.validLookup(ctx, port == 0); err != nil {
 		return nil, err
 	}
-	found, err := lookupRecords(ctx, p, domain, func(ctx context.Context, r *net.Resolver, name string) ([]*net.MX, error) {
-		return r.LookupMX(ctx, name)
-	})
+	found, err := lookupRecords(ctx, p, domain, (*net.Resolver).LookupMX)
 	return mailServers(domain, port, found, err)
 }
 
@@ -51,7 +49,7 @@ func (p *Probe) SRV(ctx context.Context, service string) ([]Target, error) {
 	if err := p.validLookup(ctx, false); err != nil {
 		return nil, err
 	}
-	found, err := lookupRecords(ctx, p, service, func(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
+	found, err := lookupRecords(ctx, p, service, func(r *net.Resolver, ctx context.Context, name string) ([]*net.SRV, error) {
 		_, found, err := r.LookupSRV(ctx, "", "", name)
 		return found, err
 	})
@@ -127,14 +125,14 @@ func (r *recordsOf) add(host string, port uint16) {
 }
 
 // lookupRecords looks up the records of name, within the Total of p.
-func lookupRecords[T any](ctx context.Context, p *Probe, name string, ask func(context.Context, *net.Resolver, string) (T, error)) (none T, err error) {
+func lookupRecords[T any](ctx context.Context, p *Probe, name string, ask func(*net.Resolver, context.Context, string) (T, error)) (none T, err error) {
 	ascii, err := Target{Host: name}.name()
 	if err != nil {
 		return none, err
 	}
 	ctx, cancel := p.within(ctx, time.Now())
 	defer cancel()
-	found, err := withPlain(ctx, func(ctx context.Context, r *net.Resolver) (T, error) { return ask(ctx, r, ascii) })
+	found, err := withPlain(ctx, func(ctx context.Context, r *net.Resolver) (T, error) { return ask(r, ctx, ascii) })
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = errors.New("no answer " + spent(ctx))
 	}

@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
 )
 
 // Defaults of a zero [Probe].
@@ -158,6 +161,22 @@ func (r *run) converse(w *wire) bool {
 		return false
 	}
 	r.Phase, r.Status = PhaseDone, OK
+	return true
+}
+
+// announce sends a PROXY header with the connection's own addresses, and reports
+// whether it could. On a unix socket it says that they are unknown.
+func (r *run) announce(w *wire) bool {
+	if r.p.Proxy == 0 {
+		return true
+	}
+	began := time.Now()
+	header := proxyproto.HeaderProxyFromAddrs(byte(r.p.Proxy), w.LocalAddr(), w.RemoteAddr())
+	if _, err := header.WriteTo(w); err != nil {
+		r.broken(w, PhaseProxy, Reset, fmt.Errorf("send the PROXY header: %w", reason(err)))
+		return false
+	}
+	r.Timing.Proxy = since(began)
 	return true
 }
 

@@ -258,15 +258,6 @@ func (d dialogue) managesieve() error {
 	return agreed("STARTTLS", answer[len(answer)-1], "OK")
 }
 
-// The capability flags of MySQL's SSLRequest.
-const (
-	mysqlProtocol41 = 0x0200
-	mysqlSSL        = 0x0800
-	mysqlSecure     = 0x8000
-	mysqlMaxPacket  = 1 << 24
-	mysqlUTF8       = 45
-)
-
 // mysql starts TLS with an SSLRequest, the first half of a login.
 func (d dialogue) mysql() error {
 	if d.greeting[4] != 10 {
@@ -282,13 +273,7 @@ func (d dialogue) mysql() error {
 	if binary.LittleEndian.Uint16(d.greeting[at:])&mysqlSSL == 0 {
 		return errNoTLS
 	}
-	packet := make([]byte, 4+32)
-	packet[0], packet[3] = 32, 1
-	binary.LittleEndian.PutUint32(packet[4:], mysqlProtocol41|mysqlSSL|mysqlSecure)
-	binary.LittleEndian.PutUint32(packet[8:], mysqlMaxPacket)
-	packet[12] = mysqlUTF8
-	_, err := d.w.Write(packet)
-	return err
+	return sendMySQL(d.w, 1, mysqlLogin(mysqlProtocol41|mysqlSSL|mysqlSecure, mysqlUTF8MB4))
 }
 
 // postgres starts TLS with an SSLRequest. The answer is one byte.

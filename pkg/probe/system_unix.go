@@ -26,15 +26,8 @@ func freeDescriptors() int {
 	return int(limit.Cur) - len(open) - spareDescriptors
 }
 
-// errnoNamed returns the error number with that name; 0 if there is none.
-func errnoNamed(name string) syscall.Errno {
-	for errno := range syscall.Errno(maxErrno) {
-		if name != "" && unix.ErrnoName(errno) == name {
-			return errno
-		}
-	}
-	return 0
-}
-
-// maxErrno is more than any Unix has.
-const maxErrno = 1024
+// The range of all error numbers.
+const (
+	firstErrno syscall.Errno = 0
+	errnos                   = 1024
+)

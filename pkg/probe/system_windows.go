@@ -51,12 +51,8 @@ func portable(errno syscall.Errno) syscall.Errno {
 // limit that could be asked for.
 func freeDescriptors() int { return math.MaxInt32 }
 
-// errnoNamed returns the error number with that name; 0 if there is none.
-func errnoNamed(name string) syscall.Errno {
-	for errno, text := range errnoNames {
-		if text == name {
-			return errno
-		}
-	}
-	return 0
-}
+// The range of the numbers that package syscall made up.
+const (
+	firstErrno syscall.Errno = syscall.APPLICATION_ERROR
+	errnos                   = 256
+)
