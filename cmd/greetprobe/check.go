@@ -20,7 +20,6 @@ import (
 // service begins the status line of the plugin.
 const service = "GREET"
 
-// checkFlags are the flags of greetprobe check.
 type checkFlags struct {
 	probeFlags
 	hosts, ports       []string
@@ -55,7 +54,6 @@ inside, ~:2 has no lower end, 2: no upper end.`,
 	return cmd
 }
 
-// register declares the flags on cmd, with their completions.
 func (f *checkFlags) register(cmd *cobra.Command) {
 	f.mismatch, f.refused = plugin.Choice(plugin.Warning), plugin.Choice(plugin.Critical)
 	flags := cmd.Flags()
@@ -183,7 +181,6 @@ func (f *checkFlags) targets(args []string) ([]probe.Target, error) {
 	return targets, errors.Join(errs...)
 }
 
-// setDays reads -D WARN[,CRIT].
 func (f *checkFlags) setDays(flags *pflag.FlagSet) error {
 	if !flags.Changed("certificate") {
 		return nil

@@ -28,7 +28,6 @@ import (
 // for its stop.
 const stepTimeout = 5 * time.Minute
 
-// drillFlags are the flags of greetprobe drill.
 type drillFlags struct {
 	loadFlags
 	units      []string
@@ -96,7 +95,6 @@ type step struct {
 	do   func(*drill.Unit, context.Context) error
 }
 
-// steps returns the steps of the drill, in order.
 func (f *drillFlags) steps() (all []step) {
 	add := func(n int, name string, do func(*drill.Unit, context.Context) error) {
 		for range n {
@@ -139,7 +137,6 @@ func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []strin
 	return d.run(ctx)
 }
 
-// check returns the problems of the flags of drill.
 func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	for _, name := range []string{"restart", "reload", "kill", "stop-start", "times"} {
@@ -188,7 +185,6 @@ type stepResult struct {
 	err       error
 }
 
-// plan returns the text that says what the drill will do.
 func (d *drilling) plan() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "probe %s at %v clients a second", d.load.target, d.rate)
@@ -361,7 +357,6 @@ func (d *drilling) schedule(yield func(time.Duration) bool) {
 // started, and does not count as lost.
 const startLimit = time.Second
 
-// client makes one probe, and records its outcome.
 func (d *drilling) client(ctx context.Context, s openloop.Request) {
 	c := drill.Client{Due: s.Due, Ended: s.Started, Late: s.Started.Sub(s.Due)}
 	switch {
@@ -398,7 +393,6 @@ func (d *drilling) inflightReached() string {
 	return fmt.Sprintf("--max-inflight %d was reached", d.maxInflight)
 }
 
-// outcomeOf returns the outcome of a client for the drill.
 func outcomeOf(r probe.Result) drill.Outcome {
 	switch r.Status {
 	case probe.OK:
@@ -470,7 +464,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// conclude prints the report, and returns the exit code.
 func (d *drilling) conclude(ctx context.Context) error {
 	r := d.report()
 	switch {

@@ -59,7 +59,6 @@ type slice struct {
 // courseSlices is the maximum number of slices of the course in JSON.
 const courseSlices = 400
 
-// report returns the report of the drill.
 func (d *drilling) report() *drillReport {
 	begin, end := d.begin, *d.end.Load()
 	all := d.record.Summary(drill.Window{From: begin, To: end, Last: true})
@@ -115,7 +114,6 @@ func (d *drilling) lineOf(name string, from time.Time, s drill.Summary) stepLine
 	return line
 }
 
-// print writes the report as text, with a plot of the course.
 func (r *drillReport) print(w io.Writer, course string) {
 	var b strings.Builder
 	row := func(name string, cells ...string) {
@@ -238,7 +236,6 @@ func (d *drilling) course() string {
 	return picture + on.cut(strings.Repeat(" ", labelWidth)+strings.TrimRight(string(marks), " ")+"\n")
 }
 
-// thousands formats n with commas.
 func thousands(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {

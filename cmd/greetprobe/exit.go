@@ -21,7 +21,6 @@ const (
 	exitCanceled = 130
 )
 
-// exitFor returns the exit code for a probe with the status s.
 func exitFor(s probe.Status) int {
 	switch s {
 	case probe.OK:

@@ -15,7 +15,6 @@ import (
 // determines their number.
 const maxExplained = 20
 
-// few joins names. If there are many, it joins only the first ones.
 func few(names []string) string {
 	more := len(names) - maxExplained
 	if more <= 0 {

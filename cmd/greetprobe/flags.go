@@ -41,7 +41,6 @@ type probeFlags struct {
 	verbose    int // number of times that -v was given
 }
 
-// register declares the flags on cmd, with their completions.
 func (f *probeFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only")
@@ -83,7 +82,6 @@ func (f *probeFlags) register(cmd *cobra.Command) {
 	complete(cmd, "tls-max", "1.0", "1.1", "1.2", "1.3")
 }
 
-// names returns the names of protocols.
 func names(protocols []probe.Protocol) (names []string) {
 	for _, protocol := range protocols {
 		names = append(names, string(protocol))
@@ -151,10 +149,8 @@ func (f *probeFlags) checkNumbers() error {
 	return errors.Join(errs...)
 }
 
-// flagErrors are the problems of the flags of a command.
 type flagErrors []error
 
-// refuse adds an error if wrong is true.
 func (e *flagErrors) refuse(wrong bool, format string, args ...any) {
 	if wrong {
 		*e = append(*e, fmt.Errorf(format, args...))
@@ -234,10 +230,8 @@ func (f *probeFlags) setTexts(p *probe.Probe) error {
 	return errors.Join(errs...)
 }
 
-// secure reports whether the flags ask for TLS.
 func (f *probeFlags) secure() bool { return f.tls || f.settings.StartTLS != "" || f.tlsStep }
 
-// setSteps sets the steps of p from --steps and --step.
 func (f *probeFlags) setSteps(p *probe.Probe) error {
 	var errs flagErrors
 	add := func(where, line string) {

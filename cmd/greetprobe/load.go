@@ -20,7 +20,6 @@ import (
 // maxRate is the maximum of --rate, in probes a second. It is far above the rate that one machine can reach.
 const maxRate = 1e6
 
-// loadFlags are the flags of greetprobe load.
 type loadFlags struct {
 	probeFlags
 	rate        float64
@@ -90,7 +89,6 @@ func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	return l.run(ctx)
 }
 
-// check returns the problems of the flags of load.
 func (f *loadFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	rated := flags.Changed("rate")
@@ -202,7 +200,6 @@ func (l *load) resolve(ctx context.Context) error {
 	return nil
 }
 
-// request makes one probe.
 func (l *load) request(ctx context.Context, s openloop.Request) {
 	p := l.probe
 	if l.sources.count > 0 {
@@ -227,7 +224,6 @@ func (l *load) print(r *loadReport) {
 	}
 }
 
-// draw prints plots of the course and of the percentiles.
 func (l *load) draw() {
 	on, course := screenOf(l.out), l.tally.course.p99
 	fmt.Fprint(l.out, "\n", overTime(stretch(course, on.curve()), float64(len(course)),

@@ -37,7 +37,6 @@ func (c *course) record(now time.Time, latency, service time.Duration) {
 	record(c.service, service)
 }
 
-// advance ends all seconds before second.
 func (c *course) advance(second int) {
 	for len(c.p99) < second {
 		from := c.start.Add(time.Duration(len(c.p99)) * time.Second)

@@ -155,7 +155,6 @@ func (t *tally) shortage() (notes []string) {
 	return notes
 }
 
-// print writes the report as text.
 func (r *loadReport) print(w io.Writer) {
 	var b strings.Builder
 	took := time.Duration(r.DurationUS) * time.Microsecond
@@ -177,7 +176,6 @@ func (r *loadReport) print(w io.Writer) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// times writes the table of the distributions.
 func (r *loadReport) times(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%-15s %8s %8s %8s %8s %8s %8s %8s\n", "ms", "min", "mean", "p50", "p90", "p99", "p99.9", "max")
 	for _, row := range []struct {

@@ -41,7 +41,6 @@ type sample struct {
 	labels []string
 }
 
-// families are all metrics.
 var families = []struct {
 	name, help string
 	samples    func(probe.Result) []sample

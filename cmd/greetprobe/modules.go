@@ -97,7 +97,6 @@ func (c *configFile) err() error {
 	return errors.Join(errs...)
 }
 
-// builtinConfig returns the configuration without a file.
 func builtinConfig() *exporter.Config {
 	return &exporter.Config{Modules: map[string]*probe.Probe{exporter.DefaultModule: new(probe.Probe)}}
 }

@@ -88,7 +88,6 @@ func (o *output) try(r probe.Result) {
 	}
 }
 
-// print writes r to standard output, in one write.
 func (o *output) print(r probe.Result) {
 	var text []byte
 	switch {

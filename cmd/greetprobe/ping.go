@@ -30,7 +30,6 @@ const leastInterval = time.Millisecond
 // redraw is the shortest time between two drawings of a plot.
 const redraw = 100 * time.Millisecond
 
-// pingFlags are the flags of greetprobe ping.
 type pingFlags struct {
 	probeFlags
 	count    int
@@ -82,7 +81,6 @@ func (f *pingFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string
 	return s.run(ctx, p.Do, asked)
 }
 
-// check returns the problems of the flags of ping.
 func (f *pingFlags) check() error {
 	var errs flagErrors
 	errs.refuse(f.count < 0, "--count %d: can't be negative", f.count)
@@ -93,12 +91,10 @@ func (f *pingFlags) check() error {
 	return errors.Join(errs...)
 }
 
-// checkForm adds an error if output is neither text nor json.
 func (e *flagErrors) checkForm(output string) {
 	e.refuse(output != "text" && output != "json", "--output %s: the formats are text and json", output)
 }
 
-// oneTarget returns the target of the arguments HOST PORT or TARGET.
 func oneTarget(args []string) (probe.Target, error) {
 	targets, err := argTargets(args)
 	switch {
@@ -250,7 +246,6 @@ func (s *pingSeries) ended(request openloop.Request, r probe.Result) {
 	}
 }
 
-// show prints the line of a probe, or draws the plot again.
 func (s *pingSeries) show(seq int, r probe.Result) {
 	s.line = pingLine(seq, r)
 	if s.live == nil {
@@ -276,7 +271,6 @@ func (s *pingSeries) draw() {
 	s.live.draw(picture + on.letters(on.cut(s.line)) + "\n")
 }
 
-// cut shortens text to at most most characters.
 func cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most])
@@ -284,7 +278,6 @@ func cut(text string, most int) string {
 	return text
 }
 
-// pingLine returns the line with the result of one probe.
 func pingLine(seq int, r probe.Result) string {
 	if r.Status != probe.OK {
 		return fmt.Sprintf("%s: seq=%d %s: %s", safe(r.Target.String()), seq, r.Status, safe(r.Err.Error()))
@@ -315,7 +308,6 @@ func pingTime(d time.Duration) string {
 	}
 }
 
-// finish prints the last summary, and returns the exit code.
 func (s *pingSeries) finish(interrupted bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

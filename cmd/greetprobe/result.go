@@ -143,7 +143,6 @@ func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	return metrics
 }
 
-// report returns the report of all results, in their order.
 func (f *checkFlags) report(results []checkResult) *plugin.Report {
 	report := &plugin.Report{Service: service}
 	var states []plugin.State

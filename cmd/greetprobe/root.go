@@ -25,7 +25,6 @@ import (
 //go:embed help.txt
 var help string
 
-// rootFlags are the flags of the default command.
 type rootFlags struct {
 	probeFlags
 	all      bool
@@ -97,7 +96,6 @@ func completePort(_ *cobra.Command, args []string, _ string) ([]cobra.Completion
 	return []cobra.Completion{"ftp", "ssh", "smtp", "pop3", "imap2", "submission", "mysql", "10000"}, cobra.ShellCompDirectiveNoFileComp
 }
 
-// run probes the targets, and reports each result.
 func (f *rootFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
 	p, err := f.probe(flags)
 	targets, errTargets := f.targets(args, std.in)
@@ -143,7 +141,6 @@ func (f *rootFlags) takeCommand(args []string, dash int) []string {
 	return args[:dash]
 }
 
-// method returns the function that probes one target.
 func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, probe.Target) []probe.Result {
 	return func(ctx context.Context, t probe.Target) []probe.Result {
 		if f.wait > 0 {
@@ -153,7 +150,6 @@ func (f *rootFlags) method(p *probe.Probe, out *output) func(context.Context, pr
 	}
 }
 
-// check returns the problems of the flags of the default command.
 func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	var errs flagErrors
 	errs.refuse(f.parallel < 1, "--parallel %d: must be at least 1", f.parallel)
@@ -173,7 +169,6 @@ func (f *rootFlags) check(flags *pflag.FlagSet) error {
 	return errors.Join(errs...)
 }
 
-// targets returns all targets of the arguments and the file.
 func (f *rootFlags) targets(args []string, in io.Reader) ([]entry, error) {
 	targets, errArgs := f.argEntries(args)
 	more, errFile := f.fromFile(in)
@@ -205,7 +200,6 @@ func (f *rootFlags) argEntries(args []string) (entries []entry, err error) {
 	return entries, err
 }
 
-// smtpPort is the port of mail servers.
 const smtpPort = "25"
 
 // domain returns the entry for DOMAIN or, with --mx, DOMAIN:PORT. Its servers are found later, by expand.
@@ -307,7 +301,6 @@ type entry struct {
 	find   bool // target is a domain or service, whose servers must still be found
 }
 
-// result returns the result for an entry without a target.
 func (e entry) result() probe.Result {
 	r := probe.Result{
 		Time: time.Now(), Target: e.target, Status: probe.InvalidTarget, Phase: probe.PhaseResolve, Err: e.err,
@@ -318,7 +311,6 @@ func (e entry) result() probe.Result {
 	return r
 }
 
-// maxLine is the maximum length of a line with a target, in bytes.
 const maxLine = 4096
 
 // readTargets reads one target from each line, as HOST:PORT or HOST PORT. A # at the beginning of a line or after white

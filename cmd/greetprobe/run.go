@@ -19,13 +19,11 @@ import (
 	"greetd.example/internal/usage"
 )
 
-// streams are the standard streams of a command.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// say writes one diagnostic line.
 func (s streams) say(format string, args ...any) {
 	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
 }

@@ -42,7 +42,6 @@ func (s streams) animated() bool { return s.terminals() && !dumb() }
 // dumb reports whether the terminal does not support control sequences.
 func dumb() bool { return os.Getenv("TERM") == "dumb" }
 
-// columns returns the width of the terminal to which w writes.
 func columns(w io.Writer) int {
 	width, _ := size(w)
 	return width
@@ -78,7 +77,6 @@ func screenOf(w io.Writer) screen {
 	}
 }
 
-// utf8Locale reports whether the encoding of the locale is UTF-8.
 func utf8Locale() bool {
 	if runtime.GOOS == "windows" {
 		return true

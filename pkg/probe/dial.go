@@ -58,7 +58,6 @@ func (r *run) connect(ctx context.Context, known *resolved) net.Conn {
 	return conn
 }
 
-// filled returns a channel that contains answers.
 func filled(answers []answer) <-chan answer {
 	c := make(chan answer, len(answers))
 	for _, a := range answers {
@@ -156,7 +155,6 @@ type race struct {
 	tooLate  <-chan time.Time // the end of Probe.Connect, set with the first attempt
 }
 
-// finished is the result of an attempt.
 type finished struct {
 	index int // in Result.Attempts
 	end   time.Duration
@@ -237,7 +235,6 @@ func (a *race) enqueue(found answer) {
 	}
 }
 
-// start starts the next attempt.
 func (a *race) start() {
 	if len(a.Attempts) == 0 {
 		a.tooLate = time.After(a.limit())
@@ -266,7 +263,6 @@ func (a *race) enter(addr netip.Addr) (finished, netip.AddrPort) {
 	return finished{index: len(a.Attempts) - 1}, to
 }
 
-// alone connects to the only address of the target, without a race.
 func (r *run) alone(ctx context.Context, addr netip.Addr) net.Conn {
 	a := race{run: r}
 	var cancel context.CancelFunc
@@ -295,7 +291,6 @@ func (r *run) unsuited(addr netip.Addr) {
 	r.fail(PhaseResolve, ResolveFailed, fmt.Errorf("it is an %s address, and only %s may be used", has, wants))
 }
 
-// attempt connects to addr.
 func (a *race) attempt(f finished, addr netip.AddrPort) finished {
 	network := "tcp6"
 	if addr.Addr().Is4() {
@@ -372,7 +367,6 @@ func (a *race) lost() net.Conn {
 	return nil
 }
 
-// unresolved sets the status when there was no address to try.
 func (a *race) unresolved() {
 	name := a.Target.Host
 	if ascii, err := a.Target.name(); err == nil && ascii != name {
@@ -406,7 +400,6 @@ func noDescriptor() error {
 	return f.Close()
 }
 
-// unconnected sets the status when no address answered.
 func (a *race) unconnected() {
 	status := LocalError
 	var words []string

@@ -131,7 +131,6 @@ func (r *run) listen(w *wire, began time.Time) (reading, error) {
 	}
 }
 
-// endOf returns the End of the greeting for an error of Read.
 func (w *wire) endOf(err error) End {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // ErrUnexpectedEOF: in the middle of a TLS record
@@ -145,7 +144,6 @@ func (w *wire) endOf(err error) End {
 	}
 }
 
-// hasPatterns reports whether the probe has patterns for the text of the greeting.
 func (p *Probe) hasPatterns() bool { return len(p.Expect)+len(p.Reject) > 0 }
 
 // checkPatterns checks the complete greeting against the patterns, and reports whether it is as expected. If not,

@@ -139,7 +139,6 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	return terminalSafe(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
-// orNil returns nil for the zero value.
 func orNil[T comparable](value T) *T {
 	var zero T
 	if value == zero {
@@ -148,7 +147,6 @@ func orNil[T comparable](value T) *T {
 	return &value
 }
 
-// orZero returns the zero value for nil.
 func orZero[T any](value *T) T {
 	if value == nil {
 		value = new(T)

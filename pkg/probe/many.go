@@ -110,7 +110,6 @@ type name struct {
 	left    int      // that are not there
 }
 
-// report calls each with the results that are there.
 func (n *name) report(each func(Result)) {
 	for _, r := range n.results {
 		if r.Status != "" {
@@ -227,7 +226,6 @@ func descriptors(target Target) int {
 // spareDescriptors are left for what the rest of the process opens in passing.
 const spareDescriptors = 8
 
-// outOfDescriptors reports whether a probe failed for want of descriptors.
 func outOfDescriptors(r Result) bool {
 	return r.Status == LocalError && shortOfDescriptors(r.Err)
 }

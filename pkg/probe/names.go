@@ -75,7 +75,6 @@ func serviceServers(service string, found []*net.SRV, err error) ([]Target, erro
 	return records.targets, errors.Join(append(records.errs, lookupError("the servers of "+service, err))...)
 }
 
-// validLookup returns an error if p or ctx is not valid.
 func (p *Probe) validLookup(ctx context.Context, noPort bool) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -97,7 +96,6 @@ func lookupError(what string, err error) error {
 	return fmt.Errorf("resolve %s: %w", what, reason(err))
 }
 
-// recordsOf has the targets and the errors of the records of one name.
 type recordsOf struct {
 	kind, name string
 	targets    []Target

@@ -180,7 +180,6 @@ func (r *run) announce(w *wire) bool {
 	return true
 }
 
-// tlsFirst reports whether TLS comes before the greeting.
 func (p *Probe) tlsFirst() bool {
 	later := p.StartTLS != "" || slices.ContainsFunc(p.Steps, Step.StartsTLS)
 	return p.TLS != nil && !later
@@ -201,7 +200,6 @@ func (r *run) bye(w *wire) {
 	}
 }
 
-// fail ends the probe.
 func (r *run) fail(phase Phase, status Status, err error) {
 	r.Phase, r.Status, r.Err = phase, status, err
 }
@@ -225,11 +223,11 @@ func (r *run) hangUp(conn net.Conn, w *wire) {
 // A wire is a connection that is used until ctx is done, or an allowance is spent.
 type wire struct {
 	net.Conn
-	ctx   context.Context   //nolint:containedctx // the steps of one probe share it, as they share the connection
-	own   allowance         // from the beginning; the zero value: ctx ends before
-	until time.Time         // whichever is first
-	early []byte            // that was read too early, and is to be read first
-	late  func(error) error // what an error of Read means as a late refusal of TLS, nil if nothing; nil: no TLS
+	ctx     context.Context   //nolint:containedctx // the steps of one probe share it, as they share the connection
+	own     allowance         // from the beginning; the zero value: ctx ends before
+	until   time.Time         // whichever is first
+	early   []byte            // that was read too early, and is to be read first
+	refusal func(error) error // what an error of Read means as a late refusal of TLS; nil if it is none
 }
 
 // Read implements net.Conn.
@@ -242,16 +240,8 @@ func (w *wire) Read(b []byte) (int, error) {
 	return w.Conn.Read(b)
 }
 
-// refusal returns what err means as a late refusal of TLS, nil if it is none.
-func (w *wire) refusal(err error) error {
-	if w.late == nil || err == nil {
-		return nil
-	}
-	return w.late(err)
-}
-
 func newWire(ctx context.Context, conn net.Conn, read time.Duration) *wire {
-	w := &wire{Conn: conn, ctx: ctx}
+	w := &wire{Conn: conn, ctx: ctx, refusal: func(error) error { return nil }}
 	w.renew(read)
 	return w
 }

@@ -47,7 +47,6 @@ type Refusal struct {
 	Temporary bool   `json:"temporary"` // the server says that the refusal is temporary
 }
 
-// kind is the meaning of a greeting.
 type kind int
 
 const (
@@ -103,7 +102,6 @@ const (
 	other   Protocol = "other"   // a refusal of a protocol that does not greet
 )
 
-// say returns a leave that sends text.
 func say(text string) func(io.ReadWriter, []byte) error {
 	return func(c io.ReadWriter, _ []byte) error {
 		_, err := io.WriteString(c, text)
@@ -223,7 +221,6 @@ func (r *run) classifyGreeting(said reading) bool {
 	return false
 }
 
-// refuse ends the probe in phase because the server refused.
 func (r *run) refuse(phase Phase, refused Refusal) {
 	r.Refusal = &refused
 	how := "refused by the server"

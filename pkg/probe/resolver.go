@@ -47,7 +47,9 @@ func (s resolver) lookup(ctx context.Context, network, name string) ([]netip.Add
 			return addrs, err
 		}
 	}
-	return lookupDNS(ctx, network, name)
+	return withPlain(ctx, func(ctx context.Context, r *net.Resolver) ([]netip.Addr, error) {
+		return r.LookupNetIP(ctx, network, name)
+	})
 }
 
 // unavailable reports whether err means that the service or program can't be asked.
@@ -153,7 +155,6 @@ var resolvedReasons = map[string]string{
 	"io.systemd.Resolve.CNAMELoop":              "its CNAMEs go in a circle",
 }
 
-// askResolved asks systemd-resolved.
 func (s resolver) askResolved(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", s.resolved)
 	if err != nil {
@@ -258,16 +259,9 @@ func (s resolver) getentOutput(ctx context.Context, args ...string) ([]byte, err
 // plainAfter is the time without an answer after which a name server is also asked without EDNS.
 const plainAfter = time.Second
 
-// lookupDNS looks up name with net.Resolver. It tries again without EDNS (RFC 6891), for name servers that do not
-// answer queries with EDNS, or answer them with an error.
-func lookupDNS(ctx context.Context, network, name string) ([]netip.Addr, error) {
-	return withPlain(ctx, func(ctx context.Context, r *net.Resolver) ([]netip.Addr, error) {
-		return r.LookupNetIP(ctx, network, name)
-	})
-}
-
 // withPlain calls ask with a net.Resolver. If that fails or takes long, it also calls ask with a resolver without
-// EDNS. It returns the first good answer, or else the first error.
+// EDNS (RFC 6891), for name servers that do not answer queries with EDNS, or answer them with an error. It returns the
+// first good answer, or else the first error.
 func withPlain[T any](ctx context.Context, ask func(context.Context, *net.Resolver) (T, error)) (T, error) {
 	type result struct {
 		answer T

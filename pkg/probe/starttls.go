@@ -18,7 +18,6 @@ import (
 	"time"
 )
 
-// startTLS has the protocols with STARTTLS.
 var startTLS = map[StartTLS]upgrader{
 	SMTP:        {greets: regexp.MustCompile(`^220`), ask: func(d dialogue) error { return d.esmtp("EHLO") }},
 	LMTP:        {greets: regexp.MustCompile(`^220`), ask: func(d dialogue) error { return d.esmtp("LHLO") }},
@@ -152,7 +151,6 @@ type dialogue struct {
 // the reason, and then fails too.
 func (d dialogue) say(command string) { _, _ = io.WriteString(d.w, command+"\r\n") }
 
-// line reads one line, without its end.
 func (d dialogue) line() (string, error) {
 	line, err := d.ReadSlice('\n')
 	if err != nil {
@@ -161,7 +159,6 @@ func (d dialogue) line() (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// maxReply is the maximum number of lines of a reply.
 const maxReply = 100
 
 // reply reads lines until last reports that a line is the last one.
@@ -389,7 +386,6 @@ func (d dialogue) xmpp() error {
 	return agreed("STARTTLS", strings.TrimSpace(answer), "<proceed")
 }
 
-// until reads up to the first of the ends.
 func (d dialogue) until(ends ...string) (string, error) {
 	var b strings.Builder
 	for b.Len() < maxXML {
@@ -410,7 +406,6 @@ func (d dialogue) until(ends ...string) (string, error) {
 	return "", errors.New("the server's answer is too long")
 }
 
-// maxXML is the maximum size of an XMPP answer, in bytes.
 const maxXML = 16 << 10
 
 // agreed returns nil if answer begins with yes, in upper or lower case.
@@ -421,7 +416,6 @@ func agreed(command, answer, yes string) error {
 	return answerError{command, answer}
 }
 
-// dialogueReason returns a sentence that says why a dialogue ended early.
 func dialogueReason(err error, w *wire) error {
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):

@@ -150,7 +150,6 @@ func (c *conversation) ended(err error) bool {
 // errFailed is the error of a step that has set the status itself.
 var errFailed = errors.New("failed")
 
-// rejectedError is the error if the server sent a rejected text.
 type rejectedError struct{ pattern Pattern }
 
 func (e rejectedError) Error() string { return fmt.Sprintf("the server said %q", e.pattern.String()) }
@@ -199,7 +198,6 @@ func (c *conversation) startTLS(step Step) error {
 	return nil
 }
 
-// stepRead is the size of one read.
 const stepRead = 4096
 
 // maxStep is the maximum size of the answer to one step, in bytes.
@@ -296,7 +294,6 @@ func (c *conversation) answered() bool {
 	return end > 0
 }
 
-// rejected returns an error if one of the rejected patterns matches.
 func (c *conversation) rejected(whole bool) error {
 	for _, pattern := range c.avoid {
 		if pattern.in(c.since, whole) {
@@ -328,7 +325,6 @@ func isNetwork(err error) bool {
 	return ok
 }
 
-// reason returns a sentence that says why a step failed.
 func (c *conversation) reason(step Step, err error) error {
 	said := ""
 	if len(c.said) > 0 {

@@ -34,7 +34,7 @@ func (r *run) handshake(w *wire, began time.Time) bool {
 		return false
 	}
 	w.Conn = conn
-	w.late = func(err error) error { return r.lateRefusal(err, asked) }
+	w.refusal = func(err error) error { return r.lateRefusal(err, asked) }
 	r.Timing.TLS = since(began)
 	if asked && conn.ConnectionState().Version == tls.VersionTLS13 && (r.p.ConnectOnly || r.p.StartTLS != "") {
 		return r.accepted(w, time.Since(started))
@@ -51,7 +51,7 @@ func (r *run) accepted(w *wire, handshake time.Duration) bool {
 	b := make([]byte, firstRead)
 	n, err := w.Read(b)
 	w.early = b[:n]
-	if refusal := w.late(err); refusal != nil {
+	if refusal := w.refusal(err); refusal != nil {
 		r.broken(w, PhaseTLS, TLSFailed, refusal)
 		return false
 	}
@@ -94,7 +94,6 @@ func (r *run) refusedHandshake(alert *net.OpError, asked bool) error {
 	return fmt.Errorf("the server refused the TLS handshake: %s%s", text, why)
 }
 
-// versions returns the versions of TLS that the client has offered.
 func (r *run) versions() string {
 	oldest, newest := uint16(tls.VersionTLS12), uint16(tls.VersionTLS13) // the defaults of crypto/tls
 	if r.p.TLS != nil {
@@ -109,7 +108,6 @@ func (r *run) versions() string {
 	return listed(names, ", ")
 }
 
-// withoutCertificate reports whether the probe has no client certificate.
 func (r *run) withoutCertificate() bool {
 	return r.p.TLS == nil || len(r.p.TLS.Certificates) == 0 && r.p.TLS.GetClientCertificate == nil
 }

@@ -86,7 +86,6 @@ func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
 
 var errNoContext = errors.New("the context is nil; use context.Background()")
 
-// targetError is the error of a Target that is not valid.
 type targetError struct{ error }
 
 // valid returns t with both Host and Addr if one of them is an address. With anyPort
