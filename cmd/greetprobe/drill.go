@@ -117,16 +117,11 @@ func (f *drillFlags) steps() (all []step) {
 func (f *drillFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
 	f.duration = math.MaxInt64 // until the last step is over
 	f.settings.SendFirst = f.send != ""
-	sources, errSource := f.sources()
-	p, errProbe := f.probe(flags)
-	target, errTarget := oneTarget(args)
-	if err := errors.Join(f.check(flags), errSource, errProbe, errTarget); err != nil {
+	l, err := f.load(flags, f.check(flags), args, std)
+	if err != nil {
 		return err
 	}
-	if f.rst {
-		p.HangUp = probe.Abruptly
-	}
-	d := &drilling{drillFlags: f, streams: std, load: load{loadFlags: &f.loadFlags, streams: std, probe: *p, target: target, sources: sources}}
+	d := &drilling{drillFlags: f, streams: std, load: l}
 	if f.dryRun {
 		fmt.Fprint(std.out, d.plan())
 		return nil
@@ -370,11 +365,7 @@ func (d *drilling) client(ctx context.Context, s openloop.Request) {
 		d.record.Add(c)
 		return
 	}
-	p := d.load.probe
-	if d.load.sources.count > 0 {
-		p.Source = d.load.sources.at(s.Seq)
-	}
-	r := p.Do(ctx, d.load.target)
+	r := d.load.do(ctx, s)
 	c.Ended, c.Outcome = s.Started.Add(r.Timing.Total), outcomeOf(r)
 	if r.Err != nil {
 		c.Error = safe(r.Err.Error())

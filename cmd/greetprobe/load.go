@@ -73,20 +73,28 @@ name is resolved once.`,
 }
 
 func (f *loadFlags) run(ctx context.Context, flags *pflag.FlagSet, args []string, std streams) error {
-	sources, errSource := f.sources()
-	p, errProbe := f.probe(flags)
-	target, errTarget := oneTarget(args)
-	if err := errors.Join(f.check(flags), errSource, errProbe, errTarget); err != nil {
+	l, err := f.load(flags, f.check(flags), args, std)
+	if err != nil {
 		return err
-	}
-	if f.rst {
-		p.HangUp = probe.Abruptly
 	}
 	if f.arrivals == "poisson" && !flags.Changed("seed") {
 		f.seed = uint64(rand.Uint32()) // 32 bits, short enough to type it again
 	}
-	l := load{loadFlags: f, streams: std, probe: *p, target: target, sources: sources}
 	return l.run(ctx)
+}
+
+// load returns the load for the flags and the arguments of a command. The error joins err with all their problems.
+func (f *loadFlags) load(flags *pflag.FlagSet, err error, args []string, std streams) (load, error) {
+	sources, errSource := f.sources()
+	p, errProbe := f.probe(flags)
+	target, errTarget := oneTarget(args)
+	if err := errors.Join(err, errSource, errProbe, errTarget); err != nil {
+		return load{}, err
+	}
+	if f.rst {
+		p.HangUp = probe.Abruptly
+	}
+	return load{loadFlags: f, streams: std, probe: *p, target: target, sources: sources}, nil
 }
 
 func (f *loadFlags) check(flags *pflag.FlagSet) error {
@@ -201,13 +209,18 @@ func (l *load) resolve(ctx context.Context) error {
 }
 
 func (l *load) request(ctx context.Context, s openloop.Request) {
+	l.tally.start(s)
+	r := l.do(ctx, s)
+	l.tally.end(s, &r, s.Started.Add(r.Timing.Total)) // the time until the greeting: closing the connection does not count
+}
+
+// do makes one probe, from the address whose turn it is.
+func (l *load) do(ctx context.Context, s openloop.Request) probe.Result {
 	p := l.probe
 	if l.sources.count > 0 {
 		p.Source = l.sources.at(s.Seq)
 	}
-	l.tally.start(s)
-	r := p.Do(ctx, l.target)
-	l.tally.end(s, &r, s.Started.Add(r.Timing.Total)) // the time until the greeting: closing the connection does not count
+	return p.Do(ctx, l.target)
 }
 
 func (l *load) print(r *loadReport) {

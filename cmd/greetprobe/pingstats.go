@@ -64,9 +64,6 @@ func (s *pingStats) avg() time.Duration {
 // formulas with different rounding, of which the size of the sum chooses one. Fractions of the variance and of its
 // root, in microseconds, are cut off.
 func (s *pingStats) mdev() time.Duration {
-	if s.received == 0 {
-		return 0
-	}
 	n := float64(s.received)
 	var variance int64
 	if s.sum < math.MaxInt32 {

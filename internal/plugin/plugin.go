@@ -42,27 +42,20 @@ func (s State) String() string { return [...]string{"OK", "WARNING", "CRITICAL",
 // crit. It satisfies the Value interfaces of flag and pflag.
 type Choice State
 
-var choices = map[string]State{"ok": OK, "warn": Warning, "crit": Critical}
+var choices = []string{OK: "ok", Warning: "warn", Critical: "crit"}
 
 // Set sets the state from ok, warn or crit.
 func (c *Choice) Set(word string) error {
-	s, found := choices[word]
-	if !found {
+	i := slices.Index(choices, word)
+	if i < 0 {
 		return fmt.Errorf("%q is none of ok, warn, crit", word)
 	}
-	*c = Choice(s)
+	*c = Choice(i)
 	return nil
 }
 
 // String returns the word for Set.
-func (c *Choice) String() string {
-	for word, s := range choices {
-		if s == State(*c) {
-			return word
-		}
-	}
-	return State(*c).String()
-}
+func (c *Choice) String() string { return choices[*c] }
 
 // Type names the value in a help text.
 func (*Choice) Type() string { return "ok|warn|crit" }

@@ -88,7 +88,7 @@ var protocols = map[Protocol]rules{
 	FTP:         {readFTP, say("QUIT\r\n"), ftpProducts},
 	NNTP:        {codedReply("200", "201"), say("QUIT\r\n"), nntpProducts},
 	POP3:        {oneLine(popStart, popTemporary, "+OK"), say("QUIT\r\n"), mailboxProducts},
-	IMAP:        {oneLine(imapStart, imapTemporary, "OK", "PREAUTH"), say("greet LOGOUT\r\n"), mailboxProducts},
+	IMAP:        {oneLine(imapStart, imapTemporary, "OK", "PREAUTH"), say(imapTag + "LOGOUT\r\n"), mailboxProducts},
 	ManageSieve: {readSieve, say("LOGOUT\r\n"), sieveProducts},
 	SSH:         {readSSH, leaveSSH, sshProducts},
 	MySQL:       {readMySQL, leaveMySQL, nil},

@@ -167,10 +167,7 @@ func (s resolver) askResolved(ctx context.Context, network, name string) ([]neti
 	if network == "ip6" {
 		family = syscall.AF_INET6
 	}
-	call, err := json.Marshal(varlinkCall{"io.systemd.Resolve.ResolveHostname", resolveHostname{name, family}})
-	if err != nil {
-		return nil, err
-	}
+	call, _ := json.Marshal(varlinkCall{"io.systemd.Resolve.ResolveHostname", resolveHostname{name, family}}) // can't fail
 	if _, err := conn.Write(append(call, 0)); err != nil {
 		return nil, fmt.Errorf("ask systemd-resolved: %w", reason(err))
 	}

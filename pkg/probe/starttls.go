@@ -200,14 +200,16 @@ func (d dialogue) esmtp(hello string) error {
 	return d.simple("STARTTLS", "220")
 }
 
-// simple sends a command, and returns an error if the reply does not begin with yes.
-func (d dialogue) simple(command, yes string) error {
+func (d dialogue) simple(command, yes string) error { return d.ask(command, final, yes) }
+
+// ask sends a command, and returns an error if the last line of the reply does not begin with yes.
+func (d dialogue) ask(command string, last func(line string) bool, yes string) error {
 	d.say(command)
-	answer, err := d.reply(final)
+	answer, err := d.reply(last)
 	if err != nil {
 		return err
 	}
-	return agreed(command, answer[len(answer)-1], yes)
+	return agreed(strings.TrimPrefix(command, imapTag), answer[len(answer)-1], yes)
 }
 
 // self returns the address of the client, as its name in EHLO (RFC 5321, section 4.1.3).
@@ -223,19 +225,13 @@ func (d dialogue) self() string {
 	}
 }
 
-var imapBye = regexp.MustCompile(`(?i)^\* BYE\b`)
+// imapTag begins each command of IMAP, and the last line of its reply.
+const imapTag = "greet "
+
+var imapLast = regexp.MustCompile(`^` + imapTag + `|(?i)^\* BYE\b`)
 
 // imap starts TLS according to RFC 9051, section 6.2.1.
-func (d dialogue) imap() error {
-	d.say("greet STARTTLS")
-	answer, err := d.reply(func(line string) bool {
-		return strings.HasPrefix(line, "greet ") || imapBye.MatchString(line)
-	})
-	if err != nil {
-		return err
-	}
-	return agreed("STARTTLS", answer[len(answer)-1], "greet OK")
-}
+func (d dialogue) imap() error { return d.ask(imapTag+"STARTTLS", imapLast.MatchString, imapTag+"OK") }
 
 // managesieve starts TLS according to RFC 5804, section 2.2. The greeting lists the capabilities, up to a
 // line that begins with OK.
@@ -247,12 +243,7 @@ func (d dialogue) managesieve() error {
 			return err
 		}
 	}
-	d.say("STARTTLS")
-	answer, err := d.reply(decided.MatchString)
-	if err != nil {
-		return err
-	}
-	return agreed("STARTTLS", answer[len(answer)-1], "OK")
+	return d.ask("STARTTLS", decided.MatchString, "OK")
 }
 
 // mysql starts TLS with an SSLRequest, the first half of a login.
@@ -280,14 +271,11 @@ func (d dialogue) postgres() error {
 	switch {
 	case err != nil:
 		return err
-	case answer != 'E' && d.Buffered() > 0: // "Not allowed ...", "SSH-2.0 ..."
-		return d.unexpected("PostgreSQL", []byte{answer})
-	case answer == 'S':
+	case answer == 'S' && d.Buffered() == 0: // else it may be "SSH-2.0 ..."
 		return nil
-	case answer == 'N':
+	case answer == 'N' && d.Buffered() == 0: // else it may be "Not allowed ..."
 		return errNoTLS
-	}
-	if answer != 'E' { // an error message of its protocol
+	case answer != 'E': // an error message of its protocol
 		return d.unexpected("PostgreSQL", []byte{answer})
 	}
 	more, _ := d.Peek(d.Buffered())
@@ -364,9 +352,7 @@ func (d dialogue) xmpp() error {
 	if c := d.r.p.TLS; c != nil {
 		name = cmp.Or(c.ServerName, name)
 	}
-	if err := xml.EscapeText(&host, []byte(name)); err != nil {
-		return err
-	}
+	_ = xml.EscapeText(&host, []byte(name)) // a Buffer takes everything
 	d.say("<?xml version='1.0'?><stream:stream to='" + host.String() + "' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
 	features, err := d.until("</stream:features>", "</stream:error>", "</stream:stream>")
 	if err != nil {

@@ -62,9 +62,6 @@ func choices[T ~string](words []T) string {
 		quoted = append(quoted, fmt.Sprintf("%q", string(word)))
 	}
 	last := len(quoted) - 1
-	if last < 1 {
-		return strings.Join(quoted, "")
-	}
 	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
