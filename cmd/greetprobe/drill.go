@@ -225,14 +225,12 @@ func (d *drilling) run(ctx context.Context) error {
 	if d.unit() != "" {
 		var err error
 		if unit, err = drill.Open(ctx, d.unit()); err != nil {
-			d.say("%s", err)
-			return exitCode(exitLocal)
+			return d.fail(err, exitLocal)
 		}
 		defer func() { unit.Close() }()
 		if d.softReboot {
 			if err := unit.SurvivesSoftReboot(ctx); err != nil {
-				d.say("%s", err)
-				return exitCode(exitUsage)
+				return d.fail(err, exitUsage)
 			}
 		}
 	}
@@ -247,8 +245,7 @@ func (d *drilling) run(ctx context.Context) error {
 			return exitCode(exitFor(r.Status))
 		}
 		if err := d.possible(ctx, unit); err != nil { // after the probe: it can make a socket unit start its service
-			d.say("%s", err)
-			return exitCode(exitLocal)
+			return d.fail(err, exitLocal)
 		}
 	}
 	again := make(chan os.Signal, 1) // receives further interrupts, which must not leave the unit stopped

@@ -153,8 +153,7 @@ func (l *load) run(ctx context.Context) error {
 	}
 	hdr, err := createHDR(l.hdr)
 	if err != nil {
-		l.say("%s", err)
-		return exitCode(exitLocal)
+		return l.fail(err, exitLocal)
 	}
 	start := time.Now()
 	l.tally = newTally(newCourse(start, hdr.log()))

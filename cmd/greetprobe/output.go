@@ -128,7 +128,7 @@ func (o *output) end() error {
 	}
 	if o.textfile != "" {
 		if err := writeTextfile(o.textfile, o.metrics.text()); err != nil {
-			o.say("%s", err)
+			o.say("write %s: %s", o.textfile, bare(err))
 			o.exit = max(o.exit, exitLocal)
 		}
 	}

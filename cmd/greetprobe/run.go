@@ -28,6 +28,19 @@ func (s streams) say(format string, args ...any) {
 	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
 }
 
+// sayEach writes each line of err as a diagnostic line.
+func (s streams) sayEach(err error) {
+	for line := range strings.Lines(err.Error()) {
+		s.say("%s", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// fail ends a command because of err.
+func (s streams) fail(err error, code int) error {
+	s.sayEach(err)
+	return exitCode(code)
+}
+
 // failed reports whether standard output could not be written.
 func (s streams) failed() bool {
 	out, ok := s.out.(*usage.Output)
@@ -91,7 +104,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case done:
 		return int(code)
 	}
-	sayEach(std, err)
+	std.sayEach(err)
 	if suggestion := usage.Suggestion(root, words); suggestion != "" {
 		std.say("%s", suggestion)
 	}

@@ -78,16 +78,14 @@ func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams)
 	}
 	if f.reload {
 		if err := systemd.RequestReload(ctx); err != nil {
-			sayEach(std, err)
-			return exitCode(exitConfig)
+			return std.fail(err, exitConfig)
 		}
 		return nil
 	}
 	if f.check {
 		config, err := f.load()
 		if err != nil {
-			sayEach(std, err)
-			return exitCode(exitConfig)
+			return std.fail(err, exitConfig)
 		}
 		std.say("configuration OK: %s", words.Count(len(config.Modules), "module"))
 		return nil
@@ -96,15 +94,7 @@ func (f *serveFlags) run(ctx context.Context, flags *pflag.FlagSet, std streams)
 	if _, said := errors.AsType[exitCode](err); err == nil || said {
 		return err
 	}
-	sayEach(std, err)
-	return exitCode(exitLocal)
-}
-
-// sayEach writes each line of err as a diagnostic line.
-func sayEach(std streams, err error) {
-	for line := range strings.Lines(err.Error()) {
-		std.say("%s", strings.TrimSuffix(line, "\n"))
-	}
+	return std.fail(err, exitLocal)
 }
 
 // load reads the configuration file and the web configuration file. The first one may be missing, unless --config was
@@ -125,11 +115,11 @@ func (f *serveFlags) serve(ctx context.Context, std streams) (err error) {
 	defer func() { err = errors.Join(err, svc.Close()) }()
 	config, err := f.load()
 	if err != nil {
-		sayEach(std, err)
+		std.sayEach(err)
 		f.awaitRepair(ctx, svc, std, err)
 		return exitCode(exitConfig)
 	}
-	svc.Report = func(err error) { sayEach(std, err) }
+	svc.Report = std.sayEach
 	listeners, err := svc.ListenAll(systemd.ListenConfig{Name: "exporter", Address: f.listen})
 	if err != nil {
 		return fmt.Errorf("--web.listen-address: %w", err)

@@ -18,13 +18,13 @@ const maxLinks = 40
 func writeTextfile(path string, text []byte) error {
 	target, err := textfileTarget(path)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return err
 	}
 	// node_exporter reads only *.prom, so the temporary file has another suffix. It runs as another user, so the
 	// file must be readable for all.
 	file, err := os.CreateTemp(filepath.Dir(target), ".greetprobe-*.tmp")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, bare(err))
+		return err
 	}
 	_, err = file.Write(text)
 	err = errors.Join(err, file.Chmod(0o644), file.Close())
@@ -33,9 +33,8 @@ func writeTextfile(path string, text []byte) error {
 	}
 	if err != nil {
 		_ = os.Remove(file.Name())
-		return fmt.Errorf("write %s: %w", path, bare(err))
 	}
-	return nil
+	return err
 }
 
 // textfileTarget follows the symbolic links of path, and returns the path of a regular file, or one that does not exist
@@ -45,7 +44,7 @@ func textfileTarget(path string) (string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return "", bare(err)
+		return "", err
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("it is %s, and only a regular file is replaced; --output prom writes to standard output", kindOf(info.Mode()))
 	case isStream(info):
@@ -60,7 +59,7 @@ func textfileTarget(path string) (string, error) {
 		if !filepath.IsAbs(next) {
 			dir, err := filepath.EvalSymlinks(filepath.Dir(target)) // before Join removes a .. together with the name before it, which may be a link
 			if err != nil {
-				return "", bare(err)
+				return "", err
 			}
 			next = filepath.Join(dir, next)
 		}

@@ -29,17 +29,10 @@ func (p *Probe) DoAll(ctx context.Context, target Target) []Result {
 // expand resolves target, and returns one target for each address. If there is nothing to resolve, it
 // returns target unchanged.
 func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*resolved, []Target) {
-	target, err := p.valid(ctx, target)
-	if err != nil || target.Path != "" || target.Addr.IsValid() {
+	target, known, err := p.lookUp(ctx, now, target)
+	if err != nil || known == nil {
 		return nil, []Target{target}
 	}
-	name, err := target.name()
-	if err != nil {
-		return nil, []Target{target}
-	}
-	ctx, cancel := p.within(ctx, now)
-	defer cancel()
-	known := p.resolve(ctx, name)
 	var targets []Target
 	for _, addr := range known.addrs() {
 		one := target
@@ -50,6 +43,22 @@ func (p *Probe) expand(ctx context.Context, now time.Time, target Target) (*reso
 		return known, []Target{target}
 	}
 	return known, targets
+}
+
+// lookUp resolves the name of target; known is nil if there is nothing to resolve. It returns the target with all its
+// parts.
+func (p *Probe) lookUp(ctx context.Context, now time.Time, target Target) (whole Target, known *resolved, err error) {
+	whole, err = p.valid(ctx, target)
+	if err != nil || whole.Path != "" || whole.Addr.IsValid() {
+		return whole, nil, err
+	}
+	name, err := whole.name()
+	if err != nil {
+		return whole, nil, err
+	}
+	ctx, cancel := p.within(ctx, now)
+	defer cancel()
+	return whole, p.resolve(ctx, name), nil
 }
 
 // resolved has the results of the lookups of a name.
@@ -75,26 +84,19 @@ func (k *resolved) addrs() []netip.Addr {
 // address it returns this address, and for a unix socket nil. The error is one that Do would return
 // in a Result.
 func (p *Probe) Addresses(ctx context.Context, target Target) ([]netip.Addr, error) {
-	target, err := p.valid(ctx, target)
+	now := time.Now()
+	target, known, err := p.lookUp(ctx, now, target)
 	switch {
-	case err != nil:
+	case err != nil || target.Path != "":
 		return nil, err
-	case target.Path != "":
-		return nil, nil
-	case target.Addr.IsValid():
+	case known == nil:
 		return []netip.Addr{target.Addr}, nil
 	}
-	name, err := target.name()
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	ctx, cancel := p.within(ctx, now)
-	defer cancel()
-	known := p.resolve(ctx, name)
 	if addrs := known.addrs(); len(addrs) > 0 {
 		return addrs, nil
 	}
+	ctx, cancel := p.within(ctx, now)
+	defer cancel()
 	r := run{p: p, Result: Result{Time: now, Target: target}}
 	r.race(ctx, filled(known.answers), len(known.answers))
 	return nil, r.Err

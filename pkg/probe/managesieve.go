@@ -17,13 +17,13 @@ var (
 // then OK, or NO or BYE.
 func readSieve(said []byte, whole bool) reading {
 	for at := 0; ; {
-		line, ok := firstLine(said[at:], whole)
-		if !ok {
+		line, n := firstLine(said[at:], whole)
+		if n == 0 {
 			return reading{promised: at > 0}
 		}
 		found := sieveLine.FindSubmatch(line)
 		start := at
-		at += lineEnd(said[at:], whole)
+		at += n
 		if found == nil {
 			return reading{kind: foreign, end: at}
 		}
@@ -32,7 +32,7 @@ func readSieve(said []byte, whole bool) reading {
 			if at+size > len(said) {
 				return reading{promised: true}
 			}
-			n := lineEnd(said[at+size:], whole)
+			_, n := firstLine(said[at+size:], whole)
 			if n == 0 {
 				return reading{promised: true}
 			}

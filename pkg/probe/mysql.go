@@ -21,7 +21,8 @@ func readMySQL(said []byte, whole bool) reading {
 	size, ok := mysqlPacket(said)
 	switch {
 	case !ok:
-		return reading{kind: foreign, end: lineEnd(said, whole)}
+		_, end := firstLine(said, whole)
+		return reading{kind: foreign, end: end}
 	case said[4] == 255 && (whole || len(said) >= size): // a server may hang up in the middle of its words
 		return readMySQLError(said[:min(size, len(said))])
 	case len(said) < size:

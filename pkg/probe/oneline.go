@@ -29,11 +29,11 @@ var mailboxProducts = regexp.MustCompile(`\b(Dovecot|Courier-IMAP|Cyrus(?: IMAP|
 // another one a refusal. temporary matches a refusal that will pass.
 func oneLine(start, temporary *regexp.Regexp, good ...string) func(said []byte, whole bool) reading {
 	return func(said []byte, whole bool) reading {
-		line, ok := firstLine(said, whole)
-		if !ok {
+		line, size := firstLine(said, whole)
+		if size == 0 {
 			return reading{}
 		}
-		out := reading{kind: positive, end: lineEnd(said, whole)}
+		out := reading{kind: positive, end: size}
 		found := start.FindSubmatch(line)
 		if found == nil {
 			out.kind = foreign

@@ -156,8 +156,8 @@ func guess(said []byte, whole bool) Protocol {
 	if isAlert(said) {
 		return other
 	}
-	line, ok := firstLine(said, whole)
-	if !ok {
+	line, size := firstLine(said, whole)
+	if size == 0 {
 		return ""
 	}
 	switch {
@@ -175,22 +175,14 @@ func guess(said []byte, whole bool) Protocol {
 	return guessReply(line)
 }
 
-// firstLine returns the first line of said, without its end, if it is complete.
-func firstLine(said []byte, whole bool) (line []byte, ok bool) {
-	line, _, ok = bytes.Cut(said, []byte("\n"))
-	return bytes.TrimSuffix(line, []byte("\r")), ok || whole && len(said) > 0
-}
-
-// lineEnd returns how many bytes the first line has with its end; all of said if that
-// is the whole and has none, and 0 if it is not complete.
-func lineEnd(said []byte, whole bool) int {
-	if n := bytes.IndexByte(said, '\n'); n >= 0 {
-		return n + 1
+// firstLine returns the first line of said, without its end, and its size, with its end. The size is 0 if the line is
+// not complete; the whole text may end without a line end.
+func firstLine(said []byte, whole bool) (line []byte, size int) {
+	line, rest, ended := bytes.Cut(said, []byte("\n"))
+	if ended || whole {
+		size = len(said) - len(rest)
 	}
-	if whole {
-		return len(said)
-	}
-	return 0
+	return bytes.TrimSuffix(line, []byte("\r")), size
 }
 
 // classifyGreeting sets what the greeting says about the server, and the status of one that

@@ -23,14 +23,13 @@ var replyLine = regexp.MustCompile(`^([1-5][0-9][0-9])(?:([ -])|$)`)
 func parseReply(said []byte, whole bool) reply {
 	var r reply
 	for at := 0; ; {
-		line, ok := firstLine(said[at:], whole)
-		if !ok {
+		line, size := firstLine(said[at:], whole)
+		if size == 0 {
 			if whole && (strings.HasPrefix(r.code, "4") || strings.HasPrefix(r.code, "5")) {
 				r.end = at // the server hung up in the middle of its refusal
 			}
 			return r
 		}
-		size := lineEnd(said[at:], whole)
 		found := replyLine.FindSubmatch(line)
 		if at += size; found == nil && r.code == "" {
 			return reply{wrong: true, end: at}

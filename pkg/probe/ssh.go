@@ -22,12 +22,12 @@ var sshRefusals = []string{"Not allowed at this time", "Exceeded MaxStartups"}
 func readSSH(said []byte, whole bool) reading {
 	var before string
 	for at := 0; ; {
-		line, ok := firstLine(said[at:], whole)
-		at += lineEnd(said[at:], whole)
+		line, size := firstLine(said[at:], whole)
+		at += size
 		switch {
-		case !ok && whole && before != "":
+		case size == 0 && whole && before != "":
 			return reading{kind: refusal, end: at, refused: Refusal{Text: before}}
-		case !ok:
+		case size == 0:
 			return reading{promised: at > 0}
 		case slices.Contains(sshRefusals, string(line)):
 			return reading{kind: refusal, end: at, refused: Refusal{Text: string(line), Temporary: true}}
