@@ -307,7 +307,7 @@ func (w wireAttempt) result() Attempt {
 
 // errnoNamed returns the error number with that name; 0 if there is none.
 func errnoNamed(name string) syscall.Errno {
-	for n := range syscall.Errno(errnos) {
+	for n := range errnos {
 		if errno := firstErrno + n; name != "" && errnoName(errno) == name {
 			return errno
 		}

@@ -29,5 +29,5 @@ func freeDescriptors() int {
 // The range of all error numbers.
 const (
 	firstErrno syscall.Errno = 0
-	errnos                   = 1024
+	errnos     syscall.Errno = 1024
 )

@@ -54,5 +54,5 @@ func freeDescriptors() int { return math.MaxInt32 }
 // The range of the numbers that package syscall made up.
 const (
 	firstErrno syscall.Errno = syscall.APPLICATION_ERROR
-	errnos                   = 256
+	errnos     syscall.Errno = 256
 )
