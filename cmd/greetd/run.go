@@ -19,6 +19,15 @@ import (
 	"greetd.example/internal/usage"
 )
 
+// program has the state that all commands share.
+type program struct {
+	stdout *os.File
+	stderr *os.File
+	source config.Source
+
+	instance instance // the value of --instance
+}
+
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 	signal.Ignore(syscall.SIGHUP) // a reload before the first load has nothing to do, and must not end the process
@@ -83,4 +92,12 @@ greetd(8), and greetd.yaml(5) for the configuration.`
 	root.SetOut(out) // must be set now, for the completion of cobra
 	usage.Set(root)
 	return root
+}
+
+// failedToWrite returns err, an error of writing to stdout, as an [exit.Error]. It returns nil for nil.
+func failedToWrite(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exit.Error{Code: exit.Failed, Err: err}
 }

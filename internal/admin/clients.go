@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -36,8 +37,7 @@ type clientLimiter struct {
 
 	report    func(error) // is called with the error when accept fails repeatedly
 	sometimes rate.Sometimes
-	closed    chan struct{} // is closed together with the listener
-	once      sync.Once
+	ending    context.Context // Server.ending
 
 	mu      sync.Mutex
 	web     *webconfig.Config    // requirements for clients: TLS, passwords; nil: none
@@ -65,13 +65,13 @@ type client struct {
 	closed     bool          // closed by evict, drain or protect
 }
 
-func newClientLimiter(ln net.Listener, running *sync.WaitGroup, report func(error)) *clientLimiter {
+func newClientLimiter(ending context.Context, ln net.Listener, running *sync.WaitGroup, report func(error)) *clientLimiter {
 	return &clientLimiter{
 		Listener:  ln,
+		ending:    ending,
 		report:    report,
 		sometimes: rate.Sometimes{Interval: reportInterval},
 		running:   running,
-		closed:    make(chan struct{}),
 		clients:   make(map[*client]struct{}),
 		sources:   make(map[string]int),
 		queue:     newRequestQueue(),
@@ -99,21 +99,11 @@ func (l *clientLimiter) Accept() (net.Conn, error) {
 		}
 		select {
 		case <-time.After(pause):
-		case <-l.closed:
+		case <-l.ending.Done():
 			return nil, net.ErrClosed
 		}
 		pause = min(2*pause, maxAcceptPause)
 	}
-}
-
-// Close closes the listener. It may be called more than once.
-func (l *clientLimiter) Close() error {
-	var err error
-	l.once.Do(func() {
-		close(l.closed)
-		err = l.Listener.Close()
-	})
-	return err
 }
 
 // admit registers c before net/http serves it, so that Shutdown waits for every client. It

@@ -65,7 +65,7 @@ type gateTest struct {
 func newGateTest(t *testing.T) *gateTest {
 	t.Helper()
 	g := &gateTest{t: t}
-	g.clientLimiter = newClientLimiter(&queueOf{}, &g.serving, func(err error) { t.Error(err) })
+	g.clientLimiter = newClientLimiter(t.Context(), &queueOf{}, &g.serving, func(err error) { t.Error(err) })
 	return g
 }
 
@@ -329,7 +329,7 @@ func TestAcceptPauses(t *testing.T) {
 		ln := &queueOf{accept: []func() (net.Conn, error){fails, works}}
 		var reports []error
 		var serving sync.WaitGroup
-		l := newClientLimiter(ln, &serving, func(err error) { reports = append(reports, err) })
+		l := newClientLimiter(t.Context(), ln, &serving, func(err error) { reports = append(reports, err) })
 		accept := func() error { _, err := l.Accept(); return err }
 		if err := accept(); err != nil || len(reports) != 0 {
 			t.Errorf("one failure: %v, reported %v", err, reports)
@@ -363,7 +363,7 @@ func TestAcceptGoesOnAfterOneIsTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := &queueOf{}
 		var serving sync.WaitGroup
-		l := newClientLimiter(ln, &serving, func(err error) { t.Error(err) })
+		l := newClientLimiter(t.Context(), ln, &serving, func(err error) { t.Error(err) })
 		from := func(address string) func() (net.Conn, error) {
 			return func() (net.Conn, error) { return &visitor{from: address}, nil }
 		}

@@ -136,7 +136,7 @@ func otherMethod(method string) http.HandlerFunc {
 // ln is closed elsewhere; otherwise it returns the error of accept. It does not cut requests that are being
 // answered. It may be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
-	l := newClientLimiter(ln, &s.running, func(err error) { s.daemon.Failed(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
+	l := newClientLimiter(s.ending, ln, &s.running, func(err error) { s.daemon.Failed(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
 	defer func() { _ = l.Close() }()
 	if !s.open(l) {
 		return nil

@@ -47,15 +47,15 @@ func (d *daemon) logTotals(err error) {
 	fields := []logging.Field{logging.F("uptime_usec", time.Since(d.started).Microseconds())}
 	total := sum(d.server.Stats())
 	for _, o := range service.Outcomes() {
-		fields = append(fields, logging.F(string(o), total.visits[o]))
+		fields = append(fields, logging.F(string(o), total.Visits[o]))
 		for _, r := range o.Reasons() {
-			if n := total.reasons[o][r]; n > 0 {
+			if n := total.Reasons[o][r]; n > 0 {
 				fields = append(fields, logging.F(string(o)+"_"+string(r), n))
 			}
 		}
 	}
-	message := "greetd has stopped: " + total.outcomes()
-	if err != nil && total.visits[service.Cut] > 0 {
+	message := "greetd has stopped: " + outcomes(total.Visits)
+	if err != nil && total.Visits[service.Cut] > 0 {
 		message += "; " + err.Error()
 	}
 	d.log.Event(logging.Stopped, message, fields...)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"greetd.example/pkg/service"
 	"greetd.example/pkg/systemd"
 )
 
@@ -14,7 +15,7 @@ import (
 // their origins, and the counts.
 func (d *daemon) status() string {
 	c := sum(d.server.Stats())
-	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.active, c.lingering, c.outcomes())
+	line := fmt.Sprintf("%s; %d active, %d lingering; %s", d.describe(), c.Active, c.Lingering, outcomes(c.Visits))
 	if last := d.inForce().lastReload; last.Refused() {
 		line = "last reload refused: " + shortened(last.Error) + "; " + line
 	}
@@ -26,6 +27,47 @@ func (d *daemon) status() string {
 	default:
 		return line
 	}
+}
+
+// sum returns the sums of the counts of all listeners. Every outcome and every reason has an entry, also without
+// listeners.
+func sum(stats []service.ListenerStats) service.ListenerStats {
+	total := service.ListenerStats{Visits: make(map[service.Outcome]uint64), Reasons: make(map[service.Outcome]map[service.Reason]uint64)}
+	for _, o := range service.Outcomes() {
+		total.Visits[o] = 0
+		for _, r := range o.Reasons() {
+			if total.Reasons[o] == nil {
+				total.Reasons[o] = make(map[service.Reason]uint64)
+			}
+			total.Reasons[o][r] = 0
+		}
+	}
+	for _, l := range stats {
+		total.Active += l.Active
+		total.Lingering += l.Lingering
+		total.Bytes += l.Bytes
+		for o, n := range l.Visits {
+			total.Visits[o] += n
+		}
+		for o, reasons := range l.Reasons {
+			for r, n := range reasons {
+				total.Reasons[o][r] += n
+			}
+		}
+	}
+	return total
+}
+
+// outcomes returns the number of visits with each outcome, such as "12 greeted, 1 timed out". It omits
+// outcomes with no visit, except greeted.
+func outcomes(visits map[service.Outcome]uint64) string {
+	var words []string
+	for _, o := range service.Outcomes() {
+		if n := visits[o]; n > 0 || o == service.Greeted {
+			words = append(words, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(o), "_", " ")))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // longestReason is the maximum number of bytes of the reason of a refused reload in STATUS=.
@@ -61,7 +103,7 @@ func (d *daemon) trimMemory(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if c := sum(d.server.Stats()); trim.due(c.active + c.lingering) {
+		if c := sum(d.server.Stats()); trim.due(c.Active + c.Lingering) {
 			debug.FreeOSMemory()
 		}
 	}

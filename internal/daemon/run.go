@@ -22,6 +22,7 @@ import (
 	"greetd.example/internal/exit"
 	"greetd.example/internal/limits"
 	"greetd.example/internal/listeners"
+	"greetd.example/internal/logcontrol"
 	"greetd.example/internal/logging"
 	"greetd.example/internal/settings"
 	"greetd.example/pkg/service"
@@ -169,6 +170,18 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.drain(why)
 	return err
+}
+
+// logControl answers systemctl service-log-level, if the unit sets GREETD_BUS_NAME.
+func (d *daemon) logControl(ctx context.Context) {
+	name := os.Getenv(config.EnvBusName)
+	if name == "" {
+		return
+	}
+	logcontrol.Serve(ctx, name, d.log, func(err error) {
+		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
+			"systemctl service-log-level does not work now: %v (%s asks for it; it needs a fixed user and a D-Bus policy)", err, config.EnvBusName))
+	})
 }
 
 // close closes everything that connect and open have opened. After a drain, most of it is closed already.

@@ -52,10 +52,10 @@ func (d *daemon) snapshot() admin.Status {
 		Configuration: admin.Configuration{
 			Path: absolute(now.Path), DropIns: absolutes(now.DropIns), Generation: now.generation, Loaded: now.since, LastReload: now.lastReload,
 		},
-		Connections:   admin.Connections{Active: total.active, Lingering: total.lingering},
-		Outcomes:      allOutcomes(total.visits),
-		Reasons:       total.reasons,
-		GreetingBytes: total.bytes,
+		Connections:   admin.Connections{Active: total.Active, Lingering: total.Lingering},
+		Outcomes:      total.Visits,
+		Reasons:       total.Reasons,
+		GreetingBytes: total.Bytes,
 		Log:           admin.Log{Output: d.log.Output(), Level: d.log.Level(), Dropped: d.log.Dropped(), Suppressed: d.log.Suppressed()},
 		Limits: admin.Limits{
 			Descriptors: limits.Descriptors(), Connections: now.Limits.Connections,
@@ -100,7 +100,8 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (ro
 	for _, l := range served {
 		numbers, first := counted[l.Name()]
 		if !first {
-			numbers = service.ListenerStats{Open: true, Full: full[l.Name()]}
+			numbers = sum(nil)
+			numbers.Open, numbers.Full = true, full[l.Name()]
 		}
 		delete(counted, l.Name())
 		numbers.Name = l.Name()
@@ -122,7 +123,7 @@ func listenerRows(served []*systemd.Listener, stats []service.ListenerStats) (ro
 func listenerRow(stats service.ListenerStats) admin.Listener {
 	row := admin.Listener{
 		Name: stats.Name, State: admin.Listening, Active: stats.Active, Lingering: stats.Lingering,
-		Outcomes: allOutcomes(stats.Visits), Reasons: allReasons(stats.Reasons), GreetingBytes: stats.Bytes,
+		Outcomes: stats.Visits, Reasons: stats.Reasons, GreetingBytes: stats.Bytes,
 	}
 	switch {
 	case !stats.Open:
@@ -133,29 +134,6 @@ func listenerRow(stats service.ListenerStats) admin.Listener {
 		row.State = admin.Full
 	}
 	return row
-}
-
-// allOutcomes returns visits with an entry for every outcome, also with 0.
-func allOutcomes(visits map[service.Outcome]uint64) admin.Outcomes {
-	all := make(admin.Outcomes)
-	for _, o := range service.Outcomes() {
-		all[o] = visits[o]
-	}
-	return all
-}
-
-// allReasons returns counted with an entry for every reason of every outcome, also with 0.
-func allReasons(counted map[service.Outcome]map[service.Reason]uint64) admin.Reasons {
-	all := make(admin.Reasons)
-	for _, o := range service.Outcomes() {
-		for _, r := range o.Reasons() {
-			if all[o] == nil {
-				all[o] = make(map[service.Reason]uint64)
-			}
-			all[o][r] = counted[o][r]
-		}
-	}
-	return all
 }
 
 // certificateOf returns the certificate of l. It returns nil if l serves no certificate.
