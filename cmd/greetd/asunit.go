@@ -67,15 +67,9 @@ func (p *program) inferInstance(ctx context.Context) {
 	}
 }
 
-// booted reports whether systemd runs this machine (sd_booted(3)).
-func booted() bool {
-	info, err := os.Lstat("/run/systemd/system")
-	return err == nil && info.IsDir()
-}
-
 // unitText returns the text of the unit with its drop-ins, or the reason why it can't be started.
 func unitText(ctx context.Context, name string) (text, whyNot string) {
-	if !booted() {
+	if !unit.Booted() {
 		return "", "systemd does not run here"
 	}
 	out, err := exec.CommandContext(ctx, "systemctl", "cat", "--no-pager", name).Output()

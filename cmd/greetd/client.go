@@ -17,6 +17,7 @@ import (
 	"greetd.example/internal/config"
 	"greetd.example/internal/daemon"
 	"greetd.example/internal/exit"
+	"greetd.example/internal/unit"
 	"greetd.example/pkg/systemd"
 )
 
@@ -107,7 +108,7 @@ func (p *program) newSearch(changes bool) *search {
 // configuration can be invalid, or can have changed since these daemons started.
 func (s *search) elsewhere() []string {
 	var all []string
-	if s.file == "" && booted() {
+	if s.file == "" && unit.Booted() {
 		return nil // the right daemon is that of greetd.service, and not one that was started by hand
 	}
 	if s.file != "" {

@@ -69,7 +69,7 @@ func well(place string) Facts {
 		},
 		Process: &Process{
 			PID: 42, UID: 997, GIDs: []int{997}, MaxFiles: 20000, Unit: "greetd.service",
-			Environ: map[string]string{"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "20000000"},
+			Environ: []string{"NOTIFY_SOCKET=/run/systemd/notify", "WATCHDOG_USEC=20000000"},
 		},
 		Unit: Unit{
 			Name: "greetd.service", LoadState: "loaded", ActiveState: "active", SubState: "running", MainPID: 42,
@@ -219,7 +219,7 @@ func certificate(left time.Duration) func(f *Facts) {
 
 func fromShell(f *Facts) {
 	f.Process.Unit, f.Process.UID = "session-1.scope", 0
-	f.Process.Environ = map[string]string{"HOME": "/root"}
+	f.Process.Environ = []string{"HOME=/root"}
 	f.Unit.ActiveState, f.Unit.MainPID = "inactive", 0
 }
 
@@ -232,7 +232,7 @@ func forbidden(f *Facts) {
 func beforeStart(f *Facts) {
 	silent(f)
 	f.Process.Self = true
-	f.Process.Environ = map[string]string{}
+	f.Process.Environ = []string{}
 	f.Unit.ActiveState, f.Unit.SubState, f.Unit.MainPID = "activating", "start-pre", 0
 }
 

@@ -54,10 +54,10 @@ type Process struct {
 	PID      int
 	Self     bool // it is the process of the caller, which the unit started before greetd (ExecStartPre=)
 	UID      int
-	GIDs     []int             // the first is the effective one
-	MaxFiles uint64            // RLIMIT_NOFILE; 0: can't be seen
-	Unit     string            // the unit that it belongs to; "" for none
-	Environ  map[string]string // nil: the caller is neither root nor the user of the process
+	GIDs     []int    // the first is the effective one
+	MaxFiles uint64   // RLIMIT_NOFILE; 0: can't be seen
+	Unit     string   // the unit that it belongs to; "" for none
+	Environ  []string // nil: the caller is neither root nor the user of the process
 }
 
 // A Unit has the properties of a service or socket unit. The fields have the names of the properties on D-Bus:

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"greetd.example/internal/admin"
+	units "greetd.example/internal/unit"
 )
 
 // askTimeout is the maximum time of Gather, with all its requests to systemd and other programs.
@@ -66,8 +67,7 @@ func Gather(ctx context.Context, p Place) Facts {
 		f.Process.Self = true
 	}
 	var systemd *manager
-	if info, err := os.Lstat("/run/systemd/system"); err == nil && info.IsDir() { // sd_booted(3)
-		f.Systemd.Booted = true
+	if f.Systemd.Booted = units.Booted(); f.Systemd.Booted {
 		if systemd = f.askSystemd(ctx, p); systemd != nil {
 			defer systemd.Close()
 		}
@@ -127,9 +127,7 @@ func (f *Facts) environ() []string {
 	case p != nil && p.Self, p == nil && !f.Unit.loaded():
 		return nil
 	case p != nil && p.Environ != nil:
-		for key, value := range p.Environ {
-			environ = append(environ, key+"="+value)
-		}
+		environ = append([]string{}, p.Environ...)
 	default:
 		environ = append([]string{}, f.Unit.Environment...)
 	}
@@ -162,11 +160,7 @@ func look(pid int) *Process {
 		p.MaxFiles = limits.OpenFiles
 	}
 	if environ, err := proc.Environ(); err == nil {
-		p.Environ = make(map[string]string)
-		for _, entry := range environ {
-			key, value, _ := strings.Cut(entry, "=")
-			p.Environ[key] = value
-		}
+		p.Environ = environ
 	}
 	return p
 }

@@ -298,19 +298,6 @@ func (f *Facts) longerQueue(l admin.Listener) string {
 	return fmt.Sprintf("mkdir -p /etc/sysctl.d; echo net.core.somaxconn=%d >/etc/sysctl.d/60-greetd-tcp.conf; systemctl restart systemd-sysctl; %s", wantedBacklog, remedy)
 }
 
-// served reports a problem if the daemon serves another certificate than c.
-func (f *Facts) served(c Certificate, r *results) {
-	if f.Daemon == nil || c.SHA256 == "" {
-		return
-	}
-	for _, l := range f.Daemon.Listeners {
-		if l.Name == c.Listener && l.Certificate != nil && l.Certificate.SHA256 != c.SHA256 {
-			r.problem(f.apply()+"; or find the reason: "+f.journal(), "listener %s serves another certificate than %s has", l.Name, c.Path)
-			return
-		}
-	}
-}
-
 // renewal is the remaining lifetime before which a certificate should be renewed.
 const renewal = 21 * 24 * time.Hour
 
@@ -322,7 +309,12 @@ func certificates(f *Facts, r *results) {
 		if c.Credential {
 			renew = "renew the file that LoadCredential= names; then " + f.renewCredentials()
 		}
-		f.served(c, r)
+		another := func(l admin.Listener) bool {
+			return l.Name == c.Listener && l.Certificate != nil && l.Certificate.SHA256 != c.SHA256
+		}
+		if f.Daemon != nil && slices.ContainsFunc(f.Daemon.Listeners, another) {
+			r.problem(f.apply()+"; or find the reason: "+f.journal(), "listener %s serves another certificate than %s has", c.Listener, c.Path)
+		}
 		switch left := c.NotAfter.Sub(f.Now); {
 		case left <= 0:
 			r.problem(renew, "the certificate of listener %s expired at %s, and clients don't trust it", c.Listener, c.NotAfter.UTC().Format(time.RFC3339))

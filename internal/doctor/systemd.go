@@ -92,33 +92,22 @@ func (m manager) unitOf(ctx context.Context, s diagSocket) string {
 	}
 	stored := ""
 	for _, status := range all {
-		if strings.HasSuffix(status.Name, ".socket") {
-			if u := m.unit(ctx, status.Name); u.active() && slices.ContainsFunc(u.streams(), func(stream string) bool { return overlap(stream, s.Address) }) {
-				return u.Name
-			}
+		u := m.unit(ctx, status.Name)
+		if u.active() && slices.ContainsFunc(u.streams(), func(stream string) bool { return overlap(stream, s.Address) }) {
+			return u.Name
+		}
+		if u.NFileDescriptorStore == 0 {
 			continue
 		}
-		count, err := m.GetUnitTypePropertyContext(ctx, status.Name, "Service", "NFileDescriptorStore")
-		if n, isNumber := number(count, err); !isNumber || n == 0 {
-			continue
-		}
-		inodes, known := storedInodes(ctx, status.Name)
+		inodes, known := storedInodes(ctx, u.Name)
 		switch {
 		case slices.Contains(inodes, s.inode):
-			return status.Name
-		case !known && strings.HasPrefix(status.Name, "greetd"):
-			stored = status.Name
+			return u.Name
+		case !known && strings.HasPrefix(u.Name, "greetd"):
+			stored = u.Name
 		}
 	}
 	return stored
-}
-
-func number(p *dbus.Property, err error) (uint32, bool) {
-	if err != nil {
-		return 0, false
-	}
-	n, ok := p.Value.Value().(uint32)
-	return n, ok
 }
 
 // storedInodes returns the inodes of the files in the fd store of a service. known is false if systemd does not

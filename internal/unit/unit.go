@@ -8,12 +8,19 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
+
+// Booted reports whether systemd runs this machine (sd_booted(3)).
+func Booted() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
 
 // A Service is a unit of type service.
 type Service struct {
