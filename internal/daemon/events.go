@@ -129,19 +129,16 @@ func (d *daemon) notKept() string {
 // notServed returns a warning for each listener whose socket unit has another address than the
 // configuration.
 func (d *daemon) notServed(c current) (all []string) {
-	given := make(map[string][]string)
+	service := unit.Service{Name: systemd.Unit()}
+	socket := cmp.Or(strings.TrimSuffix(service.Name, ".service"), "its unit") + ".socket"
 	for _, l := range d.systemd.Listeners() {
 		if l.Origin() == systemd.SocketUnit {
-			given[l.Name()] = append(given[l.Name()], l.Address())
+			service.Sockets = append(service.Sockets, unit.Socket{Name: socket, Listener: l.Name(), Addresses: []string{l.Address()}})
 		}
 	}
-	service := systemd.Unit()
-	socket := cmp.Or(strings.TrimSuffix(service, ".service"), "its unit") + ".socket"
 	for i, l := range c.Listeners {
-		addresses := given[l.Name]
-		served := slices.ContainsFunc(addresses, func(address string) bool { return unit.Same(l.Address, address) })
-		if len(addresses) > 0 && !served && c.IsSet(fmt.Sprintf("listeners[%d].address", i)) {
-			all = append(all, fmt.Sprintf("listener %s: %s", l.Name, unit.NotServed(l.Address, socket, service, strings.Join(addresses, " and "))))
+		if problem := service.NotServed(l.Name, l.Address); problem != "" && c.IsSet(fmt.Sprintf("listeners[%d].address", i)) {
+			all = append(all, fmt.Sprintf("listener %s: %s", l.Name, problem))
 		}
 	}
 	return all

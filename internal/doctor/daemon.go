@@ -65,16 +65,12 @@ func answers(f *Facts, r *results) {
 		r.unknown("run greetd doctor where greetd runs",
 			"greetd reports the process ID %d, but there is no such process here: it may run in another container", d.PID)
 	}
-	r.add(OK, "", "greetd %s answers, process %d, %s: %s, asked at %s, with %s",
-		[]any{d.Version, d.PID, d.State, f.startedAs(), f.Address, cmp.Or(d.Configuration.Path, "no configuration file")})
-}
-
-// startedAs returns the unit of the process of the daemon, in words.
-func (f *Facts) startedAs() string {
-	if f.Process == nil || f.Process.Unit == "" {
-		return "in no visible unit"
+	unit := "in no visible unit"
+	if f.Process != nil {
+		unit = cmp.Or(f.Process.Unit, unit)
 	}
-	return f.Process.Unit
+	r.add(OK, "", "greetd %s answers, process %d, %s: %s, asked at %s, with %s",
+		[]any{d.Version, d.PID, d.State, unit, f.Address, cmp.Or(d.Configuration.Path, "no configuration file")})
 }
 
 // whySilent reports the reason why the daemon does not answer.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,27 +108,21 @@ const DefaultStoreMax = 512
 // a socket unit has another address for it. It returns "" if the address is served, or if no socket unit has a socket
 // with the name of the listener.
 func (s Service) NotServed(listener, address string) string {
-	for _, socket := range s.Sockets {
-		if socket.Listener != listener || len(socket.Addresses) == 0 {
-			continue
+	var socket string
+	var given []string
+	for _, unit := range s.Sockets {
+		if unit.Listener == listener {
+			socket = unit.Name
+			given = append(given, unit.Addresses...)
 		}
-		for _, given := range socket.Addresses {
-			if Same(address, given) {
-				return ""
-			}
-		}
-		return NotServed(address, socket.Name, s.Name, strings.Join(socket.Addresses, " and "))
 	}
-	return ""
-}
-
-// NotServed returns the warning for an address of the configuration that is not served, since the socket unit socket
-// has the address given.
-func NotServed(address, socket, service, given string) string {
+	if len(given) == 0 || slices.ContainsFunc(given, func(g string) bool { return Same(address, g) }) {
+		return ""
+	}
 	stream := strings.TrimPrefix(strings.TrimPrefix(address, "unix:"), ":")
 	return fmt.Sprintf("%s is not served: %s gives the address, %s; to change it, edit /etc/systemd/system/%s.d/override.conf (systemctl edit %s): "+
 		"[Socket], ListenStream= (empty), ListenStream=%s; then systemctl stop %s %s; systemctl start %s",
-		address, socket, given, socket, socket, stream, service, socket, socket)
+		address, socket, strings.Join(given, " and "), socket, socket, stream, s.Name, socket, socket)
 }
 
 // Same reports whether a configured address is the address of a socket. For a host name, it compares only the port.
