@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -42,7 +41,7 @@ problem, and 0 if there are only warnings or checks that could not be made.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report := doctor.Examine(doctor.Gather(cmd.Context(), p.place()))
 			if err := p.print(report, asJSON); err != nil {
-				return failedToWrite(err)
+				return err
 			}
 			if !report.Healthy {
 				return exit.Error{Code: exit.Failed}
@@ -52,16 +51,6 @@ problem, and 0 if there are only warnings or checks that could not be made.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	return cmd
-}
-
-func (p *program) print(r doctor.Report, asJSON bool) error {
-	if !asJSON {
-		return r.WriteText(p.stdout)
-	}
-	out := json.NewEncoder(p.stdout)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	return out.Encode(r)
 }
 
 // place returns the facts and functions that the package doctor can't have by itself.

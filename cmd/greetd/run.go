@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,17 @@ greetd(8), and greetd.yaml(5) for the configuration.`
 	root.SetOut(out) // must be set now, for the completion of cobra
 	usage.Set(root)
 	return root
+}
+
+// print prints what a command has found, as text or as JSON.
+func (p *program) print(found interface{ WriteText(io.Writer) error }, asJSON bool) error {
+	if !asJSON {
+		return failedToWrite(found.WriteText(p.stdout))
+	}
+	out := json.NewEncoder(p.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return failedToWrite(out.Encode(found))
 }
 
 // failedToWrite returns err, an error of writing to stdout, as an [exit.Error]. It returns nil for nil.

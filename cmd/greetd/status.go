@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,7 @@ something else needs attention, and green otherwise.`,
 				if err != nil {
 					return err
 				}
-				if err := p.printStatus(status, asJSON); err != nil {
+				if err := p.print(status, asJSON); err != nil {
 					return err
 				}
 				if check && status.Health.Color == admin.Red {
@@ -45,14 +44,4 @@ something else needs attention, and green otherwise.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, as GET /status does")
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 if the headline is red")
 	return cmd
-}
-
-// printStatus prints the status as text, or as JSON.
-func (p *program) printStatus(status admin.Status, asJSON bool) error {
-	if !asJSON {
-		return failedToWrite(status.WriteText(p.stdout))
-	}
-	out := json.NewEncoder(p.stdout)
-	out.SetIndent("", "  ")
-	return failedToWrite(out.Encode(status))
 }

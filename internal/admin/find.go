@@ -53,15 +53,13 @@ func listeningOn(sockets map[string]bool) []string {
 	}
 	var addresses []string
 	for _, socket := range all.Rows {
-		if uint64(socket.Flags)&listening != 0 && sockets[fmt.Sprintf("socket:[%d]", socket.Inode)] && isPrivate(socket.Path) {
+		if uint64(socket.Flags)&listening == 0 || !sockets[fmt.Sprintf("socket:[%d]", socket.Inode)] || !filepath.IsAbs(socket.Path) {
+			continue
+		}
+		if info, err := os.Lstat(socket.Path); err == nil && info.Mode().Perm() == 0o600 {
 			addresses = append(addresses, "unix:"+socket.Path)
 		}
 	}
 	slices.Sort(addresses)
 	return addresses
-}
-
-func isPrivate(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && filepath.IsAbs(path) && info.Mode().Perm() == 0o600
 }

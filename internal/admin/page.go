@@ -59,7 +59,7 @@ var parsedPage = sync.OnceValue(func() *template.Template {
 		"age":         age,
 		"count":       count,
 		"outcomes":    service.Outcomes,
-		"colorClass":  colorClass,
+		"colorClass":  func(c Color) string { return map[Color]string{Green: "good", Amber: "so-so", Red: "bad"}[c] },
 		"percent":     percent,
 		"stamp":       func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
 		"stateClass":  stateClass,
@@ -79,10 +79,6 @@ func stateClass(s ListenerState) string {
 		return "gone"
 	}
 	return "bad"
-}
-
-func colorClass(c Color) string {
-	return map[Color]string{Green: "good", Amber: "so-so", Red: "bad"}[c]
 }
 
 // percent formats a share, rounded down, so that only a share of 1 is "100 %".

@@ -104,7 +104,7 @@ func (s *Server) newMux() *http.ServeMux {
 		{http.MethodGet, "/metrics", s.daemon.Metrics.ServeHTTP},
 		{http.MethodGet, "/readyz", serveCondition(s.daemon.Ready)},
 		{http.MethodPost, "/reload", s.serveReload},
-		{http.MethodGet, "/status", s.serveStatus},
+		{http.MethodGet, "/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.status()) }},
 	} {
 		pattern := route.path
 		if pattern == "/" {
@@ -290,10 +290,6 @@ func (s *Server) recoverPanic(deed string) {
 
 func (s *Server) failed(deed string, cause any) {
 	s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
-}
-
-func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.status())
 }
 
 // status returns the status of the daemon, with the fields that depend on the past.

@@ -31,18 +31,18 @@ const tlsWarningInterval = 10 * time.Second
 // without TLS, at most once in each tlsWarningInterval.
 func (d *daemon) warnTLSExpected() func(service.Peer) {
 	limit := rate.Sometimes{Interval: tlsWarningInterval}
-	return func(p service.Peer) { limit.Do(func() { d.logTLSExpected(p) }) }
-}
-
-func (d *daemon) logTLSExpected(p service.Peer) {
-	from := "a local client"
-	fields := []logging.Field{logging.F("visit", p.ID), logging.F("listener", p.Listener)}
-	if p.Remote.IsValid() {
-		from = p.Remote.String()
-		fields = append(fields, logging.F("remote_addr", p.Remote.Addr()), logging.F("remote_port", p.Remote.Port()))
+	return func(p service.Peer) {
+		limit.Do(func() {
+			from := "a local client"
+			fields := []logging.Field{logging.F("visit", p.ID), logging.F("listener", p.Listener)}
+			if p.Remote.IsValid() {
+				from = p.Remote.String()
+				fields = append(fields, logging.F("remote_addr", p.Remote.Addr()), logging.F("remote_port", p.Remote.Port()))
+			}
+			d.log.Event(logging.TLSExpected, fmt.Sprintf(
+				"%s sent a TLS handshake to %s, which greets in plain text: the client has the wrong port, or the listener has no certificate", from, p.Listener), fields...)
+		})
 	}
-	d.log.Event(logging.TLSExpected, fmt.Sprintf(
-		"%s sent a TLS handshake to %s, which greets in plain text: the client has the wrong port, or the listener has no certificate", from, p.Listener), fields...)
 }
 
 func (d *daemon) logListener(e logging.Event, what string, l *systemd.Listener) {

@@ -36,12 +36,6 @@ func (d *daemon) reload(ctx context.Context) (result admin.ReloadResult) {
 	return result
 }
 
-// reloadOnSignal reloads the configuration. The result is only logged.
-func (d *daemon) reloadOnSignal(ctx context.Context) error {
-	d.reloadNow(ctx)
-	return nil
-}
-
 // reloadNow reloads the configuration. Call it only while the state of the service is reloading.
 func (d *daemon) reloadNow(ctx context.Context) admin.ReloadResult {
 	d.log.Event(logging.Reloading, "reloading configuration")

@@ -117,7 +117,10 @@ func (d *daemon) connect() {
 	d.systemd.Wrap = service.Direct
 	d.systemd.Status = d.status
 	d.systemd.Report = d.logProblem
-	d.systemd.OnReload(d.reloadOnSignal)
+	d.systemd.OnReload(func(ctx context.Context) error {
+		d.reloadNow(ctx) // logs the result
+		return nil
+	})
 	d.listeners = listeners.New(listeners.Hooks{
 		Serve:  d.server.Serve,
 		Opened: func(l *systemd.Listener) { d.logListener(logging.ListenerOpened, "listening on", l) },

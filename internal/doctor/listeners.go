@@ -106,22 +106,16 @@ func ports(f *Facts, r *results) {
 			}
 		}
 	}
-	f.heldForNobody(r)
-	if len(needed) == 0 {
-		r.ok("systemd listens for greetd")
-	}
-	r.ok("no other process has an address of greetd")
-}
-
-// heldForNobody reports addresses that systemd keeps in the fd store for a unit that is down. Clients can
-// connect there, but are not served.
-func (f *Facts) heldForNobody(r *results) {
 	for _, s := range f.Listening {
-		if s.PID == 1 && s.Unit == f.Unit.Name && f.Unit.down() {
+		if s.PID == 1 && s.Unit == f.Unit.Name && f.Unit.down() { // in the fd store
 			r.problem(f.systemctl("start", f.Unit.Name)+"; or close the port: "+f.systemctl("clean", "--what=fdstore", f.Unit.Name),
 				"systemd listens on %s for %s, which is %s: clients connect, but are not greeted", s.Address, f.Unit.Name, f.Unit.ActiveState)
 		}
 	}
+	if len(needed) == 0 {
+		r.ok("systemd listens for greetd")
+	}
+	r.ok("no other process has an address of greetd")
 }
 
 // held reports which process holds the address of a listener.
