@@ -14,7 +14,7 @@ import (
 	"greetd.example/internal/words"
 )
 
-var listenAddress = text(`an address such as ":10000"`, "^("+tcpPattern+"|unix:@.+|"+unixPattern+")$", func(s string) error {
+var listenAddress = text(`an address such as ":10000"`, "^("+tcpPattern+"|unix:@[^\\x00]{1,106}|"+unixPattern+")$", func(s string) error {
 	_, err := parseAddress(s)
 	return err
 }).except(noHostPattern)

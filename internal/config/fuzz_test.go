@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // FuzzLoad holds Load to its promise for any file, variable and flag: either every
@@ -88,4 +90,36 @@ func problemsIn(err error) []*Problem {
 		return all
 	}
 	return nil
+}
+
+// FuzzJSONSchemaAcceptsWhatRulesAccept: an editor must not mark a value that greetd accepts.
+func FuzzJSONSchemaAcceptsWhatRulesAccept(f *testing.F) {
+	for _, seed := range []string{
+		":1", "a-b.c:smtp", "[::1]:0", "[fe80::1%eth0]:65535", "unix:/a\nb", "unix:@a", "0660", "0o2", "24h", "1m.5s", "::ffff:192.0.2.0/120", "unix", "greet-2.a_b",
+	} {
+		f.Add(seed)
+	}
+	rules := []rule{listenAddress, adminAddress, fileMode, duration(above0), duration(from0), prefixes, peers, listenerName, groupName, filePath}
+	matchers := make(map[string]*regexp.Regexp)
+	matches := func(s jsonSchema, text string) bool {
+		pattern, _ := s["pattern"].(string)
+		if matchers[pattern] == nil {
+			matchers[pattern] = regexp.MustCompile(pattern)
+		}
+		return matchers[pattern].MatchString(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.ContainsAny(text, " \t\n\v\f\r") && !strings.HasPrefix(text, "unix:") {
+			t.Skip("getaddrinfo(3), which only a build with cgo uses, accepts blanks before a port")
+		}
+		for _, r := range rules {
+			if r.check(text) != nil || !utf8.ValidString(text) {
+				continue
+			}
+			not, some := r.json["not"].(jsonSchema)
+			if !matches(r.json, text) || some && matches(not, text) {
+				t.Errorf("the JSON Schema refuses %q, which is %s", text, r.want)
+			}
+		}
+	})
 }

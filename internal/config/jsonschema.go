@@ -22,24 +22,33 @@ func matching(pattern string) jsonSchema {
 }
 
 // Patterns of the values that the rules accept. They use no lookahead, since some validators do not
-// support it. They do not check conditions that need arithmetic: the host bits of a prefix, and the
-// 24 hours of a duration.
+// support it. They do not check conditions that need arithmetic: the host bits of a prefix, and the sum
+// of the parts of a duration.
 const (
 	durationPattern = `^\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
 
 	noTimePattern = `^\+?([0.]+(ns|us|µs|μs|ms|s|m|h))+$`
 
+	// tooLongPattern matches a part that alone is longer than 24 hours.
+	tooLongPattern = `(^|[^0-9.])0*` +
+		`((2[5-9]|[3-9][0-9]|[1-9][0-9]{2,})(\.[0-9]*)?h|` +
+		`(144[1-9]|14[5-9][0-9]|1[5-9][0-9]{2}|[2-9][0-9]{3}|[1-9][0-9]{4,})(\.[0-9]*)?m([^s]|$)|` +
+		`(8640[1-9]|864[1-9][0-9]|86[5-9][0-9]{2}|8[7-9][0-9]{3}|9[0-9]{4}|[1-9][0-9]{5,})(\.[0-9]*)?s)`
+
+	modePattern = `^(0o)?0*([2367][0-7]{2}|[0-7]?[2367][0-7]|[0-7]{0,2}[2367])$`
+
 	byteDigits    = `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])`
 	ipv4Pattern   = `(` + byteDigits + `\.){3}` + byteDigits
 	prefixPattern = `^` + ipv4Pattern + `(/(3[0-2]|[12]?[0-9]))?$|^[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?$`
 
-	portPattern = `(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|[0-9-]*[A-Za-z][A-Za-z0-9_.+-]*)`
-	namePattern = `([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?`
-	tcpPattern  = `(` + ipv4Pattern + `|` + namePattern + `|\[[0-9A-Fa-f:.]+(%[^\]]+)?\])?:` + portPattern
-	// noHostPattern matches addresses that tcpPattern accepts as a host named unix or vsock, although
-	// they are mistyped unix addresses or vsock addresses.
-	noHostPattern = `^unix:([^/@]|@?$)|^vsock:`
-	unixPattern   = `unix:/.*[^/]`
+	portPattern      = `(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|[0-9-]*[A-Za-z][A-Za-z0-9_.+-]*)`
+	namePattern      = `([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?`
+	linkLocalPattern = `\[[Ff][Ee][89ABab][0-9A-Fa-f]:[0-9A-Fa-f:.]*`
+	tcpPattern       = `(` + ipv4Pattern + `|` + namePattern + `|\[[A-Za-z0-9_.:-]*\]|` + linkLocalPattern + `%[^\]]+\])?:` + portPattern
+	// noHostPattern matches addresses that tcpPattern accepts although they are mistyped unix addresses or
+	// vsock addresses, have a label with a hyphen at an end, or are link-local without a zone.
+	noHostPattern = `^unix:([^/@]|@?$)|^vsock:|^([^:/]*\.)?-|^[^:/]*-[.:]|^` + linkLocalPattern + `\]`
+	unixPattern   = `unix:/[^\x00]{0,105}[^/\x00]` // at most 107 characters, see maxSocketPath
 )
 
 // JSONSchema returns the JSON Schema of the file, for editors. It refuses most single values that

@@ -116,9 +116,9 @@ func duration(check func(time.Duration) error) rule {
 		return check(d)
 	}, matching(durationPattern)}
 	if check(0) != nil {
-		r = r.except(noTimePattern)
+		return r.except(tooLongPattern + "|" + noTimePattern)
 	}
-	return r
+	return r.except(tooLongPattern)
 }
 
 var prefixes = rule{"a CIDR such as 192.0.2.0/24, or an address", []string{yamlString}, func(s string) error {
@@ -167,7 +167,7 @@ func parsePeers(s string) (netip.Prefix, error) {
 var fileMode = rule{`an octal file mode from "0001" to "0777"`, []string{yamlString, yamlInt}, func(s string) error {
 	_, err := parseMode(s)
 	return err
-}, jsonSchema{"type": []string{"string", "integer"}, "pattern": `^(0o[0-7]|[0-7][0-7])[0-7]{1,3}$`, "minimum": 1, "maximum": 777}}
+}, jsonSchema{"type": []string{"string", "integer"}, "pattern": modePattern, "minLength": 3, "minimum": 1, "maximum": 777}}
 
 // parseMode reads an octal mode, as chmod(1) does.
 func parseMode(s string) (FileMode, error) {
