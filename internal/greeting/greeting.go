@@ -375,7 +375,7 @@ func check(node parse.Node) error {
 	case *parse.ChainNode:
 		return errors.Join(check(node.Node), checkMethods(node.Field))
 	case *parse.IfNode:
-		return checkBranch(&node.BranchNode)
+		return cmp.Or(check(node.Pipe), check(node.List), check(node.ElseList))
 	case *parse.WithNode:
 		return errors.New("template: {{with}} is not supported in a greeting: use {{if}}")
 	case *parse.RangeNode:
@@ -421,16 +421,6 @@ func checkMethods(names []string) error {
 		}
 	}
 	return nil
-}
-
-func checkBranch(node *parse.BranchNode) error {
-	if err := check(node.Pipe); err != nil {
-		return err
-	}
-	if err := check(node.List); err != nil {
-		return err
-	}
-	return check(node.ElseList)
 }
 
 func checkAll[N parse.Node](nodes []N) error {

@@ -80,7 +80,7 @@ func TestApplyLosesNoDiagnostic(t *testing.T) {
 	}
 	for i := range 200 {
 		o.Output = []string{toJournald, toSyslog, toStderr}[i%3]
-		o.Format = []string{textFormat, jsonFormat}[i/3%2]
+		o.Format = []string{"text", jsonFormat}[i/3%2]
 		if err := l.Apply(o); err != nil {
 			t.Error(err)
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +19,7 @@ import (
 // flushTime is how long Close waits for the output, except in tests.
 const flushTime = 500 * time.Millisecond
 
-// The values of Options.Output, Options.Format and Options.Visits.
+// The values of Options.Output, and those of Options.Format and Options.Visits that are no default.
 const (
 	toAuto     = "auto"
 	toJournald = "journald"
@@ -29,16 +27,14 @@ const (
 	toStdout   = "stdout"
 	toStderr   = "stderr"
 
-	textFormat = "text"
 	jsonFormat = "json"
 
-	all      = "all"
 	problems = "problems"
 	none     = "none"
 )
 
 // Options say what is logged, and to which output. They are the values of the section log of the
-// configuration.
+// configuration, which has checked them.
 type Options struct {
 	// Output is auto, journald, syslog, stdout or stderr. auto is journald if stderr goes to the journal
 	// (JOURNAL_STREAM of systemd.exec(5)), else stderr.
@@ -70,14 +66,14 @@ type Log struct {
 }
 
 // Open starts a Log with the options o. stdout and stderr are those of the process. Open returns an error if
-// an option is not valid, but not if the output can't be reached: then entries wait for the output, and Open
+// the level is not valid, but not if the output can't be reached: then entries wait for the output, and Open
 // writes a warning to stderr. The caller must Close the Log.
 func Open(o Options, stdout, stderr *os.File) (*Log, error) {
 	return open(o, newEnvironment(stdout, stderr))
 }
 
 func open(o Options, env *environment) (*Log, error) {
-	level, err := o.check()
+	level, err := parseLevel(o.Level)
 	if err != nil {
 		return nil, err
 	}
@@ -88,17 +84,6 @@ func open(o Options, env *environment) (*Log, error) {
 	return l, err
 }
 
-// check returns the level of o. The error joins the problems of all values that are not valid.
-func (o Options) check() (logrus.Level, error) {
-	level, err := parseLevel(o.Level)
-	return level, errors.Join(err,
-		oneOf("log.output", o.Output, toAuto, toJournald, toSyslog, toStdout, toStderr),
-		oneOf("log.format", o.Format, textFormat, jsonFormat),
-		oneOf("log.visits", o.Visits, all, problems, none),
-		atLeastZero("log.rate", o.Rate),
-		atLeastZero("log.burst", o.Burst))
-}
-
 func parseLevel(text string) (logrus.Level, error) {
 	level, err := logrus.ParseLevel(text)
 	if err != nil || level > logrus.DebugLevel {
@@ -107,25 +92,11 @@ func parseLevel(text string) (logrus.Level, error) {
 	return level, nil
 }
 
-func oneOf(key, value string, known ...string) error {
-	if slices.Contains(known, value) {
-		return nil
-	}
-	return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(known, ", "))
-}
-
-func atLeastZero(key string, value int) error {
-	if value < 0 {
-		return fmt.Errorf("%s: %d is less than 0", key, value)
-	}
-	return nil
-}
-
-// Apply changes the options to o. It returns an error, and changes nothing, if a value is not valid, if a new
+// Apply changes the options to o. It returns an error, and changes nothing, if the level is not valid, if a new
 // output can't be reached, or if the Log is closed. Entries that wait go to the new output; no entry is lost
 // or written twice.
 func (l *Log) Apply(o Options) error {
-	level, err := o.check()
+	level, err := parseLevel(o.Level)
 	if err != nil {
 		return err
 	}
