@@ -32,7 +32,7 @@ func checkChain(data []byte) error {
 	switch {
 	case blocks["CERTIFICATE"]:
 		return nil
-	case isKey(blocks):
+	case blocks["PRIVATE KEY"]:
 		return errors.New("holds a private key and no certificate: are certificate and key swapped?")
 	case len(blocks) > 0:
 		return errors.New("holds no certificate: there must be a line -----BEGIN CERTIFICATE-----")
@@ -46,7 +46,7 @@ func checkKey(data []byte) error {
 	switch {
 	case blocks["ENCRYPTED PRIVATE KEY"]:
 		return errors.New("is encrypted, and greetd cannot ask for the passphrase: write it without one (openssl pkey -in FILE -out FILE2), and protect it by its mode or as a credential")
-	case isKey(blocks):
+	case blocks["PRIVATE KEY"]:
 		return nil
 	case blocks["CERTIFICATE"]:
 		return errors.New("holds a certificate and no private key: are certificate and key swapped?")
@@ -56,17 +56,8 @@ func checkKey(data []byte) error {
 	return errors.New("is not PEM: there must be a line -----BEGIN PRIVATE KEY----- (openssl pkey -inform DER makes it from DER)")
 }
 
-func isKey(blocks map[string]bool) bool {
-	for name := range blocks {
-		if name == "PRIVATE KEY" || strings.HasSuffix(name, " PRIVATE KEY") {
-			return true
-		}
-	}
-	return false
-}
-
-// blockTypes returns the types of the PEM blocks in data. A key that is encrypted in the old format (RFC 1421) has
-// the type of the new format (RFC 7468).
+// blockTypes returns the types of the PEM blocks in data. Every private key also has the type PRIVATE KEY. A key that
+// is encrypted in the old format (RFC 1421) has the type of the new format (RFC 7468).
 func blockTypes(data []byte) map[string]bool {
 	blocks := make(map[string]bool)
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -74,6 +65,9 @@ func blockTypes(data []byte) map[string]bool {
 			block.Type = "ENCRYPTED PRIVATE KEY"
 		}
 		blocks[block.Type] = true
+		if strings.HasSuffix(block.Type, " PRIVATE KEY") {
+			blocks["PRIVATE KEY"] = true
+		}
 	}
 	return blocks
 }

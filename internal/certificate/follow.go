@@ -2,7 +2,6 @@ package certificate
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,8 +51,8 @@ func Follow(ctx context.Context, pairs func() []*Pair, again <-chan struct{}, ho
 // A follower has the state of [Follow].
 type follower struct {
 	hooks    Hooks
-	watcher  *fsnotify.Watcher   // nil: there is nothing to watch, or the system allows no more watchers
-	paths    map[string]struct{} // a change of one of these paths can be a renewal
+	watcher  *fsnotify.Watcher // nil: there is nothing to watch, or the system allows no more watchers
+	paths    map[string]bool   // a change of one of these paths can be a renewal
 	failures map[*Pair]failure
 	retry    bool // a failure is not reported yet
 }
@@ -98,7 +97,7 @@ func (f *follower) failed(p *Pair, before failure, err error) failure {
 
 // watch makes the watcher watch the files of pairs, and the symbolic links that lead to them.
 func (f *follower) watch(pairs []*Pair) {
-	f.paths = make(map[string]struct{})
+	f.paths = make(map[string]bool)
 	for _, p := range pairs {
 		for _, file := range []string{p.ChainFile, p.KeyFile} {
 			if filepath.IsAbs(file) {
@@ -116,12 +115,12 @@ func (f *follower) watch(pairs []*Pair) {
 	if f.watcher == nil {
 		return
 	}
-	directories := make(map[string]struct{})
+	directories := make(map[string]bool)
 	for path := range f.paths {
-		directories[filepath.Dir(path)] = struct{}{}
+		directories[filepath.Dir(path)] = true
 	}
 	for _, watched := range f.watcher.WatchList() {
-		if _, wanted := directories[watched]; !wanted {
+		if !directories[watched] {
 			_ = f.watcher.Remove(watched)
 		}
 	}
@@ -157,7 +156,7 @@ func (f *follower) wait(ctx context.Context, again <-chan struct{}) {
 				due.Reset(quietTime)
 			}
 		case event := <-events:
-			if _, ours := f.paths[event.Name]; ours {
+			if f.paths[event.Name] {
 				due.Reset(quietTime)
 			}
 		}
@@ -176,15 +175,15 @@ const mostLinks = 40
 
 // addWay adds to paths all paths whose change can make path another file: each symbolic link that leads to the file,
 // and the file itself.
-func addWay(paths map[string]struct{}, path string) {
+func addWay(paths map[string]bool, path string) {
 	path = filepath.Clean(path)
 	for range mostLinks {
 		link, target := firstLink(path)
 		if link == "" {
-			paths[path] = struct{}{}
+			paths[path] = true
 			return
 		}
-		paths[link] = struct{}{}
+		paths[link] = true
 		rest := strings.TrimPrefix(path, link)
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(link), target)
@@ -198,9 +197,6 @@ func addWay(paths map[string]struct{}, path string) {
 func firstLink(path string) (link, target string) {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != filepath.Separator {
-			continue
-		}
-		if info, err := os.Lstat(path[:i]); err != nil || info.Mode().Type() != fs.ModeSymlink {
 			continue
 		}
 		if target, err := os.Readlink(path[:i]); err == nil {

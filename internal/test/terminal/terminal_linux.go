@@ -2,12 +2,10 @@
 package terminal
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/creack/pty"
 
 	"greetd.example/internal/test/debian"
 )
@@ -17,30 +15,10 @@ import (
 // [debian.Lacking].
 func Open(t *testing.T) (master, slave *os.File) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	master, slave, err := pty.Open()
 	if err != nil {
 		debian.Lacking(t, "pseudo-terminals: %v", err)
 	}
-	t.Cleanup(func() { _ = master.Close() })
-	raw, err := master.SyscallConn() // Fd would make reads block, whatever the deadline
-	if err != nil {
-		t.Fatal(err)
-	}
-	var number int
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
-		if failed == nil {
-			number, failed = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
-		}
-	})
-	if err := errors.Join(err, failed); err != nil {
-		t.Fatal(err)
-	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = slave.Close() })
+	t.Cleanup(func() { _, _ = master.Close(), slave.Close() })
 	return master, slave
 }
