@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -193,16 +194,9 @@ func (l *load) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := map[string][]netip.Addr{}
-	for _, addr := range addrs {
-		network := "ip6"
-		if addr.Is4() {
-			network = "ip4"
-		}
-		known[network] = append(known[network], addr)
-	}
 	l.probe.Resolve = func(_ context.Context, network, _ string) ([]netip.Addr, error) {
-		return known[network], nil
+		other := func(addr netip.Addr) bool { return addr.Is4() != (network == "ip4") }
+		return slices.DeleteFunc(slices.Clone(addrs), other), nil
 	}
 	return nil
 }

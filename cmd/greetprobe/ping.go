@@ -24,11 +24,17 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// leastInterval is the minimum of --interval. For shorter intervals there is greetprobe load.
-const leastInterval = time.Millisecond
+const (
+	leastInterval = time.Millisecond       // the minimum of --interval; for shorter intervals there is greetprobe load
+	redraw        = 100 * time.Millisecond // the shortest time between two drawings of a plot
 
-// redraw is the shortest time between two drawings of a plot.
-const redraw = 100 * time.Millisecond
+	// The shortest pause that is taken for a stop of this process. A shorter one can be caused by a busy machine.
+	leastPause = 500 * time.Millisecond
+
+	// The smallest difference of the clocks that is taken for a suspension of the machine. It is more than the gradual
+	// adjustment of a clock.
+	leastSuspension = 2 * time.Second
+)
 
 type pingFlags struct {
 	probeFlags
@@ -183,10 +189,6 @@ func (s *pingSeries) answer(asked <-chan os.Signal, done <-chan struct{}) {
 	}
 }
 
-// leastPause is the shortest pause that is taken for a stop of this process. A shorter one can be caused by a busy
-// machine.
-const leastPause = 500 * time.Millisecond
-
 // skipped reports probes that were due while this process was stopped.
 func (s *pingSeries) skipped(probes int, since, until time.Time) {
 	s.mu.Lock()
@@ -195,10 +197,6 @@ func (s *pingSeries) skipped(probes int, since, until time.Time) {
 	s.say("%s skipped: greetprobe was stopped for about %s", words.Count(probes, "probe"),
 		until.Sub(since).Round(100*time.Millisecond)+s.flags.interval)
 }
-
-// leastSuspension is the smallest difference of the clocks that is taken for a suspension. It is more than the gradual
-// adjustment of a clock.
-const leastSuspension = 2 * time.Second
 
 // lookAtClocks reports that the machine was suspended: the monotonic clock then stops, and the difference between it
 // and the wall clock grows. The schedule continues where it was.

@@ -50,7 +50,7 @@ func (p *progressLine) show(interval time.Duration, text func(since time.Duratio
 			select {
 			case now := <-tick:
 				p.mu.Lock()
-				fmt.Fprintf(p.err, "\r\x1b[K%s", cut(text(now.Sub(started)), columns(p.err)-1))
+				fmt.Fprintf(p.err, "\r\x1b[K%s", cut(text(now.Sub(started)), screenOf(p.err).columns-1))
 				p.shown = true
 				p.mu.Unlock()
 			case <-p.over:

@@ -12,11 +12,11 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxBanner is the maximum number of characters of a greeting in a status line.
-const maxBanner = 80
-
-// maxProblems is the maximum number of targets whose problems are in a status line.
-const maxProblems = 3
+// The maximum sizes of a status line.
+const (
+	maxBanner   = 80 // characters of a greeting
+	maxProblems = 3  // targets with problems
+)
 
 // A checkResult is the result of a check of one target.
 type checkResult struct {
@@ -159,16 +159,12 @@ func (f *checkFlags) report(results []checkResult) *plugin.Report {
 		}
 	}
 	report.State = plugin.Worst(states...)
-	report.Text = summary(results, f.noun())
-	return report
-}
-
-// noun returns the word for the things that a check counts.
-func (f *checkFlags) noun() string {
+	noun := "targets"
 	if f.all {
-		return "addresses"
+		noun = "addresses"
 	}
-	return "targets"
+	report.Text = summary(results, noun)
+	return report
 }
 
 // summary returns the text of the status line. noun is the word for the things that the results are about.

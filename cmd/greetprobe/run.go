@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"greetd.example/internal/build"
 	"greetd.example/internal/plugin"
@@ -97,8 +96,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case checkedOut.Err != nil:
 		std.say("%s", checkedOut.Err)
 		return exitLocal
-	case err == nil && cmd.Name() == "check" && !checked(cmd.Flags()):
-		return int(plugin.Unknown)
+	case err == nil && cmd.Name() == "check" && (cmd.Flags().Changed("help") || cmd.Flags().Changed("version")):
+		return int(plugin.Unknown) // as the guidelines for plugins require
 	case err == nil:
 		return exitOK
 	case done:
@@ -110,12 +109,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	std.say("try '%s --help'", cmd.CommandPath())
 	return exitUsage
-}
-
-// checked reports whether the plugin has checked anything. The guidelines for plugins require UNKNOWN for help and
-// version.
-func checked(flags *pflag.FlagSet) bool {
-	return !flags.Changed("help") && !flags.Changed("version")
 }
 
 // printVersion adds the flag -V to cmd, which prints its name and version.

@@ -42,23 +42,6 @@ func (s streams) animated() bool { return s.terminals() && !dumb() }
 // dumb reports whether the terminal does not support control sequences.
 func dumb() bool { return os.Getenv("TERM") == "dumb" }
 
-func columns(w io.Writer) int {
-	width, _ := size(w)
-	return width
-}
-
-func size(w io.Writer) (columns, lines int) {
-	f, ok := file(w)
-	if !ok {
-		return usualColumns, usualLines
-	}
-	columns, lines, err := term.GetSize(int(f.Fd()))
-	if err != nil || columns <= 0 || lines <= 0 {
-		return usualColumns, usualLines
-	}
-	return columns, lines
-}
-
 // A screen describes the output on which plots are drawn.
 type screen struct {
 	columns, lines int
@@ -69,7 +52,13 @@ type screen struct {
 // screenOf returns the screen to which w writes. NO_COLOR and TERM=dumb in the environment forbid colors. A locale
 // without UTF-8 allows only ASCII.
 func screenOf(w io.Writer) screen {
-	columns, lines := size(w)
+	columns, lines := 0, 0
+	if f, ok := file(w); ok {
+		columns, lines, _ = term.GetSize(int(f.Fd()))
+	}
+	if columns <= 0 || lines <= 0 {
+		columns, lines = usualColumns, usualLines
+	}
 	return screen{
 		columns: columns, lines: lines,
 		color: isTerminal(w) && os.Getenv("NO_COLOR") == "" && !dumb(),

@@ -159,7 +159,12 @@ func (d dialogue) line() (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-const maxReply = 100
+// The maximum sizes of an answer.
+const (
+	maxReply   = 100      // lines of a reply
+	maxElement = 2048     // bytes of LDAP
+	maxXML     = 16 << 10 // bytes of XMPP
+)
 
 // reply reads lines until last reports that a line is the last one.
 func (d dialogue) reply(last func(line string) bool) ([]string, error) {
@@ -313,9 +318,6 @@ func octets(ber []byte) (content, rest []byte) {
 	return ber[2 : 2+int(ber[1])], ber[2+int(ber[1]):]
 }
 
-// maxElement is the maximum size of an LDAP answer, in bytes.
-const maxElement = 2048
-
 // element reads the content of one BER sequence.
 func (d dialogue) element() ([]byte, error) {
 	head := make([]byte, 2)
@@ -391,8 +393,6 @@ func (d dialogue) until(ends ...string) (string, error) {
 	}
 	return "", errors.New("the server's answer is too long")
 }
-
-const maxXML = 16 << 10
 
 // agreed returns nil if answer begins with yes, in upper or lower case.
 func agreed(command, answer, yes string) error {

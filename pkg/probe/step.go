@@ -198,10 +198,10 @@ func (c *conversation) startTLS(step Step) error {
 	return nil
 }
 
-const stepRead = 4096
-
-// maxStep is the maximum size of the answer to one step, in bytes.
-const maxStep = 64 << 10
+const (
+	stepRead = 4096     // the size of one read
+	maxStep  = 64 << 10 // the maximum size of the answer to one step
+)
 
 // read reads until the pattern of an expect step matches, and returns the text that was compared. It
 // consumes whole lines. If the server is silent, the last line need not be complete.
