@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -167,16 +168,8 @@ func squeeze(values []float64, n int) []float64 {
 		return values
 	}
 	var fewer []float64
-	for len(values) > 0 {
-		these := values[:min(share, len(values))]
-		values = values[len(these):]
-		most := math.NaN()
-		for _, v := range these {
-			if math.IsNaN(most) || v > most {
-				most = v
-			}
-		}
-		fewer = append(fewer, most)
+	for these := range slices.Chunk(values, share) {
+		fewer = append(fewer, slices.MaxFunc(these, cmp.Compare[float64])) // NaN is less than any other value
 	}
 	return fewer
 }

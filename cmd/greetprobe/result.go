@@ -92,11 +92,9 @@ func (f *checkFlags) stateOf(r probe.Result) plugin.State {
 
 // dead reports whether s, the status of a probe, means that no server works at the address.
 func dead(s probe.Status) bool {
-	switch s {
-	case probe.Refused, probe.Unreachable, probe.ConnectTimeout, probe.NoGreeting, probe.Partial, probe.Closed, probe.Reset:
-		return true
-	}
-	return false
+	return slices.Contains([]probe.Status{
+		probe.Refused, probe.Unreachable, probe.ConnectTimeout, probe.NoGreeting, probe.Partial, probe.Closed, probe.Reset,
+	}, s)
 }
 
 // hold compares a value with its thresholds. If one alerts, it sets the state and adds words.

@@ -351,12 +351,9 @@ func (f *rootFlags) readLine(line string) (e entry, err error) {
 	case len(line) > maxLine:
 		err = fmt.Errorf("the line is longer than %d bytes", maxLine)
 	case len(words) == 0:
-	case len(words) == 1 && (f.mx || f.srv):
-		return f.domain(words[0])
-	case len(words) == 1:
-		e.target, err = probe.ParseTarget(words[0])
-	case len(words) == 2 && !f.mx && !f.srv && isPort(words[0], words[1]):
-		e.target, err = probe.JoinTarget(words[0], words[1])
+	case len(words) == 1, len(words) == 2 && !f.mx && !f.srv && isPort(words[0], words[1]):
+		entries, err := f.argEntries(words)
+		return entries[0], err
 	default:
 		err = fmt.Errorf("%q: one target a line", clip(line))
 	}

@@ -195,11 +195,10 @@ func (d dialogue) esmtp(hello string) error {
 	if last := offers[len(offers)-1]; !strings.HasPrefix(last, "250") {
 		return answerError{hello, last}
 	}
-	offered := false
-	for _, line := range offers {
-		offered = offered || len(line) > 4 && strings.EqualFold(strings.TrimSpace(line[4:]), "STARTTLS")
+	starttls := func(line string) bool {
+		return len(line) > 4 && strings.EqualFold(strings.TrimSpace(line[4:]), "STARTTLS")
 	}
-	if !offered {
+	if !slices.ContainsFunc(offers, starttls) {
 		return errNotOffered
 	}
 	return d.simple("STARTTLS", "220")

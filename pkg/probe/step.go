@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -276,15 +277,8 @@ func (c *conversation) found(step Step, whole bool) int {
 
 // readsAnswer reports whether one of the steps reads the answer to the last send step.
 func readsAnswer(steps []Step) bool {
-	for _, step := range steps {
-		switch step.verb {
-		case "expect":
-			return true
-		case "send", "starttls":
-			return false
-		}
-	}
-	return false
+	i := slices.IndexFunc(steps, func(s Step) bool { return s.verb != "reject" })
+	return i >= 0 && steps[i].verb == "expect"
 }
 
 // answered reports whether the text since the last send step has a whole line that is not continued, as the

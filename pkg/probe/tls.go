@@ -205,11 +205,8 @@ func old(state tls.ConnectionState) (words []string) {
 
 // weak reports whether a certificate is signed with a hash that can be forged.
 func weak(cert *x509.Certificate) bool {
-	switch cert.SignatureAlgorithm {
-	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
-		return true
-	}
-	return false
+	forgeable := []x509.SignatureAlgorithm{x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1}
+	return slices.Contains(forgeable, cert.SignatureAlgorithm)
 }
 
 // verify verifies the certificate of the server: its chain to the roots, its validity and its names.
