@@ -310,23 +310,17 @@ func (s *sender) done(e *line, written bool) {
 // next implements [Hooks]: it reports drops when no entry waits, and under load once a
 // second.
 func (s *sender) next(state State) (e *line, ok bool, again time.Time) {
-	n := s.takeDrops(state.Idle)
+	var n uint64
+	s.mu.Lock()
+	if state.Idle || time.Since(s.since) >= reportEvery { // else it is too early
+		n, s.pending = s.pending, 0
+	}
+	s.mu.Unlock()
 	if n == 0 {
 		return nil, false, again
 	}
 	message := fmt.Sprintf("dropped %d log entries: %s did not accept them in time", n, state.Output)
 	return &line{text: s.report(message, n), reports: n}, true, again
-}
-
-// takeDrops returns the number of entries that were dropped since its last call, or 0 if it is too early
-// to report them.
-func (s *sender) takeDrops(idle bool) (n uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if idle || time.Since(s.since) >= reportEvery {
-		n, s.pending = s.pending, 0
-	}
-	return n
 }
 
 // report returns a warning in the format of the output.

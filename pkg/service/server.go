@@ -210,9 +210,7 @@ func (s *Server) Close() error {
 	s.init()
 	s.closeListeners()
 	s.connections.cut()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = s.Shutdown(ctx)
+	_ = s.Shutdown(context.Background())
 	return nil
 }
 

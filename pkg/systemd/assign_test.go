@@ -10,6 +10,11 @@ import (
 // quiet is a listener that is only compared.
 type quiet struct{ net.Listener }
 
+// lost is one on a unix socket whose file is not there any more.
+type lost struct{ quiet }
+
+func (lost) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: "/run/greetd/no-such-file"} }
+
 // at is one with an address.
 type at struct {
 	net.Listener
@@ -130,7 +135,7 @@ func TestAssign(t *testing.T) {
 		},
 		"stored, but its file is gone": {
 			wants:    []ListenConfig{local},
-			sockets:  []openSocket{with(stored(local.Address), func(s *openSocket) { s.lost = true })},
+			sockets:  []openSocket{with(stored(local.Address), func(s *openSocket) { s.Listener, s.file = lost{}, &socketFile{} })},
 			serving:  []string{""},
 			obsolete: []string{"greetd-own/unix%3A%2Frun%2Fgreetd%2Fg.sock"},
 		},

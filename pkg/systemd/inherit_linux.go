@@ -246,7 +246,6 @@ func inherit(file *os.File, name string) (openSocket, error) {
 	if path, isUnix := unixPath(ln); isUnix && !isAbstract(path) {
 		s.file = &socketFile{fileID: id}
 		s.file.stored.Store(true)
-		s.lost = !id.isAt(path)
 	}
 	return s, nil
 }

@@ -79,7 +79,7 @@ func beHeir() int {
 		found.Error = err.Error()
 	}
 	for _, s := range sockets {
-		h := heirloom{Name: s.Name, Origin: s.Origin, Address: s.Address, ReusePort: s.ReusePort, Dead: s.Listener == nil, Lost: s.lost}
+		h := heirloom{Name: s.Name, Origin: s.Origin, Address: s.Address, ReusePort: s.ReusePort, Dead: s.Listener == nil, Lost: s.isLost()}
 		if !h.Dead {
 			_ = control(s.Listener, func(fd int) error {
 				status, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

@@ -40,10 +40,7 @@ func NewNotifier() (*Notifier, error) {
 
 // sendRights is daemon.SdNotify with descriptors and with a time limit.
 func (n *Notifier) sendRights(descriptors []int, lines ...string) error {
-	conn, err := n.socket.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
-	}
+	conn, _ := n.socket.SyscallConn()              // fails only for nil
 	to := unix.SockaddrUnix{Name: n.socket.Name()} // Sendmsg writes to it
 	message := []byte(strings.Join(lines, "\n"))
 	var rights []byte
@@ -51,7 +48,7 @@ func (n *Notifier) sendRights(descriptors []int, lines ...string) error {
 		rights = unix.UnixRights(descriptors...)
 	}
 	var failed error
-	err = conn.Control(func(fd uintptr) {
+	err := conn.Control(func(fd uintptr) {
 		for deadline := time.Now().Add(notifyTimeout); ; {
 			failed = unix.Sendmsg(int(fd), message, rights, &to, 0)
 			if !errors.Is(failed, unix.EINTR) || time.Now().After(deadline) {

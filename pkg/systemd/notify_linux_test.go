@@ -161,7 +161,7 @@ func TestStoredUnixSocketKeepsItsFile(t *testing.T) {
 	}
 
 	back := comeBack(t, stored, name)
-	if back.Origin != FDStore || back.Address != "unix:"+path || back.lost {
+	if back.Origin != FDStore || back.Address != "unix:"+path || back.isLost() {
 		t.Errorf("came back as %+v", back)
 	}
 	if err := back.Close(); err != nil || !reaches(t, "unix", path) {

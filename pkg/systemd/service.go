@@ -217,7 +217,8 @@ func (s *Service) wrapPassed() error {
 	return errors.Join(problems...)
 }
 
-// wrap applies Wrap to socket, once.
+// wrap applies Wrap to socket, once. The error says that Accept could not wait for clients, because the
+// kernel had no room for the socket (epoll_ctl(2)).
 func (s *Service) wrap(socket *openSocket) error {
 	if s.Wrap == nil || socket.Listener == nil {
 		return nil
@@ -225,18 +226,10 @@ func (s *Service) wrap(socket *openSocket) error {
 	if !socket.wrapped {
 		socket.Listener, socket.wrapped = s.Wrap(socket.Listener), true
 	}
-	return waitable(socket.Listener)
-}
-
-// waitable returns an error if Accept cannot wait for clients on ln, because the kernel had no room for
-// it (epoll_ctl(2)). It must be called before Accept.
-func waitable(ln net.Listener) error {
-	l, ok := ln.(interface{ SetDeadline(time.Time) error })
-	if !ok {
-		return nil
-	}
-	if err := l.SetDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("listen on %s: %w", ln.Addr(), err)
+	if l, ok := socket.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		if err := l.SetDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("listen on %s: %w", socket.Addr(), err)
+		}
 	}
 	return nil
 }

@@ -42,7 +42,6 @@ type openSocket struct {
 	ReusePort bool // the socket has SO_REUSEPORT
 
 	file *socketFile // of a unix socket that this service bound; else nil
-	lost bool        // stored, but its file was deleted or replaced: no client can reach it
 
 	wrapped bool // Service.Wrap was applied
 }
@@ -112,8 +111,8 @@ func (s openSocket) unlink() error {
 // isLost reports whether no client can reach a unix socket that this service bound, because its file
 // was deleted or replaced.
 func (s openSocket) isLost() bool {
-	if s.lost || s.file == nil || s.Listener == nil {
-		return s.lost
+	if s.file == nil || s.Listener == nil {
+		return false
 	}
 	path, isUnix := unixPath(s.Listener)
 	return isUnix && !s.file.isAt(path)

@@ -38,11 +38,7 @@ func Listen(ln *net.TCPListener) net.Listener {
 	if err != nil {
 		return ln
 	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		_ = file.Close()
-		return ln
-	}
+	raw, _ := file.SyscallConn() // fails only for nil
 	l := &listener{file: file, raw: raw, addr: ln.Addr()}
 	if tcp, ok := l.addr.(*net.TCPAddr); ok {
 		if local := tcp.AddrPort(); !local.Addr().Unmap().IsUnspecified() {
