@@ -104,26 +104,22 @@ func (s *Service) ReloadWith(ctx context.Context, reload func(context.Context) e
 // context of the reload is then done. Call Wait once; Drain comes next.
 func (s *Service) Wait(failed <-chan error) (why string, err error) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer func() { cancel(cmp.Or(err, errors.New(why))) }()
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
-	runs := time.NewTimer(recovered)
-	defer runs.Stop()
+	settled := time.After(recovered)
 	var last string
 	for {
 		select {
-		case <-runs.C:
+		case <-settled:
 			_ = s.Notifier.ResetRestarts()
 		case <-s.ctx.Done():
-			cancel(context.Cause(s.ctx))
 			return context.Cause(s.ctx).Error(), nil
 		case err := <-failed:
-			cancel(err)
 			return err.Error(), err
 		case sig := <-s.signals:
 			if sig != syscall.SIGHUP {
-				why := "received " + signalName(sig)
-				cancel(errors.New(why))
-				return why, nil
+				return "received " + signalName(sig), nil
 			}
 			s.hangUp(ctx)
 		case <-tick.C:

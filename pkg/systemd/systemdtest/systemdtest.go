@@ -186,9 +186,6 @@ func (m *Manager) receive(conn *net.UnixConn) {
 			m.t.Errorf("a notification of %d bytes: systemd ignores more than 4096", n)
 		}
 		m.handle(message, passed)
-		for _, f := range passed {
-			_ = f.Close()
-		}
 	}
 }
 
@@ -224,24 +221,32 @@ func (m *Manager) handle(message Message, passed []*os.File) {
 		for _, f := range passed {
 			m.keep(stored{name: name, file: f, poll: message.Get("FDPOLL") != "0"})
 		}
+		passed = nil
 	case message.Get("WATCHDOG") == "1" && m.process != nil && m.process.watchdog != nil:
 		m.process.watchdog.Reset(m.unit.Watchdog)
+	}
+	for _, f := range passed {
+		_ = f.Close()
 	}
 	m.messages = append(m.messages, message)
 	m.changed.Broadcast()
 }
 
-// keep adds s to the fd store, unless the store has the same descriptor already.
+// keep adds s to the fd store. If the store has the same descriptor already, it closes the new one.
 func (m *Manager) keep(s stored) {
 	for _, other := range m.store {
-		if other.name == s.name && inode(other.file) == inode(s.file) {
+		if other.name == s.name && sameFile(other.file, s.file) {
+			_ = s.file.Close()
 			return
 		}
 	}
-	if dup := duplicate(s.file); dup != nil {
-		s.file = dup
-		m.store = append(m.store, s)
-	}
+	m.store = append(m.store, s)
+}
+
+func sameFile(a, b *os.File) bool {
+	statA, errA := a.Stat()
+	statB, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(statA, statB)
 }
 
 // duplicate returns a copy of f, and does not change whether it blocks.
@@ -265,16 +270,6 @@ func withFD(f *os.File, do func(fd int) error) error {
 	var failed error
 	err = raw.Control(func(fd uintptr) { failed = do(int(fd)) })
 	return errors.Join(err, failed)
-}
-
-func inode(f *os.File) (ino [2]uint64) {
-	_ = withFD(f, func(fd int) error {
-		var stat unix.Stat_t
-		err := unix.Fstat(fd, &stat)
-		ino = [2]uint64{uint64(stat.Dev), stat.Ino} //nolint:unconvert // 32 bits on MIPS
-		return err
-	})
-	return ino
 }
 
 // hungUp reports whether systemd would remove the descriptor from the store, because the socket was
