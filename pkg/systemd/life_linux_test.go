@@ -212,6 +212,65 @@ func TestRunReportsWhatItCut(t *testing.T) {
 	}
 }
 
+// A handler that has begun its answer learns of the shutdown, which waits for it.
+func TestRunShutsDownWhileAnAnswerIsSent(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "unix:" + socketPath(t)} {
+		t.Setenv("NOTIFY_SOCKET", "")
+		ctx, cancel := context.WithCancel(t.Context())
+		svc, err := Start(ctx)
+		must(t, err)
+		svc.Report = func(err error) { t.Error(err) }
+		svc.DrainTimeout = time.Minute
+		ln, err := svc.Listen("web", address)
+		must(t, err)
+		stopping := make(chan struct{})
+		server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-stopping
+		})}
+		server.RegisterOnShutdown(func() { close(stopping) })
+		ended := make(chan error, 1)
+		go func() { ended <- svc.Run(server, ln) }()
+		c, err := net.Dial(ln.Addr().Network(), ln.Addr().String())
+		must(t, err)
+		defer c.Close()
+		_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		must(t, err)
+		_, err = c.Read(make([]byte, 1))
+		must(t, err)
+		began := time.Now()
+		cancel()
+		must(t, <-ended)
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s: the shutdown took %s", address, took)
+		}
+		must(t, svc.Close())
+	}
+}
+
+// A reload that is running when the service has to stop learns why.
+func TestStopEndsAReload(t *testing.T) {
+	svc, _ := start(t)
+	begun, cause := make(chan struct{}), make(chan error, 1)
+	svc.OnReload(func(ctx context.Context) error {
+		close(begun)
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		return nil
+	})
+	must(t, svc.Ready())
+	svc.signals <- unix.SIGHUP
+	go func() {
+		<-begun
+		svc.signals <- unix.SIGTERM
+	}()
+	why, err := svc.Wait(nil)
+	must(t, err)
+	if got := <-cause; got.Error() != why || why != "received SIGTERM" {
+		t.Errorf("Wait returned %q, and the reload ended with %v", why, got)
+	}
+}
+
 // Whatever accept(2) says, a reload can be asked for afterwards.
 func TestReloadsAreAcceptedAfterEachError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

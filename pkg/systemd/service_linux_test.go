@@ -421,9 +421,13 @@ func TestSecondSignalCuts(t *testing.T) {
 	if _, err := m.WaitFor("STOPPING", "1"); err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	must(t, m.Stop())
 	if err := <-slow; err == nil {
 		t.Error("the second signal cut nobody")
+	}
+	if took := time.Since(began); took > 15*time.Second { // DrainTimeout is 20 s
+		t.Errorf("the second signal cut after %s", took)
 	}
 }
 
