@@ -81,7 +81,7 @@ func (a *acceptor) recover(err error) error {
 	select {
 	case <-time.After(pause):
 		return nil
-	case <-a.connections.draining:
+	case <-a.connections.draining.Done():
 		return ErrClosed
 	}
 }

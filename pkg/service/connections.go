@@ -27,8 +27,10 @@ type connections struct {
 	leaving   int                  // how many visits have given way and not ended yet
 	lingering int                  // the connections that the reaper has
 	waiters   int                  // how many wait for changed
-	draining  chan struct{}        // closed when Shutdown or Close begins
-	cutting   chan struct{}        // closed when visits are to be cut
+	draining  context.Context      // done when Shutdown or Close begins
+	cutting   context.Context      // done when visits are to be cut
+	endAccept context.CancelFunc   // makes draining done
+	endVisits context.CancelFunc   // makes cutting done
 	changed   chan struct{}        // closed, and replaced, when there may be room or no connection is left
 }
 
@@ -71,10 +73,10 @@ var past = time.Unix(1, 0) // a deadline that interrupts
 func newConnections(onFirstBytes func(c *connection, first []byte), failed func(error)) *connections {
 	cs := &connections{
 		counters: make(map[string]*counters),
-		draining: make(chan struct{}),
-		cutting:  make(chan struct{}),
 		changed:  make(chan struct{}),
 	}
+	cs.draining, cs.endAccept = context.WithCancel(context.Background())
+	cs.cutting, cs.endVisits = context.WithCancel(context.Background())
 	cs.visits.Init()
 	cs.shaking.init()
 	cs.reaper = reaper.New(reaper.Hooks{
@@ -173,7 +175,7 @@ func (cs *connections) begin(c *connection, shakes bool, resting *atomic.Bool) {
 	if shakes {
 		cs.shaking.add(c)
 	}
-	if isClosed(cs.cutting) {
+	if cs.cutting.Err() != nil {
 		c.cut()
 	}
 }
@@ -282,15 +284,15 @@ func (cs *connections) lingeringClosed(gone []*reaper.Conn) {
 	}
 }
 
-// drain makes the accept loops end. It must be called only once.
+// drain makes the accept loops end.
 func (cs *connections) drain() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	close(cs.draining)
+	cs.endAccept()
 	cs.wake()
 }
 
-func (cs *connections) isDraining() bool { return isClosed(cs.draining) }
+func (cs *connections) isDraining() bool { return cs.draining.Err() != nil }
 
 // drained waits until no connection is left, ctx ends, or the visits are cut.
 func (cs *connections) drained(ctx context.Context) error {
@@ -304,7 +306,7 @@ func (cs *connections) drained(ctx context.Context) error {
 		var err error
 		select {
 		case <-changed:
-		case <-cs.cutting:
+		case <-cs.cutting.Done():
 			err = ErrClosed
 		case <-ctx.Done():
 			err = context.Cause(ctx)
@@ -321,9 +323,7 @@ func (cs *connections) drained(ctx context.Context) error {
 func (cs *connections) cut() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if !isClosed(cs.cutting) {
-		close(cs.cutting)
-	}
+	cs.endVisits()
 	for l := range cs.visits.All() {
 		l.Owner.(*connection).cut()
 	}
@@ -342,13 +342,4 @@ func (cs *connections) wake() {
 	}
 	close(cs.changed)
 	cs.changed = make(chan struct{})
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

@@ -47,12 +47,13 @@ type Reaper struct {
 
 	mu        sync.Mutex
 	ring      Ring
-	poll      *poll         // nil until the first socket of the kernel is added
-	unchecked []*Conn       // sockets that wait for their first check, see Sweep
-	delay     time.Duration // from Add to that check
-	hurried   bool          // Hurry was called: delay does not change
-	sweptAt   time.Time     // when Sweep was called last
-	closing   chan struct{} // closed by Close
+	poll      *poll           // nil until the first socket of the kernel is added
+	unchecked []*Conn         // sockets that wait for their first check, see Sweep
+	delay     time.Duration   // from Add to that check
+	hurried   bool            // Hurry was called: delay does not change
+	sweptAt   time.Time       // when Sweep was called last
+	closing   context.Context // done when Close begins
+	close     context.CancelFunc
 	failure   error         // why the reaper cannot wait for the poll set any more
 	asked     chan struct{} // closed when the goroutine of the poll set answers; nil while nobody asks
 
@@ -63,7 +64,8 @@ type Reaper struct {
 
 // New returns a reaper that calls hooks.
 func New(hooks Hooks) *Reaper {
-	r := &Reaper{hooks: hooks, delay: minFirstCheckDelay, closing: make(chan struct{})}
+	r := &Reaper{hooks: hooks, delay: minFirstCheckDelay}
+	r.closing, r.close = context.WithCancel(context.Background())
 	r.ring.Init()
 	return r
 }
@@ -74,7 +76,7 @@ func (r *Reaper) Add(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ring.insert(c)
-	c.polled = !r.isClosing() && c.socket != nil && r.startPoll() == nil
+	c.polled = r.closing.Err() == nil && c.socket != nil && r.startPoll() == nil
 	if !c.polled {
 		return
 	}
@@ -91,7 +93,7 @@ func (r *Reaper) Add(c *Conn) {
 func (r *Reaper) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.isClosing() {
+	if r.closing.Err() != nil {
 		return nil
 	}
 	if err := r.startPoll(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -133,7 +135,7 @@ func (r *Reaper) HalfClose(c *Conn) bool {
 func (r *Reaper) drainAlone(c *Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.isClosing() {
+	if r.closing.Err() != nil {
 		return false
 	}
 	r.startDrain(c)
@@ -219,9 +221,7 @@ func (r *Reaper) Hurry() {
 // reaper have ended. It may be called again.
 func (r *Reaper) Close() {
 	r.mu.Lock()
-	if !r.isClosing() {
-		close(r.closing)
-	}
+	r.close()
 	poll := r.poll
 	r.mu.Unlock()
 	r.closeAll(r.unlinkWhile(Closing, func(*Conn) bool { return true }))
@@ -229,15 +229,6 @@ func (r *Reaper) Close() {
 		poll.close()
 	}
 	r.running.Wait()
-}
-
-func (r *Reaper) isClosing() bool {
-	select {
-	case <-r.closing:
-		return true
-	default:
-		return false
-	}
 }
 
 func (r *Reaper) run(p *poll) {
@@ -265,7 +256,7 @@ func (r *Reaper) run(p *poll) {
 // is closing, it does nothing.
 func (r *Reaper) fail(err error) {
 	r.mu.Lock()
-	if r.isClosing() {
+	if r.closing.Err() != nil {
 		r.mu.Unlock()
 		return
 	}
@@ -285,33 +276,25 @@ func (r *Reaper) fail(err error) {
 // Alive returns nil when the goroutine of the poll set has answered, or if there is none. If the
 // goroutine has failed, or does not answer before ctx ends, Alive returns the reason.
 func (r *Reaper) Alive(ctx context.Context) error {
-	asked, err := r.ask()
-	if asked == nil {
-		return err
-	}
-	select {
-	case <-asked:
-		return nil
-	case <-r.closing:
-		return nil
-	case <-ctx.Done():
-		return errors.New("lingering connections are not handled: their loop does not answer")
-	}
-}
-
-// ask returns a channel that is closed when the goroutine of the poll set answers; nil if there is no
-// goroutine, or if it has failed.
-func (r *Reaper) ask() (<-chan struct{}, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.poll == nil || r.failure != nil {
-		return nil, r.failure
+		defer r.mu.Unlock()
+		return r.failure
 	}
 	if r.asked == nil {
 		r.asked = make(chan struct{})
 	}
+	asked := r.asked
 	r.poll.setWake(time.Unix(1, 0))
-	return r.asked, nil
+	r.mu.Unlock()
+	select {
+	case <-asked:
+		return nil
+	case <-r.closing.Done():
+		return nil
+	case <-ctx.Done():
+		return errors.New("lingering connections are not handled: their loop does not answer")
+	}
 }
 
 // reply answers the callers that wait. r.mu is held.
@@ -325,11 +308,9 @@ func (r *Reaper) reply() {
 // letEventsGather waits for a short time, so that the reaper does not wake up for each of many clients
 // that hang up one after the other. Evict and Sweep do not wait for it.
 func (r *Reaper) letEventsGather() {
-	pause := time.NewTimer(minFirstCheckDelay)
-	defer pause.Stop()
 	select {
-	case <-pause.C:
-	case <-r.closing:
+	case <-time.After(minFirstCheckDelay):
+	case <-r.closing.Done():
 	}
 }
 
