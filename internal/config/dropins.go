@@ -19,28 +19,27 @@ func DropInDirectory(path string) string { return path + ".d" }
 // dropIns returns the drop-ins of the file at path in lexical order, the order in which they are merged.
 // It ignores hidden files and other names. *.yml and *.YAML files are errors, since their settings would be
 // missing without notice. If the directory does not exist, there are no drop-ins.
-func dropIns(path string) ([]string, error) {
+func dropIns(path string, found *problems) (paths []string) {
 	directory := DropInDirectory(path)
 	entries, err := os.ReadDir(directory) // sorted by name
 	if errors.Is(err, fs.ErrNotExist) && !isLink(directory) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, &Problem{File: directory, Reason: unreadable(directory, err).Error()}
+		found.add(origin{from: directory}, "", "%s", unreadable(directory, err))
+		return nil
 	}
-	var paths []string
-	var mistake error
 	for _, entry := range entries {
 		path := filepath.Join(directory, entry.Name())
 		switch {
 		case strings.HasPrefix(entry.Name(), "."):
 		case strings.HasSuffix(entry.Name(), ".yaml"):
 			paths = append(paths, path)
-		case slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(filepath.Ext(path))) && mistake == nil:
-			mistake = &Problem{File: path, Reason: "would not be read: a drop-in ends in .yaml; rename it, or move it out of the directory"}
+		case slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(filepath.Ext(path))):
+			found.add(origin{from: path}, "", "would not be read: a drop-in ends in .yaml; rename it, or move it out of the directory")
 		}
 	}
-	return paths, mistake
+	return paths
 }
 
 // isLink reports whether path is a symbolic link, also if its target does not exist.

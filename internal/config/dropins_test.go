@@ -163,10 +163,10 @@ func TestDropInNamesAListenerOnce(t *testing.T) {
 // A file that is renamed so must not leave its settings out in silence.
 func TestDropInsEndInYAML(t *testing.T) {
 	for _, name := range []string{"1.yml", "1.YAML", "1.Yml"} {
-		path := writeAll(t, "greeting: a", map[string]string{name: "access: {deny: [192.0.2.1]}", ".2.yml": "nonsense", "3.yaml": "log: {rate: x}"})
+		path := writeAll(t, "greeting: a", map[string]string{name: "access: {deny: [192.0.2.1]}", "9.yml": "", ".2.yml": "nonsense", "3.yaml": "log: {rate: x}"})
 		_, err := Load(Source{Path: path})
 		if err == nil || !strings.Contains(err.Error(), path+".d/"+name+": would not be read: a drop-in ends in .yaml") ||
-			!strings.Contains(err.Error(), "3.yaml:1: log.rate") {
+			!strings.Contains(err.Error(), "9.yml: would not be read") || !strings.Contains(err.Error(), "3.yaml:1: log.rate") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

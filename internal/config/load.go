@@ -126,11 +126,7 @@ func keepLaterGreeting(l *Loaded) {
 // origins of their values.
 func readFiles(v *viper.Viper, named, defaultPath string, found *problems) (Loaded, error) {
 	l := Loaded{Path: filePathOf(named, defaultPath), origins: make(origins)}
-	var err error
-	l.DropIns, err = dropIns(cmp.Or(l.Path, defaultPath))
-	if problem, ok := errors.AsType[*Problem](err); ok {
-		found.add(origin{from: problem.File}, "", "%s", problem.Reason)
-	}
+	l.DropIns = dropIns(cmp.Or(l.Path, defaultPath), found)
 	merged := &value{fields: make(map[string]*value)}
 	for _, path := range l.Files() {
 		r := fileReader{path: path, dropIn: path != l.Path, problems: found}

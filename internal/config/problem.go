@@ -58,8 +58,7 @@ var (
 	fromFlag    = origin{from: "flag --listen"}
 )
 
-// mostProblems is the maximum number of problems that are reported.
-const mostProblems = 100
+const mostProblems = 100 // are reported
 
 // problems collects the problems that are found. The zero value is empty.
 type problems struct {

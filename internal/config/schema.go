@@ -93,7 +93,6 @@ func (f field) values(prefix string) (all []keyed) {
 	return all
 }
 
-// child returns the field with this name directly below f.
 func (f field) child(name string) (field, bool) {
 	for _, child := range f.fields {
 		if child.name == name {
@@ -103,7 +102,6 @@ func (f field) child(name string) (field, bool) {
 	return field{}, false
 }
 
-// names returns the names of the fields directly below f.
 func (f field) names() []string {
 	names := make([]string, len(f.fields))
 	for i, child := range f.fields {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,8 +60,7 @@ func Command(ctx context.Context, command string) error {
 	return fmt.Errorf("%s: %w", command, err)
 }
 
-// tailSize is the number of bytes of the output of a command that are kept.
-const tailSize = 300
+const tailSize = 300 // bytes of the output of a command are kept
 
 // A tail is a writer that keeps the last bytes that are written to it.
 type tail struct {
@@ -72,9 +72,9 @@ type tail struct {
 func (t *tail) Write(text []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept = append(t.kept, text[max(len(text)-tailSize, 0):]...)
-	if over := len(t.kept) - tailSize; over > 0 || len(text) > tailSize {
-		t.kept, t.cut = append([]byte(nil), t.kept[max(over, 0):]...), true
+	t.kept = append(t.kept, text...)
+	if over := len(t.kept) - tailSize; over > 0 {
+		t.kept, t.cut = slices.Delete(t.kept, 0, over), true
 	}
 	return len(text), nil
 }

@@ -141,7 +141,6 @@ func (e *Exporter) probe(r *http.Request) (result probe.Result, refused *refusal
 	return result, nil
 }
 
-// module returns the module of a request with its name.
 func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 	name := cmp.Or(r.FormValue("module"), DefaultModule)
 	p := c.Modules[name]
@@ -151,7 +150,6 @@ func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 	return name, p, nil
 }
 
-// names returns the names of the modules, sorted.
 func (c *Config) names() []string { return slices.Sorted(maps.Keys(c.Modules)) }
 
 // target returns the target of a request. It returns a refusal if the target may not be probed.

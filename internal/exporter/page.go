@@ -12,8 +12,7 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// maxRecent is the maximum number of probes on the page.
-const maxRecent = 50
+const maxRecent = 50 // probes are on the page
 
 // recent has the last probes, for the page.
 type recent struct {
@@ -59,7 +58,6 @@ var details = template.Must(template.New("details").Parse(`<h2>Modules</h2>
 const detailsCSS = `table { border-collapse: collapse } th, td { text-align: left; padding: 0.2em 0.8em 0.2em 0; vertical-align: top }
 .ok { color: #176617 } .failed { color: #a51d1d; font-weight: bold }`
 
-// servePage answers with the page for a browser.
 func (e *Exporter) servePage(w http.ResponseWriter, r *http.Request) {
 	var more strings.Builder
 	err := details.Execute(&more, struct {

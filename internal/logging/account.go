@@ -93,7 +93,6 @@ func (a *account) dropped(output string, age time.Duration) *entry {
 	return e
 }
 
-// done implements [journal.Hooks].
 func (a *account) done(e *entry, written bool) {
 	if !written {
 		a.drops.add(func(d *dropCounts) {
@@ -107,12 +106,10 @@ func (a *account) done(e *entry, written bool) {
 	e.free()
 }
 
-// failing implements [journal.Hooks].
 func (a *account) failing(output string, err error) {
 	a.warn(output, fmt.Sprintf("cannot log to %s: %s; queueing up to %d entries, then dropping", output, err, journal.QueueSize))
 }
 
-// recovered implements [journal.Hooks].
 func (a *account) recovered(output string, failed time.Duration, err error) {
 	a.report = newEntry(OutputTroubled, time.Now(), fmt.Sprintf(
 		"could not log to %s for %s: %s", output, duration(failed), printable(err)))
@@ -128,7 +125,6 @@ func (a *account) left() (entries, visits uint64) {
 	return d.entries, d.visits + a.limit.left()
 }
 
-// dropCounts counts entries that were dropped.
 type dropCounts struct {
 	entries uint64
 	visits  uint64      // number of visits in the entries

@@ -48,7 +48,6 @@ func (p *pending[T]) take(age time.Duration) (counts T, since, due time.Time) {
 	return counts, since, time.Time{}
 }
 
-// total returns the number of calls of add.
 func (p *pending[T]) total() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,7 +29,6 @@ func (b *budgets) of(event Event) *limiter {
 	return &b[problemBudget]
 }
 
-// set changes the limit of both budgets with [limiter.set].
 func (b *budgets) set(perSecond, burst int) {
 	for i := range b {
 		b[i].set(perSecond, burst)

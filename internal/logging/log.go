@@ -152,7 +152,6 @@ func (l *Log) Event(e Event, message string, fields ...Field) {
 	}
 }
 
-// put queues e.
 func (l *Log) put(e *entry) {
 	l.recent.add(e) // before Put: the writer can free e
 	l.writer.Put(e, e.urgent())

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// recentSize is the number of problems that are kept.
-const recentSize = 50
+const recentSize = 50 // problems are kept
 
 // A Problem is a warning, or worse, that was logged.
 type Problem struct {
@@ -22,7 +21,6 @@ type recent struct {
 	problems []Problem // the newest last
 }
 
-// add adds e if it is a warning or worse.
 func (r *recent) add(e *entry) {
 	if !e.urgent() {
 		return

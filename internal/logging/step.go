@@ -24,7 +24,6 @@ func (l *Log) Trace(service.Peer) func(service.Step) {
 	return (&visitSteps{log: l}).add
 }
 
-// visitSteps logs the steps of one visit.
 type visitSteps struct {
 	log               *Log
 	asked, suppressed bool // whether the budget was asked, and whether it has refused
@@ -89,7 +88,6 @@ var closeWords = map[service.CloseCause]string{
 	service.CloseShutdown: "greetd shuts down",
 }
 
-// appendStep appends the message for a step, in one line.
 func appendStep(text []byte, s service.Step) []byte {
 	text = appendPeer(append(text, stepVerbs[s.Name]...), s.Peer)
 	text = appendDuration(append(text, ", after "...), s.Elapsed)

@@ -116,7 +116,6 @@ func (e *entry) addProxyInfo(p *service.ProxyInfo) {
 	}
 }
 
-// addPresent adds a field with text, unless text is empty.
 func (e *entry) addPresent(key, text string) {
 	if text != "" {
 		e.addText(key, text)
@@ -182,7 +181,6 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	}
 }
 
-// duration returns the text of appendDuration.
 func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
 // printable returns the text of err, cut to errorLimit, and without characters that could end a line or

@@ -99,7 +99,6 @@ func (m *Metrics) Closed(v service.Visit) {
 	m.timers(v.Listener)[v.Outcome].Observe(v.Took.Seconds())
 }
 
-// timers returns the timers of a listener.
 func (m *Metrics) timers(listener string) timers {
 	if known, ok := m.byListener.Load(listener); ok {
 		return known.(timers)

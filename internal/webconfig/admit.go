@@ -19,7 +19,7 @@ func (c *Config) Admit(w http.ResponseWriter, r *http.Request, slow func()) bool
 		w.Header().Set(name, value)
 	}
 	if c.limiter != nil && !c.limiter.Allow() {
-		refuse(w, http.StatusTooManyRequests, "more requests than rate_limit of admin.web_config_file allows")
+		http.Error(w, "more requests than rate_limit of admin.web_config_file allows", http.StatusTooManyRequests)
 		return false
 	}
 	if len(c.users) == 0 {
@@ -29,14 +29,8 @@ func (c *Config) Admit(w http.ResponseWriter, r *http.Request, slow func()) bool
 		return true
 	}
 	w.Header().Set("WWW-Authenticate", `Basic realm="greetd", charset="UTF-8"`)
-	refuse(w, http.StatusUnauthorized, "user and password are needed here (basic_auth_users of admin.web_config_file)")
+	http.Error(w, "user and password are needed here (basic_auth_users of admin.web_config_file)", http.StatusUnauthorized)
 	return false
-}
-
-func refuse(w http.ResponseWriter, code int, sentence string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(code)
-	_, _ = fmt.Fprintln(w, sentence)
 }
 
 func (c *Config) isUser(r *http.Request, user, password string, slow func()) bool {

@@ -42,8 +42,7 @@ type Config struct {
 	accepted acceptedPasswords
 }
 
-// maxSize is the maximum size of each file, in bytes.
-const maxSize = 1 << 20
+const maxSize = 1 << 20 // of each file
 
 // Load reads the file at an absolute path, or the credential with this name. It also reads the files that this file
 // names; relative paths are relative to its directory. The error is one sentence.
