@@ -118,6 +118,8 @@ func (v *value) merge(over *value) {
 func (v *value) plain(key string, origins origins) any {
 	origins[key] = v.at
 	switch {
+	case v.wrong:
+		return nil
 	case v.fields != nil:
 		section := make(map[string]any)
 		for name, child := range v.fields {
@@ -134,8 +136,6 @@ func (v *value) plain(key string, origins origins) any {
 			}
 		}
 		return list
-	case v.wrong:
-		return nil
 	}
 	return v.text
 }

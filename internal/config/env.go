@@ -132,26 +132,23 @@ func checkText(s string, want rule) string {
 
 // listenersAt returns one listener for each address, to replace all other listeners. The first is named
 // greet, the others greet-2 and so on.
-func listenersAt(addresses []string, from origin, origins origins, problems *problems) []any {
-	origins.set("listeners", from)
-	list := []any{}
+func listenersAt(addresses []string, from origin, problems *problems) *value {
+	listeners := &value{at: from}
 	for i, s := range addresses {
-		key := fmt.Sprintf("listeners[%d]", i)
-		listener := map[string]any{"name": "greet"}
+		name := &value{at: from, text: "greet"}
 		if i > 0 {
-			listener["name"] = fmt.Sprintf("greet-%d", i+1)
+			name.text = fmt.Sprintf("greet-%d", i+1)
 		}
+		address := &value{at: from, text: s}
 		if reason := checkText(s, listenAddress); reason != "" {
-			problems.add(from, key+".address", "%s", reason)
-		} else {
-			listener["address"] = s
+			problems.add(from, fmt.Sprintf("listeners[%d].address", i), "%s", reason)
+			address.wrong = true
 		}
-		origins[key], origins[key+".name"], origins[key+".address"] = from, from, from
-		list = append(list, listener)
+		listeners.list = append(listeners.list, &value{at: from, fields: map[string]*value{"name": name, "address": address}})
 	}
-	if len(list) == 0 || len(list) > mostSections {
-		problems.add(from, "listeners", "must have from 1 to %d addresses, not %d: give some, or unset it", mostSections, len(list))
-		return list[:0]
+	if n := len(addresses); n == 0 || n > mostSections {
+		problems.add(from, "listeners", "must have from 1 to %d addresses, not %d: give some, or unset it", mostSections, n)
+		listeners.list = []*value{}
 	}
-	return list
+	return listeners
 }

@@ -73,7 +73,8 @@ func load(s Source, defaultPath string) (Loaded, error) {
 	}
 	if v.IsSet(listenKey) {
 		addresses, from := listenAddresses(v, s.Listen)
-		v.Set("listeners", listenersAt(addresses, from, l.origins, &found))
+		l.origins.set("listeners", from)
+		v.Set("listeners", listenersAt(addresses, from, &found).plain("listeners", l.origins))
 	}
 
 	decoded := struct {

@@ -35,11 +35,9 @@ func (t *topSources) add(addr netip.Addr) {
 		return
 	}
 	counted := t.all[:t.n]
-	for i := range counted {
-		if counted[i].source == source {
-			counted[i].visits++
-			return
-		}
+	if i := slices.IndexFunc(counted, func(c sourceCount) bool { return c.source == source }); i >= 0 {
+		counted[i].visits++
+		return
 	}
 	if t.n < countedSources {
 		t.all[t.n] = sourceCount{source, 1}

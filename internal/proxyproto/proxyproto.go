@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -178,7 +177,13 @@ var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc
 // there is one (the specification, section 2.2.3). The checksum is that of the whole header, with zeros in place of the
 // checksum.
 func verifyChecksum(raw []byte, offset int) error {
-	for kind, value := range tlvs(raw[offset:]) {
+	for vector := raw[offset:]; len(vector) >= 3; {
+		end := 3 + int(binary.BigEndian.Uint16(vector[1:]))
+		if end > len(vector) {
+			return nil // some proxies send other bytes after the TLVs
+		}
+		kind, value := proxyproto.PP2Type(vector[0]), vector[3:end]
+		vector = vector[end:]
 		if kind != proxyproto.PP2_TYPE_CRC32C {
 			continue
 		}
@@ -196,20 +201,6 @@ func verifyChecksum(raw []byte, offset int) error {
 }
 
 var errChecksum = errors.New("wrong CRC32C")
-
-// tlvs yields the type and the value of each TLV in vector. It ends at a TLV that does not fit, since some proxies send
-// other bytes there.
-func tlvs(vector []byte) iter.Seq2[proxyproto.PP2Type, []byte] {
-	return func(yield func(proxyproto.PP2Type, []byte) bool) {
-		for len(vector) >= 3 {
-			end := 3 + int(binary.BigEndian.Uint16(vector[1:]))
-			if end > len(vector) || !yield(proxyproto.PP2Type(vector[0]), vector[3:end]) {
-				return
-			}
-			vector = vector[end:]
-		}
-	}
-}
 
 const (
 	longestV1 = 107 // bytes, with CR and LF (the specification, section 2.1)
