@@ -84,11 +84,11 @@ func (s screen) height() int { return min(10, max(s.lines-belowPlot-3, 2)) }
 // cut shortens a line to the width of the screen, and keeps a newline at its end. Control sequences for colors do not
 // count.
 func (s screen) cut(line string) string {
-	body, hasEnd := strings.CutSuffix(line, "\n")
 	var b strings.Builder
 	room, inEscape := s.columns, false
-	for _, r := range body {
+	for _, r := range line {
 		switch {
+		case r == '\n':
 		case r == '\x1b':
 			inEscape = true
 		case inEscape:
@@ -99,9 +99,6 @@ func (s screen) cut(line string) string {
 			room--
 		}
 		b.WriteRune(r)
-	}
-	if hasEnd {
-		b.WriteByte('\n')
 	}
 	return b.String()
 }

@@ -168,7 +168,8 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 	a := race{run: r, finished: make(chan finished), lookups: lookups}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	defer a.cancel(nil)
-	for a.open() {
+	done := a.ctx.Done()
+	for a.running > 0 || a.lookups > 0 || a.queued() > 0 { // it can still be won
 		if !a.hold && a.queued() > 0 {
 			a.start()
 			continue
@@ -180,8 +181,9 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 			a.hold = false
 		case <-a.tooLate:
 			a.cancel(allowance{time: a.limit()})
-		case <-a.ctx.Done():
-			return a.stop()
+		case <-done:
+			// No further attempt starts. If a running attempt still connects, it wins.
+			a.queues, a.lookups, answers, done = [2][]netip.Addr{}, 0, nil, nil
 		case f := <-a.finished:
 			if a.record(f) {
 				return a.won(f)
@@ -191,21 +193,6 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 	}
 	return a.lost()
 }
-
-// stop ends the race when its context is done. It starts no further attempt. If a running attempt still connects,
-// this attempt wins.
-func (a *race) stop() net.Conn {
-	a.cancel(nil)
-	for a.running > 0 {
-		if f := <-a.finished; a.record(f) {
-			return a.won(f)
-		}
-	}
-	return a.lost()
-}
-
-// open reports whether the race can still be won.
-func (a *race) open() bool { return a.running > 0 || a.lookups > 0 || a.queued() > 0 }
 
 // queued returns the number of addresses that were not tried yet.
 func (a *race) queued() int { return len(a.queues[0]) + len(a.queues[1]) }

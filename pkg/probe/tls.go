@@ -212,16 +212,13 @@ func weak(cert *x509.Certificate) bool {
 // verify verifies the certificate of the server: its chain to the roots, its validity and its names.
 func verify(config *tls.Config, state tls.ConnectionState) ([][]*x509.Certificate, error) {
 	leaf := state.PeerCertificates[0]
-	options := x509.VerifyOptions{
-		Roots:         config.RootCAs,
-		Intermediates: x509.NewCertPool(),
-		DNSName:       config.ServerName,
-	}
 	now := time.Now()
 	if config.Time != nil {
 		now = config.Time()
 	}
-	options.CurrentTime = now
+	options := x509.VerifyOptions{
+		Roots: config.RootCAs, Intermediates: x509.NewCertPool(), DNSName: config.ServerName, CurrentTime: now,
+	}
 	for _, cert := range state.PeerCertificates[1:] {
 		options.Intermediates.AddCert(cert)
 	}
