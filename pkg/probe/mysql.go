@@ -66,53 +66,43 @@ const (
 	mysqlUTF8MB4      = 45
 )
 
-// mysqlLogin returns the first half of a login, which alone is an SSLRequest.
-func mysqlLogin(capabilities uint32, charset byte) []byte {
+// mysqlLoginHead returns the first half of a login, which alone is an SSLRequest.
+func mysqlLoginHead(capabilities uint32, charset byte) []byte {
 	login := binary.LittleEndian.AppendUint32(nil, capabilities)
 	login = binary.LittleEndian.AppendUint32(login, 1<<24) // the longest packet
 	return append(append(login, charset), make([]byte, 23)...)
 }
 
-// leaveMySQL answers the handshake with a login that fails: a server counts a client
+// loginMySQL answers the handshake with a login that fails: a server counts a client
 // that hangs up without it as one that broke off, and in the end blocks its host.
-func leaveMySQL(c io.ReadWriter, greeting []byte) error {
-	if len(greeting) < 4 {
-		return io.ErrUnexpectedEOF
-	}
-	return loginMySQL(c, 1, mysqlCapabilities)
-}
-
-// leaveMySQLInTLS is leaveMySQL after an SSLRequest, which was packet 1.
-func leaveMySQLInTLS(c io.ReadWriter, _ []byte) error {
-	return loginMySQL(c, 2, mysqlCapabilities|mysqlSSL)
-}
-
-func loginMySQL(c io.ReadWriter, sequence byte, capabilities uint32) error {
-	login := append(mysqlLogin(capabilities, mysqlUTF8), "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
-	if err := sendMySQL(c, sequence, login); err != nil {
-		return err
-	}
-	answer := make([]byte, 5)
-	for range 3 {
-		if _, err := io.ReadFull(c, answer); err != nil {
+func loginMySQL(sequence byte, capabilities uint32) func(io.ReadWriter) error {
+	return func(c io.ReadWriter) error {
+		login := append(mysqlLoginHead(capabilities, mysqlUTF8), "greetprobe\x00"+"\x00"+"mysql_native_password\x00"...) // user, no password, plugin
+		if err := sendMySQL(c, sequence, login); err != nil {
 			return err
 		}
-		rest := int64(answer[0]) | int64(answer[1])<<8 | int64(answer[2])<<16
-		if _, err := io.CopyN(io.Discard, c, max(rest-1, 0)); err != nil {
-			return err
-		}
-		switch answer[4] {
-		case 0: // a user without password: COM_QUIT
-			return sendMySQL(c, 0, []byte{1})
-		case 254: // another plugin: no password for it either
-			if err := sendMySQL(c, answer[3]+1, nil); err != nil {
+		answer := make([]byte, 5)
+		for range 3 {
+			if _, err := io.ReadFull(c, answer); err != nil {
 				return err
 			}
-		default:
-			return nil
+			rest := int64(answer[0]) | int64(answer[1])<<8 | int64(answer[2])<<16
+			if _, err := io.CopyN(io.Discard, c, max(rest-1, 0)); err != nil {
+				return err
+			}
+			switch answer[4] {
+			case 0: // a user without password: COM_QUIT
+				return sendMySQL(c, 0, []byte{1})
+			case 254: // another plugin: no password for it either
+				if err := sendMySQL(c, answer[3]+1, nil); err != nil {
+					return err
+				}
+			default:
+				return nil
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // sendMySQL sends a packet with that sequence number.

@@ -73,9 +73,8 @@ type rules struct {
 	// read interprets said, the text that was received so far. whole says that it is complete.
 	read func(said []byte, whole bool) reading
 
-	// leave ends the session, so that the server does not log a client that disappeared. greeting is
-	// the greeting of the server.
-	leave func(c io.ReadWriter, greeting []byte) error
+	// leave ends the session, so that the server does not log a client that disappeared.
+	leave func(io.ReadWriter) error
 
 	// products matches the software that the greeting names: its name, then its version.
 	products *regexp.Regexp
@@ -91,7 +90,7 @@ var protocols = map[Protocol]rules{
 	IMAP:        {oneLine(imapStart, imapTemporary, "OK", "PREAUTH"), say(imapTag + "LOGOUT\r\n"), mailboxProducts},
 	ManageSieve: {readSieve, say("LOGOUT\r\n"), sieveProducts},
 	SSH:         {readSSH, leaveSSH, sshProducts},
-	MySQL:       {readMySQL, leaveMySQL, nil},
+	MySQL:       {readMySQL, loginMySQL(1, mysqlCapabilities), nil},
 	replies:     {readReply, say("QUIT\r\n"), nil},
 	other:       {readOther, nil, nil},
 }
@@ -102,8 +101,8 @@ const (
 	other   Protocol = "other"   // a refusal of a protocol that does not greet
 )
 
-func say(text string) func(io.ReadWriter, []byte) error {
-	return func(c io.ReadWriter, _ []byte) error {
+func say(text string) func(io.ReadWriter) error {
+	return func(c io.ReadWriter) error {
 		_, err := io.WriteString(c, text)
 		return err
 	}
@@ -244,15 +243,15 @@ func (r *run) leave(w *wire) {
 		return
 	case r.Refusal != nil && !strings.HasPrefix(r.Refusal.Code, "5"): // the server hangs up by itself
 		return
-	case r.Refusal != nil && r.Protocol == MySQL, r.Status == WrongProtocol, r.Greeting.End == EndMax:
+	case r.Protocol == MySQL && (r.Refusal != nil || len(r.Greeting.Bytes) < 4), r.Status == WrongProtocol, r.Greeting.End == EndMax:
 		return
 	}
 	leave := rule.leave
 	if r.Protocol == MySQL && r.p.StartTLS != "" && r.TLS != nil && r.TLS.Version != "" {
-		leave = leaveMySQLInTLS
+		leave = loginMySQL(2, mysqlCapabilities|mysqlSSL) // packet 1 was the SSLRequest
 	}
 	w.wait(r.leaveTime())
-	if err := leave(w, r.Greeting.Bytes); err == nil {
+	if err := leave(w); err == nil {
 		_, _ = io.CopyN(io.Discard, w, 64<<10)
 	}
 }

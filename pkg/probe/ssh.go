@@ -51,7 +51,7 @@ func guessed(said []byte) bool {
 // leaveSSH sends an identification line and SSH_MSG_DISCONNECT, "by application"
 // (RFC 4253, section 11.1), before keys are exchanged: the server logs that its client
 // disconnected, and not that one hung up before it identified itself.
-func leaveSSH(c io.ReadWriter, _ []byte) error {
+func leaveSSH(c io.ReadWriter) error {
 	const disconnect, byApplication = 1, 11
 	payload := binary.BigEndian.AppendUint32([]byte{disconnect}, byApplication)
 	for _, text := range []string{"probed the greeting", ""} { // description and language

@@ -265,7 +265,7 @@ func (d dialogue) mysql() error {
 	if binary.LittleEndian.Uint16(d.greeting[at:])&mysqlSSL == 0 {
 		return errNoTLS
 	}
-	return sendMySQL(d.w, 1, mysqlLogin(mysqlProtocol41|mysqlSSL|mysqlSecure, mysqlUTF8MB4))
+	return sendMySQL(d.w, 1, mysqlLoginHead(mysqlProtocol41|mysqlSSL|mysqlSecure, mysqlUTF8MB4))
 }
 
 // postgres starts TLS with an SSLRequest. The answer is one byte.
