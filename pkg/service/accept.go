@@ -73,9 +73,6 @@ func (a *acceptor) recover(err error) error {
 	a.connections.countAcceptError(a.counters)
 	hasRoom := outOfDescriptors(err) && a.connections.reaper.Evict(evictedAtOnce)
 	pause := a.trouble.failed(err, hasRoom)
-	if hasRoom {
-		return nil
-	}
 	a.heartbeat.resting.Store(true)
 	defer a.heartbeat.resting.Store(false)
 	select {

@@ -1,9 +1,43 @@
 package service
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 )
+
+// When lingering connections can't be waited for any more, every Serve returns the reason, the present and a later
+// one.
+func TestBreakDownEndsEveryServe(t *testing.T) {
+	listen := func() Listener {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Listener{Listener: ln, Name: "greet"}
+	}
+	var s Server
+	defer s.Close()
+	ln, ended := listen(), make(chan error, 1)
+	go func() { ended <- s.Serve(ln) }()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	s.breakDown(broken)
+	if err := <-ended; !errors.Is(err, broken) {
+		t.Errorf("Serve returned %v, want %v", err, broken)
+	}
+	if err := s.Serve(listen()); !errors.Is(err, broken) {
+		t.Errorf("a later Serve returned %v, want %v", err, broken)
+	}
+}
 
 // A crowd of sources takes no memory when its handshakes have ended, however they changed hands.
 func TestHandshakesForgetTheirSources(t *testing.T) {
