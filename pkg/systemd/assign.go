@@ -167,3 +167,10 @@ func samePort(bound net.Addr, address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return ok && err == nil && port == strconv.Itoa(tcp.Port)
 }
+
+// isHostName reports whether address has a host name, which may have several addresses.
+func isHostName(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	_, notIP := netip.ParseAddr(host)
+	return err == nil && host != "" && notIP != nil
+}

@@ -192,15 +192,3 @@ func (s *Service) serving(socket openSocket) *Listener {
 	}
 	return nil
 }
-
-func (s *Service) drop(l *Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = slices.DeleteFunc(s.open, func(other *Listener) bool { return other == l })
-}
-
-func without(sockets []openSocket, socket openSocket) []openSocket {
-	return slices.DeleteFunc(sockets, func(other openSocket) bool {
-		return other.Listener == socket.Listener && other.Name == socket.Name
-	})
-}

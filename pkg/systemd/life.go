@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -61,6 +62,46 @@ func (s *Service) enter(next State) bool {
 		s.report(fmt.Errorf("systemd was not notified that the service is %s: %w", next, err))
 	}
 	return true
+}
+
+// Ready reports to systemd that the service has started. Call it when every listener is open and
+// the configuration applies; Run calls it.
+//
+// Ready also checks the sockets that no Listen has used. If one of them belongs to a socket unit,
+// Ready returns an error and does not notify systemd, since the clients of that socket would wait
+// forever. Sockets that the fd store kept for an earlier configuration are closed and discarded.
+func (s *Service) Ready() error {
+	if err := s.accountForPassed(); err != nil {
+		return err
+	}
+	s.enter(Running)
+	return nil
+}
+
+func (s *Service) accountForPassed() error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var problems []error
+	var names []string
+	for _, l := range s.Listeners() {
+		names = append(names, l.name)
+	}
+	for _, socket := range s.passed {
+		if socket.Origin == SocketUnit {
+			problems = append(problems, noListenerFor(socket, names))
+		} else {
+			s.discard(socket)
+		}
+	}
+	for _, f := range s.files {
+		_ = f.Close()
+		name := strings.TrimPrefix(f.Name(), filePrefix)
+		if err := s.Notifier.Discard(name); err != nil {
+			s.report(fmt.Errorf("systemd may keep the descriptor %s: %w", name, err))
+		}
+	}
+	s.passed, s.files = nil, nil
+	return errors.Join(problems...)
 }
 
 // OnReload sets the function that applies the present configuration. SIGHUP, while Wait runs, and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -231,4 +232,10 @@ func (l *Listener) release() error {
 	l.accepting.Lock()
 	defer l.accepting.Unlock()
 	return l.SetDeadline(time.Time{})
+}
+
+func (s *Service) drop(l *Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = slices.DeleteFunc(s.open, func(other *Listener) bool { return other == l })
 }

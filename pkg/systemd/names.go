@@ -84,10 +84,3 @@ func addressesOf(ctx context.Context, address string, configs []ListenConfig) []
 	}
 	return addresses
 }
-
-// isHostName reports whether address has a host name, which may have several addresses.
-func isHostName(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	_, notIP := netip.ParseAddr(host)
-	return err == nil && host != "" && notIP != nil
-}

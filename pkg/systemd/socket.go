@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -165,4 +166,10 @@ func control(c any, f func(fd int) error) error {
 		return err
 	}
 	return failed
+}
+
+func without(sockets []openSocket, socket openSocket) []openSocket {
+	return slices.DeleteFunc(sockets, func(other openSocket) bool {
+		return other.Listener == socket.Listener && other.Name == socket.Name
+	})
 }
