@@ -36,7 +36,11 @@ type Hooks struct {
 // may be replaced, as certbot, cert-manager and Kubernetes do.
 func Follow(ctx context.Context, pairs func() []*Pair, again <-chan struct{}, hooks Hooks) {
 	f := follower{hooks: hooks}
-	defer f.close()
+	defer func() {
+		if f.watcher != nil {
+			_ = f.watcher.Close()
+		}
+	}()
 	for {
 		now := pairs()
 		f.watch(now) // before read, so that no change is missed
@@ -51,7 +55,7 @@ func Follow(ctx context.Context, pairs func() []*Pair, again <-chan struct{}, ho
 // A follower has the state of [Follow].
 type follower struct {
 	hooks    Hooks
-	watcher  *fsnotify.Watcher // nil: there is nothing to watch, or the system allows no more watchers
+	watcher  *fsnotify.Watcher // nil: there was nothing to watch yet, or the system allows no more watchers
 	paths    map[string]bool   // a change of one of these paths can be a renewal
 	failures map[*Pair]failure
 	retry    bool // a failure is not reported yet
@@ -105,11 +109,7 @@ func (f *follower) watch(pairs []*Pair) {
 			}
 		}
 	}
-	if len(f.paths) == 0 {
-		f.close()
-		return
-	}
-	if f.watcher == nil {
+	if f.watcher == nil && len(f.paths) > 0 {
 		f.watcher, _ = fsnotify.NewWatcher() // without a watcher, the files are read every readInterval
 	}
 	if f.watcher == nil {
@@ -160,13 +160,6 @@ func (f *follower) wait(ctx context.Context, again <-chan struct{}) {
 				due.Reset(quietTime)
 			}
 		}
-	}
-}
-
-func (f *follower) close() {
-	if f.watcher != nil {
-		_ = f.watcher.Close()
-		f.watcher = nil
 	}
 }
 

@@ -24,7 +24,7 @@ type limited interface {
 // ones, and these can be logged again. Its methods may be called concurrently. The zero value has no source.
 type repeats struct {
 	mu                sync.Mutex
-	current, previous map[netip.Prefix]struct{}
+	current, previous map[netip.Prefix]bool
 	began             time.Time // when current was created
 }
 
@@ -46,14 +46,11 @@ func (r *repeats) again(err error) bool {
 		if now.Sub(r.began) >= 2*repeatTime {
 			r.previous = nil
 		}
-		r.current, r.began = make(map[netip.Prefix]struct{}), now
+		r.current, r.began = make(map[netip.Prefix]bool), now
 	}
-	if _, logged := r.current[source]; logged {
+	if r.current[source] || r.previous[source] {
 		return true
 	}
-	if _, logged := r.previous[source]; logged {
-		return true
-	}
-	r.current[source] = struct{}{}
+	r.current[source] = true
 	return false
 }

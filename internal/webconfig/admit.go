@@ -61,7 +61,7 @@ type acceptedPasswords struct {
 	checking chan struct{} // is full while a password is being checked
 
 	mu    sync.Mutex
-	pairs map[[sha256.Size]byte]struct{} // at most mostAccepted
+	pairs map[[sha256.Size]byte]bool // at most mostAccepted
 }
 
 // mostAccepted is the maximum number of pairs, far more than the number of users. One user can have several pairs,
@@ -71,8 +71,7 @@ const mostAccepted = 1000
 func (a *acceptedPasswords) has(pair [sha256.Size]byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.pairs[pair]
-	return ok
+	return a.pairs[pair]
 }
 
 func (a *acceptedPasswords) add(pair [sha256.Size]byte) {
@@ -81,5 +80,5 @@ func (a *acceptedPasswords) add(pair [sha256.Size]byte) {
 	if len(a.pairs) >= mostAccepted {
 		clear(a.pairs)
 	}
-	a.pairs[pair] = struct{}{}
+	a.pairs[pair] = true
 }

@@ -51,7 +51,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
-	c := &Config{content: [][]byte{content}, accepted: acceptedPasswords{checking: make(chan struct{}, 1), pairs: make(map[[sha256.Size]byte]struct{})}}
+	c := &Config{content: [][]byte{content}, accepted: acceptedPasswords{checking: make(chan struct{}, 1), pairs: make(map[[sha256.Size]byte]bool)}}
 	if err := c.parse(content, filepath.Dir(credential.Path(path))); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, oneLine(err))
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Count returns n with noun in the right number, such as "1 byte", "2 bytes", "3 entries" or "4 days".
@@ -66,4 +68,21 @@ func Left(d time.Duration) string {
 		return Count(int(d.Hours()), "hour")
 	}
 	return Count(int(d.Minutes()), "minute")
+}
+
+// Nearest returns the word that was most likely meant by name; "" if none is likely. It ignores case, "-", "_" and
+// ".".
+func Nearest(name string, words []string) string {
+	joints := strings.NewReplacer("-", "", "_", "", ".", "")
+	simple := func(s string) string { return joints.Replace(strings.ToLower(s)) }
+	best, bestEdits := "", min(len(simple(name))/2, 3)+1
+	for _, word := range words {
+		if len(name) > 2*len(word)+8 {
+			continue // can't be near, and the comparison would be slow
+		}
+		if n := levenshtein.ComputeDistance(simple(name), simple(word)); n < bestEdits {
+			best, bestEdits = word, n
+		}
+	}
+	return best
 }
