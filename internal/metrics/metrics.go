@@ -38,6 +38,8 @@ type Sources struct {
 // Metrics are the metrics of one daemon. As a [service.Observer], they count the durations of visits, without a lock and
 // without allocating.
 type Metrics struct {
+	service.ObserverFuncs // Opened and AcceptFailed do nothing
+
 	durations  *prometheus.HistogramVec
 	byListener sync.Map // from the name of a listener to its timers
 	listeners  func() []service.ListenerStats
@@ -91,9 +93,6 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// Opened implements [service.Observer].
-func (m *Metrics) Opened(service.Peer) {}
-
 // Closed implements [service.Observer].
 func (m *Metrics) Closed(v service.Visit) {
 	m.timers(v.Listener)[v.Outcome].Observe(v.Took.Seconds())
@@ -110,9 +109,6 @@ func (m *Metrics) timers(listener string) timers {
 	m.byListener.Store(listener, made)
 	return made
 }
-
-// AcceptFailed implements [service.Observer].
-func (m *Metrics) AcceptFailed(string, error, time.Duration) {}
 
 // Durations returns the greeted visits since the start, counted by their duration: counts[i] is the number of visits that
 // took at most bounds[i], and the last element of counts is the number of all greeted visits.
