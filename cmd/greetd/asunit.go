@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,9 +146,6 @@ func (p *program) examineAs(ctx context.Context, text string) (e examination, er
 	}
 	lines = append(lines, "Type=oneshot", "Restart=no", "TimeoutStartSec=20s", "StandardInput=null",
 		"StandardOutput=file:"+directory+"/stdout", "StandardError=file:"+directory+"/stderr", "ExecStart="+command, "")
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return e, fmt.Errorf("check as the unit would: %w; use --here", err)
-	}
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		return e, fmt.Errorf("check as the unit would: %w; use --here", err)
 	}
@@ -173,7 +169,7 @@ func (p *program) whyNotExamined(ctx context.Context, name, directory string) er
 	problems := []error{fmt.Errorf("%s.service can't start greetd here: %s; without the unit: --here",
 		p.instance.unit(), strings.Join(strings.Fields(string(status)), " "))}
 	for line := range strings.Lines(string(stderr) + string(log)) {
-		if line = strings.TrimSpace(line); bytes.ContainsRune([]byte(line), ':') && !strings.Contains(line, "Deactivated") {
+		if line = strings.TrimSpace(line); strings.Contains(line, ":") && !strings.Contains(line, "Deactivated") {
 			problems = append(problems, errors.New(strings.ReplaceAll(line, name, p.instance.unit()+".service")))
 		}
 	}

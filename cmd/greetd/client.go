@@ -56,8 +56,7 @@ type search struct {
 	instance  instance
 	addresses []string // addresses of the daemon to try, in this order
 	file      string   // the configuration file that the daemon must run with; "": any daemon at addresses is right
-	found     []string // further addresses, where other daemons may listen: the daemon must run with file, or with fallback
-	fallback  string   // the configuration file of the daemon if file is ""
+	found     []string // further addresses, where other daemons may listen: the daemon must run with file, or with the default one
 	read      string   // TCP address: if a daemon answers there, changes must reach this daemon; "": no such address
 	unread    error    // the reason why admin.address could not be read from the configuration
 
@@ -67,11 +66,10 @@ type search struct {
 }
 
 func (p *program) newSearch(changes bool) *search {
-	s := &search{instance: p.instance, fallback: config.DefaultPath}
+	s := &search{instance: p.instance}
 	directory := systemd.RuntimeDirectory()
 	if p.instance != "" {
 		directory = p.instance.runtimeDirectory()
-		s.fallback = p.instance.path()
 	}
 	s.file = p.source.Path
 	if s.file == "" && p.instance == "" {
@@ -142,7 +140,7 @@ func (s *search) dial(address string) *admin.Client {
 func (s *search) isMeant(ctx context.Context, client *admin.Client) bool {
 	file, found := s.file, slices.Contains(s.found, client.Address())
 	if found {
-		file = cmp.Or(file, s.fallback)
+		file = cmp.Or(file, config.DefaultPath)
 	}
 	if file == "" && s.read == "" {
 		return true

@@ -78,11 +78,8 @@ func (c *Client) SetLevel(ctx context.Context, level string) error {
 // not nil, an answer in plain text is the reason for an error. If value is nil, it is one unless its
 // status code is 200.
 func (c *Client) ask(ctx context.Context, method, path, body string, value any) error {
-	if _, _, err := net.SplitHostPort(c.host); c.host == c.address && err != nil {
-		return fmt.Errorf("ask the daemon at %s: want unix:/path or host:port", c.address)
-	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.host+path, strings.NewReader(body))
-	if err != nil {
+	if _, _, splitErr := net.SplitHostPort(c.address); err != nil || c.host == c.address && splitErr != nil {
 		return fmt.Errorf("ask the daemon at %s: want unix:/path or host:port", c.address)
 	}
 	answer, err := c.http.Do(request)

@@ -19,7 +19,7 @@ const (
 
 // followCertificates serves renewed certificates, and warns before a certificate expires.
 func (d *daemon) followCertificates(ctx context.Context) {
-	var expiry expiryWarnings
+	expiry := make(expiryWarnings)
 	certificate.Follow(ctx, func() []*certificate.Pair { return d.inForce().settings.AllCertificates() }, d.newCertificates, certificate.Hooks{
 		Renewed: d.logRenewed,
 		Failed:  d.logRefused,
@@ -64,7 +64,6 @@ func certificateFields(p *certificate.Pair) []logging.Field {
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // expiryWarnings has, by listener, the certificate of the last warning and the time of this warning.
-// The zero value has none.
 type expiryWarnings map[string]expiryWarned
 
 type expiryWarned struct{ notAfter, at time.Time }
@@ -72,17 +71,14 @@ type expiryWarned struct{ notAfter, at time.Time }
 // due reports whether to warn now about a certificate that ends at notAfter. The first warning is
 // expiryWarning before the end, and then there is one in each expiryInterval. If the first certificate of
 // a listener has already expired, there is no first warning: the method warn has logged one already.
-func (e *expiryWarnings) due(listener string, notAfter, now time.Time) bool {
+func (e expiryWarnings) due(listener string, notAfter, now time.Time) bool {
 	if notAfter.Sub(now) > expiryWarning {
 		return false
 	}
-	last, known := (*e)[listener]
+	last, known := e[listener]
 	if last.notAfter.Equal(notAfter) && now.Sub(last.at) < expiryInterval {
 		return false
 	}
-	if *e == nil {
-		*e = make(expiryWarnings)
-	}
-	(*e)[listener] = expiryWarned{notAfter, now}
+	e[listener] = expiryWarned{notAfter, now}
 	return known || notAfter.After(now)
 }

@@ -7,7 +7,7 @@ import (
 
 func TestExpiryIsReportedOnceADay(t *testing.T) {
 	const day = 24 * time.Hour
-	var warnings expiryWarnings
+	warnings := make(expiryWarnings)
 	start := time.Date(2026, 11, 29, 2, 0, 0, 0, time.UTC)
 	due := func(listener string, end, now time.Duration) bool {
 		return warnings.due(listener, start.Add(end), start.Add(now))

@@ -60,19 +60,23 @@ func (d *daemon) logProblem(err error) {
 	d.log.Event(event, err.Error())
 }
 
-// warn logs settings of c that are valid, but probably do not have the effect that the operator wants.
-func (d *daemon) warn(c current) {
+// warn logs settings of c that are valid, but probably do not have the effect that the operator wants. It returns
+// those that a reload reports in addition to its changes.
+func (d *daemon) warn(c current) (doubts []string) {
+	log := func(key, message string) { d.log.Event(logging.ConfigWarning, message, logging.F("key", key)) }
 	descriptors := limits.Descriptors()
 	if needed := uint64(c.Limits.Connections) + limits.ReservedDescriptors; c.Limits.Connections > 0 && needed > descriptors {
-		d.log.Event(logging.ConfigWarning, fmt.Sprintf(
+		log("limits.connections", fmt.Sprintf(
 			"limits.connections is %d, but the process may open only %d files: raise LimitNOFILE= (in a container, the ulimit nofile) to %d, or lower limits.connections",
-			c.Limits.Connections, descriptors, needed), logging.F("key", "limits.connections"))
+			c.Limits.Connections, descriptors, needed))
 	}
 	settings.Doubts(c.Config, func(key, doubt string) {
-		d.log.Event(logging.ConfigWarning, key+": "+doubt, logging.F("key", key))
+		log(key, key+": "+doubt)
+		doubts = append(doubts, key+": "+doubt)
 	})
-	for _, problem := range d.unitProblems(c) {
-		d.log.Event(logging.ConfigWarning, problem, logging.F("key", "listeners"))
+	for _, problem := range append(d.notServed(c), d.notKept()...) {
+		log("listeners", problem)
+		doubts = append(doubts, problem)
 	}
 	for _, p := range c.settings.AllCertificates() {
 		if problem := certificate.Untimely(p.Served(), time.Now()); problem != "" {
@@ -80,41 +84,25 @@ func (d *daemon) warn(c current) {
 			if i := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == p.Listener }); i >= 0 {
 				key = fmt.Sprintf("listeners[%d].tls.certificate", i)
 			}
-			d.log.Event(logging.ConfigWarning, fmt.Sprintf("certificate %s of listener %s %s", p.ChainFile, p.Listener, problem),
-				logging.F("key", key))
+			log(key, fmt.Sprintf("certificate %s of listener %s %s", p.ChainFile, p.Listener, problem))
 		}
 	}
-}
-
-// reloadWarnings returns the warnings that a successful reload reports in addition to its changes.
-func (d *daemon) reloadWarnings(c current) (all []string) {
-	settings.Doubts(c.Config, func(key, doubt string) { all = append(all, key+": "+doubt) })
-	return append(all, d.unitProblems(c)...)
-}
-
-// unitProblems returns the settings of the unit and of its socket units that do not fit the
-// configuration.
-func (d *daemon) unitProblems(c current) []string {
-	problems := d.notServed(c)
-	if problem := d.notKept(); problem != "" {
-		problems = append(problems, problem)
-	}
-	return problems
+	return doubts
 }
 
 // notKept returns a warning if FileDescriptorStoreMax= of the unit is too small for the sockets that
-// greetd has bound. It returns "" if the limit is large enough or unknown. systemd 254 and later pass
+// greetd has bound. It returns none if the limit is large enough or unknown. systemd 254 and later pass
 // the limit in $FDSTORE; with older versions, notKept reads the files of the unit.
-func (d *daemon) notKept() string {
+func (d *daemon) notKept() []string {
 	name := systemd.Unit()
 	if name == "" || d.systemd.Notifier == nil {
-		return ""
+		return nil
 	}
 	most, err := strconv.Atoi(os.Getenv("FDSTORE"))
 	if err != nil {
 		var known bool
 		if most, known = unit.Read("", name).StoreMax(); !known {
-			return ""
+			return nil
 		}
 	}
 	own := 0
@@ -123,7 +111,10 @@ func (d *daemon) notKept() string {
 			own++
 		}
 	}
-	return unit.NotKept(name, most, own)
+	if problem := unit.NotKept(name, most, own); problem != "" {
+		return []string{problem}
+	}
+	return nil
 }
 
 // notServed returns a warning for each listener whose socket unit has another address than the

@@ -73,12 +73,12 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	}
 	message := fmt.Sprintf("configuration reloaded from %s: %s", next.Name(), orNothing(changed)) + removed(before.DropIns, next.DropIns)
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
-	d.warn(next)
+	doubts := d.warn(next)
 	select {
 	case d.newCertificates <- struct{}{}:
 	default: // an earlier change has not been received yet; one is enough
 	}
-	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: d.reloadWarnings(next)}
+	return admin.ReloadResult{OK: true, Generation: next.generation, Changed: changed, Message: message, Warnings: doubts}
 }
 
 // apply first builds the whole new configuration, and then applies it to the log, the server and the
