@@ -87,11 +87,10 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it would also remove the file of another listener
 	own := &socketFile{Listener: ln, path: path}
-	if err := os.Chmod(path, 0o600); err != nil { // with a umask of 0777, our own user could not connect
-		_ = ln.Close()
-		return nil, err
+	if err = os.Chmod(path, 0o600); err == nil { // with a umask of 0777, our own user could not connect
+		own.info, err = os.Lstat(path)
 	}
-	if own.info, err = os.Lstat(path); err != nil {
+	if err != nil {
 		_ = ln.Close()
 		return nil, err
 	}

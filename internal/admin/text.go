@@ -252,12 +252,11 @@ func writeTable(b *bytes.Buffer, left int, rows [][]string) {
 			if i > 0 {
 				b.WriteString("  ")
 			}
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			width := widths[i]
 			if i < left {
-				b.WriteString(cell + pad)
-			} else {
-				b.WriteString(pad + cell)
+				width = -width
 			}
+			fmt.Fprintf(b, "%*s", width, cell)
 		}
 		b.WriteByte('\n')
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (d *daemon) reloaded(before, next current) admin.ReloadResult {
 	if before.Admin == next.Admin && !before.settings.Web.Equal(next.settings.Web) {
 		changed = append(changed, "what admin.web_config_file says")
 	}
-	message := fmt.Sprintf("configuration reloaded from %s: %s", next.Name(), orNothing(changed)) + removed(before.DropIns, next.DropIns)
+	message := fmt.Sprintf("configuration reloaded from %s: %s changed", next.Name(), cmp.Or(strings.Join(changed, ", "), "nothing")) + removed(before.DropIns, next.DropIns)
 	d.log.Event(logging.Reloaded, message, logging.F("generation", next.generation), cpus())
 	doubts := d.warn(next)
 	select {
@@ -148,11 +149,4 @@ func removed(before, after []string) string {
 		return ""
 	}
 	return "; removed since: " + strings.Join(gone, ", ")
-}
-
-func orNothing(changed []string) string {
-	if len(changed) == 0 {
-		return "nothing changed"
-	}
-	return strings.Join(changed, ", ") + " changed"
 }

@@ -78,7 +78,7 @@ type Unit struct {
 	LoadCredential                                                [][]any // name and source
 	RefreshOnReload                                               any     // from systemd 260 on
 
-	ExecMainCode, ExecMainStatus                 int
+	ExecMainStatus                               int
 	MainPID, NRestarts                           int
 	FileDescriptorStoreMax, NFileDescriptorStore int
 	FileDescriptorStorePreserve                  string // from systemd 254 on

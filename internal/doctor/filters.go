@@ -140,16 +140,16 @@ func (f *Facts) boundBy(l admin.Listener) Unit {
 // connect connects once from each address of this machine, from at most maxTrials.
 func (t *Trial) connect(ctx context.Context, listener netip.AddrPort) {
 	interfaces, _ := net.InterfaceAddrs()
-	errs := make([]error, min(len(interfaces), maxTrials))
-	addresses := make([]netip.Addr, len(errs))
-	var clients sync.WaitGroup
-	for i := range errs {
-		prefix, err := netip.ParsePrefix(interfaces[i].String())
-		if addresses[i] = prefix.Addr(); err != nil || prefix.Addr().IsLinkLocalUnicast() {
-			errs[i] = net.ErrClosed // not tried
-			continue
+	var addresses []netip.Addr
+	for _, i := range interfaces[:min(len(interfaces), maxTrials)] {
+		if prefix, err := netip.ParsePrefix(i.String()); err == nil && !prefix.Addr().IsLinkLocalUnicast() {
+			addresses = append(addresses, prefix.Addr())
 		}
-		clients.Go(func() { errs[i] = connectFrom(ctx, addresses[i], listener) })
+	}
+	errs := make([]error, len(addresses))
+	var clients sync.WaitGroup
+	for i, from := range addresses {
+		clients.Go(func() { errs[i] = connectFrom(ctx, from, listener) })
 	}
 	clients.Wait()
 	for i, err := range errs {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -162,10 +163,7 @@ func (f *Facts) socketNames() string {
 	for _, s := range f.activeSockets() {
 		names = append(names, s.Name)
 	}
-	if len(names) == 0 {
-		return "a socket unit"
-	}
-	return strings.Join(names, ", ")
+	return cmp.Or(strings.Join(names, ", "), "a socket unit")
 }
 
 // socketUnit checks the state and the settings of one socket unit.
