@@ -36,6 +36,7 @@ type Point struct {
 
 // A history keeps the last points.
 type history struct {
+	begin  sync.Once // of keepHistory
 	mu     sync.Mutex
 	ring   [historyLength]Point // number n is at n % historyLength
 	latest uint64               // the number of the latest point; 0 if there is none
@@ -48,7 +49,11 @@ type history struct {
 
 // keepHistory adds a point each second until Shutdown.
 func (s *Server) keepHistory() {
-	defer s.recoverPanic("keep the history")
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.failed("keep the history", cause)
+		}
+	}()
 	tick := time.NewTicker(historyStep)
 	defer tick.Stop()
 	for {

@@ -54,7 +54,6 @@ type Server struct {
 	mu       sync.Mutex
 	limiters map[*clientLimiter]struct{} // of the calls of Serve that have not returned
 	web      *webconfig.Config           // requirements for clients over TCP; nil: none
-	serving  bool                        // Serve was called
 	running  sync.WaitGroup              // one for each goroutine that serves a client, and one for keepHistory
 }
 
@@ -170,10 +169,7 @@ func (s *Server) open(l *clientLimiter) bool {
 	}
 	s.limiters[l] = struct{}{}
 	l.protect(s.web)
-	if !s.serving {
-		s.running.Go(s.keepHistory)
-	}
-	s.serving = true
+	s.history.begin.Do(func() { s.running.Go(s.keepHistory) })
 	return true
 }
 
@@ -279,13 +275,6 @@ func (s *Server) recoverRequest(w http.ResponseWriter, r *http.Request) {
 	}
 	s.failed("answer "+words.Quote(r.Method+" "+r.URL.Path), cause)
 	writeText(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
-}
-
-// recoverPanic reports a panic to [Daemon.Failed].
-func (s *Server) recoverPanic(deed string) {
-	if cause := recover(); cause != nil {
-		s.failed(deed, cause)
-	}
 }
 
 func (s *Server) failed(deed string, cause any) {

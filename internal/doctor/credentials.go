@@ -3,9 +3,7 @@ package doctor
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,22 +40,17 @@ func (u *Unit) credentials() (all []Credential) {
 // stale returns the credentials of u whose files have changed since systemd passed them. It omits files
 // that this caller can't see. started is the time when greetd was started; the zero time if it is unknown.
 func (u *Unit) stale(started time.Time) (all []Credential) {
-	passed := filepath.Join("/run/credentials", u.Name)
 	for _, c := range u.credentials() {
-		info, err := os.Stat(c.Source)
-		switch {
-		case err != nil:
-		case !info.IsDir():
-			if outdated(filepath.Join(passed, c.Name), c.Source, started) {
-				all = append(all, c)
+		passed := []Credential{c}
+		if entries, err := os.ReadDir(c.Source); err == nil { // each file in the directory is a credential, whose name begins with that of the directory
+			passed = nil
+			for _, entry := range entries {
+				passed = append(passed, Credential{c.Name + "_" + entry.Name(), filepath.Join(c.Source, entry.Name())})
 			}
-		default: // each file in the directory is a credential, whose name begins with that of the directory
-			files, _ := os.ReadDir(c.Source)
-			for _, file := range files {
-				one := Credential{c.Name + "_" + file.Name(), filepath.Join(c.Source, file.Name())}
-				if outdated(filepath.Join(passed, one.Name), one.Source, started) {
-					all = append(all, one)
-				}
+		}
+		for _, one := range passed {
+			if outdated(filepath.Join("/run/credentials", u.Name, one.Name), one.Source, started) {
+				all = append(all, one)
 			}
 		}
 	}
@@ -68,24 +61,17 @@ func (u *Unit) stale(started time.Time) (all []Credential) {
 // one of them can't be read, as in the control processes of a unit, it reports whether source has changed
 // since started.
 func outdated(passed, source string, started time.Time) bool {
+	info, err := os.Stat(source)
+	if err != nil || !info.Mode().IsRegular() { // reading a socket or a FIFO might never end
+		return false
+	}
 	was, passedErr := os.ReadFile(passed)
-	is, sourceErr := readRegular(source)
+	is, sourceErr := os.ReadFile(source)
 	if passedErr == nil && sourceErr == nil {
 		return !bytes.Equal(was, is)
 	}
-	info, err := os.Stat(source)
-	if err != nil || !info.Mode().IsRegular() || started.IsZero() {
-		return false
-	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && time.Unix(stat.Ctim.Unix()).After(started)
-}
-
-func readRegular(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fs.ErrInvalid) // reading a socket or a FIFO might never end
-	}
-	return os.ReadFile(path)
+	return ok && !started.IsZero() && time.Unix(stat.Ctim.Unix()).After(started)
 }
 
 // staleCredentials adds a problem for each credential whose file has changed.

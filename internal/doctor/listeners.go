@@ -176,20 +176,17 @@ func (f *Facts) socketUnit(s Unit, r *results) {
 		r.problem(f.systemctl("restart", f.Unit.Name),
 			"%s listens, but %s was started without its sockets", s.Name, f.Unit.Name)
 	}
-	for _, wrong := range []struct {
-		is      bool
-		add     func(remedy, format string, args ...any)
-		setting string
-		words   string
-	}{
-		{s.Accept, r.problem, "Accept=no", "Accept=yes: greetd accepts only listening sockets"},
-		{s.DeferAcceptUSec > 0, r.problem, "DeferAcceptSec=0", "DeferAcceptSec=: clients that wait for the greeting are kept out"},
-		{s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset, r.warning, "TriggerLimitIntervalSec=0", "a TriggerLimitIntervalSec=: if greetd cannot start, systemd closes its socket too"},
-	} {
-		if wrong.is {
-			wrong.add(fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), wrong.setting, f.openAgain(s)),
-				"%s has %s", s.Name, wrong.words)
-		}
+	edit := func(setting string) string {
+		return fmt.Sprintf("%s: [Socket] %s; then %s", f.systemctl("edit", s.Name), setting, f.openAgain(s))
+	}
+	if s.Accept {
+		r.problem(edit("Accept=no"), "%s has Accept=yes: greetd accepts only listening sockets", s.Name)
+	}
+	if s.DeferAcceptUSec > 0 {
+		r.problem(edit("DeferAcceptSec=0"), "%s has DeferAcceptSec=: clients that wait for the greeting are kept out", s.Name)
+	}
+	if s.TriggerLimitIntervalUSec > 0 && s.TriggerLimitIntervalUSec != unset {
+		r.warning(edit("TriggerLimitIntervalSec=0"), "%s has a TriggerLimitIntervalSec=: if greetd cannot start, systemd closes its socket too", s.Name)
 	}
 }
 
