@@ -299,7 +299,6 @@ var changes = []change{
 	{"notify: simple", "257-own", unit(func(u *Unit) { u.Type = "simple" }), "notify", Problem, "Type=simple", edit + "Type=notify and NotifyAccess=main" + again},
 	{"notify: simple for notify-reload", "252-own", unit(func(u *Unit) { u.Type = "simple" }), "notify", Problem, "systemd 252 treats an unknown type", "Type=notify"},
 	{"notify: notify-reload", "257-own", unit(func(u *Unit) { u.Type = "notify-reload" }), "notify", OK, "notify-reload", ""},
-	{"notify: no access", "", unit(func(u *Unit) { u.NotifyAccess = "none" }), "notify", Problem, "ignores the notifications", edit + "NotifyAccess=main"},
 	{"notify: no unix sockets", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{true, []string{"AF_INET", "AF_INET6"}} }), "notify", Problem, "leaves out AF_UNIX", edit + "RestrictAddressFamilies=AF_UNIX"},
 	{"notify: unix sockets denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_UNIX"}} }), "notify", Problem, "leaves out AF_UNIX", "AF_UNIX"},
 	{"notify: others denied", "", unit(func(u *Unit) { u.RestrictAddressFamilies = []any{false, []string{"AF_PACKET", "AF_NETLINK"}} }), "notify", OK, "Type=notify", ""},

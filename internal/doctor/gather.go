@@ -81,11 +81,9 @@ func Gather(ctx context.Context, p Place) Facts {
 			}
 		}
 	}
-	if f.Daemon != nil {
-		if path, isUnix := strings.CutPrefix(f.Address, "unix:/"); isUnix {
-			if info, err := os.Stat("/" + path); err == nil {
-				f.AdminSocket = fileOf(info)
-			}
+	if path, isUnix := strings.CutPrefix(f.Address, "unix:"); isUnix && f.Daemon != nil {
+		if info, err := os.Stat(path); err == nil {
+			f.AdminSocket = fileOf(info)
 		}
 	}
 	f.reach(ctx)

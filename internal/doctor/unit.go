@@ -56,8 +56,6 @@ func notify(f *Facts, r *results) {
 			found += fmt.Sprintf(" (systemd %d treats an unknown type, such as notify-reload, as simple)", f.Systemd.Version)
 		}
 		r.problem(f.set("Type=notify", "NotifyAccess=main"), found, u.Type)
-	case u.NotifyAccess == "none":
-		r.problem(f.set("NotifyAccess=main"), "NotifyAccess=none: systemd ignores the notifications of greetd")
 	case !u.allowsFamily("AF_UNIX"):
 		r.problem(f.set("RestrictAddressFamilies=AF_UNIX"),
 			"RestrictAddressFamilies= leaves out AF_UNIX: neither notifications nor the journal's protocol can work")
