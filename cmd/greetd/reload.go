@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,12 +66,9 @@ func (p *program) printResult(v admin.ReloadResult) error {
 		p.warn(v.Warnings)
 		return nil
 	}
-	problems := []error{errors.New(v.Message)}
-	for _, problem := range v.Problems {
-		problems = append(problems, errors.New(problem))
-	}
+	code := exit.Config
 	if v.Unavailable {
-		return exit.Error{Code: exit.Failed, Err: errors.Join(problems...)}
+		code = exit.Failed
 	}
-	return exit.Error{Code: exit.Config, Err: errors.Join(problems...)}
+	return exit.Error{Code: code, Err: errors.New(strings.Join(append([]string{v.Message}, v.Problems...), "\n"))}
 }

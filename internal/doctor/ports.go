@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -116,7 +117,7 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 		return
 	}
 	f.Listening = []Socket{}
-	var holders map[string]procfs.Proc
+	holders := sync.OnceValue(findHolders)
 	var stored []uint32 // for a unit that is down
 	if systemd != nil && f.Unit.down() && f.Unit.NFileDescriptorStore > 0 {
 		stored, _ = storedInodes(ctx, f.Unit.Name)
@@ -125,10 +126,7 @@ func (f *Facts) lookAtPorts(ctx context.Context, systemd *manager) {
 		if slices.Contains(stored, s.inode) {
 			s.PID, s.Unit = 1, f.Unit.Name
 		} else if f.Root && slices.ContainsFunc(f.needed(), func(l config.Listener) bool { return overlap(l.Address, s.Address) }) {
-			if holders == nil {
-				holders = findHolders()
-			}
-			if proc, found := holders[fmt.Sprintf("socket:[%d]", s.inode)]; found {
+			if proc, found := holders()[fmt.Sprintf("socket:[%d]", s.inode)]; found {
 				s.PID = proc.PID
 				s.Program, _ = proc.Comm()
 			}
