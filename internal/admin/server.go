@@ -136,12 +136,12 @@ func otherMethod(method string) http.HandlerFunc {
 // answered. It may be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
 	l := newClientLimiter(s.ending, ln, &s.running, func(err error) { s.daemon.Failed(fmt.Errorf("accept on %s for admin: %w", ln.Addr(), err)) })
-	defer func() { _ = l.Close() }()
 	if !s.open(l) {
+		_ = ln.Close()
 		return nil
 	}
 	defer s.close(l)
-	err := s.http.Serve(l)
+	err := s.http.Serve(l) // closes l
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
