@@ -230,7 +230,8 @@ func (d *drilling) run(ctx context.Context) error {
 		defer func() { unit.Close() }()
 		if d.softReboot {
 			if err := unit.SurvivesSoftReboot(ctx); err != nil {
-				return d.fail(err, exitUsage)
+				d.say("%s", err) // as one text: it has a command of several lines, which people copy
+				return exitCode(exitUsage)
 			}
 		}
 	}
