@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +167,31 @@ func TestEnviron(t *testing.T) {
 	} {
 		if got := test.f.environ(); !slices.Equal(got, test.want) || (got == nil) != (test.want == nil) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestBuiltFrom(t *testing.T) {
+	info, _ := debug.ReadBuildInfo()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		program, module string
+		want            bool
+	}{
+		{self, info.Main.Path, true},
+		{self, "example.org/login", false},
+		{self, strings.TrimSuffix(info.Main.Path, "e"), false},
+		{"/bin/sh", info.Main.Path, false},
+	} {
+		program, err := os.ReadFile(test.program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := builtFrom(program, test.module); got != test.want {
+			t.Errorf("%s is built from %s: %v, want %v", test.program, test.module, got, test.want)
 		}
 	}
 }
