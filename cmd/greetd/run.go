@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,15 +18,6 @@ import (
 	"greetd.example/internal/exit"
 	"greetd.example/internal/usage"
 )
-
-// program has the state that all commands share.
-type program struct {
-	stdout *os.File
-	stderr *os.File
-	source config.Source
-
-	instance instance // the value of --instance
-}
 
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
@@ -93,23 +83,4 @@ greetd(8), and greetd.yaml(5) for the configuration.`
 	root.SetOut(out) // must be set now, for the completion of cobra
 	usage.Set(root)
 	return root
-}
-
-// print prints what a command has found, as text or as JSON.
-func (p *program) print(found interface{ WriteText(io.Writer) error }, asJSON bool) error {
-	if !asJSON {
-		return failedToWrite(found.WriteText(p.stdout))
-	}
-	out := json.NewEncoder(p.stdout)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	return failedToWrite(out.Encode(found))
-}
-
-// failedToWrite returns err, an error of writing to stdout, as an [exit.Error]. It returns nil for nil.
-func failedToWrite(err error) error {
-	if err == nil {
-		return nil
-	}
-	return exit.Error{Code: exit.Failed, Err: err}
 }
