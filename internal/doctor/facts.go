@@ -218,3 +218,7 @@ type Namesake struct {
 	PAM      bool     // /etc/pam.d/greetd exists
 	Display  bool     // display-manager.service is Unit
 }
+
+func (f *Facts) unseen(format string, args ...any) {
+	f.Unseen = append(f.Unseen, fmt.Sprintf(format, args...))
+}

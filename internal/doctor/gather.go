@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -13,10 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/prometheus/procfs"
 
 	"greetd.example/internal/admin"
 	units "greetd.example/internal/unit"
@@ -72,6 +68,7 @@ func Gather(ctx context.Context, p Place) Facts {
 			defer systemd.Close()
 		}
 	}
+	f.Stale = f.Unit.stale(time.Time{})
 	f.Config = p.Configure(f.environ())
 	if info, err := os.Stat(f.Config.Path); f.Config.Path != "" && err == nil {
 		f.Config.File = fileOf(info)
@@ -112,10 +109,6 @@ func unanswered(ctx context.Context, path string) string {
 	return ""
 }
 
-func (f *Facts) unseen(format string, args ...any) {
-	f.Unseen = append(f.Unseen, fmt.Sprintf(format, args...))
-}
-
 // environ returns the environment of the daemon, or else the environment that its unit sets. GREETD_CONFIG in it
 // is the file of --config in ExecStart=, if there is one. It returns nil if the environment of the caller is
 // the right one.
@@ -135,47 +128,6 @@ func (f *Facts) environ() []string {
 		environ = append(environ, "GREETD_CONFIG="+args[i+1])
 	}
 	return environ
-}
-
-// look returns the facts about a process from /proc, or nil if there is no such process.
-func look(pid int) *Process {
-	proc, err := procfs.NewProc(pid)
-	if err != nil {
-		return nil
-	}
-	status, err := proc.NewStatus()
-	if err != nil {
-		return nil
-	}
-	p := &Process{PID: pid, UID: int(status.UIDs[1]), GIDs: []int{int(status.GIDs[1])}}
-	_, groups, _ := strings.Cut(readFile(fmt.Sprintf("/proc/%d/status", pid)), "\nGroups:")
-	for group := range strings.FieldsSeq(firstLine(groups)) {
-		if gid, err := strconv.Atoi(group); err == nil {
-			p.GIDs = append(p.GIDs, gid)
-		}
-	}
-	if limits, err := proc.Limits(); err == nil {
-		p.MaxFiles = limits.OpenFiles
-	}
-	if environ, err := proc.Environ(); err == nil {
-		p.Environ = environ
-	}
-	return p
-}
-
-// isGreetd reports whether p, the main process of u, already runs the program of ExecStart=, or greetd. Before
-// that, it is a child of systemd that runs as root, without a sandbox, and has its name in parentheses.
-func (p *Process) isGreetd(u *Unit) bool {
-	name := strings.TrimSuffix(readFile(fmt.Sprintf("/proc/%d/comm", p.PID)), "\n")
-	program, _ := command(u.ExecStart)
-	program = filepath.Base(program)
-	return name == "greetd" || name == program[:min(len(program), maxComm)]
-}
-
-// readFile returns the content of a file; "" if it can't be read.
-func readFile(path string) string {
-	text, _ := os.ReadFile(path)
-	return string(text)
 }
 
 // look looks for traces of the login manager, as make install does.
@@ -205,12 +157,4 @@ func (n *Namesake) look(ctx context.Context) {
 // debug/buildinfo would make greetd 0.4 MB larger, since it reads the files of all systems.
 func builtFrom(program []byte, module string) bool {
 	return bytes.Contains(program, []byte("\nmod\t"+module+"\t"))
-}
-
-func fileOf(info fs.FileInfo) *File {
-	f := &File{Mode: uint32(info.Mode().Perm()), Changed: info.ModTime()}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		f.UID, f.GID = int(stat.Uid), int(stat.Gid)
-	}
-	return f
 }

@@ -20,31 +20,6 @@ import (
 // clients had to repeat their SYN, and waited a second for that; with 4,096 none had to.
 const wantedBacklog = 4096
 
-// from returns the listeners of the daemon with these origins.
-func (f *Facts) from(origins ...systemd.Origin) []admin.Listener {
-	if f.Daemon == nil {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(f.Daemon.Listeners), func(l admin.Listener) bool { return !slices.Contains(origins, l.Origin) })
-}
-
-// activeSockets returns the socket units that listen.
-func (f *Facts) activeSockets() []Unit {
-	return slices.DeleteFunc(slices.Clone(f.Sockets), func(s Unit) bool { return !s.active() })
-}
-
-// requires reports whether the service has Requires= for s.
-func (f *Facts) requires(s Unit) bool { return slices.Contains(f.Unit.Requires, s.Name) }
-
-// bySocket reports whether listeners of the daemon come from a socket unit, or, if there are no listeners,
-// whether they would.
-func (f *Facts) bySocket() bool {
-	if f.Daemon != nil && len(f.Daemon.Listeners) > 0 {
-		return len(f.from(systemd.SocketUnit)) > 0
-	}
-	return slices.ContainsFunc(f.Sockets, func(s Unit) bool { return s.active() || f.requires(s) })
-}
-
 // expected returns the listeners of the daemon, or, if it does not answer, those of its active socket units.
 func (f *Facts) expected() []admin.Listener {
 	if f.Daemon != nil {
@@ -64,26 +39,6 @@ func (f *Facts) expected() []admin.Listener {
 func tcpAddress(l admin.Listener) netip.AddrPort {
 	address, _ := netip.ParseAddrPort(l.Address)
 	return netip.AddrPortFrom(address.Addr().WithZone(""), address.Port())
-}
-
-// needed returns the listeners that must still be opened: none if greetd runs, else those of its inactive socket
-// units, or of the configuration if it uses no socket unit.
-func (f *Facts) needed() []config.Listener {
-	switch {
-	case f.Daemon != nil || f.Unit.active():
-		return nil
-	case !f.bySocket():
-		return f.Config.Listeners
-	}
-	var all []config.Listener
-	for _, s := range f.Sockets {
-		for _, address := range s.streams() {
-			if !s.active() {
-				all = append(all, config.Listener{Name: s.Name, Address: strings.TrimPrefix(address, "[::]")}) // BindIPv6Only=both
-			}
-		}
-	}
-	return all
 }
 
 // ports checks whether another process holds an address that greetd needs.

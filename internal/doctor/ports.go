@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -87,25 +85,6 @@ func parseDiag(data []byte) (diagSocket, bool) {
 	}
 	address := netip.AddrPortFrom(ip, binary.BigEndian.Uint16(m.SourcePort[:]))
 	return diagSocket{Socket{Address: address, Backlog: int(m.WriteQueue)}, m.Inode}, true // of a listener, it is the maximum of the backlog
-}
-
-// overlap reports whether no other socket can be bound to address, because there is one at used. It returns
-// false for a host name and for a unix socket.
-func overlap(address string, used netip.AddrPort) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port != strconv.Itoa(int(used.Port())) {
-		return false
-	}
-	if host == "" {
-		return true // all addresses of both families
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
-	ip, there := ip.WithZone("").Unmap(), used.Addr()
-	return ip == there || ip.IsUnspecified() && ip.Is4() == there.Is4() ||
-		there.IsUnspecified() && (there.Is6() || ip.Is4())
 }
 
 // lookAtPorts sets Listening. If greetd does not run, it also finds the processes that hold the addresses that

@@ -156,7 +156,6 @@ func (f *Facts) askSystemd(ctx context.Context, p Place) *manager {
 		f.Unit = m.unit(ctx, p.Unit)
 	}
 	f.awaitStart(ctx, p, units)
-	f.Stale = f.Unit.stale(time.Time{})
 	f.Sockets = units.sockets(ctx, f.Unit)
 	for i := range f.Sockets {
 		units.addSlices(ctx, &f.Sockets[i])
@@ -281,21 +280,4 @@ func parseRateLimit(text string) RateLimit {
 		}
 	}
 	return limit
-}
-
-// run runs a program and returns its standard output. If the program fails and writes to standard error, this is
-// the text of the error.
-func run(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=", "SYSTEMD_LOG_LEVEL=warning", "SYSTEMD_LOG_TARGET=console")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("%s does not answer", name)
-	case errors.As(err, &exit) && len(exit.Stderr) > 0:
-		return string(out), errors.New(string(exit.Stderr))
-	}
-	return string(out), err
 }
