@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
-	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -277,17 +274,6 @@ func (s *Server) recoverRequest(w http.ResponseWriter, r *http.Request) {
 	writeText(w, http.StatusInternalServerError, "greetd has a fault here; its log has the details")
 }
 
-func (s *Server) failed(deed string, cause any) {
-	s.daemon.Failed(fmt.Errorf("%s for admin: panic: %v\n%s", deed, cause, debug.Stack()))
-}
-
-// status returns the status of the daemon, with the fields that depend on the past.
-func (s *Server) status() Status {
-	status := s.daemon.Status()
-	s.tracker.complete(time.Now(), &status, false)
-	return status
-}
-
 // serveCondition returns a handler that answers 200 while condition returns nil, else 503 with its error.
 func serveCondition(condition func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -340,28 +326,4 @@ func (s *Server) serveLogLevel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeText(w, http.StatusOK, "log level is "+level+" until the next reload")
-}
-
-// writeJSON answers with value as indented JSON.
-func writeJSON(w http.ResponseWriter, code int, value any) {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil {
-		panic(err) // only for NaN, or for a year after 9999
-	}
-	write(w, code, "application/json", text.Bytes())
-}
-
-// writeText answers with a sentence.
-func writeText(w http.ResponseWriter, code int, sentence string) {
-	write(w, code, "text/plain; charset=utf-8", []byte(sentence+"\n"))
-}
-
-func write(w http.ResponseWriter, code int, kind string, body []byte) {
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(code)
-	_, _ = w.Write(body) // the client may have hung up
 }

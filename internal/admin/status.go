@@ -142,3 +142,14 @@ type Limits struct {
 	PerSourceRate        float64 `json:"per_source_rate"` // visits a second
 	Descriptors          uint64  `json:"descriptors"`     // open files of the process (RLIMIT_NOFILE)
 }
+
+// allReasons yields each reason with its outcome.
+func allReasons(yield func(service.Outcome, service.Reason) bool) {
+	for _, outcome := range service.Outcomes() {
+		for _, reason := range outcome.Reasons() {
+			if !yield(outcome, reason) {
+				return
+			}
+		}
+	}
+}

@@ -145,17 +145,6 @@ func (s Status) notGreeted() [][]string {
 	return rows
 }
 
-// allReasons yields each reason with its outcome.
-func allReasons(yield func(service.Outcome, service.Reason) bool) {
-	for _, outcome := range service.Outcomes() {
-		for _, reason := range outcome.Reasons() {
-			if !yield(outcome, reason) {
-				return
-			}
-		}
-	}
-}
-
 // Words returns how long the certificate is still valid, or when it expired. form formats the time.
 func (c Certificate) Words(form func(time.Time) string) string {
 	switch {

@@ -42,12 +42,6 @@ func dropIns(path string, found *problems) (paths []string) {
 	return paths
 }
 
-// isLink reports whether path is a symbolic link, also if its target does not exist.
-func isLink(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode()&fs.ModeSymlink != 0
-}
-
 // Vanished returns a [*Problem] if the file that was loaded, or the directory of its drop-ins, does not
 // exist any more. A reload must not go on without them, since more clients could be greeted than before. A
 // single drop-in may be removed. Vanished returns nil if nothing is missing.

@@ -422,3 +422,9 @@ func describe(n *yaml.Node) string {
 	}
 	return words.Quote(n.Tag + " " + n.Value)
 }
+
+// isLink reports whether path is a symbolic link, also if its target does not exist.
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}

@@ -165,3 +165,19 @@ func (f syslogForm) append(dst []byte, e *entry, limit int) []byte {
 	}
 	return append(dst, '\n')
 }
+
+// appendDuration appends d with a unit that fits its size.
+func appendDuration(dst []byte, d time.Duration) []byte {
+	switch {
+	case d < time.Millisecond:
+		return append(strconv.AppendInt(dst, d.Microseconds(), 10), " us"...)
+	case d < time.Second:
+		return append(strconv.AppendFloat(dst, float64(d)/float64(time.Millisecond), 'f', 1, 64), " ms"...)
+	case d < time.Minute:
+		return append(strconv.AppendFloat(dst, d.Seconds(), 'f', 1, 64), " s"...)
+	default:
+		return append(dst, d.Round(time.Second).String()...)
+	}
+}
+
+func duration(d time.Duration) string { return string(appendDuration(nil, d)) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -166,22 +165,6 @@ func appendPeer(text []byte, p service.Peer) []byte {
 func appendAddrPort(dst []byte, a netip.AddrPort) []byte {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).AppendTo(dst)
 }
-
-// appendDuration appends d with a unit that fits its size.
-func appendDuration(dst []byte, d time.Duration) []byte {
-	switch {
-	case d < time.Millisecond:
-		return append(strconv.AppendInt(dst, d.Microseconds(), 10), " us"...)
-	case d < time.Second:
-		return append(strconv.AppendFloat(dst, float64(d)/float64(time.Millisecond), 'f', 1, 64), " ms"...)
-	case d < time.Minute:
-		return append(strconv.AppendFloat(dst, d.Seconds(), 'f', 1, 64), " s"...)
-	default:
-		return append(dst, d.Round(time.Second).String()...)
-	}
-}
-
-func duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
 // printable returns the text of err, cut to errorLimit, and without characters that could end a line or
 // control a terminal.
