@@ -16,8 +16,11 @@ import (
 // joins all problems, each in one sentence with the domain. MX also returns the targets of the
 // valid records if there is an error.
 func (p *Probe) MX(ctx context.Context, domain string, port uint16) ([]Target, error) {
-	if err := p.validLookup(ctx, port == 0); err != nil {
+	if err := p.ready(ctx); err != nil {
 		return nil, err
+	}
+	if port == 0 {
+		return nil, errors.New("the port is 0; use one from 1 to 65535, such as 25")
 	}
 	found, err := lookupRecords(ctx, p, domain, (*net.Resolver).LookupMX)
 	return mailServers(domain, port, found, err)
@@ -46,7 +49,7 @@ func mailServers(domain string, port uint16, found []*net.MX, err error) ([]Targ
 // and weight, and each server once. The error joins all problems, each in one sentence with the
 // service. SRV also returns the targets of the valid records if there is an error.
 func (p *Probe) SRV(ctx context.Context, service string) ([]Target, error) {
-	if err := p.validLookup(ctx, false); err != nil {
+	if err := p.ready(ctx); err != nil {
 		return nil, err
 	}
 	found, err := lookupRecords(ctx, p, service, func(r *net.Resolver, ctx context.Context, name string) ([]*net.SRV, error) {
@@ -73,19 +76,6 @@ func serviceServers(service string, found []*net.SRV, err error) ([]Target, erro
 		records.add(srv.Target, srv.Port)
 	}
 	return records.targets, errors.Join(append(records.errs, lookupError("the servers of "+service, err))...)
-}
-
-func (p *Probe) validLookup(ctx context.Context, noPort bool) error {
-	if err := p.Validate(); err != nil {
-		return err
-	}
-	switch {
-	case ctx == nil:
-		return errNoContext
-	case noPort:
-		return errors.New("the port is 0; use one from 1 to 65535, such as 25")
-	}
-	return nil
 }
 
 // lookupError adds to err what was looked up. It returns nil if err is nil.

@@ -68,17 +68,23 @@ func choices[T ~string](words []T) string {
 // valid returns the target to probe. If its Host is an address, Addr is set too. It returns an error if p,
 // ctx or target is not valid; for target this is a targetError.
 func (p *Probe) valid(ctx context.Context, target Target) (Target, error) {
-	if err := p.Validate(); err != nil {
+	if err := p.ready(ctx); err != nil {
 		return target, err
-	}
-	if ctx == nil {
-		return target, errNoContext
 	}
 	whole, err := target.valid(p.Dial != nil)
 	if err != nil {
 		return target, targetError{err}
 	}
 	return whole, nil
+}
+
+// ready returns an error if p or ctx is not valid.
+func (p *Probe) ready(ctx context.Context) error {
+	err := p.Validate()
+	if err == nil && ctx == nil {
+		err = errNoContext
+	}
+	return err
 }
 
 var errNoContext = errors.New("the context is nil; use context.Background()")
