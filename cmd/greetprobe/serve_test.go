@@ -324,6 +324,7 @@ func TestServeConfigMistakes(t *testing.T) {
 		"modules: {a: {protcol: smtp}}":                                     `1: module "a": unknown key "protcol"; did you mean protocol?`,
 		"modules:\n  a:\n    timeout: 5":                                    `3: module "a": timeout: must be a duration with its unit, such as 5s`,
 		"modules:\n  a:\n    timeout: 0s":                                   `3: module "a": timeout 0s: must be more than 0`,
+		"modules:\n  a:\n    max_bytes: 0":                                  `3: module "a": max_bytes 0: must be between 1`,
 		"modules:\n  a:\n    tls: yes":                                      `3: module "a": tls: must be true or false`,
 		"modules:\n  a:\n    tls: true\n    tls: true":                      `4: module "a": "tls" is there twice; remove one of them`,
 		"modules:\n  a:\n    tls_config: {server_name: x}":                  `3: module "a": tls_config.server_name needs tls or starttls`,

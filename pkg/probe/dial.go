@@ -170,7 +170,7 @@ func (r *run) race(ctx context.Context, answers <-chan answer, lookups int) net.
 	defer a.cancel(nil)
 	done := a.ctx.Done()
 	for a.running > 0 || a.lookups > 0 || a.queued() > 0 { // it can still be won
-		if !a.hold && a.queued() > 0 {
+		if !a.hold && a.queued() > 0 && a.ctx.Err() == nil {
 			a.start()
 			continue
 		}

@@ -127,6 +127,13 @@ func TestHappyEyeballs(t *testing.T) {
 		total:   ms(300),
 		tried:   []string{"[::1]:25 connected 0-300", "127.0.0.1:25 canceled 250-300"},
 	}, {
+		name:    "no attempt after the limit",
+		network: &network{lookups: both([]string{"::1", "::2"}, []string{"127.0.0.1"})},
+		change:  func(p *probe.Probe) { p.Connect = ms(100) },
+		status:  probe.ConnectTimeout,
+		total:   ms(100),
+		tried:   []string{"[::1]:25 timeout 0-100"},
+	}, {
 		name:    "families in turn",
 		network: &network{lookups: both([]string{"2001:db8::1", "2001:db8::2"}, []string{"192.0.2.1", "192.0.2.2"}), hosts: map[string]host{"2001:db8::1": slowly, "192.0.2.1": slowly, "2001:db8::2": slowly, "192.0.2.2": slowly}},
 		status:  probe.Refused,
