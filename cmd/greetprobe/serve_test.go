@@ -225,7 +225,7 @@ allow:
 		{"target=x.listed.example:1", 200, "\nprobe_success 0\n"},
 		{"", 400, "there is no target"},
 		{"target=127.0.0.1", 400, "write HOST:PORT"},
-		{"target=" + greets + "&module=nosuch", 400, `there is no module "nosuch"; there are greeting, smtp, ssh`},
+		{"target=" + greets + "&module=nosuch", 400, `there is no module "nosuch"; use one of greeting, smtp, ssh`},
 		{"target=192.0.2.1:" + port, 403, "may not be probed"},
 		{"target=x.listed.example[192.0.2.1]:" + port, 403, "may not be probed"},
 		{"target=127.0.0.1:3", 403, "may not be probed"},

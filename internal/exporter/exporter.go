@@ -145,7 +145,7 @@ func (c *Config) module(r *http.Request) (string, *probe.Probe, *refusal) {
 	name := cmp.Or(r.FormValue("module"), DefaultModule)
 	p := c.Modules[name]
 	if p == nil {
-		return "", nil, &refusal{http.StatusBadRequest, "module", fmt.Sprintf("there is no module %q; there are %s", name, strings.Join(c.names(), ", "))}
+		return "", nil, &refusal{http.StatusBadRequest, "module", fmt.Sprintf("there is no module %q; use one of %s", name, strings.Join(c.names(), ", "))}
 	}
 	return name, p, nil
 }
