@@ -151,14 +151,6 @@ func (f *drillFlags) check(flags *pflag.FlagSet) error {
 	return errors.Join(append(errs, f.loadFlags.check(flags))...)
 }
 
-// unit returns the name of the unit; "" if there is none.
-func (f *drillFlags) unit() string {
-	if len(f.units) == 0 {
-		return ""
-	}
-	return f.units[0]
-}
-
 // A drilling is a drill in progress.
 type drilling struct {
 	*drillFlags

@@ -243,3 +243,11 @@ func thousands(n int) string {
 	}
 	return text
 }
+
+// unit returns the name of the unit; "" if there is none.
+func (f *drillFlags) unit() string {
+	if len(f.units) == 0 {
+		return ""
+	}
+	return f.units[0]
+}

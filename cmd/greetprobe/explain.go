@@ -118,3 +118,11 @@ func explainSteps(w io.Writer, steps []probe.StepResult) {
 func millis(d time.Duration) string {
 	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
 }
+
+// chainEnd returns the time when the first certificate of the chain expires.
+func chainEnd(t *probe.TLS) time.Time {
+	if t.ChainNotAfter.IsZero() {
+		return t.NotAfter
+	}
+	return t.ChainNotAfter
+}

@@ -154,3 +154,13 @@ func (h *hdrFile) finish(t *tally) error {
 	}
 	return nil
 }
+
+// newTimes returns a histogram of times in nanoseconds, from a microsecond to longest, with a precision of three
+// digits.
+func newTimes() *hdrhistogram.Histogram {
+	return hdrhistogram.New(int64(time.Microsecond), int64(longest), 3)
+}
+
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(int64(min(max(d, 0), longest))) // can't fail: the value is in the range of the histogram
+}

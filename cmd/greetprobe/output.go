@@ -134,8 +134,3 @@ func (o *output) end() error {
 	}
 	return exitWith(o.exit)
 }
-
-// safe returns s as one line that is safe for a terminal.
-func safe(s string) string {
-	return strings.ReplaceAll(probe.Escape([]byte(s)), "\n", `\n`)
-}

@@ -119,14 +119,6 @@ func daysLeft(t *probe.TLS, now time.Time) (days float64, known bool) {
 	return math.Floor(chainEnd(t).Sub(now).Hours() / 24), true
 }
 
-// chainEnd returns the time when the first certificate of the chain expires.
-func chainEnd(t *probe.TLS) time.Time {
-	if t.ChainNotAfter.IsZero() {
-		return t.NotAfter
-	}
-	return t.ChainNotAfter
-}
-
 // metrics returns the performance data of the phases that were completed.
 func (f *checkFlags) metrics(r probe.Result) []plugin.Metric {
 	metrics := []plugin.Metric{{

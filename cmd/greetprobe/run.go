@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -11,53 +10,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
-	"greetd.example/internal/build"
 	"greetd.example/internal/plugin"
 	"greetd.example/internal/usage"
 )
-
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
-}
-
-func (s streams) say(format string, args ...any) {
-	fmt.Fprintf(s.err, "greetprobe: "+format+"\n", args...)
-}
-
-// sayEach writes each line of err as a diagnostic line.
-func (s streams) sayEach(err error) {
-	for line := range strings.Lines(err.Error()) {
-		s.say("%s", strings.TrimSuffix(line, "\n"))
-	}
-}
-
-// fail ends a command because of err.
-func (s streams) fail(err error, code int) error {
-	s.sayEach(err)
-	return exitCode(code)
-}
-
-// failed reports whether standard output could not be written.
-func (s streams) failed() bool {
-	out, ok := s.out.(*usage.Output)
-	return ok && out.Err != nil
-}
-
-// exitCode is an error that ends a command with this exit code. No message is printed for it.
-type exitCode int
-
-func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
-
-// exitWith returns code as an error; nil for exitOK.
-func exitWith(code int) error {
-	if code == exitOK {
-		return nil
-	}
-	return exitCode(code)
-}
 
 // pluginName is the name of the program under which greetprobe is a monitoring plugin.
 const pluginName = "check_greet"
@@ -109,24 +64,4 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	std.say("try '%s --help'", cmd.CommandPath())
 	return exitUsage
-}
-
-// printVersion adds the flag -V to cmd, which prints its name and version.
-func printVersion(cmd *cobra.Command, name string) {
-	cmd.Flags().BoolP("version", "V", false, "print the version")
-	cmd.Version = build.Read().Version
-	cmd.SetVersionTemplate(name + " {{.Version}}\n")
-}
-
-func newVersion(std streams) *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version, as --version does",
-		Example: "  greetprobe version",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintf(std.out, "greetprobe %s\n", build.Read().Version)
-			return nil
-		},
-	}
 }

@@ -13,16 +13,6 @@ import (
 	"greetd.example/pkg/probe"
 )
 
-// newTimes returns a histogram of times in nanoseconds, from a microsecond to longest, with a precision of three
-// digits.
-func newTimes() *hdrhistogram.Histogram {
-	return hdrhistogram.New(int64(time.Microsecond), int64(longest), 3)
-}
-
-func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(int64(min(max(d, 0), longest))) // can't fail: the value is in the range of the histogram
-}
-
 // A tally has the statistics of the requests of a load. Many goroutines may call its methods at once.
 type tally struct {
 	mu         sync.Mutex

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -120,18 +119,6 @@ func (p *Probe) lookup(ctx context.Context, network, name string) answer {
 		return answer{err: errors.New("Probe.Resolve returned the zero netip.Addr; return valid addresses")}
 	}
 	return answer{addrs, err}
-}
-
-// loopback has the addresses of localhost if no resolver has other ones, as in a container without /etc/hosts
-// (RFC 6761, section 6.3).
-var loopback = map[string]netip.Addr{
-	"ip4": netip.AddrFrom4([4]byte{127, 0, 0, 1}),
-	"ip6": netip.IPv6Loopback(),
-}
-
-func isLocalhost(name string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // A race has the attempts to connect to one target, by RFC 8305 (Happy Eyeballs). Each attempt starts
@@ -503,35 +490,6 @@ var attemptErrnos = map[syscall.Errno]AttemptResult{
 	syscall.ENOENT:       AttemptUnreachable, // no such path
 	syscall.ENOTDIR:      AttemptUnreachable,
 }
-
-// reason removes from an error the parts that repeat the target, such as its address.
-func reason(err error) error {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return dnsReason(dns)
-	}
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return errno
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
-	}
-	return err
-}
-
-func dnsReason(err *net.DNSError) error {
-	text := ephemeral.ReplaceAllString(err.Err, "")
-	if err.IsTimeout {
-		text = "no answer"
-	}
-	if err.Server == "" {
-		return errors.New(text)
-	}
-	return fmt.Errorf("%s (asked %s)", text, err.Server)
-}
-
-// ephemeral matches the text that the package net puts before the reason of a DNS error. The text can have a local
-// port, so that the same error would never have the same text twice. The error has no field with the reason alone.
-var ephemeral = regexp.MustCompile(`(dial|read|write) (udp|tcp)[46]? \S+(->\S+)?: ((connect|read|recvfrom|recvmsg|write|sendto): )?`)
 
 // addrString returns addr as text. It returns "" for nil, which the net.Conn of a caller can have.
 func addrString(addr net.Addr) string {

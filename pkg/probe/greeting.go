@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -194,44 +193,6 @@ func (p *Probe) match(text []byte, whole bool) match {
 		return match{Expect: Expect{Matched: true, Pattern: strings.Join(found, " | ")}, decided: len(found) > 0}
 	}
 	return match{Expect: Expect{Pattern: strings.Join(missing, " | ")}}
-}
-
-// replyEnd returns the length of said up to its first line that is not continued, of those after from; 0 while there
-// is none. promised says that the last whole line is NNN-, so that another one follows. A packet of MySQL ends by its
-// length.
-func replyEnd(said []byte, from int) (end int, promised bool) {
-	if size, ok := mysqlPacket(said); ok {
-		if len(said) < size {
-			size = 0
-		}
-		return size, false
-	}
-	for end = from; ; {
-		n := bytes.IndexByte(said[end:], '\n') + 1
-		if n == 0 {
-			return 0, promised
-		}
-		line := said[end : end+n]
-		end += n
-		if promised = continues(line); !promised {
-			return end, false
-		}
-	}
-}
-
-// continues reports whether line begins with NNN-, which means that another line follows (RFC 5321, section 4.2).
-func continues(line []byte) bool {
-	return len(line) > 3 && isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) && line[3] == '-'
-}
-
-// mysqlPacket returns the size of the packet that a MySQL or MariaDB server sends as its greeting. It has three
-// bytes of length, the sequence number 0, and then the protocol version 10, or 255 for an error. The byte 10 is
-// also a newline, but does not end a line here.
-func mysqlPacket(said []byte) (size int, ok bool) {
-	if len(said) < 5 || said[0] == '\n' || said[1] == '\n' || said[2] != 0 || said[3] != 0 || said[4] != 10 && said[4] != 255 {
-		return 0, false
-	}
-	return 4 + (int(said[0]) | int(said[1])<<8), true
 }
 
 func brokenOff(n int, err error) error {

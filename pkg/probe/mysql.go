@@ -111,3 +111,13 @@ func sendMySQL(c io.Writer, sequence byte, payload []byte) error {
 	_, err := c.Write(append(packet, payload...))
 	return err
 }
+
+// mysqlPacket returns the size of the packet that a MySQL or MariaDB server sends as its greeting. It has three
+// bytes of length, the sequence number 0, and then the protocol version 10, or 255 for an error. The byte 10 is
+// also a newline, but does not end a line here.
+func mysqlPacket(said []byte) (size int, ok bool) {
+	if len(said) < 5 || said[0] == '\n' || said[1] == '\n' || said[2] != 0 || said[3] != 0 || said[4] != 10 && said[4] != 255 {
+		return 0, false
+	}
+	return 4 + (int(said[0]) | int(said[1])<<8), true
+}

@@ -63,3 +63,13 @@ func isAlert(said []byte) bool {
 	return len(said) >= 7 && said[0] == 21 && said[1] == 3 && said[2] <= 4 &&
 		said[3] == 0 && said[4] == 2 && (said[5] == 1 || said[5] == 2)
 }
+
+// firstLine returns the first line of said, without its end, and its size, with its end. The size is 0 if the line is
+// not complete; the whole text may end without a line end.
+func firstLine(said []byte, whole bool) (line []byte, size int) {
+	line, rest, ended := bytes.Cut(said, []byte("\n"))
+	if ended || whole {
+		size = len(said) - len(rest)
+	}
+	return bytes.TrimSuffix(line, []byte("\r")), size
+}

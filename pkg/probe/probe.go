@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -106,15 +105,6 @@ func (p *Probe) within(ctx context.Context, now time.Time) (context.Context, con
 	return context.WithDeadlineCause(ctx, now.Add(total), allowance{total, " in all"})
 }
 
-// A run is one probe under way.
-type run struct {
-	p *Probe
-	Result
-	rules Protocol // the rules by which the greeting was read; "": none
-	timed bool     // Timing.Total is set; only the end of the session follows
-	plain bool     // the server does not support STARTTLS; the connection still works in plain text
-}
-
 func (r *run) probe(ctx context.Context, known *resolved) {
 	conn := r.connect(ctx, known)
 	if conn == nil {
@@ -200,103 +190,10 @@ func (r *run) bye(w *wire) {
 	}
 }
 
-func (r *run) fail(phase Phase, status Status, err error) {
-	r.Phase, r.Status, r.Err = phase, status, err
-}
-
-// broken ends the probe because of err, or of an interrupt that made it.
-func (r *run) broken(w *wire, phase Phase, status Status, err error) {
-	if errors.Is(w.ctx.Err(), context.Canceled) {
-		status, err = Canceled, context.Canceled
-	}
-	r.fail(phase, status, err)
-}
-
 // hangUp closes w, which is conn, or TLS over it.
 func (r *run) hangUp(conn net.Conn, w *wire) {
 	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok && r.p.HangUp == Abruptly {
 		_ = tcp.SetLinger(0)
 	}
 	_ = w.Close()
-}
-
-// A wire is a connection that is used until ctx is done, or an allowance is spent.
-type wire struct {
-	net.Conn
-	ctx     context.Context   //nolint:containedctx // the steps of one probe share it, as they share the connection
-	own     allowance         // from the beginning; the zero value: ctx ends before
-	until   time.Time         // whichever is first
-	early   []byte            // that was read too early, and is to be read first
-	refusal func(error) error // what an error of Read means as a late refusal of TLS; nil if it is none
-}
-
-// Read implements net.Conn.
-func (w *wire) Read(b []byte) (int, error) {
-	if len(w.early) > 0 {
-		n := copy(b, w.early)
-		w.early = w.early[n:]
-		return n, nil
-	}
-	return w.Conn.Read(b)
-}
-
-func newWire(ctx context.Context, conn net.Conn, read time.Duration) *wire {
-	w := &wire{Conn: conn, ctx: ctx, refusal: func(error) error { return nil }}
-	w.renew(read)
-	return w
-}
-
-// spent says in words which deadline has passed, or is just passing.
-func (w *wire) spent() string {
-	if w.own != (allowance{}) {
-		return w.own.Error()
-	}
-	return spent(w.ctx)
-}
-
-// wait lets the next reads and writes take d, and no longer than until.
-func (w *wire) wait(d time.Duration) {
-	deadline := time.Now().Add(d)
-	if deadline.After(w.until) {
-		deadline = w.until
-	}
-	_ = w.SetDeadline(deadline)
-	if errors.Is(w.ctx.Err(), context.Canceled) {
-		interrupt(w.Conn) // it came while the deadline was being set
-	}
-}
-
-// renew gives the next step an allowance of d, as if it were the beginning.
-func (w *wire) renew(d time.Duration) {
-	w.own, w.until = allowance{time: d}, time.Now().Add(d)
-	if deadline, ok := w.ctx.Deadline(); ok && deadline.Before(w.until) {
-		w.own, w.until = allowance{}, deadline
-	}
-	w.wait(time.Until(w.until))
-}
-
-// interrupt wakes whatever blocks on conn.
-func interrupt(conn net.Conn) { _ = conn.SetDeadline(time.Unix(1, 0)) }
-
-// An allowance is why a context ended: its time is spent.
-type allowance struct {
-	time time.Duration
-	of   string // what all of it was for
-}
-
-func (a allowance) Error() string { return "within " + a.time.String() + a.of }
-
-// spent says in words which deadline of ctx has passed, or is just passing.
-func spent(ctx context.Context) string {
-	<-ctx.Done()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause.Error()
-	}
-	return "in the time that was given"
-}
-
-// since returns the time since t, for a Timing.
-func since(t time.Time) *time.Duration {
-	d := time.Since(t)
-	return &d
 }

@@ -142,10 +142,6 @@ func (r *run) read(said []byte, whole bool) reading {
 	return result
 }
 
-// over reports whether the server can say no more. Silence, a limit and a pattern end
-// a greeting whose line may go on.
-func (r *run) over() bool { return r.Greeting.End == EndEOF || r.Greeting.End == EndReset }
-
 // guess returns the protocol that the first line, or packet, is of for certain; Plain if
 // it is none of them, and "" while that is not known. whole: there will be no more.
 func guess(said []byte, whole bool) Protocol {
@@ -174,16 +170,6 @@ func guess(said []byte, whole bool) Protocol {
 	return guessReply(line)
 }
 
-// firstLine returns the first line of said, without its end, and its size, with its end. The size is 0 if the line is
-// not complete; the whole text may end without a line end.
-func firstLine(said []byte, whole bool) (line []byte, size int) {
-	line, rest, ended := bytes.Cut(said, []byte("\n"))
-	if ended || whole {
-		size = len(said) - len(rest)
-	}
-	return bytes.TrimSuffix(line, []byte("\r")), size
-}
-
 // classifyGreeting sets what the greeting says about the server, and the status of one that
 // is a refusal, or not of the probe's protocol. It reports whether neither is so.
 func (r *run) classifyGreeting(said reading) bool {
@@ -210,15 +196,6 @@ func (r *run) classifyGreeting(said reading) bool {
 		r.fail(PhaseGreeting, WrongProtocol, fmt.Errorf("this is no %s greeting: %q", r.p.Protocol, line))
 	}
 	return false
-}
-
-func (r *run) refuse(phase Phase, refused Refusal) {
-	r.Refusal = &refused
-	how := "refused by the server"
-	if refused.Temporary {
-		how += " for now"
-	}
-	r.fail(phase, RefusedByServer, fmt.Errorf("%s: %q", how, refused.Text))
 }
 
 // leaveTime is how long a server may take to answer a goodbye: a few round trips, so that one

@@ -139,3 +139,31 @@ func guessReply(line []byte) Protocol {
 	}
 	return Plain
 }
+
+// replyEnd returns the length of said up to its first line that is not continued, of those after from; 0 while there
+// is none. promised says that the last whole line is NNN-, so that another one follows. A packet of MySQL ends by its
+// length.
+func replyEnd(said []byte, from int) (end int, promised bool) {
+	if size, ok := mysqlPacket(said); ok {
+		if len(said) < size {
+			size = 0
+		}
+		return size, false
+	}
+	for end = from; ; {
+		n := bytes.IndexByte(said[end:], '\n') + 1
+		if n == 0 {
+			return 0, promised
+		}
+		line := said[end : end+n]
+		end += n
+		if promised = continues(line); !promised {
+			return end, false
+		}
+	}
+}
+
+// continues reports whether line begins with NNN-, which means that another line follows (RFC 5321, section 4.2).
+func continues(line []byte) bool {
+	return len(line) > 3 && isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) && line[3] == '-'
+}

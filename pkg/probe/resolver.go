@@ -358,3 +358,15 @@ func withoutOPT(query []byte) []byte {
 	plain[11] = 0
 	return plain
 }
+
+// loopback has the addresses of localhost if no resolver has other ones, as in a container without /etc/hosts
+// (RFC 6761, section 6.3).
+var loopback = map[string]netip.Addr{
+	"ip4": netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+	"ip6": netip.IPv6Loopback(),
+}
+
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
