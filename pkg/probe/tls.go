@@ -393,7 +393,7 @@ func (c *recorder) Read(b []byte) (int, error) {
 func (c *recorder) line(w *wire) string {
 	more := make([]byte, recorded)
 	for !strings.Contains(string(c.said), "\n") && len(c.said) < recorded {
-		w.wait(100 * time.Millisecond)
+		w.wait(500 * time.Millisecond)
 		if n, _ := c.Read(more); n == 0 {
 			break
 		}
