@@ -170,10 +170,11 @@ func (p *process) cpu(t *testing.T) time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
-// rss is the memory in use, in KiB.
+// rss is the memory in use, in KiB, without the pages of the program's file: limits.ReleaseStartup unmaps them, and any
+// first use maps some of them again.
 func (p *process) rss(t *testing.T) int {
 	t.Helper()
-	return p.figure(t, "VmRSS:")
+	return p.figure(t, "RssAnon:")
 }
 
 // figure is the number after a name in proc_pid_status(5).

@@ -205,7 +205,7 @@ func TestINN(t *testing.T) {
 	const unpacked = "GREETPROBE_PEER_INN"
 	root := os.Getenv(unpacked)
 	if root == "" {
-		root = debian.Unpacked(t, "inn2")
+		root = debian.Unpacked(t, "inn2", "inn2-inews") // the second has a library of both
 	}
 	if !isolated(t, unpacked+"="+root) {
 		return

@@ -85,43 +85,45 @@ func install(tb testing.TB, pkg string) error {
 	return apt(get...)
 }
 
-// Unpacked returns a directory with the files of a Debian package, and with the libraries
-// installed that its programs need. The package itself is not installed: this is for one
-// whose setup fails on machines without a domain name, say.
-func Unpacked(tb testing.TB, pkg string) string {
+// Unpacked returns a directory with the files of Debian packages, and installs the libraries
+// that their programs need. The packages themselves are not installed: this is for one whose
+// setup fails on machines without a domain name, say.
+func Unpacked(tb testing.TB, packages ...string) string {
 	tb.Helper()
 	if os.Getuid() != 0 {
-		Lacking(tb, "the Debian package %s: only root can install its libraries", pkg)
+		Lacking(tb, "the Debian package %s: only root can install its libraries", packages[0])
 	}
 	dir := tb.TempDir()
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)); err != nil { // for the user of the program
 		tb.Fatal(err)
 	}
-	download := exec.CommandContext(tb.Context(), "apt-get", "download", pkg)
-	download.Dir = dir
-	if out, err := download.CombinedOutput(); err != nil {
-		Lacking(tb, "the Debian package %s: %v\n%s", pkg, err, out)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, pkg+"_*.deb"))
-	if err != nil || len(files) != 1 {
-		tb.Fatalf("apt-get download %s: %q, %v", pkg, files, err)
-	}
-	depends, err := exec.CommandContext(tb.Context(), "dpkg-deb", "--field", files[0], "Depends").Output()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for depend := range strings.SplitSeq(string(depends), ", ") {
-		name, _, _ := strings.Cut(strings.TrimSpace(depend), " ")
-		if !strings.HasPrefix(name, "lib") || exec.CommandContext(tb.Context(), "dpkg-query", "--show", name).Run() == nil {
-			continue
-		}
-		if err := install(tb, name); err != nil {
-			Lacking(tb, "%s for the Debian package %s: %v", name, pkg, err)
-		}
-	}
 	root := filepath.Join(dir, "root")
-	if out, err := exec.CommandContext(tb.Context(), "dpkg-deb", "--extract", files[0], root).CombinedOutput(); err != nil {
-		tb.Fatalf("dpkg-deb --extract: %v\n%s", err, out)
+	for _, pkg := range packages {
+		download := exec.CommandContext(tb.Context(), "apt-get", "download", pkg)
+		download.Dir = dir
+		if out, err := download.CombinedOutput(); err != nil {
+			Lacking(tb, "the Debian package %s: %v\n%s", pkg, err, out)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, pkg+"_*.deb"))
+		if err != nil || len(files) != 1 {
+			tb.Fatalf("apt-get download %s: %q, %v", pkg, files, err)
+		}
+		depends, err := exec.CommandContext(tb.Context(), "dpkg-deb", "--field", files[0], "Depends").Output()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for depend := range strings.SplitSeq(string(depends), ", ") {
+			name, _, _ := strings.Cut(strings.TrimSpace(depend), " ")
+			if !strings.HasPrefix(name, "lib") || exec.CommandContext(tb.Context(), "dpkg-query", "--show", name).Run() == nil {
+				continue
+			}
+			if err := install(tb, name); err != nil {
+				Lacking(tb, "%s for the Debian package %s: %v", name, pkg, err)
+			}
+		}
+		if out, err := exec.CommandContext(tb.Context(), "dpkg-deb", "--extract", files[0], root).CombinedOutput(); err != nil {
+			tb.Fatalf("dpkg-deb --extract: %v\n%s", err, out)
+		}
 	}
 	return root
 }
