@@ -95,7 +95,7 @@ func problemsIn(err error) []*Problem {
 // FuzzJSONSchemaAcceptsWhatRulesAccept: an editor must not mark a value that greetd accepts.
 func FuzzJSONSchemaAcceptsWhatRulesAccept(f *testing.F) {
 	for _, seed := range []string{
-		":1", "a-b.c:smtp", "[::1]:0", "[fe80::1%eth0]:65535", "unix:/a\nb", "unix:@a", "0660", "0o2", "24h", "1m.5s", "::ffff:192.0.2.0/120", "unix", "greet-2.a_b",
+		":1", "a-b.c:smtp", "[::1]:0", "[fe80::1%eth0]:65535", "unix:/a\nb", "unix:@a", "0660", "0o2", "24h", "-0h", "1m.5s", "::ffff:192.0.2.0/120", "unix", "greet-2.a_b",
 	} {
 		f.Add(seed)
 	}

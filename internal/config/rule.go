@@ -108,7 +108,7 @@ func duration(check func(time.Duration) error) rule {
 		switch {
 		case err != nil:
 			return errWanted
-		case d < 0:
+		case d < 0, strings.HasPrefix(s, "-"): // also -0s
 			return errors.New("must not be negative")
 		case d > longest:
 			return errors.New("must be at most 24h")
