@@ -197,7 +197,7 @@ func (s *soak) sample(t *testing.T, began time.Time) sample {
 	s.until(t, "descriptors are as before", func() bool { return s.process.descriptors(t) <= s.descriptors+2 })
 	s.until(t, "goroutines are as before", func() bool { return s.countGoroutines(t) <= s.goroutines+4 })
 	now := sample{at: time.Since(began), heap: s.metric(t, "go_gc_heap_live_bytes"), rss: s.rss(t)}
-	t.Logf("%v: %d clients, %d reloads, %d KiB of live heap, %d KiB resident, %d descriptors, %d goroutines", now.at.Round(time.Second),
+	t.Logf("%v: %d clients, %d reloads, %d KiB of live heap, %d KiB of its own resident, %d descriptors, %d goroutines", now.at.Round(time.Second),
 		s.came.Load(), s.reloads, now.heap>>10, now.rss, s.process.descriptors(t), s.countGoroutines(t))
 	return now
 }

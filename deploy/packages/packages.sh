@@ -142,11 +142,7 @@ make_packages() {
 		'usr/share/bash-completion/*/greetprobe' 'usr/share/fish/*/greetprobe.fish' 'usr/share/zsh/*/_greetprobe'
 	documents greetd-tcp greetd
 	documents greetprobe greetprobe
-	# Plugins are in lib64 on every 64-bit machine that has .rpm.
-	plugins=usr/lib/nagios
-	move "$stage/greetprobe/all" "$stage/greetprobe/deb" "$plugins/*"
-	mkdir -p "$stage/greetprobe/rpm/usr/lib64"
-	cp -R "$stage/greetprobe/deb/$plugins" "$stage/greetprobe/rpm/usr/lib64"
+	rm "$stage/greetprobe/all/usr/lib/nagios/plugins/check_greet" # greetprobe.yaml has it
 	find "$stage" -type d -empty -delete
 	chmod -R u=rwX,go=rX "$stage" # whatever umask the checkout had
 	find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
