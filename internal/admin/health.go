@@ -269,13 +269,15 @@ func (ht *healthTracker) update(now time.Time, troubles []Trouble) {
 	ht.present = nil
 	for _, t := range troubles {
 		same := func(other Trouble) bool { return other.key == t.key }
-		if i := slices.IndexFunc(before, same); i >= 0 {
+		i, past := slices.IndexFunc(before, same), slices.IndexFunc(ht.past, same)
+		switch {
+		case i >= 0:
 			t.Since = before[i].Since
 			before = slices.Delete(before, i, i+1)
-		} else if i := slices.IndexFunc(ht.past, same); i >= 0 && now.Sub(*ht.past[i].Until) <= healthWindow {
-			t.Since = ht.past[i].Since
-			ht.past = slices.Delete(ht.past, i, i+1)
-		} else if t.Since.IsZero() {
+		case past >= 0 && now.Sub(*ht.past[past].Until) <= healthWindow:
+			t.Since = ht.past[past].Since
+			ht.past = slices.Delete(ht.past, past, past+1)
+		case t.Since.IsZero(), past >= 0 && t.Since.Before(*ht.past[past].Until): // the past one has the time before its end
 			t.Since = now
 		}
 		ht.present = append(ht.present, t)

@@ -197,6 +197,32 @@ func TestTroublesHaveTheirTime(t *testing.T) {
 	}
 }
 
+// A trouble that comes again begins after the end of the past one, even if single losses in between were no trouble.
+func TestTroubleComesAgain(t *testing.T) {
+	s := newScene()
+	s.pass(100)
+	lose := func() {
+		for range 30 {
+			s.visits(10, service.Failed, "")
+			s.pass(1)
+		}
+	}
+	lose()
+	for range 10 {
+		s.visits(1000, service.Greeted, "")
+		s.visits(1, service.Failed, "")
+		s.pass(30)
+	}
+	if got := s.words(); len(got) != 1 || !strings.HasPrefix(got[0], "amber 101 to ") {
+		t.Fatalf("%q, want it to be over", got)
+	}
+	lose()
+	troubles := s.status.Health.Troubles
+	if len(troubles) != 2 || !troubles[0].Since.After(*troubles[1].Until) {
+		t.Errorf("%q, want the present one to begin after the end of the past one", s.words())
+	}
+}
+
 func TestListenersOfTheLastMinute(t *testing.T) {
 	s := newScene()
 	s.pass(3600)
