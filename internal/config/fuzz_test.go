@@ -110,7 +110,7 @@ func FuzzJSONSchemaAcceptsWhatRulesAccept(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.ContainsAny(text, " \t\n\v\f\r") && !strings.HasPrefix(text, "unix:") {
-			t.Skip("getaddrinfo(3), which only a build with cgo uses, accepts blanks before a port")
+			return // getaddrinfo(3), which only a build with cgo uses, accepts blanks before a port
 		}
 		for _, r := range rules {
 			if r.check(text) != nil || !utf8.ValidString(text) {
